@@ -1,0 +1,113 @@
+"""Mini-batches of any X through the net's own Dataset and DataLoader, in index order."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from skorch.utils import to_tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from skdal.adapters._labels import check_labels
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.utils import count_rows, is_torch_dataset, sample_shape
+
+
+def default_batch_size(X):
+    """Return the mini-batch length used where none is given, a function of the sample's shape alone.
+
+    2**18 values a mini-batch, rounded down to a power of two, from 16 to 256: 64 for 32x32 colour
+    images, 16 for 224x224, 256 for a few hundred features.
+    """
+    shape = sample_shape(X)
+    shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
+    values = max(1, sum(math.prod(s) for s in shapes if s is not None))
+    return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**18 / values))))))
+
+
+def iter_net_batches(net, X, y=None, *, labeled, batch_size):
+    """Yield (inputs, labels) mini-batches of X in index order.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Its `get_dataset` and `get_iterator(training=False)` make the mini-batches.
+    X : data
+        Whatever skorch takes, or a torch Dataset.
+    y : array (n_samples,), optional
+        Labels.
+    labeled : bool
+        Whether labels are wanted: `y`, or the second element of a Dataset's pairs.
+    batch_size : int
+        Samples a mini-batch.
+
+    Yields
+    ------
+    inputs : tensor, or dict or list of tensors
+        On the net's device.
+    labels : int64 tensor (n,) or None
+        On the net's device.
+    """
+    n_rows = count_rows(X)
+    dataset = net.get_dataset(paired(X, y, labeled), None if is_torch_dataset(X) else y)
+    seen = 0
+    for inputs, labels in _iterator(net, dataset, batch_size):
+        inputs = to_tensor(inputs, device=net.device)
+        seen += count_rows(labels)
+        yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if labeled else None
+    if seen != n_rows:
+        raise InvalidDataError(
+            f"the net's iterator_valid gave {seen} of {n_rows} samples; use one that gives each sample once "
+            "(no drop_last, no sampler)."
+        )
+
+
+def _iterator(net, dataset, batch_size):
+    settings = net.get_params_for("iterator_valid")
+    for name in ("shuffle", "drop_last", "sampler", "batch_sampler"):
+        if settings.get(name):
+            raise InvalidParameterError(
+                f"the net has iterator_valid__{name}={settings[name]!r:.60}; scoring needs every sample once, in order. "
+                f"Remove it from the net (iterator_train__{name} may stay)."
+            )
+    view = object.__new__(type(net))
+    view.__dict__.update(net.__dict__, iterator_valid__batch_size=batch_size)
+    return view.get_iterator(dataset, training=False)
+
+
+def paired(X, y, labeled):
+    """Return X such that skorch can unpack every mini-batch into two parts."""
+    if isinstance(X, IterableDataset):
+        raise InvalidDataError("an IterableDataset has no positions to return; use a map-style torch Dataset.")
+    if isinstance(X, list):
+        raise InvalidDataError("X is a list, which skorch reads as several inputs; pass numpy.asarray(X).")
+    if not is_torch_dataset(X):
+        return X
+    if not labeled:
+        return _WithLabels(X, None)
+    if y is not None:
+        return _WithLabels(X, y)
+    if count_rows(X) and not is_pair(X[0]):
+        raise InvalidDataError(
+            f"the labeled Dataset gives items of type {type(X[0]).__name__}; give (x, label) pairs, or pass y."
+        )
+    return X
+
+
+def is_pair(item):
+    """Tell whether a Dataset's item is (x, y) rather than x alone."""
+    return isinstance(item, (tuple, list)) and len(item) == 2
+
+
+class _WithLabels(Dataset):
+    """A Dataset's samples with the labels given, or zeros, in place of its own."""
+
+    def __init__(self, dataset, y):
+        self.dataset = dataset
+        self.y = y
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, i):
+        item = self.dataset[i]
+        return item[0] if is_pair(item) else item, 0 if self.y is None else int(self.y[i])

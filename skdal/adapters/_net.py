@@ -1,0 +1,178 @@
+"""A skorch net as the gradient engine sees it: a module, a forward pass, losses, mini-batches."""
+
+import copy
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+from torch.nn.parameter import UninitializedParameter
+
+from skdal.adapters._batches import default_batch_size, iter_net_batches
+from skdal.adapters._kinds import check_fitted, final_estimator, is_net, transform_rows, unfrozen
+from skdal.adapters._labels import check_labels, labels_of
+from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
+from skdal.utils import count_rows, is_torch_dataset, iter_shards, preserved_rng, take_rows, untouched
+
+_SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
+
+
+class NetView:
+    """The net of an estimator, opened for reading.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Pipeline or FrozenEstimator
+        A trained net, or what ends in one.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The net's module, compiled and DataParallel wrappers removed.
+    """
+
+    def __init__(self, estimator):
+        net = final_estimator(estimator)
+        self.estimator = unfrozen(estimator)
+        self.module = _unwrapped(net.module_)
+        self._net = _shallow_copy(net, module_=self.module)
+
+    def forward(self, inputs):
+        """Return the outputs (n, K) of a mini-batch; the first of several outputs counts."""
+        outputs = self._net.infer(inputs)
+        outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
+            found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+            raise UnsupportedEstimatorError(
+                f"the net's module gives {found}; skdal needs outputs of shape (n_samples, n_classes) with at least "
+                "two classes (for two classes: two outputs and CrossEntropyLoss)."
+            )
+        return outputs
+
+    def losses(self, outputs, labels):
+        """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in float32."""
+        losses = self._loss_net.get_loss(outputs.double(), labels, X=None, training=False)
+        if losses.shape != labels.shape:
+            raise UnsupportedEstimatorError(
+                f"the criterion with reduction='none' gives shape {tuple(losses.shape)} for {len(labels)} labels; "
+                "skdal needs one loss a sample."
+            )
+        return losses
+
+    @cached_property
+    def _loss_net(self):
+        return _shallow_copy(self._net, criterion_=_per_sample_criterion(self._net))
+
+    @contextmanager
+    def reading(self):
+        """Run a block in eval mode; module, buffers and global generators are as found afterwards."""
+        with preserved_rng(), untouched(self.module):
+            yield self
+
+    def batch_size(self, X, batch_size=None):
+        """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
+        if batch_size is None:
+            return default_batch_size(X)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InvalidParameterError(f"batch_size must be None or an integer of at least 1; got {batch_size!r}.")
+        return batch_size
+
+    def pool_batches(self, X, y=None, *, batch_size=None):
+        """Yield (inputs, labels) of a pool in index order; labels None where y is."""
+        if y is not None:
+            y = check_labels(y, count_rows(X), self.n_outputs(X))
+        yield from self._batches(X, y, y is not None, batch_size)
+
+    def labeled_batches(self, X, y=None, *, batch_size=None):
+        """Yield (inputs, labels) of a labeled set in index order; y None: the Dataset's labels."""
+        if not count_rows(X):
+            raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
+        n_outputs = self.n_outputs(X)
+        if labels_of(X, y) is not None:
+            y = check_labels(y, count_rows(X), n_outputs)
+        for inputs, labels in self._batches(X, y, True, batch_size):
+            check_labels(labels, n_outputs=n_outputs)
+            yield inputs, labels
+
+    def n_outputs(self, X):
+        """Return K, from a forward pass of the first sample of X."""
+        with self.reading(), torch.no_grad():
+            first = take_rows(X, slice(0, 1))
+            inputs, _ = next(self._batches(first, None, False, 1))
+            return self.forward(inputs).shape[1]
+
+    def _batches(self, X, y, labeled, batch_size):
+        size = self.batch_size(X, batch_size)
+        in_pipeline = self.estimator is not final_estimator(self.estimator)
+        if not in_pipeline or is_torch_dataset(X):
+            yield from iter_net_batches(self._net, X, y, labeled=labeled, batch_size=size)
+            return
+        start = 0
+        for shard in iter_shards(X, _SHARD_BATCHES * size):  # a pool is never transformed whole
+            stop = start + count_rows(shard)
+            rows = transform_rows(self.estimator, shard)
+            part = None if y is None else y[start:stop]
+            yield from iter_net_batches(self._net, rows, part, labeled=labeled, batch_size=size)
+            start = stop
+
+
+def open_net(estimator):
+    """Return the NetView of a trained net (bare, frozen, or last in a Pipeline).
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        No skorch classifier, several modules, or a criterion without per-sample losses.
+    NotFittedError
+        The net is not initialized, or has lazy parameters.
+    """
+    if not is_net(estimator):
+        raise UnsupportedEstimatorError(
+            f"gradients need a skorch NeuralNetClassifier, bare or last in a Pipeline; got "
+            f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a sampler that needs only "
+            "probabilities: RandomSampler, ConfidenceSampler, MarginSampler or EntropySampler."
+        )
+    check_fitted(estimator)
+    net = final_estimator(estimator)
+    modules = list(getattr(net, "_modules", ["module"]))
+    if modules != ["module"]:
+        raise UnsupportedEstimatorError(
+            f"the net has the modules {modules}; skdal scores one. Put them into one module called `module`."
+        )
+    if any(isinstance(parameter, UninitializedParameter) for parameter in net.module_.parameters()):
+        raise NotFittedError("the module has lazy parameters that are not initialized yet; fit the net first.")
+    return NetView(estimator)
+
+
+def _shallow_copy(net, **attributes):
+    """Return a net of the same class (overridden methods apply) with some attributes replaced."""
+    view = object.__new__(type(net))
+    view.__dict__.update(net.__dict__, **attributes)
+    return view
+
+
+def _per_sample_criterion(net):
+    """Return a float64 copy of the net's criterion that reduces nothing."""
+    criterion = _unwrapped(net.criterion_)
+    if not isinstance(criterion, torch.nn.Module) or not hasattr(criterion, "reduction"):
+        raise UnsupportedEstimatorError(
+            f"the criterion {type(criterion).__name__} has no `reduction`, so it gives no per-sample losses. Use a "
+            "torch criterion such as CrossEntropyLoss or NLLLoss, or give yours a `reduction` attribute that it obeys."
+        )
+    if any(parameter.requires_grad for parameter in criterion.parameters()):
+        raise UnsupportedEstimatorError(
+            f"the criterion {type(criterion).__name__} has trainable parameters, which are outside the module; "
+            "move them into the module."
+        )
+    criterion = copy.deepcopy(criterion).double()
+    criterion.reduction = "none"
+    return criterion
+
+
+def _unwrapped(module):
+    while True:
+        if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif hasattr(module, "_orig_mod"):  # torch.compile
+            module = module._orig_mod
+        else:
+            return module

@@ -1,0 +1,49 @@
+"""Pools: fit to the labeled set, and the same at every look."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from skdal.exceptions import InvalidDataError
+from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
+
+
+def check_pool(X, X_labeled=None):
+    """Raise if the samples of the pool and of the labeled set differ in shape."""
+    if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
+        return
+    pool, labeled = sample_shape(X), sample_shape(X_labeled)
+    if pool is not None and labeled is not None and pool != labeled:
+        raise InvalidDataError(
+            f"samples of the pool have shape {pool}, those of the labeled set {labeled}; "
+            "pass both in the same form (the same transforms, features and axes)."
+        )
+
+
+def warn_of_random_transforms(X):
+    """Fetch the first item of a Dataset twice and warn if the two differ."""
+    if not (is_torch_dataset(X) or hasattr(X, "indices_")) or not count_rows(X):
+        return
+    with preserved_rng():
+        first, second = X[0], X[0]
+    if not _same(first, second):
+        warnings.warn(
+            "the pool gives another sample at every look: it has random transforms, so scores are those of one random "
+            "view. Pass an un-augmented view of the same images (the same Dataset with its test-time transform).",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _same(first, second):
+    if isinstance(first, Mapping):
+        return all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return all(map(_same, first, second))
+    if isinstance(first, torch.Tensor):
+        return torch.equal(torch.nan_to_num(first), torch.nan_to_num(second))
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
+    return type(first) is type(second)

@@ -1,0 +1,66 @@
+"""Errors of skdal: each a `SkdalError`, and each the builtin that a caller would expect."""
+
+import sklearn.exceptions
+
+__all__ = [
+    "CrossSampleLayerError",
+    "EmptyPoolError",
+    "GradientMismatchError",
+    "InvalidDataError",
+    "InvalidLabelsError",
+    "InvalidParameterError",
+    "MissingLabeledDataError",
+    "NonFiniteScoreError",
+    "NotFittedError",
+    "SkdalError",
+    "UnsupportedEstimatorError",
+    "UnsupportedLayerError",
+]
+
+
+class SkdalError(Exception):
+    """Base of every error that skdal raises on purpose."""
+
+
+class InvalidParameterError(SkdalError, ValueError, TypeError):
+    """A parameter has a value or a type that is not allowed."""
+
+
+class InvalidDataError(SkdalError, ValueError):
+    """Data that cannot be used: wrong kind, or pool and labeled set do not fit together."""
+
+
+class EmptyPoolError(InvalidDataError):
+    """The pool holds no sample."""
+
+
+class InvalidLabelsError(SkdalError, ValueError):
+    """Labels that a net cannot be trained or scored with."""
+
+
+class MissingLabeledDataError(SkdalError, ValueError):
+    """The sampler needs the labeled set, and none was given."""
+
+
+class NotFittedError(SkdalError, sklearn.exceptions.NotFittedError):
+    """The estimator is not trained yet."""
+
+
+class UnsupportedEstimatorError(SkdalError, TypeError, ValueError):
+    """An estimator of a kind that skdal does not work with."""
+
+
+class UnsupportedLayerError(SkdalError, NotImplementedError, ValueError):
+    """The backend asked for cannot handle some layers of the module; all of them are listed."""
+
+
+class CrossSampleLayerError(SkdalError, ValueError):
+    """A layer mixes the samples of a mini-batch, so a sample has no gradient of its own."""
+
+
+class NonFiniteScoreError(SkdalError, ValueError):
+    """Some scores are NaN or infinite."""
+
+
+class GradientMismatchError(SkdalError, ArithmeticError):
+    """The self-check found statistics that differ from plain autograd."""

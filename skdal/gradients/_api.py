@@ -1,0 +1,154 @@
+"""The public functions: statistics of a pool, gradient of a labeled set."""
+
+from contextlib import contextmanager
+
+import torch
+
+from skdal.adapters import open_net
+from skdal.exceptions import EmptyPoolError
+from skdal.gradients._backends import StatisticsPass
+from skdal.gradients._checks import refuse_cross_sample_layers
+from skdal.gradients._loop import gradient_of
+from skdal.gradients._parameters import select_parameters
+from skdal.gradients._statistics import concatenate
+from skdal.utils import count_rows, progress_bar
+
+
+def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None):
+    """Compute each sample's squared gradient norm and inner product with a direction, exactly.
+
+    The gradient g is that of the sample's own loss in eval mode, over all trainable parameters.
+    Nothing of size (n_samples, n_parameters) is ever made.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier, Pipeline that ends in one, or FrozenEstimator of one
+        Trained. Nothing of it changes: mode, gradients, buffers, hooks, generators.
+    X : data (n_samples, ...)
+        Array, memmap, tensor, dict of these, CSR, DataFrame, SliceDataset or torch Dataset.
+    y : array-like of int (n_samples,), optional
+        Labels in [0, K). None takes each sample's own predicted label, the argmax of its outputs.
+    direction : dict of str to tensor, optional
+        A vector in parameter space by parameter names, as `labeled_gradient` returns it.
+    layers : "all", "last", str or list of str, default="all"
+        The parameters that count: all trainable ones; those of the last module with trainable
+        parameters to run; or those whose name is, or starts with, one of the strings.
+    backend : {"auto", "ghost", "functorch", "loop"}, default="auto"
+        "ghost": layer rules at about the cost of a training step. "functorch": torch.func, for
+        modules without a rule. "loop": one backward pass a sample, works for every module. "auto"
+        tries them in this order and says each step down in the log.
+    batch_size : int, optional
+        Samples a mini-batch. None: 2**18 values a mini-batch, rounded down to a power of two, from
+        16 to 256 samples (64 for 32x32 colour images).
+
+    Returns
+    -------
+    GradientStatistics
+        `sq_norm` (n_samples,) float64, `dot` (n_samples,) float64 or None without a direction,
+        `label` (n_samples,) int64.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        An explicit backend cannot handle some layers; all are listed.
+    CrossSampleLayerError
+        A layer mixes the samples of a mini-batch.
+    GradientMismatchError
+        An explicit backend failed the self-check against plain autograd.
+    InvalidLabelsError, InvalidDataError, InvalidParameterError, NotFittedError
+        The arguments do not fit; each message names the remedy.
+
+    References
+    ----------
+    Wang et al., "Deep Active Learning by Leveraging Training Dynamics", NeurIPS 2022, Eq. 15.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from skdal.gradients import gradient_statistics, labeled_gradient
+    >>> X, y = torch.eye(4), torch.tensor([0, 1, 0, 1])
+    >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=4, module__out_features=2,
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> statistics = gradient_statistics(net.fit(X, y), X, direction=labeled_gradient(net, X, y))
+    >>> statistics.sq_norm.shape, statistics.dot.shape, statistics.label.dtype
+    ((4,), (4,), dtype('int64'))
+    """
+    return compute_statistics(
+        net, X, y, direction=direction, layers=layers, backend=backend, batch_size=batch_size, verbose=0
+    )
+
+
+def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose):
+    """`gradient_statistics` with a progress bar for `verbose` above 0."""
+    view = open_net(net)
+    n_samples = count_rows(X)
+    if not n_samples:
+        raise EmptyPoolError("X is empty: pass at least one sample.")
+    run = StatisticsPass(view, direction=direction, layers=layers, backend=backend)
+    parts = []
+    with _differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
+        for inputs, labels in view.pool_batches(X, y, batch_size=batch_size):
+            parts.append(run(inputs, labels))
+            bar.update(len(parts[-1][-1]))
+    return concatenate(parts)
+
+
+def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
+    """Compute the sum over a labeled set of the gradients of the samples' losses.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier, Pipeline that ends in one, or FrozenEstimator of one
+        Trained.
+    X : data (n_samples, ...)
+        The labeled set, in any form that `gradient_statistics` takes.
+    y : array-like of int (n_samples,), optional
+        Labels in [0, K). None takes those of the Dataset X.
+    layers, batch_size
+        As in `gradient_statistics`.
+
+    Returns
+    -------
+    dict of str to tensor
+        Parameter name to the summed gradient: float64, of the parameter's shape, on its device.
+        Mini-batches are added in index order, so a run repeats bit for bit.
+
+    Raises
+    ------
+    InvalidLabelsError
+        Labels that are no integers in [0, K), or of another length than X.
+    InvalidDataError
+        The labeled set is empty, or a Dataset without labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from skdal.gradients import labeled_gradient
+    >>> X, y = torch.eye(4), torch.tensor([0, 1, 0, 1])
+    >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=4, module__out_features=2,
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> gradient = labeled_gradient(net.fit(X, y), X, y)
+    >>> {name: tuple(g.shape) for name, g in gradient.items()}
+    {'weight': (2, 4), 'bias': (2,)}
+    """
+    view = open_net(net)
+    refuse_cross_sample_layers(view.module)
+    total, parameters = None, None
+    with _differentiating(view):
+        for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
+            if parameters is None:
+                parameters = select_parameters(view, layers, inputs)
+                total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+            losses = view.losses(view.forward(inputs), labels)
+            for name, gradient in gradient_of(losses.sum(), parameters).items():
+                total[name] += gradient
+    return total
+
+
+@contextmanager
+def _differentiating(view):
+    """Run a block that reads the net with autograd on, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad(), view.reading():
+        yield

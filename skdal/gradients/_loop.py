@@ -1,0 +1,65 @@
+"""The reference: one forward and one backward pass a sample, by plain autograd."""
+
+from collections.abc import Mapping
+
+import torch
+
+from skdal.exceptions import InvalidDataError
+
+
+def loop_backend(model, inputs, labels, parameters, direction):
+    """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
+
+    Works for every module.
+    """
+    labels = predicted_labels(model, inputs) if labels is None else labels
+    rows = [sample_statistics(model, inputs, labels, i, parameters, direction) for i in range(len(labels))]
+    sq_norm, dot = zip(*rows)
+    return torch.stack(sq_norm), None if direction is None else torch.stack(dot), labels
+
+
+def predicted_labels(model, inputs):
+    """Return each sample's own label, the argmax of its outputs."""
+    with torch.no_grad():
+        return model.forward(inputs).argmax(1)
+
+
+def sample_statistics(model, inputs, labels, index, parameters, direction):
+    """Return (sq_norm, dot) of one sample of a mini-batch, run by itself."""
+    sample = cut(inputs, slice(index, index + 1), len(labels))
+    losses = model.losses(model.forward(sample), labels[index : index + 1])
+    return reduce_gradient(gradient_of(losses.sum(), parameters), direction)
+
+
+def gradient_of(loss, parameters, **kwargs):
+    """Return the gradient of `loss` as a dict by name; zeros where it does not depend on one."""
+    if not loss.requires_grad:
+        return {name: torch.zeros_like(p) for name, p in parameters.items()}
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, **kwargs)
+    return {
+        name: torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
+        for (name, p), g in zip(parameters.items(), gradients)
+    }
+
+
+def reduce_gradient(gradient, direction):
+    """Return (squared norm, inner product with `direction` or None) of a gradient, in float64."""
+    sq_norm = sum(g.double().square().sum() for g in gradient.values())
+    if direction is None:
+        return sq_norm, None
+    return sq_norm, sum((g.double() * direction[name].double()).sum() for name, g in gradient.items())
+
+
+def cut(inputs, rows, n_samples):
+    """Return the given rows of a mini-batch: of a tensor, or of each in a dict, list or tuple."""
+    if isinstance(inputs, Mapping):
+        return {key: cut(value, rows, n_samples) for key, value in inputs.items()}
+    if type(inputs) in (list, tuple):
+        return [cut(value, rows, n_samples) for value in inputs]
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim == 0 or len(inputs) != n_samples:
+        found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+        raise InvalidDataError(
+            f"a mini-batch of {n_samples} samples holds {found}, which cannot be cut into samples. "
+            "Collate into tensors whose first axis is the sample."
+        )
+    return inputs[rows]

@@ -1,0 +1,161 @@
+"""Training of estimators: from scratch or on from the current weights; undone where it fails."""
+
+import copy
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from skdal.adapters import (
+    NetView,
+    check_fitted,
+    check_labels,
+    final_estimator,
+    is_net,
+    labels_of,
+    paired,
+    warn_of_held_out_labels,
+)
+from skdal.exceptions import InvalidParameterError
+from skdal.utils import is_torch_dataset
+
+
+def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
+    """Train `estimator` in place on a labeled set.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A net, a scikit-learn classifier, a Pipeline, or frozen (then it is only checked).
+    X, y : data
+        The labeled set; y None for a Dataset that holds the labels.
+    go_on : bool
+        Continue an initialized net from its current weights, with the steps before it in a Pipeline
+        as they are. Otherwise, and for classifiers that are no nets, train from scratch.
+    reset_optimizer : bool
+        When a net continues, rebuild its optimizer first: weights stay, moments go.
+    **fit_params
+        For the estimator's `fit`.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Also where skorch would swallow it. After this or any other error the estimator is as it was.
+    """
+    if isinstance(estimator, FrozenEstimator):
+        check_fitted(estimator)
+        return estimator
+    with ExitStack() as stack:
+        for part in _parts(estimator):
+            stack.enter_context(_undone_on_error(part))
+        if not is_net(estimator):
+            return estimator.fit(X, y, **fit_params)
+        warn_of_held_out_labels(estimator)
+        labels = labels_of(X, y)
+        go_on = go_on and getattr(final_estimator(estimator), "initialized_", False)
+        return _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params)
+
+
+def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
+    if isinstance(estimator, Pipeline):
+        X, fit_params = _through_steps(estimator, X, labels, go_on, fit_params)
+        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, fit_params)
+        return estimator
+    if isinstance(estimator, FrozenEstimator):
+        return estimator
+    if not go_on:
+        estimator.initialize()
+    elif reset_optimizer:
+        estimator.initialize_optimizer()
+    if labels is not None:  # labels beyond the outputs would fail in the middle of training
+        check_labels(labels, n_outputs=NetView(estimator).n_outputs(X))
+    if is_torch_dataset(X) and labels is not None:
+        X = paired(X, labels, labeled=True)
+    with _interruptible(estimator):
+        return estimator.partial_fit(X, labels, **fit_params)
+
+
+def _through_steps(pipeline, X, labels, go_on, fit_params):
+    """Return X behind the steps before the last, fitted unless `go_on`, and the last step's parameters."""
+    prefix = f"{pipeline.steps[-1][0]}__"
+    wrong = [name for name in fit_params if not name.startswith(prefix)]
+    if wrong:
+        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
+    fit_params = {name.removeprefix(prefix): value for name, value in fit_params.items()}
+    if len(pipeline.steps) == 1:
+        return X, fit_params
+    earlier = pipeline[:-1]
+    if go_on:
+        return earlier.transform(X), fit_params
+    X = earlier.fit_transform(X, labels)
+    pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
+    return X, fit_params
+
+
+@contextmanager
+def _interruptible(net):
+    """Re-raise a Ctrl-C that skorch's partial_fit swallows."""
+    interrupts = []
+    fit_loop = net.fit_loop
+
+    def watched(*args, **kwargs):
+        try:
+            return fit_loop(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+            raise
+
+    vars(net)["fit_loop"] = watched
+    try:
+        yield
+    finally:
+        del vars(net)["fit_loop"]
+        if interrupts:
+            raise interrupts[0]
+
+
+def _parts(estimator):
+    """Yield the objects that training changes."""
+    yield estimator
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            if hasattr(step, "fit"):
+                yield from _parts(step)
+
+
+@contextmanager
+def _undone_on_error(estimator):
+    """Put `estimator` back to what it was where the block fails.
+
+    Torch components and callbacks keep their identity and get their state back; what else training
+    sets (names that end in "_") comes back as a copy taken before.
+    """
+    attributes = dict(vars(estimator))
+    undo = []
+    for name, value in attributes.items():
+        if hasattr(value, "load_state_dict"):
+            undo.append(partial(value.load_state_dict, copy.deepcopy(value.state_dict())))
+            undo += [partial(setattr, part, "training", part.training) for part in getattr(value, "modules", list)()]
+        elif name == "callbacks_":
+            undo += [partial(_set_vars, callback, dict(vars(callback))) for _, callback in value]
+        elif name == "steps":
+            attributes[name] = list(value)
+        elif name.endswith("_"):
+            attributes[name] = copy.deepcopy(value)
+    try:
+        yield
+    except BaseException:
+        _set_vars(estimator, attributes)
+        for put_back in undo:
+            put_back()
+        raise
+
+
+def _set_vars(instance, attributes):
+    vars(instance).clear()
+    vars(instance).update(attributes)

@@ -1,0 +1,32 @@
+"""Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
+
+from skdal.utils._modules import frozen, untouched
+from skdal.utils._progress import progress_bar
+from skdal.utils._random import forked_rng, preserved_rng, query_generator
+from skdal.utils._rows import (
+    concat_rows,
+    count_rows,
+    is_torch_dataset,
+    iter_shards,
+    sample_shape,
+    take_rows,
+)
+from skdal.utils._validation import check_finite_scores, check_n_instances, check_parameters
+
+__all__ = [
+    "check_finite_scores",
+    "check_n_instances",
+    "check_parameters",
+    "concat_rows",
+    "count_rows",
+    "forked_rng",
+    "frozen",
+    "is_torch_dataset",
+    "iter_shards",
+    "preserved_rng",
+    "progress_bar",
+    "query_generator",
+    "sample_shape",
+    "take_rows",
+    "untouched",
+]

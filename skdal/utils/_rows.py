@@ -1,0 +1,127 @@
+"""Rows of whatever holds samples: arrays, tensors, sparse matrices, frames, dicts, Datasets."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from skdal.exceptions import InvalidDataError
+
+_ALLOWED = (
+    "an array, memmap, tensor, CSR matrix, DataFrame, dict of arrays, SliceDataset or torch Dataset (map style)"
+)
+
+
+def is_torch_dataset(X):
+    """Tell whether X is a map-style torch Dataset."""
+    return isinstance(X, Dataset)
+
+
+def count_rows(X):
+    """Return the number of samples in X.
+
+    Raises
+    ------
+    InvalidDataError
+        X has no length, or the parts of a dict differ in theirs.
+    """
+    if isinstance(X, Mapping):
+        lengths = {key: count_rows(value) for key, value in X.items()}
+        if len(set(lengths.values())) != 1:
+            raise InvalidDataError(f"the entries of X have different lengths {lengths}; give one row a sample in each.")
+        return next(iter(lengths.values()))
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) > 0:
+        return int(shape[0])
+    try:
+        return len(X)
+    except TypeError:
+        raise InvalidDataError(f"X is {type(X).__name__}, which has no length; pass {_ALLOWED}.") from None
+
+
+def take_rows(X, indices):
+    """Return the samples of X at `indices` (a slice or an integer array); lazily for Datasets."""
+    if is_torch_dataset(X):
+        return Subset(X, _positions(indices, len(X)).tolist())
+    if isinstance(X, Mapping):
+        return {key: take_rows(value, indices) for key, value in X.items()}
+    if hasattr(X, "iloc"):
+        return X.iloc[indices]
+    if isinstance(X, (list, tuple)):
+        return [X[i] for i in _positions(indices, len(X))]
+    if isinstance(X, torch.Tensor) and not isinstance(indices, slice):
+        return X[torch.as_tensor(np.asarray(indices), device=X.device)]
+    return X[indices]
+
+
+def concat_rows(first, second):
+    """Return the samples of `first` followed by those of `second`; Datasets by ConcatDataset."""
+    if is_torch_dataset(first) != is_torch_dataset(second):
+        raise InvalidDataError(
+            f"cannot append {type(second).__name__} to {type(first).__name__}: pass both as torch Dataset or neither."
+        )
+    if is_torch_dataset(first):
+        return ConcatDataset([first, second])
+    if isinstance(first, Mapping):
+        if not isinstance(second, Mapping) or set(first) != set(second):
+            raise InvalidDataError(f"the new samples need the keys {sorted(first)}; got {second!r:.200}.")
+        return {key: concat_rows(value, second[key]) for key, value in first.items()}
+    try:
+        return _concat_arrays(first, second)
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise InvalidDataError(
+            f"cannot append samples of shape {np.shape(second)} to samples of shape {np.shape(first)}: {error}"
+        ) from error
+
+
+def iter_shards(X, n_rows):
+    """Yield X in consecutive pieces of `n_rows` samples; the last one may be shorter."""
+    for start in range(0, count_rows(X), n_rows):
+        yield take_rows(X, slice(start, start + n_rows))
+
+
+def sample_shape(X):
+    """Return the shape of one sample of X (a dict of shapes for a dict), None where it has none.
+
+    A Dataset is asked for its first item, of which the first element counts if it is a pair.
+    """
+    if isinstance(X, Mapping):
+        return {key: sample_shape(value) for key, value in X.items()}
+    if isinstance(X, (list, tuple)):
+        return np.shape(X[0]) if X else None
+    if is_torch_dataset(X) or not hasattr(X, "dtype") and not hasattr(X, "iloc"):
+        return _item_shape(X[0]) if len(X) else None
+    return tuple(X.shape[1:])
+
+
+def _item_shape(item):
+    if isinstance(item, (list, tuple)) and len(item) == 2:
+        item = item[0]
+    if isinstance(item, Mapping):
+        return {key: _item_shape(value) for key, value in item.items()}
+    return tuple(item.shape) if hasattr(item, "shape") else None
+
+
+def _positions(indices, length):
+    if isinstance(indices, slice):
+        return np.arange(length)[indices]
+    return np.asarray(indices)
+
+
+def _concat_arrays(first, second):
+    if hasattr(first, "iloc"):
+        import pandas as pd  # a frame was passed, so pandas is there
+
+        return pd.concat([first, second])
+    if sparse.issparse(first):
+        return sparse.vstack([first, second], format="csr")
+    if isinstance(first, torch.Tensor):
+        return torch.cat([first, torch.as_tensor(second, device=first.device)])
+    if isinstance(first, list):
+        return first + list(second)
+    if hasattr(first, "indices_"):  # skorch's SliceDataset
+        parts = [Subset(part.dataset, part.indices_.tolist()) for part in (first, second)]
+        return type(first)(ConcatDataset(parts), idx=first.idx)
+    return np.concatenate([first, second])

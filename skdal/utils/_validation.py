@@ -1,0 +1,72 @@
+"""Checks of arguments and of scores; each error names what came, what is allowed, the remedy."""
+
+import numbers
+
+import numpy as np
+
+from skdal.exceptions import EmptyPoolError, InvalidParameterError, NonFiniteScoreError
+
+
+def check_n_instances(n_instances, n_pool):
+    """Return `n_instances` as an int after checking it against the pool.
+
+    Raises
+    ------
+    EmptyPoolError
+        The pool holds no sample.
+    InvalidParameterError
+        Not an integer, below 1, or above the size of the pool.
+    """
+    if n_pool == 0:
+        raise EmptyPoolError("the pool is empty: pass at least one unlabeled sample as X.")
+    if isinstance(n_instances, bool) or not isinstance(n_instances, numbers.Integral):
+        raise InvalidParameterError(f"n_instances must be an integer from 1 to {n_pool}; got {n_instances!r}.")
+    if not 1 <= n_instances <= n_pool:
+        raise InvalidParameterError(
+            f"n_instances must be from 1 to {n_pool}, the size of the pool; got {n_instances}. "
+            "Ask for fewer labels or pass a larger pool."
+        )
+    return int(n_instances)
+
+
+def check_parameters(owner, **checks):
+    """Check constructor parameters of `owner`.
+
+    Parameters
+    ----------
+    owner : estimator
+        Its attributes are checked.
+    **checks : (predicate, str)
+        Parameter name to a predicate and the words for what is allowed.
+
+    Raises
+    ------
+    InvalidParameterError
+        Names the parameter, what is allowed and what came; all that are wrong are listed.
+    """
+    wrong = [
+        f"{name} must be {allowed}; got {getattr(owner, name)!r}"
+        for name, (predicate, allowed) in checks.items()
+        if not predicate(getattr(owner, name))
+    ]
+    if wrong:
+        raise InvalidParameterError(f"{type(owner).__name__}: " + "; ".join(wrong) + ".")
+
+
+def check_finite_scores(scores):
+    """Return `scores` (n_samples,) if all are finite.
+
+    Raises
+    ------
+    NonFiniteScoreError
+        Says how many are not, and the first positions.
+    """
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        first = ", ".join(map(str, bad[:10]))
+        raise NonFiniteScoreError(
+            f"{bad.size} of {len(scores)} scores are NaN or infinite, at pool positions {first}"
+            f"{', ...' if bad.size > 10 else ''}. Look for NaN or infinite values in these samples "
+            "or in the weights of the net (a diverged training), and remove them."
+        )
+    return scores

@@ -1,0 +1,489 @@
+"""Test cases as data: every layer with a rule, and whole nets, float64 and nowhere degenerate."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.utils.checkpoint
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision import models
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One net and its data.
+
+    Attributes
+    ----------
+    id : str
+        Name.
+    module : callable
+        Returns the module, in torch's own initialization.
+    make_inputs : callable
+        (n, generator) -> X.
+    K : int
+        Number of classes.
+    n : int
+        Number of samples to compare.
+    settings : dict
+        More arguments of the net.
+    refused : tuple of str
+        Backends that have to refuse the net when they are asked for by name.
+    silent : tuple of str
+        Trainable parameters that the loss does not depend on.
+    heavy : bool
+        Too large for the slow backends.
+    """
+
+    id: str
+    module: Callable
+    make_inputs: Callable
+    K: int = 5
+    n: int = 6
+    settings: dict = field(default_factory=dict)
+    refused: tuple = ()
+    silent: tuple = ()
+    heavy: bool = False
+
+    def make_net(self, seed=0):
+        """Return an initialized skorch net in float64 with parameters drawn from `seed`."""
+        settings = {"criterion": nn.CrossEntropyLoss, **self.settings}
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the old weight_norm is deprecated
+            torch.manual_seed(seed)
+            net = NeuralNetClassifier(self.module, train_split=None, verbose=0, **settings).initialize()
+            net.module_.double()
+            net.criterion_.double()
+            redraw(net.module_)
+        return net
+
+
+def redraw(module):
+    """Draw every parameter and running statistic anew, so that no share of the gradient is hidden or zero."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            scale = 0.3 if parameter.ndim == 1 else (2.0 / parameter[0].numel()) ** 0.5
+            parameter.data.normal_(float(isinstance(part, NORMS) and name == "weight"), scale)
+        if isinstance(part, _BatchNorm) and part.running_mean is not None:
+            part.running_mean.normal_(0.0, 0.5)
+            part.running_var.uniform_(1.0, 4.0)
+
+
+def floats(*shape):
+    """Return a maker of float64 arrays (n, *shape)."""
+    return lambda n, generator: torch.randn(n, *shape, generator=generator, dtype=torch.float64).numpy()
+
+
+def tokens(vocabulary, *shape):
+    """Return a maker of int64 arrays (n, *shape)."""
+    return lambda n, generator: torch.randint(vocabulary, (n, *shape), generator=generator).numpy()
+
+
+class Probe(nn.Module):
+    """The layer in question, a nonlinearity and a linear head."""
+
+    def __init__(self, layer, example, K=5):
+        super().__init__()
+        self.layer = layer.double().eval()
+        self.head = nn.Linear(self.layer(torch.as_tensor(example)).numel(), K)
+
+    def forward(self, x):
+        return self.head(self.layer(x).tanh().flatten(1))
+
+
+def layer(id, make_inputs, cls, *args, **kwargs):
+    return Case(id, lambda: Probe(cls(*args, **kwargs), make_inputs(1, None)), make_inputs)
+
+
+LAYERS = [
+    layer("linear", floats(7), nn.Linear, 7, 4),
+    layer("linear-no-bias", floats(7), nn.Linear, 7, 4, bias=False),
+    layer("linear-sequence", floats(12, 3), nn.Linear, 3, 2),
+    layer("linear-short-sequence", floats(3, 30), nn.Linear, 30, 20),
+    layer("linear-sequence-no-bias", floats(4, 6), nn.Linear, 6, 4, bias=False),
+    layer("linear-grid", floats(2, 3, 5), nn.Linear, 5, 3),
+    layer("linear-grid-no-bias", floats(2, 3, 5), nn.Linear, 5, 3, bias=False),
+    layer("linear-one-position", floats(1, 5), nn.Linear, 5, 3),
+    layer("linear-one-output", floats(3, 5), nn.Linear, 5, 1),
+    layer("conv1d", floats(3, 9), nn.Conv1d, 3, 4, 3),
+    layer("conv1d-strided", floats(3, 12), nn.Conv1d, 3, 4, 3, stride=2, padding=3, dilation=2),
+    layer("conv1d-valid", floats(3, 9), nn.Conv1d, 3, 4, 3, padding="valid"),
+    layer("conv1d-same-even", floats(3, 9), nn.Conv1d, 3, 4, 4, padding="same"),
+    layer("conv1d-reflect", floats(2, 7), nn.Conv1d, 2, 3, 4, padding=2, padding_mode="reflect"),
+    layer("conv1d-depthwise", floats(4, 7), nn.Conv1d, 4, 4, 3, groups=4, bias=False),
+    layer("conv2d", floats(3, 6, 6), nn.Conv2d, 3, 4, 3, padding=1),
+    layer("conv2d-few-positions", floats(16, 3, 3), nn.Conv2d, 16, 24, 3, padding=1),
+    layer("conv2d-many-positions", floats(2, 14, 14), nn.Conv2d, 2, 2, 3, padding=1),
+    layer("conv2d-one-position", floats(3, 4, 4), nn.Conv2d, 3, 4, 4),
+    layer("conv2d-no-bias", floats(3, 6, 5), nn.Conv2d, 3, 4, 3, bias=False),
+    layer("conv2d-strided", floats(3, 8, 9), nn.Conv2d, 3, 4, (3, 2), (2, 3), padding=(1, 0)),
+    layer("conv2d-dilated", floats(3, 6, 6), nn.Conv2d, 3, 4, 3, padding=(0, 2), dilation=(1, 2)),
+    layer("conv2d-same", floats(3, 6, 7), nn.Conv2d, 3, 4, (4, 3), padding="same", dilation=(1, 2)),
+    layer("conv2d-valid", floats(3, 5, 6), nn.Conv2d, 3, 4, (2, 3), padding="valid"),
+    layer("conv2d-reflect", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, padding=(2, 1), padding_mode="reflect"),
+    layer("conv2d-replicate", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, 2, padding=(0, 2), padding_mode="replicate"),
+    layer("conv2d-circular", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, padding=(2, 1), padding_mode="circular"),
+    layer("conv2d-circular-same", floats(3, 5, 6), nn.Conv2d, 3, 4, (2, 3), padding="same", padding_mode="circular"),
+    layer("conv2d-groups", floats(4, 5, 5), nn.Conv2d, 4, 6, 3, padding=1, groups=2),
+    layer("conv2d-groups-strided", floats(6, 7, 6), nn.Conv2d, 6, 9, 2, 2, dilation=2, groups=3, bias=False),
+    layer("conv2d-groups-reflect", floats(4, 5, 5), nn.Conv2d, 4, 6, 3, padding=1, groups=2, padding_mode="reflect"),
+    layer("conv2d-depthwise", floats(4, 5, 5), nn.Conv2d, 4, 4, 3, padding=1, groups=4),
+    layer("conv2d-depthwise-multiplied", floats(3, 7, 7), nn.Conv2d, 3, 6, 3, stride=2, groups=3),
+    layer("conv2d-1x1", floats(5, 4, 3), nn.Conv2d, 5, 4, 1),
+    layer("conv2d-1x1-strided", floats(5, 5, 4), nn.Conv2d, 5, 4, 1, stride=2, bias=False),
+    layer("conv2d-1x1-padded", floats(5, 3, 3), nn.Conv2d, 5, 4, 1, padding=1),
+    layer("conv3d", floats(2, 4, 4, 3), nn.Conv3d, 2, 3, 2),
+    layer("conv3d-strided", floats(2, 3, 5, 4), nn.Conv3d, 2, 3, (2, 3, 1), (1, 2, 2), padding=(1, 0, 1)),
+    layer("conv3d-dilated", floats(2, 3, 4, 3), nn.Conv3d, 2, 3, 2, dilation=(1, 2, 1), padding="same", bias=False),
+    layer("conv3d-groups", floats(4, 3, 3, 2), nn.Conv3d, 4, 4, 2, groups=2, padding=1, padding_mode="replicate"),
+    layer("batchnorm1d", floats(6), nn.BatchNorm1d, 6),
+    layer("batchnorm1d-sequence", floats(6, 5), nn.BatchNorm1d, 6),
+    layer("batchnorm1d-not-affine", floats(6), nn.BatchNorm1d, 6, affine=False),
+    layer("batchnorm2d", floats(4, 3, 5), nn.BatchNorm2d, 4, eps=0.1),
+    layer("batchnorm3d", floats(3, 2, 3, 2), nn.BatchNorm3d, 3, momentum=None),
+    layer("layernorm", floats(6), nn.LayerNorm, 6),
+    layer("layernorm-sequence", floats(4, 6), nn.LayerNorm, 6, eps=0.1),
+    layer("layernorm-two-axes", floats(2, 3, 4), nn.LayerNorm, (3, 4)),
+    layer("layernorm-all-axes", floats(2, 3, 4), nn.LayerNorm, (2, 3, 4)),
+    layer("layernorm-no-bias", floats(4, 6), nn.LayerNorm, 6, bias=False),
+    layer("layernorm-not-affine", floats(4, 6), nn.LayerNorm, 6, elementwise_affine=False),
+    layer("embedding", tokens(11), nn.Embedding, 11, 6),
+    layer("embedding-sequence", tokens(11, 4), nn.Embedding, 11, 6),
+    layer("embedding-repeated", tokens(3, 7), nn.Embedding, 3, 6),
+    layer("embedding-grid", tokens(4, 2, 3), nn.Embedding, 4, 3),
+    layer("embedding-padding", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=0),
+    layer("embedding-padding-from-the-end", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=-1),
+    layer("embedding-sparse", tokens(5, 6), nn.Embedding, 5, 6, sparse=True),
+]
+
+
+def mlp(*widths):
+    layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+class Apply(nn.Module):
+    """Named parts and a forward pass written as a function of (parts, inputs)."""
+
+    def __init__(self, call, **parts):
+        super().__init__()
+        self.call = call
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+class Towers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(9, 4)
+        self.image = nn.Conv2d(2, 3, 3)
+        self.head = nn.Linear(4 + 27, 5)
+
+    def forward(self, ids, pixels):
+        return self.head(torch.cat([self.words(ids).mean(1), self.image(pixels).tanh().flatten(1)], dim=1))
+
+
+class Residual(nn.Module):
+    """In-place activation and in-place addition, as torchvision writes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))
+        out = self.bn2(self.conv2(x))
+        out += x
+        return self.head(self.relu(out).mean((2, 3)))
+
+
+class Doubled(nn.Linear):
+    """A subclass with a forward pass of its own, which Linear's rule does not describe."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def encoder(**kwargs):
+    layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=12, dropout=0.2, **kwargs)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def vgg11():
+    with torch.device("meta"):  # `redraw` draws its 129 million weights
+        net = models.vgg11(num_classes=10)
+    return net.to_empty(device="cpu")
+
+
+def tied():
+    net = mlp(6, 6, 6, 5)
+    net[2].weight = net[0].weight
+    return net
+
+
+def tied_decoder():
+    parts = Apply(lambda m, x: m.out(m.words(x).tanh().mean(1)), words=nn.Embedding(9, 6), out=nn.Linear(6, 9))
+    parts.out.weight = parts.words.weight
+    return parts
+
+
+def registered_twice():
+    layer = nn.Linear(6, 6)
+    return Apply(lambda m, x: m.head(m.b(m.a(x).tanh()).tanh()), a=layer, b=layer, head=nn.Linear(6, 5))
+
+
+def frozen(module, *prefixes):
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(not name.startswith(prefixes))
+    return module
+
+
+def hooked():
+    net = mlp(6, 6, 5)
+    net[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    return net
+
+
+def weight_normed(wrap):
+    return nn.Sequential(wrap(nn.Linear(6, 7)), nn.Tanh(), wrap(nn.Linear(7, 5)))
+
+
+def rows(m, x):
+    """One Linear over (n * T) rows."""
+    return m.head(m.layer(x.reshape(-1, 6)).tanh().reshape(len(x), -1))
+
+
+def stacked(m, x):
+    """Both halves of every sample in one batch of 2n: sample i is rows i and n + i."""
+    a, b = m.layer(torch.cat([x[:, :6], x[:, 6:]])).tanh().chunk(2)
+    return m.head(a * b)
+
+
+def prototypes(m, x):
+    """A layer run on a constant of K rows, which are no samples."""
+    return x @ m.layer(m.points.detach()).tanh().T
+
+
+def positions(m, x):
+    """Learned positions without a batch axis, added to every sample."""
+    return m.head((m.words(x) + m.places(torch.arange(x.shape[1]))).tanh().flatten(1))
+
+
+def without_grad(m, x):
+    with torch.no_grad():
+        x = m.layer(x)
+    return m.head(x.tanh())
+
+
+def sliced(m, x):
+    """A part of a layer's output changed in place, the whole cut up."""
+    h = m.layer(x)
+    h[:, :2] *= 3
+    q, k, v = h.chunk(3, dim=1)
+    return m.head(q.tanh() * k + v)
+
+
+def checkpointed(m, x):
+    return m.head(torch.utils.checkpoint.checkpoint(m.layer, x, use_reentrant=False).tanh())
+
+
+class Rare(nn.Module):
+    """Layers that no rule is written for."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.GroupNorm(2, 4), nn.PReLU(), nn.Flatten())
+        self.head = nn.Bilinear(64, 64, 5)
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.head(h, h.tanh())
+
+
+WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 0.25, 3.0], dtype=torch.float64)
+NO_GHOST = ("ghost",)
+LOOP_ONLY = ("ghost", "functorch")
+
+
+def mlp_case(id, module=lambda: mlp(6, 8, 5), **kwargs):
+    return Case(id, module, floats(6), **kwargs)
+
+
+def apply_case(id, call, make_inputs, parts, **kwargs):
+    return Case(id, lambda: Apply(call, **parts()), make_inputs, **kwargs)
+
+
+def linear_parts():
+    return {"layer": nn.Linear(6, 6), "head": nn.Linear(6, 5)}
+
+
+NETS = [
+    # criteria
+    mlp_case("probabilities", lambda: nn.Sequential(mlp(6, 8, 5), nn.Softmax(1)), settings={"criterion": nn.NLLLoss}),
+    mlp_case("class-weights", settings={"criterion__weight": WEIGHTS}),
+    mlp_case("label-smoothing", settings={"criterion__label_smoothing": 0.2}),
+    mlp_case("smoothed-and-weighted", settings={"criterion__label_smoothing": 0.1, "criterion__weight": WEIGHTS}),
+    mlp_case("margin-loss", settings={"criterion": nn.MultiMarginLoss, "criterion__p": 2, "criterion__margin": 9.0}),
+    # architectures
+    Case("resnet18", lambda: models.resnet18(num_classes=10), floats(3, 32, 32), K=10, n=3),
+    Case("vgg11", vgg11, floats(3, 32, 32), K=10, n=2, heavy=True),
+    apply_case(
+        "transformer",
+        lambda m, x: m.head(m.encoder(m.words(x)).mean(1)),
+        tokens(9, 6),
+        lambda: {"words": nn.Embedding(9, 8), "encoder": encoder(batch_first=True), "head": nn.Linear(8, 5)},
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "transformer-on-floats",  # with every parameter frozen, torch would take its fused path
+        lambda m, x: m.head(m.encoder(x).mean(1)),
+        floats(4, 8),
+        lambda: {"encoder": encoder(batch_first=True), "head": nn.Linear(8, 5)},
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "transformer-sequence-first",
+        lambda m, x: m.head(m.encoder(x.transpose(0, 1)).mean(0)),
+        floats(4, 8),
+        lambda: {"encoder": encoder(norm_first=True), "head": nn.Linear(8, 5)},
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "gru",
+        lambda m, x: m.head(m.gru(m.words(x))[0][:, -1]),
+        tokens(9, 5),
+        lambda: {"words": nn.Embedding(9, 6), "gru": nn.GRU(6, 7, batch_first=True), "head": nn.Linear(7, 5)},
+        refused=LOOP_ONLY,
+    ),
+    Case("residual-in-place", Residual, floats(3, 6, 6)),
+    Case("rare-layers", Rare, floats(2, 2, 2), refused=NO_GHOST),
+    # inputs and outputs
+    Case(
+        "towers",
+        Towers,
+        lambda n, generator: {"pixels": floats(2, 5, 5)(n, generator), "ids": tokens(9, 3)(n, generator)},
+    ),
+    apply_case(
+        "tuple-output",
+        lambda m, x: (m.head(m.layer(x).tanh()), m.aux(x)),
+        floats(6),
+        lambda: linear_parts() | {"aux": nn.Linear(6, 5)},
+        silent=("aux.weight", "aux.bias"),
+    ),
+    # one parameter, several uses
+    apply_case("used-twice", lambda m, x: m.head(m.layer(m.layer(x).tanh()).tanh()), floats(6), linear_parts),
+    apply_case(
+        "used-at-two-shapes",
+        lambda m, x: m.head(m.layer(x).tanh().sum(1) + m.layer(x.mean(1)).tanh()),
+        floats(4, 6),
+        linear_parts,
+    ),
+    apply_case(
+        "conv-used-at-two-scales",
+        lambda m, x: m.head(m.conv(x).tanh().mean((2, 3)) + m.conv(x[..., ::2, ::2]).tanh().mean((2, 3))),
+        floats(3, 6, 6),
+        lambda: {"conv": nn.Conv2d(3, 4, 2), "head": nn.Linear(4, 5)},
+    ),
+    apply_case(
+        "norms-used-twice",
+        lambda m, x: m.head(m.norm(m.bn(m.norm(m.bn(x)).tanh()))),
+        floats(6),
+        lambda: {"norm": nn.LayerNorm(6), "bn": nn.BatchNorm1d(6), "head": nn.Linear(6, 5)},
+    ),
+    apply_case(
+        "embedding-used-twice",
+        lambda m, x: m.head(m.words(x[:, :2]).mean(1) * m.words(x[:, 2:]).mean(1)),
+        tokens(4, 5),
+        lambda: {"words": nn.Embedding(4, 6), "head": nn.Linear(6, 5)},
+    ),
+    mlp_case("registered-twice", registered_twice),
+    mlp_case("tied", tied, refused=NO_GHOST),
+    Case("tied-decoder", tied_decoder, tokens(9, 4), K=9, refused=NO_GHOST),
+    # parameters outside layers with a rule
+    apply_case(
+        "bare-parameter",
+        lambda m, x: m.head(m.layer(x) * m.scale),
+        floats(6),
+        lambda: linear_parts() | {"scale": nn.Parameter(torch.ones(6))},
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "used-functionally",
+        lambda m, x: m.head(nn.functional.linear(x, m.layer.weight).tanh()),
+        floats(6),
+        linear_parts,
+        silent=("layer.bias",),
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "called-and-used-functionally",
+        lambda m, x: m.head(m.layer(x).tanh() @ m.layer.weight.T),
+        floats(6),
+        linear_parts,
+        refused=NO_GHOST,
+    ),
+    mlp_case("weight-norm", lambda: weight_normed(nn.utils.parametrizations.weight_norm), refused=NO_GHOST),
+    mlp_case("weight-norm-old", lambda: weight_normed(nn.utils.weight_norm), refused=NO_GHOST),
+    mlp_case("subclass", lambda: nn.Sequential(Doubled(6, 6), nn.Tanh(), nn.Linear(6, 5)), refused=NO_GHOST),
+    mlp_case("user-hook", hooked, refused=NO_GHOST),
+    # parameters without a gradient
+    mlp_case("frozen-backbone", lambda: frozen(mlp(6, 8, 7, 5), "0.", "2.")),
+    mlp_case("frozen-weight", lambda: frozen(mlp(6, 8, 5), "0.weight", "2.bias")),
+    Case("frozen-norm", lambda: frozen(Residual(), "bn1.weight", "bn2", "conv1"), floats(3, 6, 6)),
+    apply_case(
+        "unused-head",
+        lambda m, x: m.head(m.layer(x).tanh()),
+        floats(6),
+        lambda: linear_parts() | {"aux": nn.Linear(6, 5)},
+        silent=("aux.weight", "aux.bias"),
+    ),
+    apply_case(
+        "detached-body",
+        lambda m, x: m.head(m.layer(x).detach().tanh()),
+        floats(6),
+        linear_parts,
+        silent=("layer.weight", "layer.bias"),
+    ),
+    apply_case("no-grad-body", without_grad, floats(6), linear_parts, silent=("layer.weight", "layer.bias")),
+    # layouts
+    apply_case(
+        "sequence-first",
+        lambda m, x: m.head(m.layer(x.transpose(0, 1)).tanh().mean(0)),
+        floats(6, 6),  # as many positions as samples
+        linear_parts,
+        refused=NO_GHOST,
+    ),
+    apply_case("rows", rows, floats(3, 6), lambda: {"layer": nn.Linear(6, 4), "head": nn.Linear(12, 5)}),
+    apply_case("stacked", stacked, floats(12), linear_parts, refused=NO_GHOST),
+    apply_case(
+        "prototypes",  # as many as samples
+        prototypes,
+        floats(6),
+        lambda: {"layer": nn.Linear(4, 6), "points": nn.Parameter(torch.ones(6, 4), requires_grad=False)},
+        K=6,
+        refused=NO_GHOST,
+    ),
+    apply_case(
+        "positions",  # as many as samples
+        positions,
+        tokens(9, 6),
+        lambda: {"words": nn.Embedding(9, 3), "places": nn.Embedding(6, 3), "head": nn.Linear(18, 5)},
+        refused=NO_GHOST,
+    ),
+    apply_case("sliced-in-place", sliced, floats(6), lambda: {"layer": nn.Linear(6, 12), "head": nn.Linear(4, 5)}),
+    apply_case("called-by-keyword", lambda m, x: m.head(m.layer(input=x).tanh()), floats(6), linear_parts),
+    apply_case("checkpointed", checkpointed, floats(6), linear_parts, refused=LOOP_ONLY),
+]
