@@ -138,7 +138,7 @@ def _undone_on_error(estimator):
     attributes = dict(vars(estimator))
     undo = []
     for name, value in attributes.items():
-        if hasattr(value, "load_state_dict"):
+        if hasattr(value, "load_state_dict") and not isinstance(value, type):
             undo.append(partial(value.load_state_dict, copy.deepcopy(value.state_dict())))
             undo += [partial(setattr, part, "training", part.training) for part in getattr(value, "modules", list)()]
         elif name == "callbacks_":

@@ -30,13 +30,30 @@ def predict_proba(classifier, X, *, verbose=0):
         )
     shards = iter_shards(X, _SHARD_ROWS)
     if not is_net(classifier):
-        return _over_shards(classifier.predict_proba, shards, count_rows(X), verbose)
+        return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
 
     def net_proba(shard):
         return final.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
 
     with preserved_rng(), untouched(final.module_):
-        return _over_shards(net_proba, shards, count_rows(X), verbose)
+        return _checked(_over_shards(net_proba, shards, count_rows(X), verbose), final)
+
+
+def _checked(proba, final):
+    """Return `proba` if its rows are distributions; rows with NaN are left to the check of scores."""
+    if proba.ndim != 2:
+        raise UnsupportedEstimatorError(
+            f"predict_proba of {type(final).__name__} gives shape {proba.shape}; skdal needs (n_samples, n_classes), "
+            "one class a sample (no multilabel)."
+        )
+    wrong = (proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3)
+    if wrong.any():
+        raise UnsupportedEstimatorError(
+            f"predict_proba of {type(final).__name__} gives rows that are no probabilities, such as "
+            f"{proba[np.flatnonzero(wrong)[0]][:5].tolist()}. For a net that outputs logits set predict_nonlinearity to "
+            "a softmax."
+        )
+    return proba
 
 
 def _over_shards(function, shards, n_rows, verbose):

@@ -1,0 +1,194 @@
+"""modAL's ActiveLearner for today's scikit-learn, nets that train on, and torch Datasets."""
+
+import numpy as np
+from modAL.models import ActiveLearner as ModalActiveLearner
+from sklearn.base import BaseEstimator, clone
+
+from skdal.adapters import check_labels, check_pool, is_net
+from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
+from skdal.samplers import dynamical_sampling
+from skdal.training import train
+from skdal.utils import concat_rows, count_rows, is_torch_dataset, take_rows
+
+
+class ActiveLearner(ModalActiveLearner):
+    """An estimator, its labeled set and a query strategy: the loop of active learning.
+
+    A subclass of modAL's with the same calls, which works on scikit-learn 1.8 and later, keeps
+    training a net from its current weights, and takes torch Datasets.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Trained in place: a skorch net, scikit-learn classifier, Pipeline, or FrozenEstimator.
+    query_strategy : callable, default=dynamical_sampling
+        A function or sampler of this library, of modAL, or `f(learner, X_pool, **kwargs) -> indices`.
+    X_training, y_training : data, optional
+        The labeled set to start from; y None for a torch Dataset that holds the labels.
+    bootstrap_init : bool, default=False
+        Train at first on as many samples drawn from it with replacement.
+    on_transformed : bool, default=False
+        For strategies of modAL that use `transform_without_estimating`.
+    warm_start : bool, default=True
+        A net that is initialized trains on from its current weights. False: from scratch each time.
+    reset_optimizer : bool, default=True
+        Rebuild the optimizer before a net trains on.
+    **fit_kwargs
+        For the estimator's `fit` at the first training.
+
+    Attributes
+    ----------
+    X_training, y_training : data
+        The labeled set so far.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdal import ActiveLearner
+    >>> from skdal.samplers import margin_sampling
+    >>> X, y = load_iris(return_X_y=True)
+    >>> learner = ActiveLearner(LogisticRegression(max_iter=500), margin_sampling, X[::10], y[::10])
+    >>> indices, samples = learner.query(X, n_instances=5)
+    >>> learner.teach(samples, y[indices])
+    >>> len(learner.X_training)
+    20
+    """
+
+    def __init__(
+        self,
+        estimator,
+        query_strategy=dynamical_sampling,
+        X_training=None,
+        y_training=None,
+        bootstrap_init=False,
+        on_transformed=False,
+        *,
+        warm_start=True,
+        reset_optimizer=True,
+        **fit_kwargs,
+    ):
+        if not callable(query_strategy):
+            raise InvalidParameterError(
+                f"query_strategy must be callable, such as skdal.dynamical_sampling; got {query_strategy!r}."
+            )
+        self.estimator = estimator
+        self.query_strategy = query_strategy
+        self.X_training = None
+        self.y_training = None
+        self.bootstrap_init = bootstrap_init
+        self.on_transformed = on_transformed
+        self.warm_start = warm_start
+        self.reset_optimizer = reset_optimizer
+        self._fit_kwargs = fit_kwargs
+        if X_training is not None:
+            self.fit(X_training, y_training, bootstrap=bootstrap_init, **fit_kwargs)
+
+    def fit(self, X, y=None, bootstrap=False, **fit_kwargs):
+        """Train on X and y, which become the labeled set.
+
+        Parameters
+        ----------
+        X : data (n_samples, ...)
+            Labeled samples; a torch Dataset may hold the labels too.
+        y : array-like (n_samples,), optional
+            Their labels.
+        bootstrap : bool, default=False
+            Train on as many samples drawn from them with replacement.
+        **fit_kwargs
+            For the estimator's `fit`.
+
+        Returns
+        -------
+        self
+            As it was before, should training fail or be interrupted.
+        """
+        self._check_labeled(X, y)
+        self._train(X, y, bootstrap, fit_kwargs)
+        self.X_training, self.y_training = X, y
+        return self
+
+    def teach(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs):
+        """Append X and y to the labeled set and train on.
+
+        Parameters
+        ----------
+        X, y : data
+            The new samples and their labels; a Dataset is appended to a Dataset.
+        bootstrap : bool, default=False
+            Train on as many samples drawn with replacement.
+        only_new : bool, default=False
+            Train on the new samples alone; the labeled set still grows.
+        **fit_kwargs
+            For the estimator's `fit`.
+        """
+        self._check_labeled(X, y)
+        X_all, y_all = X, y
+        if self.X_training is not None:
+            check_pool(X, self.X_training)
+            X_all, y_all = concat_rows(self.X_training, X), self._all_labels(y)
+        self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
+        self.X_training, self.y_training = X_all, y_all
+
+    def query(self, X_pool, *query_args, **query_kwargs):
+        """Ask the query strategy which samples of the pool to label.
+
+        Parameters
+        ----------
+        X_pool : data (n_pool, ...)
+            The pool of unlabeled samples.
+        *query_args, **query_kwargs
+            For the query strategy, such as `n_instances=10`.
+
+        Returns
+        -------
+        indices : array (n_instances,)
+            Positions in `X_pool`.
+        samples : data
+            `X_pool[indices]`; for a torch Dataset a Subset.
+        """
+        result = self.query_strategy(self, X_pool, *query_args, **query_kwargs)
+        indices = result[0] if isinstance(result, tuple) else result  # modAL 0.4.2.1's own return scores too
+        return indices, take_rows(X_pool, np.atleast_1d(indices))
+
+    def _train(self, X, y, bootstrap, fit_kwargs):
+        if bootstrap:
+            n = count_rows(X)
+            drawn = np.random.choice(n, n, replace=True)
+            X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
+        train(self.estimator, X, y, go_on=self.warm_start, reset_optimizer=self.reset_optimizer, **fit_kwargs)
+
+    def _all_labels(self, y):
+        if (y is None) != (self.y_training is None):
+            raise MissingLabeledDataError(
+                "pass y to every fit and teach, or to none (torch Datasets that hold the labels)."
+            )
+        return None if y is None else concat_rows(self.y_training, y)
+
+    def _check_labeled(self, X, y):
+        if not count_rows(X):
+            raise InvalidDataError("X holds no sample; pass at least one labeled sample.")
+        if y is None and not is_torch_dataset(X):
+            raise MissingLabeledDataError("y is None; pass a label for each sample of X.")
+        if y is not None and is_net(self.estimator):
+            check_labels(y, count_rows(X))
+        elif y is not None and count_rows(y) != count_rows(X):
+            raise InvalidDataError(f"X has {count_rows(X)} samples and y has {count_rows(y)} labels.")
+
+    def __repr__(self):
+        strategy = getattr(self.query_strategy, "__name__", self.query_strategy)
+        n_labeled = 0 if self.X_training is None else count_rows(self.X_training)
+        return f"{type(self).__name__}({self.estimator!r}, query_strategy={strategy}, n_labeled={n_labeled})"
+
+    def __sklearn_clone__(self):
+        """Return an untrained learner without data."""
+        strategy = self.query_strategy
+        return type(self)(
+            clone(self.estimator),
+            clone(strategy) if isinstance(strategy, BaseEstimator) else strategy,
+            bootstrap_init=self.bootstrap_init,
+            on_transformed=self.on_transformed,
+            warm_start=self.warm_start,
+            reset_optimizer=self.reset_optimizer,
+            **self._fit_kwargs,
+        )

@@ -1,0 +1,177 @@
+"""dynamicAL: ask for the labels that most raise the training dynamics of the net."""
+
+import numbers
+
+import numpy as np
+import torch
+
+from skdal.base import ScoreSampler, highest
+from skdal.exceptions import InvalidDataError
+from skdal.gradients._api import compute_statistics, labeled_gradient
+from skdal.gradients._backends import BACKENDS
+from skdal.utils import check_finite_scores, check_parameters, take_rows
+
+
+class DynamicALSampler(ScoreSampler):
+    r"""Ask for the labels that most raise the net's training dynamics (dynamicAL).
+
+    A sample of the pool scores
+
+    .. math:: \Delta(x) = \|g_x\|^2 + \gamma \, g_x \cdot g_S, \qquad \gamma = 2,
+
+    where :math:`g_x` is the gradient of its loss under its own predicted label, over all trainable
+    parameters, and :math:`g_S` the sum over the labeled set of the gradients under the true labels,
+    all in eval mode. The scores are exact.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
+        A skorch net, bare or last in a Pipeline; see `BaseSampler`.
+    gamma : float, default=2.0
+        Weight of the inner product. 0: gradient length alone; numpy.inf: the inner product alone.
+    interaction : float, default=0.0
+        Kappa: the batch is picked in chunks of `update_size`, and what is left then scores
+        Delta(x) + kappa * g_x . (sum of the gradients picked so far). 0 is the paper's top-b
+        (Eq. 12); kappa = gamma = 2 with `update_size=1` is exactly greedy on Eq. 11 and 13; a
+        negative kappa spreads the batch. Each further chunk costs another pass over the pool.
+    update_size : int, default=100
+        Samples picked between two updates of the scores; without effect at `interaction=0`.
+    layers : "all", "last", str or list of str, default="all"
+        The parameters that count; see `skdal.gradients.gradient_statistics`.
+    backend : {"auto", "ghost", "functorch", "loop"}, default="auto"
+        How per-sample gradients are taken; see `skdal.gradients.gradient_statistics`.
+    batch_size : int, optional
+        Samples a mini-batch; None: by the shape of a sample, see `gradient_statistics`.
+    warm_start, reset_optimizer, verbose, random_state
+        As in `BaseSampler`.
+
+    References
+    ----------
+    Wang et al., "Deep Active Learning by Leveraging Training Dynamics", NeurIPS 2022, Eq. 15.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> from skdal import DynamicALSampler
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X.astype("float32") / 16
+    >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=64, module__out_features=10,
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> sampler = DynamicALSampler(net, random_state=0).fit(X[:100], y[:100])
+    >>> indices, scores = sampler.query(X[100:], n_instances=5, return_scores=True)
+    >>> bool((scores[:-1] >= scores[1:]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        gamma=2.0,
+        interaction=0.0,
+        update_size=100,
+        layers="all",
+        backend="auto",
+        batch_size=None,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+    ):
+        super().__init__(
+            estimator,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.gamma = gamma
+        self.interaction = interaction
+        self.update_size = update_size
+        self.layers = layers
+        self.backend = backend
+        self.batch_size = batch_size
+
+    def _score_samples(self, trained, X):
+        return self._delta(self._statistics(trained, X, self._labeled_gradient(trained)))
+
+    def _select(self, trained, X, n_instances, rng):
+        if self.interaction == 0 or n_instances <= self.update_size:
+            return super()._select(trained, X, n_instances, rng)
+        statistics = self._statistics(trained, X, self._labeled_gradient(trained))
+        scores = check_finite_scores(self._delta(statistics))
+        picks, picked_scores = [], []
+        while True:
+            left = scores.copy()
+            left[picks] = -np.inf
+            chunk = highest(left, min(self.update_size, n_instances - len(picks)))
+            picks += chunk.tolist()
+            picked_scores += scores[chunk].tolist()
+            if len(picks) == n_instances:
+                return picks, picked_scores
+            # Gradients of picks add up, so a chunk adds its share to the scores.
+            picked = self._sum(trained, take_rows(X, chunk), statistics.label[chunk])
+            share = self._statistics(trained, X, picked, statistics.label).dot
+            scores = check_finite_scores(scores + self.interaction * share)
+
+    def _delta(self, statistics):
+        """Return Eq. 15 from the statistics, with gamma for its 2."""
+        if self.gamma == 0:
+            return statistics.sq_norm
+        if self.gamma == np.inf:
+            return statistics.dot
+        return statistics.sq_norm + self.gamma * statistics.dot
+
+    def _labeled_gradient(self, trained):
+        if self.gamma == 0:
+            return None
+        gradient = self._sum(trained, *trained.labeled_set(type(self).__name__))
+        if not all(torch.isfinite(g).all() for g in gradient.values()):
+            raise InvalidDataError(
+                "the summed gradient of the labeled set is NaN or infinite. Look for NaN or infinite values in the "
+                "labeled samples or in the weights of the net (a diverged training)."
+            )
+        return gradient
+
+    def _sum(self, trained, X, y):
+        return labeled_gradient(trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size)
+
+    def _statistics(self, trained, X, direction, labels=None):
+        return compute_statistics(
+            trained.classifier,
+            X,
+            labels,
+            direction=direction,
+            layers=self.layers,
+            backend=self.backend,
+            batch_size=self.batch_size,
+            verbose=self.verbose,
+        )
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_parameters(
+            self,
+            gamma=(lambda v: _is_real(v) and v > -np.inf, "a number or numpy.inf"),
+            interaction=(lambda v: _is_real(v) and abs(v) < np.inf, "a finite number"),
+            update_size=(_is_positive, "an integer of at least 1"),
+            layers=(_is_layers, '"all", "last", or prefixes of parameter names'),
+            backend=(lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
+            batch_size=(lambda v: v is None or _is_positive(v), "None or an integer of at least 1"),
+        )
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+
+
+def _is_positive(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
+
+
+def _is_layers(value):
+    if isinstance(value, str):
+        return True
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(prefix, str) for prefix in value)
