@@ -18,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
     Trained,
+    check_classifier,
     check_pool,
     final_estimator,
     is_net,
@@ -107,6 +108,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             raise InvalidParameterError(
                 f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
             )
+        self._check_estimator(self.estimator)
         go_on = self.warm_start and hasattr(self, "estimator_")
         n_fits = getattr(self, "n_fits_", 0)
         with forked_rng(self.random_state, n_fits):
@@ -114,6 +116,9 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             train(estimator, X, y, go_on=go_on, reset_optimizer=self.reset_optimizer, **fit_params)
         self.estimator_, self.X_labeled_, self.y_labeled_, self.n_fits_ = estimator, X, y, n_fits + 1
         return self
+
+    def _check_estimator(self, estimator):
+        check_classifier(estimator)
 
     def _fresh_estimator(self):
         last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
@@ -175,6 +180,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
     def _query(self, trained, X, n_instances):
         self._check_parameters()
+        self._check_estimator(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
         self._check_pool(trained, X)
         rng = query_generator(self.random_state, trained.n_labeled)

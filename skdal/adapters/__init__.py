@@ -2,7 +2,9 @@
 
 from skdal.adapters._batches import default_batch_size, paired
 from skdal.adapters._kinds import (
+    check_classifier,
     check_fitted,
+    check_net,
     final_estimator,
     is_net,
     transform_rows,
@@ -18,8 +20,10 @@ from skdal.adapters._trained import Trained, resolve, wants_scores
 __all__ = [
     "NetView",
     "Trained",
+    "check_classifier",
     "check_fitted",
     "check_labels",
+    "check_net",
     "check_pool",
     "default_batch_size",
     "final_estimator",

@@ -66,7 +66,7 @@ def _iterator(net, dataset, batch_size):
     for name in ("shuffle", "drop_last", "sampler", "batch_sampler"):
         if settings.get(name):
             raise InvalidParameterError(
-                f"the net has iterator_valid__{name}={settings[name]!r:.60}; scoring needs every sample once, in order. "
+                f"the net has iterator_valid__{name}={settings[name]!r:.60}; scoring needs each sample once, in order. "
                 f"Remove it from the net (iterator_train__{name} may stay)."
             )
     view = object.__new__(type(net))

@@ -3,12 +3,12 @@
 import warnings
 from functools import partial
 
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from sklearn.base import is_classifier
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
-from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 
 from skdal.exceptions import NotFittedError, UnsupportedEstimatorError
 
@@ -61,6 +61,38 @@ def is_net(estimator):
     return True
 
 
+def check_classifier(estimator):
+    """Raise unless `estimator` is a classifier, or ends in one.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        Names what came and what is allowed.
+    """
+    final = final_estimator(estimator)
+    if not is_net(estimator) and not is_classifier(final) and not hasattr(final, "predict_proba"):
+        raise UnsupportedEstimatorError(
+            f"expected a skorch NeuralNetClassifier, a scikit-learn classifier or a Pipeline ending in one (to query "
+            f"also a fitted sampler or a modAL learner); got {type(final).__name__}."
+        )
+
+
+def check_net(estimator):
+    """Raise unless `estimator` is a skorch classifier, or ends in one.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        Names what came and the samplers that work with it.
+    """
+    if not is_net(estimator):
+        raise UnsupportedEstimatorError(
+            f"gradients need a skorch NeuralNetClassifier, bare or last in a Pipeline; got "
+            f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a sampler that needs only "
+            "probabilities: RandomSampler, ConfidenceSampler, MarginSampler or EntropySampler."
+        )
+
+
 def check_fitted(estimator):
     """Raise unless `estimator` can predict.
 
@@ -71,12 +103,8 @@ def check_fitted(estimator):
     NotFittedError
         It is not trained (a net: not initialized).
     """
+    check_classifier(estimator)
     final = final_estimator(estimator)
-    if not is_net(estimator) and not (is_classifier(final) or hasattr(final, "predict_proba")):
-        raise UnsupportedEstimatorError(
-            f"expected a skorch NeuralNetClassifier, a scikit-learn classifier, a Pipeline that ends in one, a fitted "
-            f"sampler or a modAL learner; got {type(estimator).__name__}."
-        )
     try:
         check_is_fitted(final)
     except SklearnNotFittedError as error:

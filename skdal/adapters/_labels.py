@@ -51,7 +51,9 @@ def labels_of(X, y):
     if y is not None:
         return check_labels(y, count_rows(X))
     if not is_torch_dataset(X):
-        raise InvalidLabelsError("y is None, and X is no torch Dataset that holds labels; pass y of shape (n_samples,).")
+        raise InvalidLabelsError(
+            "y is None, and X is no torch Dataset that holds labels; pass y of shape (n_samples,)."
+        )
     return None
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.parameter import UninitializedParameter
 
 from skdal.adapters._batches import default_batch_size, iter_net_batches
-from skdal.adapters._kinds import check_fitted, final_estimator, is_net, transform_rows, unfrozen
+from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
 from skdal.utils import count_rows, is_torch_dataset, iter_shards, preserved_rng, take_rows, untouched
@@ -50,7 +50,10 @@ class NetView:
 
     def losses(self, outputs, labels):
         """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in float32."""
-        losses = self._loss_net.get_loss(outputs.double(), labels, X=None, training=False)
+        wide = outputs.double()
+        if _is_softmax(outputs):
+            wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
+        losses = self._loss_net.get_loss(wide, labels, X=None, training=False)
         if losses.shape != labels.shape:
             raise UnsupportedEstimatorError(
                 f"the criterion with reduction='none' gives shape {tuple(losses.shape)} for {len(labels)} labels; "
@@ -125,12 +128,7 @@ def open_net(estimator):
     NotFittedError
         The net is not initialized, or has lazy parameters.
     """
-    if not is_net(estimator):
-        raise UnsupportedEstimatorError(
-            f"gradients need a skorch NeuralNetClassifier, bare or last in a Pipeline; got "
-            f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a sampler that needs only "
-            "probabilities: RandomSampler, ConfidenceSampler, MarginSampler or EntropySampler."
-        )
+    check_net(estimator)
     check_fitted(estimator)
     net = final_estimator(estimator)
     modules = list(getattr(net, "_modules", ["module"]))
@@ -166,6 +164,21 @@ def _per_sample_criterion(net):
     criterion = copy.deepcopy(criterion).double()
     criterion.reduction = "none"
     return criterion
+
+
+def _is_softmax(outputs):
+    """Tell whether `outputs` (n, K) come straight from a softmax over the classes."""
+    node = outputs.grad_fn
+    return type(node).__name__ == "SoftmaxBackward0" and node._saved_dim in (1, 2**64 - 1)
+
+
+def _without_cancellation(gradient, outputs):
+    """Shift each row of d(loss)/d(probabilities) by a constant, which a softmax ignores.
+
+    Its backward pass p * (g - sum(g * p)) loses the digits of 1 - p_k in float32 where p_k is nearly
+    one; with g_k = 0 there it is a sum of small terms of one sign.
+    """
+    return gradient - gradient.gather(1, outputs.detach().argmax(1, keepdim=True))
 
 
 def _unwrapped(module):

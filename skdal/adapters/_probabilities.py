@@ -50,7 +50,7 @@ def _checked(proba, final):
     if wrong.any():
         raise UnsupportedEstimatorError(
             f"predict_proba of {type(final).__name__} gives rows that are no probabilities, such as "
-            f"{proba[np.flatnonzero(wrong)[0]][:5].tolist()}. For a net that outputs logits set predict_nonlinearity to "
+            f"{proba[np.flatnonzero(wrong)[0]][:5].tolist()}. For a net of logits set predict_nonlinearity to "
             "a softmax."
         )
     return proba

@@ -26,7 +26,9 @@ def select_parameters(model, layers, inputs):
     """
     trainable = {name: p for name, p in model.module.named_parameters() if p.requires_grad}
     if not trainable:
-        raise InvalidParameterError("the net's module has no trainable parameter; unfreeze some (requires_grad_(True)).")
+        raise InvalidParameterError(
+            "the net's module has no trainable parameter; unfreeze some (requires_grad_(True))."
+        )
     if isinstance(layers, str) and layers == "all":
         return trainable
     if isinstance(layers, str) and layers == "last":

@@ -25,5 +25,7 @@ class GradientStatistics(NamedTuple):
 
 def concatenate(parts):
     """Return the statistics of mini-batches (tensors on any device) as one of arrays."""
-    columns = [None if column[0] is None else np.concatenate([c.cpu().numpy() for c in column]) for column in zip(*parts)]
+    columns = [
+        None if column[0] is None else np.concatenate([c.cpu().numpy() for c in column]) for column in zip(*parts)
+    ]
     return GradientStatistics(*columns)

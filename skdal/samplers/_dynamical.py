@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 import torch
 
+from skdal.adapters import check_net
 from skdal.base import ScoreSampler, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._api import compute_statistics, labeled_gradient
@@ -149,6 +150,9 @@ class DynamicALSampler(ScoreSampler):
             batch_size=self.batch_size,
             verbose=self.verbose,
         )
+
+    def _check_estimator(self, estimator):
+        check_net(estimator)
 
     def _check_parameters(self):
         super()._check_parameters()

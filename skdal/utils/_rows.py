@@ -9,9 +9,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from skdal.exceptions import InvalidDataError
 
-_ALLOWED = (
-    "an array, memmap, tensor, CSR matrix, DataFrame, dict of arrays, SliceDataset or torch Dataset (map style)"
-)
+_ALLOWED = "an array, memmap, tensor, CSR matrix, DataFrame, dict of arrays, SliceDataset or torch Dataset (map style)"
 
 
 def is_torch_dataset(X):
