@@ -68,16 +68,26 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
-    if not go_on:
-        estimator.initialize()
-    elif reset_optimizer:
+    before = estimator.module_ if go_on else None
+    if go_on and reset_optimizer:
         estimator.initialize_optimizer()
-    if labels is not None:  # labels beyond the outputs would fail in the middle of training
-        check_labels(labels, n_outputs=NetView(estimator).n_outputs(X))
-    if is_torch_dataset(X) and labels is not None:
-        X = paired(X, labels, labeled=True)
-    with _interruptible(estimator):
-        return estimator.partial_fit(X, labels, **fit_params)
+    if not go_on and estimator.warm_start and estimator.initialized_:
+        estimator.initialize()  # its own `fit` would continue
+    method = estimator.partial_fit if go_on else estimator.fit
+    rows = paired(X, labels, labeled=True) if is_torch_dataset(X) else X
+    with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)):
+        return method(rows, labels, **fit_params)
+
+
+def _check_ready(net, before, X, labels):
+    """Raise if the labels do not fit the net's outputs, or if its module is not the one to continue."""
+    if before is not None and net.module_ is not before:
+        raise InvalidParameterError(
+            "a callback of the net re-initialized its module at the start of a training that was to continue from the "
+            "current weights. Let it set parameters only where they change, or pass warm_start=False."
+        )
+    if labels is not None:
+        check_labels(labels, n_outputs=NetView(net).n_outputs(X))
 
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):
@@ -98,13 +108,14 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
 
 
 @contextmanager
-def _interruptible(net):
-    """Re-raise a Ctrl-C that skorch's partial_fit swallows."""
+def _watched(net, check):
+    """Call `check` when the net is about to train; re-raise a Ctrl-C that its partial_fit swallows."""
     interrupts = []
     fit_loop = net.fit_loop
 
     def watched(*args, **kwargs):
         try:
+            check()
             return fit_loop(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             interrupts.append(interrupt)
@@ -114,7 +125,7 @@ def _interruptible(net):
     try:
         yield
     finally:
-        del vars(net)["fit_loop"]
+        vars(net).pop("fit_loop", None)
         if interrupts:
             raise interrupts[0]
 

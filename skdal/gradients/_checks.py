@@ -132,9 +132,10 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
         together, same_outputs = _in_batch(model, inputs, labels, index, parameters, direction, tolerance)
         if not (same_outputs and _agree(found, together, length, tolerance)):
             raise GradientMismatchError(
-                f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = {_show(found)}, plain autograd gives "
-                f"{_show(alone)} for the sample alone; parameters {', '.join(list(parameters)[:3])}, ... Either the "
-                'samples of a mini-batch depend on each other, or a rule is wrong; use backend="loop" and report the module.'
+                f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = {_show(found)}; plain autograd gives "
+                f"{_show(alone)} for the sample alone, over the parameters {', '.join(list(parameters)[:3])}, .... Either "
+                "the samples of a mini-batch depend on each other, or a rule is wrong. Report the module and use "
+                'backend="loop", which is right wherever samples do not depend on each other.'
             )
 
 
