@@ -21,7 +21,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
-default_role = "code"
+default_role = "py:obj"  # `name` in a docstring is a link where it names something
 highlight_language = "pycon"
 
 autosummary_generate = True
@@ -31,7 +31,8 @@ numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists th
 html_theme = "pydata_sphinx_theme"
 html_title = f"skdal {release}"
 html_show_sourcelink = False
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "header_links_before_dropdown": 6}
+html_sidebars = {"[!ag]*": [], "api": [], "genindex": []}  # only gallery and API pages have siblings to list
 
 # The CIFAR-10 example needs images that do not come with skdal: without them it is shown, not executed.
 data = Path(os.environ.get("SKDAL_DATA", ROOT.parent / "shared" / "data"))

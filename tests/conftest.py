@@ -1,23 +1,38 @@
 """Fixtures shared by the tests."""
 
-from types import SimpleNamespace
+from functools import cached_property, lru_cache
 
 import pytest
 import torch
 from reference import reference
 
 
+class Problem:
+    """A case's net, samples, labels and a random direction, with the reference for own and for given labels."""
+
+    def __init__(self, case):
+        generator = torch.Generator().manual_seed(1)
+        self.case, self.net = case, case.make_net(seed=0)
+        self.X = case.make_inputs(case.n, generator)
+        self.y = torch.randint(case.K, (case.n,), generator=generator).numpy()
+        self.direction = {
+            name: torch.randn(p.shape, generator=generator, dtype=torch.float64)
+            for name, p in self.net.module_.named_parameters()
+            if p.requires_grad
+        }
+
+    @cached_property
+    def own(self):
+        return reference(self.net, self.X, direction=self.direction)
+
+    @cached_property
+    def given(self):
+        return reference(self.net, self.X, self.y, self.direction)
+
+
+_latest = lru_cache(maxsize=1)(Problem)  # pytest itself sets up once for every pair of a case and a backend
+
+
 @pytest.fixture(scope="module")
 def problem(request):
-    """A case's net, samples, labels and a random direction, with the reference for own and for given labels."""
-    case = request.param
-    generator = torch.Generator().manual_seed(1)
-    net, X = case.make_net(seed=0), case.make_inputs(case.n, generator)
-    y = torch.randint(case.K, (case.n,), generator=generator).numpy()
-    direction = {
-        name: torch.randn(p.shape, generator=generator, dtype=torch.float64)
-        for name, p in net.module_.named_parameters()
-        if p.requires_grad
-    }
-    own, given = reference(net, X, direction=direction), reference(net, X, y, direction)
-    return SimpleNamespace(case=case, net=net, X=X, y=y, direction=direction, own=own, given=given)
+    return _latest(request.param)

@@ -133,7 +133,7 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
         if not (same_outputs and _agree(found, together, length, tolerance)):
             raise GradientMismatchError(
                 f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = {_show(found)}; plain autograd gives "
-                f"{_show(alone)} for the sample alone, over the parameters {', '.join(list(parameters)[:3])}, .... Either "
+                f"{_show(alone)} for the sample alone, over {', '.join(list(parameters)[:3])}, .... Either "
                 "the samples of a mini-batch depend on each other, or a rule is wrong. Report the module and use "
                 'backend="loop", which is right wherever samples do not depend on each other.'
             )

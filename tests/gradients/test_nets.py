@@ -2,42 +2,30 @@
 
 import pytest
 import torch
-from cases import NETS
+from cases import NETS, over, over_backends
 from reference import assert_gradients, assert_statistics, reference
 
 from skdal.exceptions import SkdalError
 from skdal.gradients import gradient_statistics, labeled_gradient
 
-pytestmark = pytest.mark.filterwarnings("error")  # no false alarm of the self-check
-BACKENDS = {
-    case: ["auto", "ghost"] if case.heavy else ["auto", "ghost", "functorch", "loop"] for case in NETS
-}
+# No false alarm of the self-check, and no step down because of one.
+pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance drop")
 LIGHT = [case for case in NETS if not case.heavy]
 
 
-def nets(cases):
-    return pytest.mark.parametrize("problem", cases, ids=lambda case: case.id, indirect=True)
-
-
-def pairs(chosen):
-    rows = [(case, name) for case, names in BACKENDS.items() for name in names if chosen(case, name)]
-    ids = [f"{case.id}-{name}" for case, name in rows]
-    return pytest.mark.parametrize("problem, backend", rows, ids=ids, indirect=["problem"])
-
-
-@pairs(lambda case, backend: backend not in case.refused)
+@over_backends(NETS)
 def test_statistics(problem, backend):
     actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend)
     assert_statistics(actual, problem.own)
 
 
-@pairs(lambda case, backend: backend in case.refused)
+@over_backends(NETS, refused=True)
 def test_refuses_rather_than_being_wrong(problem, backend):
     with pytest.raises(SkdalError):
         gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend)
 
 
-@nets(LIGHT)
+@over(LIGHT)
 def test_labels_given_and_own_direction(problem):
     direction = labeled_gradient(problem.net, problem.X, problem.y)
     assert_gradients(direction, problem.given.gradient)
@@ -45,7 +33,7 @@ def test_labels_given_and_own_direction(problem):
     assert_statistics(actual, reference(problem.net, problem.X, problem.y, direction))
 
 
-@nets(NETS)
+@over(LIGHT)
 def test_every_parameter_has_its_share(problem):
     for name in problem.direction:
         actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, layers=[name])
@@ -53,7 +41,7 @@ def test_every_parameter_has_its_share(problem):
         assert (actual.sq_norm > 0).any() == (name not in problem.case.silent)
 
 
-@nets(LIGHT)
+@over(LIGHT)
 def test_any_split(problem):
     X = problem.case.make_inputs(20, torch.Generator().manual_seed(2))
     whole, parts = _score(problem, X, [0, 20]), _score(problem, X, [0, 8, 16, 20])

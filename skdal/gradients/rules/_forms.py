@@ -32,13 +32,20 @@ def outer(a, b, v):
     ||G||^2 = sum_tt' (a_t . a_t')(b_t . b_t') costs t*t*(p + d). For one position the latter is
     ||a||^2 ||b||^2.
     """
-    t, d, p = a.shape[2], a.shape[3], b.shape[3]
-    if p * d <= t * (p + d):
-        gradient = b.transpose(2, 3) @ a
-        return gradient.square().sum((1, 2, 3)), None if v is None else (gradient * v).sum((1, 2, 3))
+    n, g, t, d = a.shape
+    p = b.shape[3]
+    form, values = (_gradient_form, p * d) if p * d <= t * (p + d) else (_gram_form, 2 * t * t)
+    return concatenated([form(a[rows], b[rows], v) for rows in row_chunks(n, g * values)])
+
+
+def _gradient_form(a, b, v):
+    gradient = b.transpose(2, 3) @ a
+    return gradient.square().sum((1, 2, 3)), None if v is None else (gradient * v).sum((1, 2, 3))
+
+
+def _gram_form(a, b, v):
     gram = (a @ a.transpose(2, 3)) * (b @ b.transpose(2, 3))
-    # A sum of products may round to just below zero.
-    sq_norm = gram.sum((1, 2, 3)).clamp_min(0)
+    sq_norm = gram.sum((1, 2, 3)).clamp_min(0)  # a sum of products may round to just below zero
     return sq_norm, None if v is None else ((a @ v.transpose(1, 2)) * b).sum((1, 2, 3))
 
 
