@@ -1,6 +1,7 @@
 """The demonstration: dynamicAL beside margin and random sampling on scikit-learn's handwritten digits."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def run_demo(settings, *, verbose=0):
     seconds = {name: np.empty((settings.n_seeds, settings.n_rounds)) for name in SAMPLERS}
     query = None
     n_fits = settings.n_seeds * len(SAMPLERS) * (settings.n_rounds + 1)
-    with tqdm(total=n_fits, unit="fit", disable=not verbose) as bar:
+    with _one_thread(), tqdm(total=n_fits, unit="fit", disable=not verbose) as bar:
         for seed in range(settings.n_seeds):
             for name, sampler_class in SAMPLERS.items():
                 bar.set_description(f"seed {seed + 1} of {settings.n_seeds}, {name:<9}")
@@ -147,6 +148,17 @@ def run_demo(settings, *, verbose=0):
                 seconds[name][seed] = loop.seconds
                 query = query or loop.last_query  # dynamicAL comes first
     return DemoResult(settings, accuracy, seconds, query)
+
+
+@contextmanager
+def _one_thread():
+    """Run a block with one torch thread: more do not help so small a net, and stall on a busy machine."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 class _Loop:
@@ -213,21 +225,20 @@ def format_table(result):
     """Return the result as lines of text: labels, accuracy, seconds a query, and the differences."""
     settings, names = result.settings, list(SAMPLERS)
     percent = {name: 100 * result.accuracy[name] for name in names}
-    many = settings.n_seeds > 1
-    lines = [
-        f"Accuracy in % on {N_TEST} test digits, "
-        + (f"mean (standard error) of {settings.n_seeds} seeds" if many else "one seed"),
-        "",
-        "labels " + "".join(f"{name:>16}" for name in names),
-    ]
+    seeds = f"mean (standard error) of {settings.n_seeds} seeds" if settings.n_seeds > 1 else "one seed"
+    lines = [f"Accuracy in % on {N_TEST} test digits, {seeds}", "", _row("labels", names)]
     for step, n_labeled in enumerate(settings.n_labeled):
-        lines.append(f"{n_labeled:>6} " + "".join(f"{_with_error(percent[name][:, step]):>16}" for name in names))
-    lines += ["", "seconds a query", " " * 7 + "".join(f"{result.seconds[name].mean():>16.3f}" for name in names), ""]
+        lines.append(_row(n_labeled, [_with_error(percent[name][:, step]) for name in names]))
+    lines += [_row("seconds a query", [f"{result.seconds[name].mean():.3f}" for name in names]), ""]
     first, *others = names
-    for other in others:  # paired by seed, over the rounds that followed a query
+    for other in others:  # paired by seed, over the evaluations that followed a query
         difference = (percent[first] - percent[other])[:, 1:].mean(axis=1)
-        lines.append(f"{first} - {other}, mean of all rounds: {_with_error(difference, sign='+')} points")
+        lines.append(f"{first} minus {other}, mean of all rounds: {_with_error(difference, sign='+')} points")
     return "\n".join(lines)
+
+
+def _row(label, cells):
+    return f"{label:>15}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def _with_error(values, sign=""):
@@ -285,8 +296,8 @@ def draw_learning_curve(result):
     axes.set_xticks(n_labeled)
     axes.set_xlabel("number of labels")
     axes.set_ylabel(f"accuracy on {N_TEST} test digits (%)")
-    bands = f"mean of {n_seeds} seeds, bands of one standard error" if n_seeds > 1 else "one seed"
-    axes.set_title(f"Active learning on handwritten digits: {bands}", fontsize=11, loc="left")
+    bands = f"mean and standard error of {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    axes.set_title(f"Active learning on handwritten digits, {bands}", fontsize=11, loc="left")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
@@ -296,22 +307,18 @@ def draw_learning_curve(result):
 
 def draw_query(query):
     """Return a Figure: the most and the least wanted digits of a query, with their scores."""
-    figure = Figure(figsize=(9, 5.6), layout="constrained")
-    figure.suptitle(
-        f"What dynamicAL asks for, after {query['n_labeled']} labels: score, and the digit that the net sees",
-        fontsize=12,
-    )
-    halves = figure.subfigures(2, 1, hspace=0.04)
-    positions = np.arange(len(query["scores"]))
-    for half, title, shown in (
-        (halves[0], "most wanted (first first)", positions[:N_SHOWN]),
-        (halves[1], "least wanted (last first)", positions[::-1][:N_SHOWN]),
-    ):
-        half.suptitle(title, fontsize=11, x=0.01, ha="left", color="#333333")
-        for axes, i in zip(half.subplots(2, N_SHOWN // 2).flat, shown):
+    figure = Figure(figsize=(7.6, 6.4), layout="constrained")
+    figure.suptitle(f"What dynamicAL asks for after {query['n_labeled']} labels (scores)", fontsize=12)
+    halves = figure.subfigures(2, 1, hspace=0.05)
+    ranks = np.arange(len(query["scores"]))
+    for half, title, shown in ((halves[0], "most wanted", ranks), (halves[1], "least wanted", ranks[::-1])):
+        half.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
+        for axes, i in zip(half.subplots(2, N_SHOWN // 2).flat, shown[:N_SHOWN]):
             axes.imshow(query["images"][i], cmap="gray_r", vmin=0, vmax=1)
-            wrong = query["predicted"][i] != query["true"][i]
-            seen = f"sees {query['predicted'][i]}" + (f", is {query['true'][i]}" if wrong else "")
-            axes.set_title(f"{query['scores'][i]:.3g}\n{seen}", fontsize=9, color="#b02020" if wrong else "#333333")
+            predicted, true, score = query["predicted"][i], query["true"][i], query["scores"][i]
+            wrong = predicted != true
+            seen = f"net: {predicted}, true: {true}" if wrong else f"net: {predicted}"
+            number = f"{score:,.0f}" if abs(score) >= 100 else f"{score:.2g}"
+            axes.set_title(f"{number}\n{seen}", fontsize=9, color="#b02020" if wrong else "#333333")
             axes.axis("off")
     return figure

@@ -11,6 +11,7 @@ from skdal.adapters import (
     NetView,
     check_fitted,
     check_labels,
+    check_transformable,
     final_estimator,
     is_net,
     labels_of,
@@ -18,7 +19,6 @@ from skdal.adapters import (
     warn_of_held_out_labels,
 )
 from skdal.exceptions import InvalidParameterError
-from skdal.utils import is_torch_dataset
 
 
 def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
@@ -74,7 +74,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
     if not go_on and estimator.warm_start and estimator.initialized_:
         estimator.initialize()  # its own `fit` would continue
     method = estimator.partial_fit if go_on else estimator.fit
-    rows = paired(X, labels, labeled=True) if is_torch_dataset(X) else X
+    rows = paired(X, labels, labeled=True)
     with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)):
         return method(rows, labels, **fit_params)
 
@@ -99,6 +99,7 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
     fit_params = {name.removeprefix(prefix): value for name, value in fit_params.items()}
     if len(pipeline.steps) == 1:
         return X, fit_params
+    check_transformable(X)
     earlier = pipeline[:-1]
     if go_on:
         return earlier.transform(X), fit_params

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from scipy import sparse
 from skorch.utils import to_tensor
 from torch.utils.data import Dataset, IterableDataset
 
@@ -75,17 +76,27 @@ def _iterator(net, dataset, batch_size):
 
 
 def paired(X, y, labeled):
-    """Return X such that skorch can unpack every mini-batch into two parts."""
+    """Return X in a form of which skorch can unpack every mini-batch into two parts.
+
+    Parameters
+    ----------
+    X : data
+        Not a list.
+    y : array (n_samples,) or None
+        Labels to pair the items of a Dataset with.
+    labeled : bool
+        Whether the items of a Dataset need labels: `y`, or else their own.
+    """
     if isinstance(X, IterableDataset):
         raise InvalidDataError("an IterableDataset has no positions to return; use a map-style torch Dataset.")
     if isinstance(X, list):
         raise InvalidDataError("X is a list, which skorch reads as several inputs; pass numpy.asarray(X).")
+    if sparse.issparse(X):
+        return sparse.csr_matrix(X)  # skorch cannot take rows of a csr_array; the data are not copied
     if not is_torch_dataset(X):
         return X
-    if not labeled:
-        return _WithLabels(X, None)
-    if y is not None:
-        return _WithLabels(X, y)
+    if not labeled or y is not None:
+        return _Paired(X, y if labeled else None)
     if count_rows(X) and not is_pair(X[0]):
         raise InvalidDataError(
             f"the labeled Dataset gives items of type {type(X[0]).__name__}; give (x, label) pairs, or pass y."
@@ -98,7 +109,7 @@ def is_pair(item):
     return isinstance(item, (tuple, list)) and len(item) == 2
 
 
-class _WithLabels(Dataset):
+class _Paired(Dataset):
     """A Dataset's samples with the labels given, or zeros, in place of its own."""
 
     def __init__(self, dataset, y):
@@ -110,4 +121,5 @@ class _WithLabels(Dataset):
 
     def __getitem__(self, i):
         item = self.dataset[i]
-        return item[0] if is_pair(item) else item, 0 if self.y is None else int(self.y[i])
+        alone = isinstance(item, (tuple, list)) and len(item) == 1  # TensorDataset(X)
+        return item[0] if alone or is_pair(item) else item, 0 if self.y is None else int(self.y[i])

@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 
-from skdal.exceptions import NotFittedError, UnsupportedEstimatorError
+from skdal.exceptions import InvalidDataError, NotFittedError, UnsupportedEstimatorError
+from skdal.utils import is_torch_dataset
 
 
 def unfrozen(estimator):
@@ -33,9 +34,19 @@ def transform_rows(estimator, X):
     estimator = unfrozen(estimator)
     while isinstance(estimator, Pipeline):
         if len(estimator.steps) > 1:
+            check_transformable(X)
             X = estimator[:-1].transform(X)
         estimator = unfrozen(estimator.steps[-1][1])
     return X
+
+
+def check_transformable(X):
+    """Raise if X is a torch Dataset, which the steps of a Pipeline cannot transform."""
+    if is_torch_dataset(X):
+        raise InvalidDataError(
+            f"the steps of a Pipeline transform arrays, not a torch Dataset ({type(X).__name__}). Do the same in the "
+            "Dataset's own transform and use the net without Pipeline, or pass arrays (a memmap, a SliceDataset)."
+        )
 
 
 def is_net(estimator):

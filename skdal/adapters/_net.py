@@ -11,7 +11,7 @@ from skdal.adapters._batches import default_batch_size, iter_net_batches
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import count_rows, is_torch_dataset, iter_shards, preserved_rng, take_rows, untouched
+from skdal.utils import count_rows, iter_shards, preserved_rng, take_rows, untouched
 
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -38,7 +38,11 @@ class NetView:
 
     def forward(self, inputs):
         """Return the outputs (n, K) of a mini-batch; the first of several outputs counts."""
-        outputs = self._net.infer(inputs)
+        try:
+            outputs = self._net.infer(inputs)
+        except RuntimeError as error:
+            _explain_dtype(inputs, self.module, error)
+            raise
         outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
         if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
             found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -105,8 +109,7 @@ class NetView:
 
     def _batches(self, X, y, labeled, batch_size):
         size = self.batch_size(X, batch_size)
-        in_pipeline = self.estimator is not final_estimator(self.estimator)
-        if not in_pipeline or is_torch_dataset(X):
+        if self.estimator is final_estimator(self.estimator):
             yield from iter_net_batches(self._net, X, y, labeled=labeled, batch_size=size)
             return
         start = 0
@@ -139,6 +142,16 @@ def open_net(estimator):
     if any(isinstance(parameter, UninitializedParameter) for parameter in net.module_.parameters()):
         raise NotFittedError("the module has lazy parameters that are not initialized yet; fit the net first.")
     return NetView(estimator)
+
+
+def _explain_dtype(inputs, module, error):
+    """Raise a clear error if a forward pass failed on inputs of another dtype than the weights."""
+    wanted = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
+    if isinstance(inputs, torch.Tensor) and len(wanted) == 1 and inputs.dtype not in wanted and "type" in str(error):
+        raise InvalidDataError(
+            f"X has dtype {inputs.dtype} and the net's parameters have {wanted.pop()}; convert X, such as "
+            f"X.astype(numpy.float32), or cast in the module's forward. The net said: {error}"
+        ) from error
 
 
 def _shallow_copy(net, **attributes):

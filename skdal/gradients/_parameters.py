@@ -44,7 +44,7 @@ def _matches(prefix, names):
     if prefix in names:
         return [prefix]
     matches = [name for name in names if name.startswith(f"{prefix}.")] or [n for n in names if n.startswith(prefix)]
-    if not matches:
+    if not prefix or not matches:
         raise InvalidParameterError(
             f'layers must be "all", "last" or prefixes of trainable parameters; {prefix!r} matches none of '
             f"{', '.join(names)}."

@@ -176,6 +176,5 @@ def _is_positive(value):
 
 
 def _is_layers(value):
-    if isinstance(value, str):
-        return True
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(prefix, str) for prefix in value)
+    prefixes = [value] if isinstance(value, str) else value
+    return isinstance(prefixes, (list, tuple)) and bool(prefixes) and all(p and isinstance(p, str) for p in prefixes)

@@ -95,7 +95,7 @@ def sample_shape(X):
 
 
 def _item_shape(item):
-    if isinstance(item, (list, tuple)) and len(item) == 2:
+    if isinstance(item, (list, tuple)) and len(item) in (1, 2):
         item = item[0]
     if isinstance(item, Mapping):
         return {key: _item_shape(value) for key, value in item.items()}

@@ -1,0 +1,58 @@
+"""scikit-learn's own checks of estimators, over the samplers."""
+
+import numpy as np
+import pytest
+import torch
+from common import make_net, make_sampler
+from skorch import NeuralNetClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import validate_data
+
+from skdal.samplers import SAMPLERS
+
+pytestmark = pytest.mark.contract
+
+EXPECTED_OF_NETS = {
+    "check_classifiers_classes": "labels of nets are integers, and the check has strings",
+    "check_classifiers_train": "to skorch a list is several inputs, so a list of rows is refused",
+    "check_classifier_data_not_an_array": "the data of nets has a length, and the check's has only __array__",
+    "check_fit_idempotent": "no two fits of a sampler share their random numbers",
+}
+
+
+class FloatNet(NeuralNetClassifier):
+    """A net as large as its data asks for, which casts its input."""
+
+    def fit(self, X, y, **fit_params):
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        self.set_params(module__in_features=X.shape[1], module__out_features=max(2, int(np.max(y)) + 1))
+        return super().fit(X, y, **fit_params)
+
+    def get_dataset(self, X, y=None):
+        return super().get_dataset(validate_data(self, X, dtype=np.float64, reset=False), y)
+
+
+def float_net():
+    size = {"module__in_features": 1, "module__out_features": 2, "module__dtype": torch.float64}
+    return make_net(torch.nn.Linear, FloatNet, lr=0.1, max_epochs=10, **size)
+
+
+def checks(estimators, expected_failed_checks=None):
+    """`parametrize_with_checks` with ids that fit a line."""
+    mark = parametrize_with_checks(estimators, expected_failed_checks=expected_failed_checks)
+    return pytest.mark.parametrize(*mark.args, ids=lambda o: getattr(getattr(o, "func", type(o)), "__name__"))
+
+
+@checks([make_sampler(key, LogisticRegression()) for key in SAMPLERS if key != "dynamical"])
+def test_around_a_classifier(estimator, check):
+    check(estimator)
+
+
+@checks([make_sampler("dynamical", float_net())], lambda estimator: EXPECTED_OF_NETS)
+def test_around_a_net(estimator, check):
+    check(estimator)
+
+
+def test_at_most_ten_are_expected_to_fail():
+    assert len(EXPECTED_OF_NETS) <= 10
