@@ -68,15 +68,33 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
-    before = estimator.module_ if go_on else None
-    if go_on and reset_optimizer:
-        estimator.initialize_optimizer()
-    if not go_on and estimator.warm_start and estimator.initialized_:
-        estimator.initialize()  # its own `fit` would continue
-    method = estimator.partial_fit if go_on else estimator.fit
     rows = paired(X, labels, labeled=True)
+    before = estimator.module_ if go_on else None
     with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)):
-        return method(rows, labels, **fit_params)
+        if go_on and reset_optimizer:
+            _start_anew(estimator, rows, labels, fit_params)
+        elif go_on:
+            estimator.partial_fit(rows, labels, **fit_params)
+        else:
+            if estimator.warm_start and estimator.initialized_:
+                estimator.initialize()  # its own `fit` would continue
+            estimator.fit(rows, labels, **fit_params)
+    return estimator
+
+
+def _start_anew(net, X, y, fit_params):
+    """Train on from the current weights with a new optimizer; the new epochs are appended to the history.
+
+    A learning-rate scheduler counts the epochs of the history, so it has to see an empty one to
+    start with its optimizer.
+    """
+    past = net.history_
+    net.initialize_optimizer()
+    net.history_ = type(past)()
+    net.partial_fit(X, y, **fit_params)
+    for row in net.history_:
+        row["epoch"] += len(past)
+    net.history_ = type(past)([*past, *net.history_])
 
 
 def _check_ready(net, before, X, labels):

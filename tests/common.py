@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from skorch import NeuralNetClassifier
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal.samplers import SAMPLERS
@@ -77,6 +77,11 @@ def plain(value):
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+def simple(attributes):
+    """Return the attributes that are numbers, strings, or None."""
+    return {name: value for name, value in attributes.items() if isinstance(value, (int, float, str, type(None)))}
+
+
 def snapshot(net):
     """Return everything about a net that a query, or a training that failed, has to leave alone."""
     modules, parameters = list(net.module_.modules()), list(net.module_.parameters())
@@ -85,7 +90,7 @@ def snapshot(net):
             "state": net.module_.state_dict(),
             "optimizer": net.optimizer_.state_dict(),
             "history": list(net.history),
-            "callbacks": [type(callback).__name__ for _, callback in net.callbacks_],
+            "callbacks": [simple(vars(callback)) for _, callback in net.callbacks_],
             "training": [m.training for m in modules],
             "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules],
             "requires_grad": [p.requires_grad for p in parameters],
@@ -104,6 +109,20 @@ def global_rng():
 def weights(estimator):
     """Return the weights of a net, nested lists."""
     return plain(estimator.module_.state_dict())
+
+
+def assert_same(actual, expected, where=""):
+    """Compare nested state and say where it differs, rather than all that it is."""
+    if isinstance(expected, dict):
+        assert sorted(actual) == sorted(expected), where
+        for key, value in expected.items():
+            assert_same(actual[key], value, f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(actual) == len(expected), where
+        for i, value in enumerate(expected):
+            assert_same(actual[i], value, f"{where}[{i}]")
+    else:
+        assert actual == expected or actual != actual and expected != expected, where  # NaN is NaN
 
 
 class Untrainable(NeuralNetClassifier):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from common import make_net, make_sampler
-from skorch import NeuralNetClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
+from skorch import NeuralNetClassifier
 
 from skdal.samplers import SAMPLERS
 
@@ -41,7 +41,7 @@ def float_net():
 def checks(estimators, expected_failed_checks=None):
     """`parametrize_with_checks` with ids that fit a line."""
     mark = parametrize_with_checks(estimators, expected_failed_checks=expected_failed_checks)
-    return pytest.mark.parametrize(*mark.args, ids=lambda o: getattr(getattr(o, "func", type(o)), "__name__"))
+    return pytest.mark.parametrize(*mark.args, ids=lambda o: getattr(o, "func", type(o)).__name__)
 
 
 @checks([make_sampler(key, LogisticRegression()) for key in SAMPLERS if key != "dynamical"])

@@ -1,7 +1,10 @@
 """Labels of nets: integers in [0, K)."""
 
+import warnings
+
 import numpy as np
 import torch
+from sklearn.exceptions import DataConversionWarning
 
 from skdal.exceptions import InvalidLabelsError
 from skdal.utils import count_rows, is_torch_dataset
@@ -26,24 +29,44 @@ def check_labels(y, n_rows=None, n_outputs=None):
     InvalidLabelsError
         Not one-dimensional, not integers, of another length, or out of range.
     """
-    labels = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
+    labels = _one_dimensional(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y))
+    if n_rows is not None and len(labels) != n_rows:
+        raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
+    labels = _integers(labels)
+    _check_range(labels, n_outputs)
+    return labels
+
+
+def _one_dimensional(labels):
     if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+            "(n_samples,), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=2,
+        )
+        return labels[:, 0]
     if labels.ndim != 1:
         raise InvalidLabelsError(
             f"y has shape {labels.shape}; skdal works on one class label a sample (multilabel and one-hot targets are "
             "not supported). Pass integer labels of shape (n_samples,), for one-hot: y.argmax(axis=1)."
         )
-    if n_rows is not None and len(labels) != n_rows:
-        raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
-    if labels.dtype.kind == "f" and labels.size and np.array_equal(labels, np.round(labels)):
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iu":
-        raise InvalidLabelsError(
-            f"labels of nets are integers from 0; got dtype {labels.dtype}, such as {labels[:3].tolist()}. {_REMEDY}"
-        )
-    _check_range(labels, n_outputs)
-    return labels.astype(np.int64)
+    return labels
+
+
+def _integers(labels):
+    """Return labels of an integer type, or of another one whose values are all integers, as int64."""
+    if labels.dtype.kind in "iu":
+        return labels.astype(np.int64)
+    values = np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
+    if values.dtype.kind in "iuf" and np.isfinite(values).all() and np.array_equal(values, np.round(values)):
+        return values.astype(np.int64)
+    if values.dtype.kind == "c":
+        raise InvalidLabelsError(f"Complex data not supported; labels of nets are integers. {_REMEDY}")
+    kind = "continuous" if values.dtype.kind == "f" else f"dtype {labels.dtype}"
+    raise InvalidLabelsError(
+        f"Unknown label type: {kind}. Labels of nets are integers from 0; got such as {labels[:3].tolist()}. {_REMEDY}"
+    )
 
 
 def labels_of(X, y):
@@ -52,7 +75,8 @@ def labels_of(X, y):
         return check_labels(y, count_rows(X))
     if not is_torch_dataset(X):
         raise InvalidLabelsError(
-            "y is None, and X is no torch Dataset that holds labels; pass y of shape (n_samples,)."
+            "a training requires y to be passed, but the target y is None, and X is no torch Dataset that holds the "
+            "labels. Pass y of shape (n_samples,)."
         )
     return None
 

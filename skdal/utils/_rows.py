@@ -25,7 +25,7 @@ def count_rows(X):
     InvalidDataError
         X has no length, or the parts of a dict differ in theirs.
     """
-    if isinstance(X, Mapping):
+    if _is_mapping(X):
         lengths = {key: count_rows(value) for key, value in X.items()}
         if len(set(lengths.values())) != 1:
             raise InvalidDataError(f"the entries of X have different lengths {lengths}; give one row a sample in each.")
@@ -43,7 +43,9 @@ def take_rows(X, indices):
     """Return the samples of X at `indices` (a slice or an integer array); lazily for Datasets."""
     if is_torch_dataset(X):
         return Subset(X, _positions(indices, len(X)).tolist())
-    if isinstance(X, Mapping):
+    if sparse.issparse(X):
+        return X.tocsr()[indices]
+    if _is_mapping(X):
         return {key: take_rows(value, indices) for key, value in X.items()}
     if hasattr(X, "iloc"):
         return X.iloc[indices]
@@ -62,8 +64,8 @@ def concat_rows(first, second):
         )
     if is_torch_dataset(first):
         return ConcatDataset([first, second])
-    if isinstance(first, Mapping):
-        if not isinstance(second, Mapping) or set(first) != set(second):
+    if _is_mapping(first):
+        if not _is_mapping(second) or set(first) != set(second):
             raise InvalidDataError(f"the new samples need the keys {sorted(first)}; got {second!r:.200}.")
         return {key: concat_rows(value, second[key]) for key, value in first.items()}
     try:
@@ -85,13 +87,17 @@ def sample_shape(X):
 
     A Dataset is asked for its first item, of which the first element counts if it is a pair.
     """
-    if isinstance(X, Mapping):
+    if _is_mapping(X):
         return {key: sample_shape(value) for key, value in X.items()}
     if isinstance(X, (list, tuple)):
         return np.shape(X[0]) if X else None
     if is_torch_dataset(X) or not hasattr(X, "dtype") and not hasattr(X, "iloc"):
         return _item_shape(X[0]) if len(X) else None
     return tuple(X.shape[1:])
+
+
+def _is_mapping(X):
+    return isinstance(X, Mapping) and not sparse.issparse(X)  # a dok_matrix is a dict, too
 
 
 def _item_shape(item):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from reference import reference, total
-from skorch import NeuralNetClassifier
 from sklearn.datasets import load_digits
+from skorch import NeuralNetClassifier
 from torch import nn
 from torchvision.models import resnet18
 
@@ -52,7 +52,7 @@ TRAINED = {
     "cnn": (small_cnn, digits, nn.CrossEntropyLoss, 500, 30, 200),
     "mlp": (small_mlp, digits, nn.CrossEntropyLoss, 500, 60, 200),
     "probabilities": (probabilities, digits, nn.NLLLoss, 500, 60, 200),
-    "resnet18": (lambda: resnet18(num_classes=10), noise, nn.CrossEntropyLoss, 32, 8, 48),
+    "resnet18": (lambda: resnet18(num_classes=10), noise, nn.CrossEntropyLoss, 32, 16, 24),
 }
 
 

@@ -85,7 +85,6 @@ def snapshot(net):
     """Return everything observable about a net and the global generators as comparable values."""
     modules = dict(net.module_.named_modules())
     tensors = dict(net.module_.named_parameters()) | dict(net.module_.named_buffers())
-    numpy_state = np.random.get_state()
     return {
         "net": {key: id(value) for key, value in vars(net).items()},
         "attributes": {name: sorted(vars(m)) for name, m in modules.items()},
@@ -99,8 +98,7 @@ def snapshot(net):
         "tensor hooks": {name: len(t._backward_hooks or ()) for name, t in tensors.items()},
         "tensors": {name: (id(t), t.data_ptr(), t.requires_grad, t.tolist()) for name, t in tensors.items()},
         "grad": {name: (id(t.grad), None if t.grad is None else t.grad.tolist()) for name, t in tensors.items()},
-        "generators": [torch.get_rng_state().tolist(), [s.tolist() if hasattr(s, "tolist") else s for s in numpy_state]],
-        "python": random.getstate(),
+        "generators": (torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()),
         "torch": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.is_autocast_enabled("cpu")),
     }
 

@@ -32,7 +32,7 @@ def test_grid_search_over_the_net(key):
 
 @every
 def test_cross_validation(key):
-    assert np.isfinite(cross_val_score(make_sampler(key, LogisticRegression()), X, y, cv=3)).all()
+    assert np.isfinite(cross_val_score(make_sampler(key, make_net()), X, y, cv=3)).all()
 
 
 @every

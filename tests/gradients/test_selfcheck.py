@@ -1,0 +1,188 @@
+"""Wrong numbers are caught, and what cannot be right is refused."""
+
+import pytest
+import torch
+from cases import TRAPS, Apply, Case, floats, linear_parts, mlp_case, over, tokens
+from conftest import Problem
+from reference import assert_statistics
+from torch import nn
+
+from skdal.exceptions import CrossSampleLayerError, GradientMismatchError, UnsupportedLayerError
+from skdal.gradients import gradient_statistics
+from skdal.gradients.rules import RULES
+
+alarm = pytest.mark.filterwarnings("ignore:backend:RuntimeWarning")  # auto may say what it stepped down from
+
+
+def problem_of(call, make_inputs, parts=linear_parts, **kwargs):
+    return Problem(Case("", lambda: Apply(call, **parts()), make_inputs, **kwargs))
+
+
+def score(problem, backend="auto", **kwargs):
+    return gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend, **kwargs)
+
+
+# What goes wrong in a rule's answer (sq_norm, dot): a factor, a term missing, a row shifted, no number.
+WRONG = {
+    "scaled": lambda sq_norm, dot: (1.001 * sq_norm, dot),
+    "dot scaled": lambda sq_norm, dot: (sq_norm, 1.001 * dot),
+    "dot of another sign": lambda sq_norm, dot: (sq_norm, -dot),
+    "nothing": lambda sq_norm, dot: (0 * sq_norm, 0 * dot),
+    "shifted": lambda sq_norm, dot: (sq_norm.roll(1), dot.roll(1)),
+    "mean of the batch": lambda sq_norm, dot: (sq_norm / 36, dot / 6),
+}
+
+
+@pytest.fixture(params=WRONG.values(), ids=WRONG)
+def wrong_rule(request, monkeypatch):
+    right = RULES[nn.Linear]
+    monkeypatch.setitem(RULES, nn.Linear, lambda *args: request.param(*right(*args)))
+
+
+@pytest.mark.usefixtures("wrong_rule")
+def test_a_wrong_rule_is_an_error():
+    with pytest.raises(GradientMismatchError, match="self-check"):
+        score(Problem(mlp_case("")), "ghost")
+
+
+@pytest.mark.usefixtures("wrong_rule")
+def test_a_wrong_rule_is_stepped_down_from():
+    problem = Problem(mlp_case(""))
+    with pytest.warns(RuntimeWarning, match="ghost"):
+        actual = score(problem)
+    assert_statistics(actual, problem.own)
+
+
+@over(TRAPS)
+def test_no_sample_axis_is_an_error(problem):
+    with pytest.raises(GradientMismatchError):
+        score(problem, "ghost")
+
+
+@alarm
+@over(TRAPS)
+@pytest.mark.parametrize("batch_size", [None, 1, 4])
+def test_no_sample_axis_is_stepped_down_from(problem, batch_size):
+    assert_statistics(score(problem, batch_size=batch_size), problem.own)
+
+
+def centred(m, x):
+    """Every sample sees the mini-batch's mean."""
+    return m.head(m.layer(x - x.mean(0)))
+
+
+def mixed(m, x):
+    """Every sample sees a little of its neighbour, after the layers."""
+    h = m.layer(x).tanh()
+    return m.head(h + 0.01 * h.roll(1, 0).detach())
+
+
+def led(m, x):
+    """The first sample decides for the mini-batch."""
+    return m.head(m.layer(x).tanh() if x[0, 0] < 0 else m.layer(x))
+
+
+def first_negative(n, generator):
+    X = abs(floats(6)(n, generator))
+    X[0] *= -1
+    return X
+
+
+@pytest.mark.parametrize("call", [centred, mixed, led])
+def test_samples_that_depend_on_each_other(call):
+    with pytest.raises(GradientMismatchError, match="depend on each other"):
+        score(problem_of(call, first_negative), "ghost")
+
+
+@alarm
+def test_samples_that_depend_on_each_other_are_run_alone():
+    problem = problem_of(led, first_negative)
+    assert_statistics(score(problem), problem.own)
+
+
+class Scale(nn.Module):
+    """A layer without a rule."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def sample_branching(first, second):
+    """Return a module that runs `first` on mini-batches of negative samples and `second` on positive ones."""
+    parts = {"a": first, "b": second, "head": nn.Linear(6, 5)}
+    return Apply(lambda m, x: m.head((m.a if x[0, 0] < 0 else m.b)(x).tanh()), **parts)
+
+
+def negative_then_positive(n, generator):
+    X = floats(6)(n, generator)
+    X[:, 0] = abs(X[:, 0])
+    X[: n // 2, 0] *= -1
+    return X
+
+
+@pytest.mark.parametrize("other", [nn.Linear(6, 6), nn.LayerNorm(6), Scale()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("first", [True, False])
+def test_other_modules_in_later_mini_batches(other, first):
+    pair = (other, nn.Linear(6, 6)) if first else (nn.Linear(6, 6), other)
+    problem = Problem(Case("", lambda: sample_branching(*pair), negative_then_positive, n=12))
+    assert_statistics(score(problem, batch_size=3), problem.own)
+
+
+def test_a_rule_that_is_wrong_in_later_mini_batches_only(monkeypatch):
+    right = RULES[nn.LayerNorm]
+    monkeypatch.setitem(RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)])
+    problem = Problem(
+        Case("", lambda: sample_branching(nn.Linear(6, 6), nn.LayerNorm(6)), negative_then_positive, n=12)
+    )
+    with pytest.raises(GradientMismatchError):
+        score(problem, "ghost", batch_size=3)
+
+
+def odd(cls, *args, **kwargs):
+    return lambda: {"first": nn.Linear(6, 6), "odd": cls(*args, **kwargs), "head": nn.Linear(6, 5)}
+
+
+CROSS_SAMPLE = {
+    "batch-norm": (
+        odd(nn.BatchNorm1d, 6, track_running_stats=False),
+        floats(6),
+        lambda m, x: m.head(m.odd(m.first(x))),
+    ),
+    "embedding": (
+        odd(nn.Embedding, 9, 6, scale_grad_by_freq=True),
+        tokens(9, 3),
+        lambda m, x: m.head(m.odd(x).mean(1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "loop"])
+@pytest.mark.parametrize("parts, make_inputs, call", CROSS_SAMPLE.values(), ids=CROSS_SAMPLE)
+def test_cross_sample_layers_are_refused_by_name(parts, make_inputs, call, backend):
+    with pytest.raises(CrossSampleLayerError, match=r"\bodd\b"):
+        score(problem_of(call, make_inputs, parts), backend)
+
+
+def test_an_explicit_backend_lists_everything_it_cannot_handle():
+    def parts():
+        return {
+            "layer": nn.Linear(6, 6),
+            "scale_one": Scale(),
+            "scale_two": Scale(),
+            "normed": nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
+            "loose": nn.Parameter(torch.ones(6)),
+            "head": nn.Linear(6, 5),
+        }
+
+    def call(m, x):
+        return m.head(m.normed(m.scale_one(m.scale_two(m.layer(x)))) + m.loose)
+
+    with pytest.raises(UnsupportedLayerError) as info:
+        score(problem_of(call, floats(6), parts), "ghost")
+    assert all(name in str(info.value) for name in ("scale_one", "scale_two", "normed", "loose", 'backend="auto"'))
+    assert "head" not in str(info.value)
+    assert "layer" not in str(info.value).replace("layers", "")

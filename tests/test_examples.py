@@ -1,0 +1,99 @@
+"""The examples of the gallery run; the one on CIFAR-10 in a small form."""
+
+import ast
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+SMALL = {"n_labeled": 100, "n_pool": 2_000, "n_instances": 50}
+
+
+@pytest.fixture
+def cifar10():
+    """The CIFAR-10 example as a namespace, without its last block."""
+    matplotlib.use("Agg")
+    defined = runpy.run_path(str(ROOT / "examples" / "plot_cifar10.py"), run_name="plot_cifar10")
+    yield SimpleNamespace(**defined)
+    plt.close("all")
+
+
+def synthetic_images():
+    """Images, labels and names in the shape of CIFAR-10's."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 2_500)
+    images = rng.integers(0, 128, (2_500, 32, 32, 3)) + 12 * labels[:, None, None, None]
+    return images.astype("uint8"), labels, [f"class {k}" for k in range(10)]
+
+
+def test_cifar10_in_a_small_form(cifar10, capsys, monkeypatch):
+    folder = cifar10.data_folder()
+    present = (folder / "load.py").is_file() and (folder / "cifar10.npz").is_file()
+    if not present:
+        assert "SKDAL_DATA" not in os.environ, f"SKDAL_DATA names {folder}, which has no load.py and cifar10.npz"
+        monkeypatch.setitem(cifar10.main.__globals__, "load_images", synthetic_images)
+    picked, scores = cifar10.main(**SMALL)
+    out = capsys.readouterr().out
+    assert "query of 50 from 2000" in out
+    assert "images a second" in out
+    assert "peak memory" in out
+    assert len(set(picked.tolist())) == 50
+    assert picked.min() >= 100
+    assert picked.max() < 2_100
+    assert (np.diff(scores) <= 0).all()
+    (figure,) = map(plt.figure, plt.get_fignums())
+    assert sum(bool(axes.images) for axes in figure.axes) == 24
+    assert figure.axes[0].get_title().startswith(f"{scores[0]:,.0f}\n")
+
+
+def test_cifar10_ends_without_failing_where_there_are_no_images(cifar10, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SKDAL_DATA", str(tmp_path))
+    assert cifar10.main() is None
+    assert f"No CIFAR-10 in {tmp_path}: set SKDAL_DATA" in capsys.readouterr().out
+
+
+def test_cifar10_looks_beside_the_repository_by_default(cifar10, monkeypatch):
+    monkeypatch.delenv("SKDAL_DATA", raising=False)
+    assert cifar10.data_folder() == ROOT.resolve().parent / "shared" / "data"
+
+
+def test_cifar10_pool_stays_uint8_and_items_are_float32(cifar10):
+    images, labels, _ = synthetic_images()
+    photographs = cifar10.Photographs(images, labels)
+    assert photographs.images is images
+    item, label = photographs[3]
+    assert (item.shape, item.dtype, label) == ((3, 32, 32), torch.float32, labels[3])
+    assert torch.allclose(item, torch.from_numpy(images[3]).permute(2, 0, 1) / 127.5 - 1)
+
+
+@pytest.mark.slow
+def test_quickstart_runs(tmp_path):
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
+    script = ROOT / "examples" / "plot_quickstart.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "error:::skdal", str(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr.replace("UserWarning: FigureCanvasAgg is non-interactive", "")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_have_the_head_that_the_gallery_wants(path):
+    title, line, *_ = ast.get_docstring(ast.parse(path.read_text())).splitlines()
+    assert line == "=" * len(line)
+    assert len(line) >= len(title)
