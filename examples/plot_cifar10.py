@@ -6,9 +6,9 @@ The situation that skdal is made for: 500 labeled photographs, 49,500 without la
 data are CIFAR-10 and the net is the small CNN of the PyTorch tutorial, as in the paper's experiments. The pool stays in
 memory as eight-bit integers; a photograph becomes ``float32`` when its mini-batch is scored.
 
-The images do not come with skdal. The example looks for them in the folder that the environment variable ``SKDAL_DATA``
-names: ``cifar10.npz`` with a ``load.py`` beside it, whose ``load("cifar10")`` returns images (n, 32, 32, 3) as ``uint8``,
-labels and class names.
+The images do not come with skdal. The example looks for them in the folder that the environment variable
+``SKDAL_DATA`` names: ``cifar10.npz`` with a ``load.py`` beside it, whose ``load("cifar10")`` returns images
+(n, 32, 32, 3) as ``uint8``, labels and class names.
 """
 
 # %%
@@ -53,8 +53,8 @@ def load_images():
 
 
 # %%
-# A ``Dataset`` holds them as they are, and makes ``float32`` of one image at a time. Its items carry labels. A query never looks
-# at those of the pool: a photograph is scored under the label that the net predicts for it.
+# A ``Dataset`` holds them as they are, and makes ``float32`` of one image at a time. Its items carry labels. A query
+# never looks at those of the pool: a photograph is scored under the label that the net predicts for it.
 
 
 class Photographs(Dataset):
@@ -100,8 +100,8 @@ def make_net():
 # The query
 # ---------
 #
-# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of the 500 photographs that
-# are worth a label most. Peak memory is the process's own, as the operating system counts it.
+# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of the 500 photographs
+# that are worth a label most. Peak memory is the process's own, as the operating system counts it.
 
 
 def peak_memory():
@@ -128,7 +128,7 @@ def query_once(images, labels, n_labeled, n_pool, n_instances):
 
 
 def show(images, names, labels, picked, scores, n_shown=24):
-    """Draw the most wanted photographs with their scores; in brackets what the label will say."""
+    """Draw the most wanted photographs with their scores and with what the label will say."""
     figure, grid = plt.subplots(3, 8, figsize=(9, 4.4), layout="constrained")
     figure.suptitle("The most wanted photographs: score, and the label once it is bought")
     for axes in grid.flat:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from skdal.exceptions import InvalidParameterError
 from skdal.samplers import DynamicALSampler, MarginSampler, RandomSampler
+from skdal.utils import preserved_rng
 
 SAMPLERS = {"dynamicAL": DynamicALSampler, "margin": MarginSampler, "random": RandomSampler}
 COLORS = {"dynamicAL": "#1f5fa8", "margin": "#d9822b", "random": "#7f7f7f"}
@@ -137,7 +138,7 @@ def run_demo(settings, *, verbose=0):
     seconds = {name: np.empty((settings.n_seeds, settings.n_rounds)) for name in SAMPLERS}
     query = None
     n_fits = settings.n_seeds * len(SAMPLERS) * (settings.n_rounds + 1)
-    with _one_thread(), tqdm(total=n_fits, unit="fit", disable=not verbose) as bar:
+    with preserved_rng(), _one_thread(), tqdm(total=n_fits, unit="fit", disable=not verbose) as bar:
         for seed in range(settings.n_seeds):
             for name, sampler_class in SAMPLERS.items():
                 bar.set_description(f"seed {seed + 1} of {settings.n_seeds}, {name:<9}")

@@ -73,7 +73,7 @@ ARRAYS = {
     "SliceDict": lambda rows: SliceDict(x=rows),
     "CSR matrix": sparse.csr_matrix,
     "CSR array": sparse.csr_array,
-    "DataFrame": lambda rows: pd.DataFrame(rows, columns=COLUMNS, index=np.a[*range(len(rows))][::-1]),
+    "DataFrame": lambda rows: pd.DataFrame(rows, columns=COLUMNS, index=np.arange(len(rows))[::-1]),
     "SliceDataset": lambda rows: SliceDataset(SkorchDataset(rows, np.zeros(len(rows), int))),
 }
 DATASETS = {
@@ -197,6 +197,7 @@ def test_labeled_set(form):
     assert_close([sampler.score_samples(pool)], [expected.score_samples(POOL)])
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y")
 @pytest.mark.parametrize("form", LABELED)
 def test_labeled_set_of_a_call(form, net):
     rows, labels = LABELED[form](X, y)

@@ -36,6 +36,7 @@ def synthetic_images():
     return images.astype("uint8"), labels, [f"class {k}" for k in range(10)]
 
 
+@pytest.mark.slow
 def test_cifar10_in_a_small_form(cifar10, capsys, monkeypatch):
     folder = cifar10.data_folder()
     present = (folder / "load.py").is_file() and (folder / "cifar10.npz").is_file()

@@ -1,24 +1,13 @@
 """The torch.func backend: per-sample gradients of the whole module by vmap, in small chunks."""
 
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from skdal.gradients._loop import predicted_labels, reduce_gradient
 from skdal.gradients._tape import Uncovered
+from skdal.utils import frozen, swapped
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
-
-
-class _Forward(torch.nn.Module):
-    """A model's forward pass as a module, so that functional_call can swap the parameters in."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.module = model.module
-        self._forward = model.forward
-
-    def forward(self, inputs):
-        return self._forward(inputs)
 
 
 def functorch_backend(model, inputs, labels, parameters, direction):
@@ -31,9 +20,13 @@ def functorch_backend(model, inputs, labels, parameters, direction):
     Uncovered
         torch.func cannot trace the module.
     """
+    for name, part in model.module.named_modules():
+        if isinstance(part, torch.nn.RNNBase):
+            raise Uncovered({name: f"torch.func cannot trace {type(part).__name__}"})
     labels = predicted_labels(model, inputs) if labels is None else labels
     try:
-        sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
+        with frozen(model.module):
+            sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
@@ -42,12 +35,9 @@ def functorch_backend(model, inputs, labels, parameters, direction):
 
 
 def _per_sample(model, inputs, labels, parameters, direction):
-    forward = _Forward(model)
-
     def loss(values, sample, label):
-        swapped = {f"module.{name}": value for name, value in values.items()}
-        outputs = functional_call(forward, swapped, (_batch_of_one(sample),))
-        return model.losses(outputs, label[None]).sum()
+        with swapped(model.module, parameters, values):
+            return model.losses(model.forward(_batch_of_one(sample)), label[None]).sum()
 
     def statistics(sample, label):
         sq_norm, dot = reduce_gradient(grad(loss)(values, sample, label), direction)

@@ -1,6 +1,6 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
-from skdal.utils._modules import frozen, untouched
+from skdal.utils._modules import frozen, swapped, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
 from skdal.utils._rows import (
@@ -27,6 +27,7 @@ __all__ = [
     "progress_bar",
     "query_generator",
     "sample_shape",
+    "swapped",
     "take_rows",
     "untouched",
 ]

@@ -7,22 +7,23 @@ import torch
 
 @contextmanager
 def untouched(module):
-    """Run a block with `module` in eval mode; every mode flag and buffer is as found afterwards."""
-    flags = [(part, part.training) for part in module.modules()]
-    buffers = [
-        (part._buffers, name, buffer, buffer._version, buffer.detach().clone())
-        for part in module.modules()
-        for name, buffer in part._buffers.items()
-        if buffer is not None
-    ]
+    """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it."""
+    parts = list(module.modules())
+    modes = [(part, part.training) for part in parts]
+    tensors = [(vars(part), n, t) for part in parts for n, t in vars(part).items() if isinstance(t, torch.Tensor)]
+    entries = [(held, dict(held)) for part in parts for held in (part._parameters, part._buffers)]
+    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
     try:
         module.eval()
         yield
     finally:
-        for part, training in flags:
+        for part, training in modes:
             part.training = training
-        for owner, name, buffer, version, value in buffers:
-            owner[name] = buffer
+        for attributes, name, tensor in tensors:  # weight norm keeps the weight it makes in one
+            attributes[name] = tensor
+        for held, found in entries:
+            _refill(held, found)
+        for buffer, version, value in buffers:
             if buffer._version != version:
                 with torch.no_grad():
                     buffer.copy_(value)
@@ -39,3 +40,25 @@ def frozen(module):
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def swapped(module, parameters, values):
+    """Run a block in which `values` stand in place of `parameters` (both by name), wherever these are registered.
+
+    torch.func.functional_call leaves a module broken that is registered under two names.
+    """
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    entries = [(part._parameters, dict(part._parameters)) for part in module.modules()]
+    try:
+        for held, found in entries:
+            held.update({own: values[names[id(p)]] for own, p in found.items() if id(p) in names})
+        yield
+    finally:
+        for held, found in entries:
+            _refill(held, found)
+
+
+def _refill(held, found):
+    held.clear()
+    held.update(found)

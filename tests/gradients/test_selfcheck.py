@@ -97,7 +97,7 @@ def test_samples_that_depend_on_each_other(call):
 @alarm
 def test_samples_that_depend_on_each_other_are_run_alone():
     problem = problem_of(led, first_negative)
-    assert_statistics(score(problem), problem.own)
+    assert_statistics(score(problem, y=problem.y), problem.given)
 
 
 class Scale(nn.Module):

@@ -1,0 +1,142 @@
+"""Our strategies in modAL's own learners, whichever modAL is imported.
+
+`test_other_modal.py` runs this file under the other release.
+"""
+
+import inspect
+import warnings
+
+import modAL.models
+import numpy as np
+import pytest
+import sklearn
+from common import POOL, POOL_y, Mlp, X, make_net, make_sampler, trained_net, y
+from modAL.models import ActiveLearner
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.fixes import parse_version
+
+import skdal.samplers
+from skdal.samplers import SAMPLERS
+
+pytestmark = pytest.mark.contract
+
+TAKES_SCORES = "return_metrics" in inspect.signature(ActiveLearner.query).parameters
+TEACHES = parse_version(sklearn.__version__) < parse_version("1.8")  # modAL passes force_all_finite, gone since
+ESTIMATORS = {
+    "net": make_net,
+    "net in a pipeline": lambda: make_pipeline(StandardScaler(), make_net()),
+    "classifier": LogisticRegression,
+}
+FUNCTIONS = {f"{key}_sampling": (key, getattr(skdal.samplers, f"{key}_sampling")) for key in SAMPLERS}
+INSTANCES = {key: (key, make_sampler(key)) for key in SAMPLERS}
+STRATEGIES = FUNCTIONS | INSTANCES
+CASES = [
+    (estimator, name)
+    for estimator in ESTIMATORS
+    for name, (key, _) in STRATEGIES.items()
+    if "net" in estimator or key != "dynamical"
+]
+cases = pytest.mark.parametrize("estimator, name", CASES)
+
+
+def call(name, *args, **kwargs):
+    """Call a strategy as modAL does, with a seed where that is a parameter of it."""
+    strategy = STRATEGIES[name][1]
+    return strategy(*args, **kwargs, **({"random_state": 0} if name in FUNCTIONS else {}))
+
+
+def seeded(name):
+    return lambda *args, **kwargs: call(name, *args, **kwargs)
+
+
+@cases
+@pytest.mark.parametrize("n_instances", [1, 2, 5])
+def test_query(estimator, name, n_instances):
+    learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name), X, y)
+    indices, samples = learner.query(POOL, n_instances=n_instances)
+    expected = call(name, learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
+    assert indices.tolist() == expected.tolist()
+    assert samples.tolist() == POOL[expected].tolist()
+
+
+@cases
+def test_strategies_as_they_are(estimator, name):
+    learner = ActiveLearner(ESTIMATORS[estimator](), STRATEGIES[name][1], X, y)
+    indices, samples = learner.query(POOL, n_instances=4)
+    assert len(set(indices)) == 4
+    assert samples.tolist() == POOL[indices].tolist()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("n_instances", [1, 2, 5])
+def test_it_runs_once_and_without_a_warning(name, n_instances):
+    learner = ActiveLearner(make_net(), seeded(name), X, y)
+    start = Mlp.forwards
+    call(name, learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
+    once, start = Mlp.forwards - start, Mlp.forwards
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner.query(POOL, n_instances=n_instances)
+    assert Mlp.forwards - start == once
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_a_learner_gets_is_by_its_signature(name):
+    learner = ActiveLearner(make_net(), seeded(name), X, y)
+    result = call(name, learner, POOL, 3)
+    assert isinstance(result, tuple) == TAKES_SCORES
+    indices, scores = result if TAKES_SCORES else (result, np.zeros(3))
+    assert indices.shape == scores.shape == (3,)
+
+
+def test_parameters_go_through_query():
+    learner = ActiveLearner(make_net(), skdal.dynamical_sampling, X[:10], y[:10])
+    indices, _ = learner.query(POOL, n_instances=6, gamma=1.0, X_labeled=X, y_labeled=y)
+    expected = make_sampler("dynamical", gamma=1.0, batch_size=None)(learner.estimator, POOL, 6, X_labeled=X, y_labeled=y)
+    assert indices.tolist() == expected.tolist()
+
+
+def test_the_labeled_set_is_the_learners():
+    learner = ActiveLearner(make_net(), skdal.dynamical_sampling, X[:20], y[:20])
+    learner.X_training, learner.y_training = X, y
+    expected = skdal.dynamical_sampling(learner.estimator, POOL, 6, X_labeled=X, y_labeled=y)
+    assert learner.query(POOL, n_instances=6)[0].tolist() == expected.tolist()
+
+
+@cases
+def test_teach(estimator, name):
+    learner = ActiveLearner(ESTIMATORS[estimator](), STRATEGIES[name][1], X, y)
+    indices, samples = learner.query(POOL, n_instances=2)
+    if not TEACHES:  # modAL itself is broken here: should it ever teach again, this fails
+        with pytest.raises(TypeError, match="force_all_finite"):
+            learner.teach(samples, POOL_y[indices])
+        return
+    learner.teach(samples, POOL_y[indices])
+    assert learner.X_training.shape == (32, 4)
+    assert learner.query(POOL, n_instances=2)[0].shape == (2,)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_errors_come_through(name):
+    learner = ActiveLearner(make_net(), STRATEGIES[name][1], X, y)
+    with pytest.raises(ValueError, match="n_instances must be from 1 to 41"):
+        learner.query(POOL, n_instances=42)
+
+
+if hasattr(modAL.models, "DeepActiveLearner"):  # since 0.4.2
+
+    @pytest.mark.parametrize("name", STRATEGIES)
+    def test_deep_learner(name):
+        learner = modAL.models.DeepActiveLearner(trained_net(), seeded(name))
+        learner.teach(X, y)
+        indices, samples, scores = learner.query(POOL, n_instances=2, X_labeled=X, y_labeled=y, return_metrics=True)
+        expected = call(name, learner.estimator, POOL, 2, X_labeled=X, y_labeled=y)
+        assert indices.tolist() == expected.tolist()
+        assert (samples.shape, scores.shape) == ((2, 4), (2,))
+
+    def test_deep_learner_without_labeled_data():
+        learner = modAL.models.DeepActiveLearner(trained_net(), skdal.dynamical_sampling)
+        with pytest.raises(ValueError, match="X_labeled="):
+            learner.query(POOL)
