@@ -5,7 +5,6 @@ for anything else. Both get a `Trained` (classifier and labeled set) and a pool 
 """
 
 import copy
-import numbers
 import warnings
 from abc import abstractmethod
 
@@ -34,6 +33,9 @@ from skdal.utils import (
     check_parameters,
     count_rows,
     forked_rng,
+    is_boolean,
+    is_count,
+    is_random_state,
     preserved_rng,
     query_generator,
 )
@@ -217,10 +219,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _check_parameters(self):
         check_parameters(
             self,
-            warm_start=(_is_bool, "True or False"),
-            reset_optimizer=(_is_bool, "True or False"),
-            verbose=(_is_count, "0 or a positive integer"),
-            random_state=(_is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
+            warm_start=(is_boolean, "True or False"),
+            reset_optimizer=(is_boolean, "True or False"),
+            verbose=(is_count, "0 or a positive integer"),
+            random_state=(is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
         )
 
     # --- the classifier's own methods -------------------------------------------------------------
@@ -311,17 +313,3 @@ class ScoreSampler(BaseSampler):
 def highest(scores, n_instances):
     """Return the positions of the highest scores, best first, ties by lower position."""
     return np.argsort(-scores, kind="stable")[:n_instances]
-
-
-def _is_bool(value):
-    return isinstance(value, (bool, np.bool_))
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and value >= 0
-
-
-def _is_random_state(value):
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return 0 <= value < 2**32
-    return value is None or isinstance(value, np.random.RandomState)

@@ -11,7 +11,7 @@ from skdal.adapters._batches import default_batch_size, iter_net_batches
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import count_rows, iter_shards, preserved_rng, take_rows, untouched
+from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
 
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -79,7 +79,7 @@ class NetView:
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
             return default_batch_size(X)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        if not is_positive_integer(batch_size):
             raise InvalidParameterError(f"batch_size must be None or an integer of at least 1; got {batch_size!r}.")
         return batch_size
 

@@ -1,7 +1,5 @@
 """dynamicAL: ask for the labels that most raise the training dynamics of the net."""
 
-import numbers
-
 import numpy as np
 import torch
 
@@ -10,7 +8,7 @@ from skdal.base import ScoreSampler, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._api import compute_statistics, labeled_gradient
 from skdal.gradients._backends import BACKENDS
-from skdal.utils import check_finite_scores, check_parameters, take_rows
+from skdal.utils import check_finite_scores, check_parameters, is_number, is_positive_integer, take_rows
 
 
 class DynamicALSampler(ScoreSampler):
@@ -158,21 +156,13 @@ class DynamicALSampler(ScoreSampler):
         super()._check_parameters()
         check_parameters(
             self,
-            gamma=(lambda v: _is_real(v) and v > -np.inf, "a number or numpy.inf"),
-            interaction=(lambda v: _is_real(v) and abs(v) < np.inf, "a finite number"),
-            update_size=(_is_positive, "an integer of at least 1"),
+            gamma=(lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
+            interaction=(lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
+            update_size=(is_positive_integer, "an integer of at least 1"),
             layers=(_is_layers, '"all", "last", or prefixes of parameter names'),
             backend=(lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
-            batch_size=(lambda v: v is None or _is_positive(v), "None or an integer of at least 1"),
+            batch_size=(lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
         )
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
-
-
-def _is_positive(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 def _is_layers(value):

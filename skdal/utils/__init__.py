@@ -11,7 +11,16 @@ from skdal.utils._rows import (
     sample_shape,
     take_rows,
 )
-from skdal.utils._validation import check_finite_scores, check_n_instances, check_parameters
+from skdal.utils._validation import (
+    check_finite_scores,
+    check_n_instances,
+    check_parameters,
+    is_boolean,
+    is_count,
+    is_number,
+    is_positive_integer,
+    is_random_state,
+)
 
 __all__ = [
     "check_finite_scores",
@@ -21,6 +30,11 @@ __all__ = [
     "count_rows",
     "forked_rng",
     "frozen",
+    "is_boolean",
+    "is_count",
+    "is_number",
+    "is_positive_integer",
+    "is_random_state",
     "is_torch_dataset",
     "iter_shards",
     "preserved_rng",

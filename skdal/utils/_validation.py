@@ -19,7 +19,7 @@ def check_n_instances(n_instances, n_pool):
     """
     if n_pool == 0:
         raise EmptyPoolError("the pool is empty: pass at least one unlabeled sample as X.")
-    if isinstance(n_instances, bool) or not isinstance(n_instances, numbers.Integral):
+    if is_boolean(n_instances) or not isinstance(n_instances, numbers.Integral):
         raise InvalidParameterError(f"n_instances must be an integer from 1 to {n_pool}; got {n_instances!r}.")
     if not 1 <= n_instances <= n_pool:
         raise InvalidParameterError(
@@ -70,3 +70,30 @@ def check_finite_scores(scores):
             "or in the weights of the net (a diverged training), and remove them."
         )
     return scores
+
+
+def is_boolean(value):
+    """Tell whether `value` is True or False."""
+    return isinstance(value, (bool, np.bool_))
+
+
+def is_number(value):
+    """Tell whether `value` is a real number; infinity is one, NaN and booleans are not."""
+    return isinstance(value, numbers.Real) and not is_boolean(value) and value == value
+
+
+def is_count(value):
+    """Tell whether `value` is an integer of at least 0 (`verbose` may be a boolean)."""
+    return isinstance(value, numbers.Integral) and value >= 0
+
+
+def is_positive_integer(value):
+    """Tell whether `value` is an integer of at least 1."""
+    return isinstance(value, numbers.Integral) and not is_boolean(value) and value >= 1
+
+
+def is_random_state(value):
+    """Tell whether `value` can be a `random_state`."""
+    if isinstance(value, numbers.Integral):
+        return not is_boolean(value) and 0 <= value < 2**32
+    return value is None or isinstance(value, np.random.RandomState)

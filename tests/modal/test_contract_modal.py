@@ -10,7 +10,7 @@ import modAL.models
 import numpy as np
 import pytest
 import sklearn
-from common import POOL, POOL_y, Mlp, X, make_net, make_sampler, trained_net, y
+from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, trained_net, y
 from modAL.models import ActiveLearner
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -94,7 +94,9 @@ def test_what_a_learner_gets_is_by_its_signature(name):
 def test_parameters_go_through_query():
     learner = ActiveLearner(make_net(), skdal.dynamical_sampling, X[:10], y[:10])
     indices, _ = learner.query(POOL, n_instances=6, gamma=1.0, X_labeled=X, y_labeled=y)
-    expected = make_sampler("dynamical", gamma=1.0, batch_size=None)(learner.estimator, POOL, 6, X_labeled=X, y_labeled=y)
+    expected = make_sampler("dynamical", gamma=1.0, batch_size=None)(
+        learner.estimator, POOL, 6, X_labeled=X, y_labeled=y
+    )
     assert indices.tolist() == expected.tolist()
 
 
