@@ -3,8 +3,8 @@ Two loops on handwritten digits
 ===============================
 
 The loop of active learning, written twice: with a learner that keeps the books, as in modAL, and with a scikit-learn
-estimator. Both start from 50 labels and ask for 30 more, five times. At the end: how well they do, and which digits were
-asked for last.
+estimator. Both start from 50 labels and ask for 30 more, five times. At the end: how well they do, and which digits
+were asked for last.
 """
 
 # %%

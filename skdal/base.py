@@ -18,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from skdal.adapters import (
     Trained,
     check_classifier,
+    check_net_rows,
     check_pool,
     final_estimator,
     is_net,
@@ -105,7 +106,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         self
             As it was before, should training fail or be interrupted.
         """
-        self._check_parameters()
+        check_parameters(self, self._parameter_checks())
         if self.estimator is None:
             raise InvalidParameterError(
                 f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
@@ -181,7 +182,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         return (indices, scores) if wants_scores(classifier) else indices
 
     def _query(self, trained, X, n_instances):
-        self._check_parameters()
+        check_parameters(self, self._parameter_checks())
         self._check_estimator(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
         self._check_pool(trained, X)
@@ -191,6 +192,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         return np.asarray(indices, dtype=np.intp), np.asarray(scores, dtype=np.float64)
 
     def _check_pool(self, trained, X):
+        if is_net(trained.classifier):
+            check_net_rows(X)
         check_pool(X, trained.X)
         warn_of_random_transforms(X)
 
@@ -216,14 +219,14 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             The only source of chance.
         """
 
-    def _check_parameters(self):
-        check_parameters(
-            self,
-            warm_start=(is_boolean, "True or False"),
-            reset_optimizer=(is_boolean, "True or False"),
-            verbose=(is_count, "0 or a positive integer"),
-            random_state=(is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
-        )
+    def _parameter_checks(self):
+        """Return a predicate and the words for what is allowed, by constructor parameter."""
+        return {
+            "warm_start": (is_boolean, "True or False"),
+            "reset_optimizer": (is_boolean, "True or False"),
+            "verbose": (is_count, "0 or a positive integer"),
+            "random_state": (is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
+        }
 
     # --- the classifier's own methods -------------------------------------------------------------
 
@@ -290,7 +293,7 @@ class ScoreSampler(BaseSampler):
         scores : float64 array (n_pool,)
             Higher: ask first.
         """
-        self._check_parameters()
+        check_parameters(self, self._parameter_checks())
         check_n_instances(1, count_rows(X))
         trained = self._trained()
         self._check_pool(trained, X)

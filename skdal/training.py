@@ -18,7 +18,8 @@ from skdal.adapters import (
     paired,
     warn_of_held_out_labels,
 )
-from skdal.exceptions import InvalidParameterError
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.utils import count_rows
 
 
 def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
@@ -55,6 +56,8 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
             stack.enter_context(_undone_on_error(part))
         if not is_net(estimator):
             return estimator.fit(X, y, **fit_params)
+        if not count_rows(X):
+            raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
         warn_of_held_out_labels(estimator)
         labels = labels_of(X, y)
         go_on = go_on and getattr(final_estimator(estimator), "initialized_", False)
@@ -70,7 +73,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
         return estimator
     rows = paired(X, labels, labeled=True)
     before = estimator.module_ if go_on else None
-    with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)):
+    with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)), _checked_losses(estimator, labels):
         if go_on and reset_optimizer:
             _start_anew(estimator, rows, labels, fit_params)
         elif go_on:
@@ -124,6 +127,24 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
     X = earlier.fit_transform(X, labels)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params
+
+
+@contextmanager
+def _checked_losses(net, labels):
+    """Check the labels that come out of a Dataset, a mini-batch at a time; `labels` are known otherwise."""
+    get_loss = net.get_loss
+
+    def checked(y_pred, y_true, *args, **kwargs):
+        outputs = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        check_labels(y_true, n_outputs=outputs.shape[1])
+        return get_loss(y_pred, y_true, *args, **kwargs)
+
+    if labels is None:
+        vars(net)["get_loss"] = checked
+    try:
+        yield
+    finally:
+        vars(net).pop("get_loss", None)
 
 
 @contextmanager

@@ -121,6 +121,7 @@ def assert_close(actual, expected, rtol=1e-10):
 # --- pools ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 @every
 @sizes
 @pytest.mark.parametrize("form", FORMS)

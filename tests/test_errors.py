@@ -52,8 +52,15 @@ class Row:
     forwards: int = 0
 
 
-def sampler(key="dynamical", net=NET, **params):
-    return make_sampler(key, FrozenEstimator(net), **params).fit(X, y)
+PAIRS = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+
+
+def sampler(key="dynamical", net=NET, rows=X, **params):
+    return make_sampler(key, FrozenEstimator(net), **params).fit(rows, y)
+
+
+def linear_net():
+    return make_net(nn.Linear, module__in_features=4, module__out_features=3).initialize()
 
 
 def asked(**params):
@@ -74,13 +81,20 @@ def both(id, parameters, error, *words):
     ]
 
 
-def nets(id, make, *words, error=errors.UnsupportedEstimatorError):
-    """Return rows for an estimator that cannot be used, in a fit, a call and a learner."""
+def refused(id, make, *words):
+    """Return rows for an estimator that cannot be used, in a fit and a call."""
+    error = errors.UnsupportedEstimatorError
     return [
-        Row(f"{id}, fit", lambda net: DynamicALSampler(make()).fit(X, y), error, words),
+        Row(f"{id}, fit", lambda net: RandomSampler(make()).fit(X, y), error, words),
+        Row(f"{id}, fit dynamical", lambda net: DynamicALSampler(make()).fit(X, y), error, words),
         Row(f"{id}, call", lambda net: dynamical_sampling(make(), POOL, 2, **LABELED), error, words),
-        Row(f"{id}, learner", lambda net: ActiveLearner(make(), X_training=X, y_training=y), error, words),
     ]
+
+
+def nets(id, make, *words):
+    """Return those and that of a learner, which leaves other estimators to their strategy."""
+    learner = lambda net: ActiveLearner(make(), X_training=X, y_training=y)
+    return [*refused(id, make, *words), Row(f"{id}, learner", learner, errors.UnsupportedEstimatorError, words)]
 
 
 class Stream(IterableDataset):
@@ -133,7 +147,7 @@ POOLS = [
     ),
     Row("other form", lambda net: sampler(net=net).query({"x": POOL}), errors.InvalidDataError, ("x.*same form",)),
     Row("of a call", lambda net: dynamical_sampling(net, POOL[:, :3], **LABELED), errors.InvalidDataError, ("shape",)),
-    Row("stream", lambda net: sampler(net=net).query(Stream()), errors.InvalidDataError, ("map-?style",)),
+    Row("stream", lambda net: sampler(net=net).query(Stream()), errors.InvalidDataError, ("map.style",)),
     Row("list of rows", lambda net: sampler(net=net).query(POOL.tolist()), errors.InvalidDataError, ("numpy.asarray",)),
     Row("number", lambda net: sampler(net=net).query(3.0), errors.InvalidDataError, ("float", "array", "Dataset")),
     Row(
@@ -142,6 +156,27 @@ POOLS = [
         errors.InvalidDataError,
         ("'a': 41", "'b': 7"),
     ),
+]
+
+POOLS += [
+    Row(
+        f"float64 for float32, {key}",
+        lambda net, key=key: sampler(key, linear_net(), X.astype("float32")).query(POOL),
+        errors.InvalidDataError,
+        ("float64", "float32", "astype"),
+    )
+    for key in SAMPLERS
+    if key != "random"
+] + [
+    Row(
+        f"Dataset for a pipeline, {key}",
+        lambda net, key=key: make_sampler(key, make_pipeline(StandardScaler(), make_net())).fit(X, y).query(PAIRS),
+        errors.InvalidDataError,
+        ("TensorDataset|Subset", "transform", "without Pipeline"),
+        forwards=10**6,
+    )
+    for key in SAMPLERS
+    if key != "random"
 ]
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -224,9 +259,15 @@ LABELED_SETS = [
     Row("none, learner", lambda net: ActiveLearner(net).query(POOL), MISSING, ("X_labeled=",)),
     Row("empty, call", asked(X_labeled=X[:0], y_labeled=y[:0]), errors.InvalidDataError, ("empty", "at least one")),
     Row("empty, fit", fitted(make_net, X[:0], y[:0]), ValueError, ("at least one",)),
+    Row(
+        "Dataset for a pipeline, fit",
+        lambda net: RandomSampler(make_pipeline(StandardScaler(), make_net())).fit(PAIRS),
+        errors.InvalidDataError,
+        ("TensorDataset", "transform", "without Pipeline"),
+    ),
     Row("empty, learner", lambda net: ActiveLearner(net).fit(X[:0], y[:0]), errors.InvalidDataError, ("at least one",)),
     Row("without labels, fit", fitted(make_net, labels=None), errors.SkdalError, ("requires y|y is None", "pass|Pass")),
-    Row("without labels, call", asked(y_labeled=None), errors.SkdalError, ("y",)),
+    Row("without labels, call", asked(y_labeled=None), errors.SkdalError, ("y is None", "pass|Pass"), 1),
     Row("without labels, learner", lambda net: ActiveLearner(net).fit(X), MISSING, ("y is None",)),
     Row(
         "unlabeled Dataset, fit",
@@ -239,6 +280,7 @@ LABELED_SETS = [
         asked(X_labeled=TensorDataset(torch.as_tensor(X)), y_labeled=None),
         errors.InvalidDataError,
         ("pairs", "y"),
+        1,
     ),
     Row(
         "NaN in it",
@@ -306,8 +348,8 @@ ESTIMATORS = [
         lambda: make_pipeline(StandardScaler(), make_net(cls=NeuralNetRegressor)),
         "NeuralNetRegressor",
     ),
-    *nets("no classifier", Untrained, "Untrained", "NeuralNetClassifier"),
-    *nets("regressor", LinearRegression, "LinearRegression", "classifier"),
+    *refused("no classifier", Untrained, "Untrained", "NeuralNetClassifier"),
+    *refused("regressor", LinearRegression, "LinearRegression", "classifier"),
     Row(
         "gradients of a classifier, fit",
         fitted(LogisticRegression, key="dynamical"),
@@ -456,7 +498,7 @@ SETTINGS = [
     for row in both(f"{name}={value!r}", {name: value}, errors.InvalidParameterError, f"{name} must be", ALLOWED[name])
 ]
 LAYERS = [
-    *both("several", {"gamma": None, "verbose": -1}, errors.InvalidParameterError, "gamma must be.*verbose must be"),
+    *both("several", {"gamma": None, "verbose": -1}, errors.InvalidParameterError, "gamma must be", "verbose must be"),
     Row("prefix", asked(layers="nope"), errors.InvalidParameterError, ("'nope'", "head.weight"), forwards=2),
     Row(
         "one of the prefixes",
@@ -514,7 +556,6 @@ def teach(*args, rows=X, labels=y):
     return lambda net: ActiveLearner(FrozenEstimator(net), RandomSampler(), rows, labels).teach(*args)
 
 
-PAIRS = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
 LEARNERS = [
     Row("strategy", lambda net: ActiveLearner(net, "margin"), errors.InvalidParameterError, ("callable", "'margin'")),
     Row("teach narrower", teach(X[:, :3], y), errors.InvalidDataError, (r"\(3,\)", r"\(4,\)")),
@@ -541,7 +582,7 @@ LEARNERS = [
 ROWS = N_INSTANCES + POOLS + LABELS + IN_DATASETS + LABELED_SETS + ESTIMATORS + SETTINGS + LAYERS + LEARNERS
 
 
-@pytest.mark.filterwarnings("ignore:.*trained already")
+@pytest.mark.filterwarnings("ignore:.*trained already", "ignore:You set iterator_valid")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_refused(row, monkeypatch):
     net = copy.deepcopy(NET)
@@ -560,8 +601,7 @@ def test_refused(row, monkeypatch):
 SCORING = [key for key in SAMPLERS if key != "random"]
 
 
-@pytest.mark.parametrize("key", SCORING)
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("key, value", [("dynamical", np.inf), *((key, np.nan) for key in SCORING)])
 @pytest.mark.parametrize("positions", [[3], [0, 8, 40], list(range(2, 40, 2))])
 def test_damaged_samples_are_counted_and_named(key, value, positions):
     pool = POOL.copy()

@@ -1,6 +1,7 @@
 """Training by samplers and learners: first, further, interrupted."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -26,7 +27,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 from skorch.history import History
@@ -150,7 +151,19 @@ def test_callbacks_and_schedulers_go_on(loop):
     run = loop(make_net(callbacks=[("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))]))
     run.fit(20)
     run.fit(30)
-    assert [row["event_lr"] for row in run.trained.history] == [0.01, 0.005, 0.01, 0.005]
+    assert run.trained.history[:, ("epoch", "event_lr")] == [(1, 0.01), (2, 0.005), (3, 0.01), (4, 0.005)]
+
+
+@loops
+@pytest.mark.parametrize("dataset", [False, True])
+def test_a_callback_may_pickle_the_net(loop, dataset, tmp_path):
+    checkpoint = Checkpoint(monitor=None, f_pickle="net.pkl", f_history=None, dirname=tmp_path)
+    run = loop(make_net(callbacks=[("checkpoint", checkpoint)]))
+    data = (Dataset(X, y),) if dataset else (X, y)
+    run.owner.fit(*data)
+    copy = pickle.loads((tmp_path / "net.pkl").read_bytes())
+    assert weights(copy) == weights(run.trained)
+    assert weights(copy.partial_fit(X, y)) != weights(run.trained)
 
 
 @loops

@@ -1,6 +1,6 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
-from skdal.adapters._batches import default_batch_size, paired
+from skdal.adapters._batches import check_net_rows, default_batch_size, paired
 from skdal.adapters._kinds import (
     check_classifier,
     check_fitted,
@@ -25,6 +25,7 @@ __all__ = [
     "check_fitted",
     "check_labels",
     "check_net",
+    "check_net_rows",
     "check_pool",
     "check_transformable",
     "default_batch_size",

@@ -87,10 +87,7 @@ def paired(X, y, labeled):
     labeled : bool
         Whether the items of a Dataset need labels: `y`, or else their own.
     """
-    if isinstance(X, IterableDataset):
-        raise InvalidDataError("an IterableDataset has no positions to return; use a map-style torch Dataset.")
-    if isinstance(X, list):
-        raise InvalidDataError("X is a list, which skorch reads as several inputs; pass numpy.asarray(X).")
+    check_net_rows(X)
     if sparse.issparse(X):
         return sparse.csr_matrix(X)  # skorch cannot take rows of a csr_array; the data are not copied
     if not is_torch_dataset(X):
@@ -102,6 +99,17 @@ def paired(X, y, labeled):
             f"the labeled Dataset gives items of type {type(X[0]).__name__}; give (x, label) pairs, or pass y."
         )
     return X
+
+
+def check_net_rows(X):
+    """Raise if a net cannot be given the samples of X one by one."""
+    if isinstance(X, IterableDataset):
+        raise InvalidDataError("an IterableDataset has no positions to return; use a map-style torch Dataset.")
+    if isinstance(X, (list, tuple)):
+        raise InvalidDataError(
+            f"X is a {type(X).__name__}, which skorch reads as several inputs; pass numpy.asarray(X), or a dict of "
+            "arrays for a module with several inputs."
+        )
 
 
 def is_pair(item):

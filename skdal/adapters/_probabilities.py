@@ -4,6 +4,7 @@ import numpy as np
 
 from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
+from skdal.adapters._net import NetView
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import count_rows, iter_shards, preserved_rng, progress_bar, untouched
 
@@ -31,6 +32,8 @@ def predict_proba(classifier, X, *, verbose=0):
     shards = iter_shards(X, _SHARD_ROWS)
     if not is_net(classifier):
         return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
+
+    NetView(classifier).n_outputs(X)  # a net that cannot take X says so at the first sample, and why
 
     def net_proba(shard):
         return final.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))

@@ -118,13 +118,16 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
         They differ by more than the tolerance of the dtype, relative to norms.
     """
     sq_norm, dot = statistics
-    tolerance = _tolerance(parameters)
+    owners, _ = owners_of(model.module, parameters)
+    dtypes = {parameter.dtype for parameter in parameters.values()}
     length = 0.0 if direction is None else sum(v.double().square().sum() for v in direction.values()).sqrt()
     finite = torch.where(torch.isfinite(sq_norm), sq_norm, -1.0)  # the others are refused as scores
     largest, indices = torch.topk(finite, min(2, len(finite)))
     for index in indices[largest >= 0].tolist():
         found = sq_norm[index], None if dot is None else dot[index]
-        alone = sample_statistics(model, inputs, labels, index, parameters, direction)
+        with output_hooks(owners, lambda name, layer_inputs, output: dtypes.add(getattr(output, "dtype", None))):
+            alone = sample_statistics(model, inputs, labels, index, parameters, direction)
+        tolerance = _tolerance(dtypes - {None}, sq_norm.is_cuda)
         if _agree(found, alone, length, tolerance):
             continue
         # A sample run alone may take the other side of a kink (a ReLU at 1e-9) by rounding. That is
@@ -156,12 +159,11 @@ def _in_batch(model, inputs, labels, index, parameters, direction, tolerance):
     return together, torch.linalg.norm(row - alone) <= tolerance * torch.linalg.norm(row)
 
 
-def _tolerance(parameters):
-    dtypes = {parameter.dtype for parameter in parameters.values()}
-    reduced = torch.is_autocast_enabled() or (
-        torch.backends.cuda.matmul.allow_tf32 and any(parameter.is_cuda for parameter in parameters.values())
-    )
-    return _COARSE if reduced else max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)
+def _tolerance(dtypes, on_cuda):
+    """Return the tolerance for what the layers computed in (autocast may be coarser than the parameters)."""
+    if on_cuda and torch.backends.cuda.matmul.allow_tf32:
+        return _COARSE
+    return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)
 
 
 def _show(statistics):

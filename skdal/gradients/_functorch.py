@@ -1,5 +1,7 @@
 """The torch.func backend: per-sample gradients of the whole module by vmap, in small chunks."""
 
+import warnings
+
 import torch
 from torch.func import grad, vmap
 
@@ -21,11 +23,12 @@ def functorch_backend(model, inputs, labels, parameters, direction):
         torch.func cannot trace the module.
     """
     for name, part in model.module.named_modules():
-        if isinstance(part, torch.nn.RNNBase):
+        if isinstance(part, (torch.nn.RNNBase, torch.jit.ScriptModule)):
             raise Uncovered({name: f"torch.func cannot trace {type(part).__name__}"})
     labels = predicted_labels(model, inputs) if labels is None else labels
     try:
-        with frozen(model.module):
+        with frozen(model.module), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func; the log says it is slower
             sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
     except torch.OutOfMemoryError:
         raise

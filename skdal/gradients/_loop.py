@@ -12,7 +12,8 @@ def loop_backend(model, inputs, labels, parameters, direction):
 
     Works for every module.
     """
-    labels = predicted_labels(model, inputs) if labels is None else labels
+    if labels is None:
+        labels = predicted_labels(model, inputs)
     rows = [sample_statistics(model, inputs, labels, i, parameters, direction) for i in range(len(labels))]
     sq_norm, dot = zip(*rows)
     return torch.stack(sq_norm), None if direction is None else torch.stack(dot), labels

@@ -40,6 +40,8 @@ def output_hooks(owners, hook):
     handles = []
     try:
         for name, owner in owners.items():
+            if isinstance(owner.module, torch.jit.ScriptModule):  # takes no hooks, has no rule
+                continue
             handles.append(owner.module.register_forward_hook(make(name), with_kwargs=True, prepend=True))
         yield
     finally:

@@ -8,7 +8,7 @@ from skdal.base import ScoreSampler, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._api import compute_statistics, labeled_gradient
 from skdal.gradients._backends import BACKENDS
-from skdal.utils import check_finite_scores, check_parameters, is_number, is_positive_integer, take_rows
+from skdal.utils import check_finite_scores, is_number, is_positive_integer, take_rows
 
 
 class DynamicALSampler(ScoreSampler):
@@ -152,17 +152,15 @@ class DynamicALSampler(ScoreSampler):
     def _check_estimator(self, estimator):
         check_net(estimator)
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_parameters(
-            self,
-            gamma=(lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
-            interaction=(lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
-            update_size=(is_positive_integer, "an integer of at least 1"),
-            layers=(_is_layers, '"all", "last", or prefixes of parameter names'),
-            backend=(lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
-            batch_size=(lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
-        )
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {
+            "gamma": (lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
+            "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
+            "update_size": (is_positive_integer, "an integer of at least 1"),
+            "layers": (_is_layers, '"all", "last", or prefixes of parameter names'),
+            "backend": (lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
+            "batch_size": (lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
+        }
 
 
 def _is_layers(value):

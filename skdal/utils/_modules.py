@@ -11,7 +11,7 @@ def untouched(module):
     parts = list(module.modules())
     modes = [(part, part.training) for part in parts]
     tensors = [(vars(part), n, t) for part in parts for n, t in vars(part).items() if isinstance(t, torch.Tensor)]
-    entries = [(held, dict(held)) for part in parts for held in (part._parameters, part._buffers)]
+    entries = [(held, dict(held)) for part in parts for held in _registered(part)]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
     try:
         module.eval()
@@ -57,6 +57,11 @@ def swapped(module, parameters, values):
     finally:
         for held, found in entries:
             _refill(held, found)
+
+
+def _registered(part):
+    """Return the dicts of a module's own parameters and buffers; a scripted module's cannot be changed."""
+    return [] if isinstance(part, torch.jit.ScriptModule) else [part._parameters, part._buffers]
 
 
 def _refill(held, found):

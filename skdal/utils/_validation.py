@@ -29,14 +29,14 @@ def check_n_instances(n_instances, n_pool):
     return int(n_instances)
 
 
-def check_parameters(owner, **checks):
+def check_parameters(owner, checks):
     """Check constructor parameters of `owner`.
 
     Parameters
     ----------
     owner : estimator
         Its attributes are checked.
-    **checks : (predicate, str)
+    checks : dict of str to (predicate, str)
         Parameter name to a predicate and the words for what is allowed.
 
     Raises

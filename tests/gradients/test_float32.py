@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from reference import reference, total
+from reference import assert_statistics, reference, total
 from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
 from torch import nn
@@ -66,16 +66,18 @@ def trained(request):
         torch.manual_seed(0)
         net.fit(X[:n_train], y[:n_train])
     assert net.history[-1, "train_loss"] < 0.05  # where float32 softmax minus one-hot would cancel
-    return net, X[:n_train][:64], y[:n_train][:64], X[-n_score:]
+    return net, X[: min(64, n_train)], y[: min(64, n_train)], X[-n_score:]
 
 
-def test_float32_statistics(trained):
+def test_statistics_of_trained_nets(trained):
     net, X, y, pool = trained
     direction = labeled_gradient(net, X, y)
     actual = gradient_statistics(net, pool, direction=direction)
     twin = double(net)
     exact_direction = reference(twin, X.astype(np.float64), y).gradient
     expected = reference(twin, pool.astype(np.float64), actual.label, exact_direction)
+    exact = gradient_statistics(twin, pool.astype(np.float64), actual.label, direction=exact_direction)
+    assert_statistics(exact, expected)
     sq_norm, dot = total(expected.sq_norm).numpy(), total(expected.dot).numpy()
     length = np.sqrt(sum(g.square().sum().item() for g in exact_direction.values()))
     floor = 1e-12 * sq_norm.max()
@@ -83,7 +85,7 @@ def test_float32_statistics(trained):
     check(np.abs(actual.dot - dot) / (np.sqrt(np.maximum(sq_norm, floor)) * length))
 
 
-def test_float32_split(trained):
+def test_any_split_of_float32(trained):
     net, X, y, pool = trained
     direction = labeled_gradient(net, X, y)
     whole, *parts = (

@@ -11,6 +11,7 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 # No false alarm of the self-check, and no step down because of one.
 pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance drop")
 LIGHT = [case for case in NETS if not case.heavy]
+SMALL = [case for case in LIGHT if case.n == 6]
 
 
 @over_backends(NETS)
@@ -41,7 +42,7 @@ def test_every_parameter_has_its_share(problem):
         assert (actual.sq_norm > 0).any() == (name not in problem.case.silent)
 
 
-@over(LIGHT)
+@over(SMALL)
 def test_any_split(problem):
     X = problem.case.make_inputs(20, torch.Generator().manual_seed(2))
     whole, parts = _score(problem, X, [0, 20]), _score(problem, X, [0, 8, 16, 20])

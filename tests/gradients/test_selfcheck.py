@@ -124,6 +124,7 @@ def negative_then_positive(n, generator):
     return X
 
 
+@pytest.mark.filterwarnings("error")  # the proof of coverage finds it, before any number is wrong
 @pytest.mark.parametrize("other", [nn.Linear(6, 6), nn.LayerNorm(6), Scale()], ids=lambda m: type(m).__name__)
 @pytest.mark.parametrize("first", [True, False])
 def test_other_modules_in_later_mini_batches(other, first):
@@ -140,6 +141,22 @@ def test_a_rule_that_is_wrong_in_later_mini_batches_only(monkeypatch):
     )
     with pytest.raises(GradientMismatchError):
         score(problem, "ghost", batch_size=3)
+
+
+def mixed_precision(m, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return m.head(m.layer(x).relu()).float()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("backend", ["auto", "ghost"])
+def test_bfloat16_is_no_mismatch(backend):
+    net = Case("", lambda: Apply(mixed_precision, **linear_parts()), floats(6)).make_net()
+    net.module_.float()
+    X = floats(6)(200, torch.Generator().manual_seed(0)).astype("float32")
+    actual = gradient_statistics(net, X, backend=backend)
+    expected = gradient_statistics(net, X, actual.label, backend="loop")
+    assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
 
 
 def odd(cls, *args, **kwargs):

@@ -1,0 +1,118 @@
+"""The public names and signatures, which code outside relies on."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from packaging.version import Version
+
+import skdal
+import skdal.gradients
+import skdal.samplers
+from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
+from skdal.base import BaseSampler, ScoreSampler
+from skdal.samplers import SAMPLERS
+
+SIGNATURES = [
+    (
+        BaseSampler,
+        "(estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None)",
+    ),
+    (BaseSampler.fit, "(self, X, y=None, **fit_params)"),
+    (BaseSampler.query, "(self, X, n_instances=1, *, return_scores=False)"),
+    (BaseSampler.__call__, "(self, classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None)"),
+    (ScoreSampler.score_samples, "(self, X)"),
+    (
+        DynamicALSampler,
+        '(estimator=None, *, gamma=2.0, interaction=0.0, update_size=100, layers="all", backend="auto", '
+        "batch_size=None, warm_start=True, reset_optimizer=True, verbose=0, random_state=None)",
+    ),
+    *[
+        (
+            getattr(skdal.samplers, f"{key}_sampling"),
+            "(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params)",
+        )
+        for key in SAMPLERS
+    ],
+    (
+        ActiveLearner,
+        "(estimator, query_strategy=dynamical_sampling, X_training=None, y_training=None, bootstrap_init=False, "
+        "on_transformed=False, *, warm_start=True, reset_optimizer=True, **fit_kwargs)",
+    ),
+    (ActiveLearner.teach, "(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs)"),
+    (
+        skdal.gradients.gradient_statistics,
+        '(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None)',
+    ),
+    (skdal.gradients.labeled_gradient, '(net, X, y=None, *, layers="all", batch_size=None)'),
+]
+
+
+@pytest.mark.parametrize("function, expected", SIGNATURES, ids=lambda value: getattr(value, "__qualname__", ""))
+def test_signature(function, expected):
+    scope = {"dynamical_sampling": dynamical_sampling}
+    exec(f"def wanted{expected}: pass", scope)
+    assert inspect.signature(function) == inspect.signature(scope["wanted"])
+
+
+@pytest.mark.parametrize("name", ["estimator_", "predict", "predict_proba", "score", "classes_"])
+def test_a_sampler_has(name):
+    assert hasattr(BaseSampler, name) or name in BaseSampler.__doc__
+
+
+def test_registry():
+    assert SAMPLERS == {
+        "dynamical": skdal.samplers.DynamicALSampler,
+        "random": skdal.samplers.RandomSampler,
+        "confidence": skdal.samplers.ConfidenceSampler,
+        "margin": skdal.samplers.MarginSampler,
+        "entropy": skdal.samplers.EntropySampler,
+    }
+    assert all(issubclass(factory, BaseSampler) for factory in SAMPLERS.values())
+
+
+def test_statistics_are_named():
+    assert skdal.gradients.GradientStatistics._fields == ("sq_norm", "dot", "label")
+
+
+PUBLIC = {
+    skdal: {"ActiveLearner", "DynamicALSampler", "__version__", "dynamical_sampling"},
+    skdal.gradients: {"GradientStatistics", "gradient_statistics", "labeled_gradient"},
+    skdal.samplers: {"SAMPLERS"}
+    | {cls.__name__ for cls in SAMPLERS.values()}
+    | {f"{key}_sampling" for key in SAMPLERS},
+}
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_public_names(module):
+    assert set(module.__all__) == PUBLIC[module]
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="'skdal' has no attribute 'nope'"):
+        skdal.nope  # noqa: B018
+
+
+def test_version():
+    assert str(Version(skdal.__version__)) == skdal.__version__
+
+
+IMPORTS = {
+    "import skdal; skdal.__version__": "torch, sklearn, modAL, numpy, matplotlib",
+    "from skdal.gradients import gradient_statistics": "modAL, matplotlib",
+    "from skdal.samplers import SAMPLERS": "modAL, matplotlib",
+    "from skdal import ActiveLearner": "matplotlib",
+}
+
+
+@pytest.mark.parametrize("statement", IMPORTS)
+def test_imports_are_light(statement):
+    program = (
+        f"{statement}\nimport sys\nprint([name for name in {IMPORTS[statement].split(', ')} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
