@@ -1,7 +1,7 @@
 """Training of estimators: from scratch or on from the current weights; undone where it fails."""
 
 import copy
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 from sklearn.frozen import FrozenEstimator
@@ -129,6 +129,30 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
     return X, fit_params
 
 
+class _Replacement:
+    """Stands in for a method of one net during a training; what is pickled or copied has the method itself."""
+
+    def __init__(self, net, name, function):
+        self.net, self.name, self.function = net, name, function
+
+    def __call__(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self):
+        return getattr, (self.net, self.name)
+
+
+@contextmanager
+def _replaced(net, name, function):
+    own = {key: value for key, value in vars(net).items() if key == name}
+    vars(net)[name] = _Replacement(net, name, function)
+    try:
+        yield
+    finally:
+        vars(net).pop(name, None)
+        vars(net).update(own)
+
+
 @contextmanager
 def _checked_losses(net, labels):
     """Check the labels that come out of a Dataset, a mini-batch at a time; `labels` are known otherwise."""
@@ -139,12 +163,8 @@ def _checked_losses(net, labels):
         check_labels(y_true, n_outputs=outputs.shape[1])
         return get_loss(y_pred, y_true, *args, **kwargs)
 
-    if labels is None:
-        vars(net)["get_loss"] = checked
-    try:
+    with _replaced(net, "get_loss", checked) if labels is None else nullcontext():
         yield
-    finally:
-        vars(net).pop("get_loss", None)
 
 
 @contextmanager
@@ -161,13 +181,10 @@ def _watched(net, check):
             interrupts.append(interrupt)
             raise
 
-    vars(net)["fit_loop"] = watched
-    try:
+    with _replaced(net, "fit_loop", watched):
         yield
-    finally:
-        vars(net).pop("fit_loop", None)
-        if interrupts:
-            raise interrupts[0]
+    if interrupts:
+        raise interrupts[0]
 
 
 def _parts(estimator):

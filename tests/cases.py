@@ -400,6 +400,13 @@ NETS = [
         lambda: {"words": nn.Embedding(9, 6), "gru": nn.GRU(6, 7, batch_first=True), "head": nn.Linear(7, 5)},
         refused=LOOP_ONLY,
     ),
+    apply_case(
+        "scripted",
+        lambda m, x: m.head(m.layer(x).tanh()),
+        floats(6),
+        lambda: {"layer": torch.jit.script(nn.Linear(6, 6)), "head": nn.Linear(6, 5)},
+        refused=LOOP_ONLY,
+    ),
     Case("residual-in-place", Residual, floats(3, 6, 6)),
     Case("rare-layers", Rare, floats(2, 2, 2), refused=NO_GHOST),
     # inputs and outputs
