@@ -14,6 +14,7 @@ from pathlib import Path
 
 from _common import Images, make_net, print_table, write_results
 
+_STATUS = Path("/proc/self/status")
 LIMIT_MB = 600
 N_LABELED = 500
 
@@ -45,15 +46,20 @@ def measure_apart(name, n_pool):
 
 
 def _peak():
+    """Return the peak memory of this process, in MB."""
+    # getrusage would count the parent's: a child begins with the peak of the process that it was forked from.
+    if _STATUS.exists():
+        return _kilobytes("VmHWM") / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _memory_in_use():
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return _peak()
-    return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
+    return _kilobytes("VmRSS") / 1024 if _STATUS.exists() else _peak()
+
+
+def _kilobytes(field):
+    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(field))
 
 
 def main():

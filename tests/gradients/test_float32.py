@@ -47,20 +47,20 @@ def noise():
     return X, torch.randint(10, (48,), generator=generator).numpy()
 
 
-# module, data, criterion, samples to train on, epochs, samples to score
+# module, data, criterion, learning rate, samples to train on, epochs, samples to score
 TRAINED = {
-    "cnn": (small_cnn, digits, nn.CrossEntropyLoss, 500, 30, 200),
-    "mlp": (small_mlp, digits, nn.CrossEntropyLoss, 500, 60, 200),
-    "probabilities": (probabilities, digits, nn.NLLLoss, 500, 60, 200),
-    "resnet18": (lambda: resnet18(num_classes=10), noise, nn.CrossEntropyLoss, 32, 16, 24),
+    "cnn": (small_cnn, digits, nn.CrossEntropyLoss, 0.003, 500, 30, 200),
+    "mlp": (small_mlp, digits, nn.CrossEntropyLoss, 0.003, 500, 60, 200),
+    "probabilities": (probabilities, digits, nn.NLLLoss, 0.003, 500, 60, 200),
+    "resnet18": (lambda: resnet18(num_classes=10), noise, nn.CrossEntropyLoss, 0.001, 48, 16, 24),
 }
 
 
 @pytest.fixture(scope="module", params=TRAINED.values(), ids=TRAINED)
 def trained(request):
-    module, data, criterion, n_train, n_epochs, n_score = request.param
+    module, data, criterion, lr, n_train, n_epochs, n_score = request.param
     X, y = data()
-    settings = {"optimizer": torch.optim.Adam, "lr": 0.003, "batch_size": 32, "max_epochs": n_epochs}
+    settings = {"optimizer": torch.optim.Adam, "lr": lr, "batch_size": 32, "max_epochs": n_epochs}
     net = NeuralNetClassifier(module, criterion=criterion, train_split=None, verbose=0, **settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
