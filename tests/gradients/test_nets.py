@@ -52,8 +52,7 @@ def test_any_split(problem):
 
 def _score(problem, X, cuts):
     shards = [
-        {key: value[a:b] for key, value in X.items()} if isinstance(X, dict) else X[a:b]
-        for a, b in zip(cuts, cuts[1:])
+        {key: value[a:b] for key, value in X.items()} if isinstance(X, dict) else X[a:b] for a, b in zip(cuts, cuts[1:])
     ]
     settings = {"direction": problem.direction, "batch_size": 8}
     statistics = [gradient_statistics(problem.net, shard, **settings) for shard in shards]
