@@ -112,12 +112,13 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
                 f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
             )
         self._check_estimator(self.estimator)
-        go_on = self.warm_start and hasattr(self, "estimator_")
+        go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
         n_fits = getattr(self, "n_fits_", 0)
         with forked_rng(self.random_state, n_fits):
             estimator = self.estimator_ if go_on and is_net(self.estimator_) else self._fresh_estimator()
             train(estimator, X, y, go_on=go_on, reset_optimizer=self.reset_optimizer, **fit_params)
-        self.estimator_, self.X_labeled_, self.y_labeled_, self.n_fits_ = estimator, X, y, n_fits + 1
+        self.estimator_, self._trained_from = estimator, self.estimator
+        self.X_labeled_, self.y_labeled_, self.n_fits_ = X, y, n_fits + 1
         return self
 
     def _check_estimator(self, estimator):

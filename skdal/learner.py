@@ -122,11 +122,7 @@ class ActiveLearner(ModalActiveLearner):
         **fit_kwargs
             For the estimator's `fit`.
         """
-        self._check_labeled(X, y)
-        X_all, y_all = X, y
-        if self.X_training is not None:
-            check_pool(X, self.X_training)
-            X_all, y_all = concat_rows(self.X_training, X), self._all_labels(y)
+        X_all, y_all = self._with_new(X, y)
         self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
         self.X_training, self.y_training = X_all, y_all
 
@@ -158,12 +154,30 @@ class ActiveLearner(ModalActiveLearner):
             X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
         train(self.estimator, X, y, go_on=self.warm_start, reset_optimizer=self.reset_optimizer, **fit_kwargs)
 
-    def _all_labels(self, y):
+    def _with_new(self, X, y):
+        """Return the labeled set with X and y appended."""
+        self._check_labeled(X, y)
+        if self.X_training is None:
+            return X, y
+        check_pool(X, self.X_training)
         if (y is None) != (self.y_training is None):
             raise MissingLabeledDataError(
                 "pass y to every fit and teach, or to none (torch Datasets that hold the labels)."
             )
-        return None if y is None else concat_rows(self.y_training, y)
+        return concat_rows(self.X_training, X), None if y is None else concat_rows(self.y_training, y)
+
+    # The three steps that modAL's Committee calls on its learners.
+
+    def _add_training_data(self, X, y):
+        self.X_training, self.y_training = self._with_new(X, y)
+
+    def _fit_to_known(self, bootstrap=False, **fit_kwargs):
+        self._train(self.X_training, self.y_training, bootstrap, fit_kwargs)
+        return self
+
+    def _fit_on_new(self, X, y, bootstrap=False, **fit_kwargs):
+        self._train(X, y, bootstrap, fit_kwargs)
+        return self
 
     def _check_labeled(self, X, y):
         if not count_rows(X):

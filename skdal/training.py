@@ -4,8 +4,12 @@ import copy
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
+import torch
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import EarlyStopping
 
 from skdal.adapters import (
     NetView,
@@ -13,6 +17,7 @@ from skdal.adapters import (
     check_labels,
     check_transformable,
     final_estimator,
+    first_output,
     is_net,
     labels_of,
     paired,
@@ -122,11 +127,19 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
         return X, fit_params
     check_transformable(X)
     earlier = pipeline[:-1]
-    if go_on:
+    if go_on and _is_fitted(earlier):
         return earlier.transform(X), fit_params
     X = earlier.fit_transform(X, labels)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params
+
+
+def _is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
 
 
 class _Replacement:
@@ -159,8 +172,7 @@ def _checked_losses(net, labels):
     get_loss = net.get_loss
 
     def checked(y_pred, y_true, *args, **kwargs):
-        outputs = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        check_labels(y_true, n_outputs=outputs.shape[1])
+        y_true = torch.from_numpy(check_labels(y_true, n_outputs=first_output(y_pred).shape[1]))
         return get_loss(y_pred, y_true, *args, **kwargs)
 
     with _replaced(net, "get_loss", checked) if labels is None else nullcontext():
@@ -169,7 +181,7 @@ def _checked_losses(net, labels):
 
 @contextmanager
 def _watched(net, check):
-    """Call `check` when the net is about to train; re-raise a Ctrl-C that its partial_fit swallows."""
+    """Call `check` when the net is about to train; re-raise a Ctrl-C, which its partial_fit swallows."""
     interrupts = []
     fit_loop = net.fit_loop
 
@@ -178,13 +190,22 @@ def _watched(net, check):
             check()
             return fit_loop(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
-            interrupts.append(interrupt)
+            if not _stops_early(interrupt):
+                interrupts.append(interrupt)
             raise
 
     with _replaced(net, "fit_loop", watched):
         yield
     if interrupts:
         raise interrupts[0]
+
+
+def _stops_early(interrupt):
+    """Tell whether a KeyboardInterrupt is skorch's EarlyStopping, which ends a training by raising one."""
+    trace = interrupt.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(trace.tb_frame.f_locals.get("self"), EarlyStopping)
 
 
 def _parts(estimator):

@@ -13,7 +13,7 @@ from skdal.adapters._kinds import (
     warn_of_held_out_labels,
 )
 from skdal.adapters._labels import check_labels, labels_of
-from skdal.adapters._net import NetView, open_net
+from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
 from skdal.adapters._trained import Trained, resolve, wants_scores
@@ -30,6 +30,7 @@ __all__ = [
     "check_transformable",
     "default_batch_size",
     "final_estimator",
+    "first_output",
     "is_net",
     "labels_of",
     "open_net",

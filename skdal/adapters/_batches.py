@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import torch
 from scipy import sparse
 from skorch.utils import to_tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import count_rows, is_torch_dataset, sample_shape
+from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
 def default_batch_size(X):
@@ -72,7 +72,13 @@ def _iterator(net, dataset, batch_size):
             )
     view = object.__new__(type(net))
     view.__dict__.update(net.__dict__, iterator_valid__batch_size=batch_size)
-    return view.get_iterator(dataset, training=False)
+    iterator = view.get_iterator(dataset, training=False)
+    if isinstance(iterator, DataLoader) and not isinstance(iterator.sampler, SequentialSampler):
+        raise InvalidParameterError(
+            f"the net's iterator_valid draws with {type(iterator.sampler).__name__}; scoring needs each sample once, "
+            "in order. Use a DataLoader that does not shuffle (iterator_train may)."
+        )
+    return iterator
 
 
 def paired(X, y, labeled):
@@ -94,9 +100,11 @@ def paired(X, y, labeled):
         return X
     if not labeled or y is not None:
         return _Paired(X, y if labeled else None)
-    if count_rows(X) and not is_pair(X[0]):
+    with preserved_rng():  # a Dataset may draw when it is asked for an item
+        first = X[0] if count_rows(X) else (None, None)
+    if not is_pair(first):
         raise InvalidDataError(
-            f"the labeled Dataset gives items of type {type(X[0]).__name__}; give (x, label) pairs, or pass y."
+            f"the labeled Dataset gives items of type {type(first).__name__}; give (x, label) pairs, or pass y."
         )
     return X
 

@@ -81,7 +81,8 @@ def check_classifier(estimator):
         Names what came and what is allowed.
     """
     final = final_estimator(estimator)
-    if not is_net(estimator) and not is_classifier(final) and not hasattr(final, "predict_proba"):
+    tagged = hasattr(final, "__sklearn_tags__") and is_classifier(final)
+    if not is_net(estimator) and not tagged and not hasattr(final, "predict_proba"):
         raise UnsupportedEstimatorError(
             f"expected a skorch NeuralNetClassifier, a scikit-learn classifier or a Pipeline ending in one (to query "
             f"also a fitted sampler or a modAL learner); got {type(final).__name__}."

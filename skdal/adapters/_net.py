@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 import torch
+from skorch import NeuralNetClassifier
 from torch.nn.parameter import UninitializedParameter
 
 from skdal.adapters._batches import default_batch_size, iter_net_batches
@@ -35,6 +36,8 @@ class NetView:
         self.estimator = unfrozen(estimator)
         self.module = _unwrapped(net.module_)
         self._net = _shallow_copy(net, module_=self.module)
+        self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
+        self._others = None, ()
 
     def forward(self, inputs):
         """Return the outputs (n, K) of a mini-batch; the first of several outputs counts."""
@@ -43,20 +46,18 @@ class NetView:
         except RuntimeError as error:
             _explain_dtype(inputs, self.module, error)
             raise
-        outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
-            found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-            raise UnsupportedEstimatorError(
-                f"the net's module gives {found}; skdal needs outputs of shape (n_samples, n_classes) with at least "
-                "two classes (for two classes: two outputs and CrossEntropyLoss)."
-            )
-        return outputs
+        first = first_output(outputs)
+        self._others = (first, outputs[1:]) if outputs is not first else (first, ())
+        return first
 
     def losses(self, outputs, labels):
         """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in float32."""
         wide = outputs.double()
         if _is_softmax(outputs):
             wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
+        found, others = self._others
+        if found is outputs and others and self._overrides_loss:  # its get_loss unpacks what the module gives
+            wide = (wide, *others)
         losses = self._loss_net.get_loss(wide, labels, X=None, training=False)
         if losses.shape != labels.shape:
             raise UnsupportedEstimatorError(
@@ -101,10 +102,10 @@ class NetView:
             yield inputs, labels
 
     def n_outputs(self, X):
-        """Return K, from a forward pass of the first sample of X."""
+        """Return K, from a forward pass of the first samples of X."""
         with self.reading(), torch.no_grad():
-            first = take_rows(X, slice(0, 1))
-            inputs, _ = next(self._batches(first, None, False, 1))
+            first = take_rows(X, slice(0, 2))
+            inputs, _ = next(self._batches(first, None, False, 2))
             return self.forward(inputs).shape[1]
 
     def _batches(self, X, y, labeled, batch_size):
@@ -119,6 +120,24 @@ class NetView:
             part = None if y is None else y[start:stop]
             yield from iter_net_batches(self._net, rows, part, labeled=labeled, batch_size=size)
             start = stop
+
+
+def first_output(outputs):
+    """Return the outputs (n, K) of a module: what it gives, or the first of several.
+
+    Raises
+    ------
+    UnsupportedEstimatorError
+        They are no tensor with two axes and two classes or more.
+    """
+    outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
+        found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise UnsupportedEstimatorError(
+            f"the net's module gives {found}; skdal needs outputs of shape (n_samples, n_classes) with at least "
+            "two classes (for two classes: two outputs and CrossEntropyLoss)."
+        )
+    return outputs
 
 
 def open_net(estimator):

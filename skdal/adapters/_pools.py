@@ -14,7 +14,8 @@ def check_pool(X, X_labeled=None):
     """Raise if the samples of the pool and of the labeled set differ in shape."""
     if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
         return
-    pool, labeled = sample_shape(X), sample_shape(X_labeled)
+    with preserved_rng():  # a Dataset may draw when it is asked for an item
+        pool, labeled = sample_shape(X), sample_shape(X_labeled)
     if pool is not None and labeled is not None and pool != labeled:
         raise InvalidDataError(
             f"samples of the pool have shape {pool}, those of the labeled set {labeled}; "

@@ -10,7 +10,7 @@ from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._loop import gradient_of
 from skdal.gradients._parameters import select_parameters
-from skdal.gradients._statistics import concatenate
+from skdal.gradients._statistics import empty_statistics, store
 from skdal.utils import count_rows, progress_bar
 
 
@@ -86,12 +86,13 @@ def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size
     if not n_samples:
         raise EmptyPoolError("X is empty: pass at least one sample.")
     run = StatisticsPass(view, direction=direction, layers=layers, backend=backend)
-    parts = []
+    total = empty_statistics(n_samples, with_dot=direction is not None)
     with _differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
+        start = 0
         for inputs, labels in view.pool_batches(X, y, batch_size=batch_size):
-            parts.append(run(inputs, labels))
-            bar.update(len(parts[-1][-1]))
-    return concatenate(parts)
+            start += store(run(inputs, labels), total, start)
+            bar.update(start - bar.n)
+    return total
 
 
 def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):

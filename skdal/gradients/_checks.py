@@ -13,6 +13,7 @@ from skdal.gradients._tape import Uncovered, has_sample_axis, output_hooks
 from skdal.gradients.rules import rule_for
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}  # of the self-check, relative to norms
+_FLOOR = 1e-36  # squared norms are compared absolutely below
 _COARSE = 5e-2  # TF32, bfloat16, float16
 
 
@@ -90,9 +91,14 @@ def _problem(module, name, n_uses, ran, may_be_hidden):
     return None if all(ran) else f"the first axis in {where} is not the sample"
 
 
-def _walk(loss):
+def graph_signature(losses):
+    """Return the kinds of operations in the autograd graph and how often each is there."""
+    return frozenset(Counter(type(node).__name__ for node in _walk(losses)[1]).items())
+
+
+def _walk(losses):
     """Return the uses of each leaf by id, all nodes of the graph, and whether one is custom."""
-    uses, nodes, stack = Counter(), set(), [loss.grad_fn] if loss.grad_fn else []
+    uses, nodes, stack = Counter(), set(), [losses.grad_fn] if losses.grad_fn else []
     while stack:
         node = stack.pop()
         if node in nodes:
@@ -143,10 +149,11 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
 
 
 def _agree(found, expected, length, tolerance):
-    floor = torch.finfo(torch.float64).tiny
-    if not (found[0] - expected[0]).abs() <= tolerance * expected[0] + floor:
+    # Squares below the floor underflow in float32: a saturated softmax, a gradient of no weight.
+    sq_norm = expected[0] + _FLOOR / tolerance
+    if not (found[0] - expected[0]).abs() <= tolerance * sq_norm:
         return False
-    return found[1] is None or bool((found[1] - expected[1]).abs() <= tolerance * expected[0].sqrt() * length + floor)
+    return found[1] is None or bool((found[1] - expected[1]).abs() <= tolerance * sq_norm.sqrt() * length + _FLOOR)
 
 
 def _in_batch(model, inputs, labels, index, parameters, direction, tolerance):
@@ -161,9 +168,16 @@ def _in_batch(model, inputs, labels, index, parameters, direction, tolerance):
 
 def _tolerance(dtypes, on_cuda):
     """Return the tolerance for what the layers computed in (autocast may be coarser than the parameters)."""
-    if on_cuda and torch.backends.cuda.matmul.allow_tf32:
+    if on_cuda and torch.float32 in dtypes and _may_use_tf32():
         return _COARSE
     return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)
+
+
+def _may_use_tf32():
+    try:
+        return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # set by the newer `fp32_precision`, which these cannot express
+        return True
 
 
 def _show(statistics):

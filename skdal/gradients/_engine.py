@@ -4,7 +4,7 @@ No gradient of a parameter is formed by autograd: the parameters are frozen duri
 costs a forward pass, a backward pass to the activations, and the rules.
 """
 
-from skdal.gradients._checks import prove_coverage
+from skdal.gradients._checks import graph_signature, prove_coverage
 from skdal.gradients._parameters import owners_of
 from skdal.gradients._tape import Tape, output_hooks
 from skdal.utils import frozen
@@ -14,7 +14,7 @@ class GhostBackend:
     """Per-sample statistics by layer rules, for one query.
 
     Coverage is proven on the first mini-batch and again whenever a mini-batch runs another set of
-    modules; `fresh` tells that the last call did so.
+    modules or operations; `fresh` tells that the last call did so.
     """
 
     def __init__(self):
@@ -36,8 +36,9 @@ class GhostBackend:
         with frozen(model.module), output_hooks(owners, tape.record):
             outputs = model.forward(inputs)
             labels = outputs.detach().argmax(1) if labels is None else labels
-            sq_norm, dot = tape.backward(model.losses(outputs, labels))
-        ran = frozenset(tape.ran)
+            losses = model.losses(outputs, labels)
+            ran = frozenset(tape.ran), graph_signature(losses)
+            sq_norm, dot = tape.backward(losses)
         self.fresh = ran not in self._proven
         if self.fresh and self._proven:
             prove_coverage(model, inputs, labels, parameters)

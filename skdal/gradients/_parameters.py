@@ -29,22 +29,34 @@ def select_parameters(model, layers, inputs):
         raise InvalidParameterError(
             "the net's module has no trainable parameter; unfreeze some (requires_grad_(True))."
         )
+    if not is_layers(layers):
+        raise InvalidParameterError(f'layers must be "all", "last" or prefixes of parameter names; got {layers!r}.')
     if isinstance(layers, str) and layers == "all":
         return trainable
+    # A parameter that two modules share has one name in `trainable`, but answers to each of its names.
+    first = {id(p): name for name, p in trainable.items()}
+    names = {n: first[id(p)] for n, p in model.module.named_parameters(remove_duplicate=False) if id(p) in first}
     if isinstance(layers, str) and layers == "last":
         prefix = _last_module(model, inputs)
-        return {n: p for n, p in trainable.items() if n.startswith(f"{prefix}." if prefix else "")}
-    prefixes = [layers] if isinstance(layers, str) else list(layers)
-    chosen = {name for prefix in prefixes for name in _matches(prefix, trainable)}
+        chosen = {names[n] for n in names if n.startswith(f"{prefix}." if prefix else "")}
+    else:
+        prefixes = [layers] if isinstance(layers, str) else layers
+        chosen = {names[n] for prefix in prefixes for n in _matches(prefix, names)}
     return {name: p for name, p in trainable.items() if name in chosen}
+
+
+def is_layers(layers):
+    """Tell whether `layers` is a non-empty string or a non-empty list of them."""
+    prefixes = [layers] if isinstance(layers, str) else layers
+    return isinstance(prefixes, (list, tuple)) and bool(prefixes) and all(p and isinstance(p, str) for p in prefixes)
 
 
 def _matches(prefix, names):
     """Return the names that `prefix` means, in its most specific reading."""
     if prefix in names:
         return [prefix]
-    matches = [name for name in names if name.startswith(f"{prefix}.")] or [n for n in names if n.startswith(prefix)]
-    if not prefix or not matches:
+    matches = [n for n in names if n.startswith(f"{prefix}.")] or [n for n in names if n.startswith(prefix)]
+    if not matches:
         raise InvalidParameterError(
             f'layers must be "all", "last" or prefixes of trainable parameters; {prefix!r} matches none of '
             f"{', '.join(names)}."
@@ -57,7 +69,8 @@ def _last_module(model, inputs):
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: started.append(name))
         for name, module in model.module.named_modules()
-        if any(p.requires_grad for p in module.parameters(recurse=False))
+        if not isinstance(module, torch.jit.ScriptModule)
+        and any(p.requires_grad for p in module.parameters(recurse=False))
     ]
     try:
         with torch.no_grad():
@@ -79,6 +92,7 @@ def check_direction(direction, parameters):
     """
     if direction is None:
         return None
+    direction = {name: torch.as_tensor(value) for name, value in direction.items()}
     wrong = [f"{name} is missing" for name in parameters if name not in direction]
     wrong += [
         f"{name} has shape {tuple(direction[name].shape)}, the parameter {tuple(p.shape)}"

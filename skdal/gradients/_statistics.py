@@ -23,9 +23,21 @@ class GradientStatistics(NamedTuple):
     label: np.ndarray
 
 
-def concatenate(parts):
-    """Return the statistics of mini-batches (tensors on any device) as one of arrays."""
-    columns = [
-        None if column[0] is None else np.concatenate([c.cpu().numpy() for c in column]) for column in zip(*parts)
-    ]
-    return GradientStatistics(*columns)
+def empty_statistics(n_samples, *, with_dot):
+    """Return statistics of `n_samples` samples to be filled by `store`."""
+    return GradientStatistics(
+        np.empty(n_samples), np.empty(n_samples) if with_dot else None, np.empty(n_samples, dtype=np.int64)
+    )
+
+
+def store(part, total, start):
+    """Copy the statistics of a mini-batch (tensors on any device) into `total` and return their number.
+
+    Mini-batches are not kept until the end: small tensors between large ones that are freed pin the
+    heap, and the process would grow with the pool.
+    """
+    stop = start + len(part[-1])
+    for column, values in zip(total, part):
+        if column is not None:
+            column[start:stop] = values.cpu().numpy()
+    return stop - start

@@ -8,6 +8,7 @@ from skdal.base import ScoreSampler, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._api import compute_statistics, labeled_gradient
 from skdal.gradients._backends import BACKENDS
+from skdal.gradients._parameters import is_layers
 from skdal.utils import check_finite_scores, is_number, is_positive_integer, take_rows
 
 
@@ -157,12 +158,7 @@ class DynamicALSampler(ScoreSampler):
             "gamma": (lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
             "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
             "update_size": (is_positive_integer, "an integer of at least 1"),
-            "layers": (_is_layers, '"all", "last", or prefixes of parameter names'),
+            "layers": (is_layers, '"all", "last", or prefixes of parameter names'),
             "backend": (lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
             "batch_size": (lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
         }
-
-
-def _is_layers(value):
-    prefixes = [value] if isinstance(value, str) else value
-    return isinstance(prefixes, (list, tuple)) and bool(prefixes) and all(p and isinstance(p, str) for p in prefixes)

@@ -63,14 +63,14 @@ def concat_rows(first, second):
             f"cannot append {type(second).__name__} to {type(first).__name__}: pass both as torch Dataset or neither."
         )
     if is_torch_dataset(first):
-        return ConcatDataset([first, second])
+        return ConcatDataset([*_members(first), second])
     if _is_mapping(first):
         if not _is_mapping(second) or set(first) != set(second):
             raise InvalidDataError(f"the new samples need the keys {sorted(first)}; got {second!r:.200}.")
         return {key: concat_rows(value, second[key]) for key, value in first.items()}
     try:
         return _concat_arrays(first, second)
-    except (ValueError, RuntimeError, AttributeError) as error:
+    except (ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise InvalidDataError(
             f"cannot append samples of shape {np.shape(second)} to samples of shape {np.shape(first)}: {error}"
         ) from error
@@ -96,6 +96,21 @@ def sample_shape(X):
     return tuple(X.shape[1:])
 
 
+def _concat_frames(first, second):
+    import pandas as pd  # a frame was passed, so pandas is there
+
+    if not hasattr(second, "iloc"):
+        second = pd.DataFrame(second, columns=first.columns) if first.ndim == 2 else pd.Series(np.asarray(second))
+    if first.ndim == 2 and list(first.columns) != list(second.columns):
+        raise ValueError(f"the columns are {list(second.columns)}, and were {list(first.columns)} so far")
+    return pd.concat([first, second])
+
+
+def _members(dataset):
+    """Return the parts of a ConcatDataset, so that a thousand rounds do not nest a thousand deep."""
+    return dataset.datasets if type(dataset) is ConcatDataset else [dataset]
+
+
 def _is_mapping(X):
     return isinstance(X, Mapping) and not sparse.issparse(X)  # a dok_matrix is a dict, too
 
@@ -116,9 +131,7 @@ def _positions(indices, length):
 
 def _concat_arrays(first, second):
     if hasattr(first, "iloc"):
-        import pandas as pd  # a frame was passed, so pandas is there
-
-        return pd.concat([first, second])
+        return _concat_frames(first, second)
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")
     if isinstance(first, torch.Tensor):
