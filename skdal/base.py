@@ -116,13 +116,24 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         n_fits = getattr(self, "n_fits_", 0)
         with forked_rng(self.random_state, n_fits):
             estimator = self.estimator_ if go_on and is_net(self.estimator_) else self._fresh_estimator()
-            train(estimator, X, y, go_on=go_on, reset_optimizer=self.reset_optimizer, **fit_params)
+            train(
+                estimator,
+                X,
+                y,
+                go_on=go_on,
+                reset_optimizer=self.reset_optimizer,
+                check_module=self._check_module,
+                **fit_params,
+            )
         self.estimator_, self._trained_from = estimator, self.estimator
         self.X_labeled_, self.y_labeled_, self.n_fits_ = X, y, n_fits + 1
         return self
 
     def _check_estimator(self, estimator):
         check_classifier(estimator)
+
+    def _check_module(self, module):
+        """Raise if the sampler will not be able to score with a net's module."""
 
     def _fresh_estimator(self):
         last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator

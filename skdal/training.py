@@ -27,7 +27,7 @@ from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import count_rows
 
 
-def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
+def train(estimator, X, y=None, *, go_on, reset_optimizer, check_module=None, **fit_params):
     """Train `estimator` in place on a labeled set.
 
     Parameters
@@ -41,6 +41,8 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
         as they are. Otherwise, and for classifiers that are no nets, train from scratch.
     reset_optimizer : bool
         When a net continues, rebuild its optimizer first: weights stay, moments go.
+    check_module : callable, optional
+        Called with a net's module before its first step; what it raises ends the training.
     **fit_params
         For the estimator's `fit`.
 
@@ -66,19 +68,25 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, **fit_params):
         warn_of_held_out_labels(estimator)
         labels = labels_of(X, y)
         go_on = go_on and getattr(final_estimator(estimator), "initialized_", False)
-        return _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params)
+        return _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params)
 
 
-def _train_net(estimator, X, labels, go_on, reset_optimizer, fit_params):
+def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params):
     if isinstance(estimator, Pipeline):
         X, fit_params = _through_steps(estimator, X, labels, go_on, fit_params)
-        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, fit_params)
+        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, check_module, fit_params)
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
     rows = paired(X, labels, labeled=True)
     before = estimator.module_ if go_on else None
-    with _watched(estimator, lambda: _check_ready(estimator, before, X, labels)), _checked_losses(estimator, labels):
+
+    def check():
+        _check_ready(estimator, before, X, labels)
+        if check_module is not None:
+            check_module(estimator.module_)
+
+    with _watched(estimator, check), _checked_losses(estimator, labels):
         if go_on and reset_optimizer:
             _start_anew(estimator, rows, labels, fit_params)
         elif go_on:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, TensorDataset
 
 from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import CrossSampleLayerError, InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import MarginSampler, margin_sampling, random_sampling
 
@@ -183,6 +183,15 @@ def test_a_committee_of_modal_teaches_our_learners():
 def test_steps_that_are_not_fitted_are_fitted_before_a_net_that_is():
     pipeline = make_pipeline(StandardScaler(), make_net().initialize())
     assert ActiveLearner(pipeline, margin_sampling, X, y).score(X, y) >= 0
+
+
+def test_layers_that_mix_samples_are_refused_before_training():
+    net = make_net(lambda: nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)).double())
+    sampler = DynamicALSampler(net)
+    with pytest.raises(CrossSampleLayerError, match="BatchNorm1d.*track_running_stats=True"):
+        sampler.fit(X, y)
+    assert not hasattr(sampler, "estimator_")
+    MarginSampler(net).fit(X, y)
 
 
 def test_a_bare_module_is_refused():

@@ -8,6 +8,7 @@ from skdal.base import ScoreSampler, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._api import compute_statistics, labeled_gradient
 from skdal.gradients._backends import BACKENDS
+from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._parameters import is_layers
 from skdal.utils import check_finite_scores, is_number, is_positive_integer, take_rows
 
@@ -152,6 +153,9 @@ class DynamicALSampler(ScoreSampler):
 
     def _check_estimator(self, estimator):
         check_net(estimator)
+
+    def _check_module(self, module):
+        refuse_cross_sample_layers(module)
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
