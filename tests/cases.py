@@ -9,11 +9,11 @@ import torch
 import torch.utils.checkpoint
 from skorch import NeuralNetClassifier
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torchvision import models
 
 BACKENDS = ("auto", "ghost", "functorch", "loop")
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def redraw(module):
         for name, parameter in part.named_parameters(recurse=False):
             scale = 0.3 if parameter.ndim == 1 else (2.0 / parameter[0].numel()) ** 0.5
             parameter.data.normal_(float(isinstance(part, NORMS) and name == "weight"), scale)
-        if isinstance(part, _BatchNorm) and part.running_mean is not None:
+        if isinstance(part, _NormBase) and part.running_mean is not None:
             part.running_mean.normal_(0.0, 0.5)
             part.running_var.uniform_(1.0, 4.0)
 
@@ -171,6 +171,27 @@ LAYERS = [
     layer("layernorm-all-axes", floats(2, 3, 4), nn.LayerNorm, (2, 3, 4)),
     layer("layernorm-no-bias", floats(4, 6), nn.LayerNorm, 6, bias=False),
     layer("layernorm-not-affine", floats(4, 6), nn.LayerNorm, 6, elementwise_affine=False),
+    layer("groupnorm", floats(6, 4), nn.GroupNorm, 3, 6),
+    layer("groupnorm-no-positions", floats(6), nn.GroupNorm, 2, 6, eps=0.1),
+    layer("groupnorm-image", floats(6, 3, 2), nn.GroupNorm, 1, 6),
+    layer("groupnorm-volume", floats(4, 2, 3, 2), nn.GroupNorm, 4, 4),
+    layer("groupnorm-not-affine", floats(6, 4), nn.GroupNorm, 3, 6, affine=False),
+    layer("instancenorm1d", floats(4, 5), nn.InstanceNorm1d, 4, affine=True),
+    layer("instancenorm1d-tracking", floats(4, 5), nn.InstanceNorm1d, 4, affine=True, track_running_stats=True),
+    layer("instancenorm2d", floats(3, 4, 3), nn.InstanceNorm2d, 3, eps=0.1, affine=True),
+    layer("instancenorm2d-tracking", floats(3, 4, 3), nn.InstanceNorm2d, 3, affine=True, track_running_stats=True),
+    layer("instancenorm2d-not-affine", floats(3, 4, 3), nn.InstanceNorm2d, 3),
+    layer("instancenorm3d", floats(3, 2, 3, 2), nn.InstanceNorm3d, 3, affine=True),
+    layer("instancenorm3d-tracking", floats(3, 2, 1, 2), nn.InstanceNorm3d, 3, affine=True, track_running_stats=True),
+    layer("rmsnorm", floats(6), nn.RMSNorm, 6),
+    layer("rmsnorm-sequence", floats(4, 6), nn.RMSNorm, 6, eps=0.1),
+    layer("rmsnorm-two-axes", floats(2, 3, 4), nn.RMSNorm, (3, 4)),
+    layer("rmsnorm-not-affine", floats(4, 6), nn.RMSNorm, 6, elementwise_affine=False),
+    layer("prelu", floats(6), nn.PReLU),
+    layer("prelu-image", floats(3, 4, 2), nn.PReLU),
+    layer("prelu-per-feature", floats(6), nn.PReLU, 6),
+    layer("prelu-per-channel", floats(4, 5), nn.PReLU, 4),
+    layer("prelu-per-channel-image", floats(3, 4, 2), nn.PReLU, 3),
     layer("embedding", tokens(11), nn.Embedding, 11, 6),
     layer("embedding-sequence", tokens(11, 4), nn.Embedding, 11, 6),
     layer("embedding-repeated", tokens(3, 7), nn.Embedding, 3, 6),
@@ -178,7 +199,22 @@ LAYERS = [
     layer("embedding-padding", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=0),
     layer("embedding-padding-from-the-end", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=-1),
     layer("embedding-sparse", tokens(5, 6), nn.Embedding, 5, 6, sparse=True, refused=("functorch",)),
+    layer("bag-mean", tokens(11, 4), nn.EmbeddingBag, 11, 6),
+    layer("bag-mean-repeated", tokens(3, 7), nn.EmbeddingBag, 3, 6),
+    layer("bag-mean-padding", tokens(4, 3), nn.EmbeddingBag, 4, 6, padding_idx=0),
+    layer("bag-one-token", tokens(11, 1), nn.EmbeddingBag, 11, 6),
+    layer("bag-sum", tokens(11, 4), nn.EmbeddingBag, 11, 6, mode="sum"),
+    layer("bag-sum-repeated", tokens(3, 7), nn.EmbeddingBag, 3, 6, mode="sum"),
+    layer("bag-sum-padding", tokens(4, 6), nn.EmbeddingBag, 4, 6, mode="sum", padding_idx=-1),
+    layer("bag-max", tokens(11, 4), nn.EmbeddingBag, 11, 6, mode="max"),
+    layer("bag-max-padding", tokens(4, 3), nn.EmbeddingBag, 4, 6, mode="max", padding_idx=3),
+    layer("bag-sparse", tokens(5, 6), nn.EmbeddingBag, 5, 6, mode="sum", sparse=True, refused=("functorch",)),
 ]
+
+
+def paired(id, call, make_inputs, parts):
+    """Return a case of a layer that takes several inputs, which `call` makes of one."""
+    return Case(id, lambda: Probe(Apply(call, **parts()), make_inputs(1, None)), make_inputs)
 
 
 def mlp(*widths):
@@ -197,6 +233,47 @@ class Apply(nn.Module):
 
     def forward(self, x):
         return self.call(self, x)
+
+
+def halves(m, x):
+    return m.layer(x[..., :4], x[..., 4:])
+
+
+def bilinear_parts(**kwargs):
+    return lambda: {"layer": nn.Bilinear(4, 3, 5, **kwargs)}
+
+
+def bag_parts(**kwargs):
+    """A bag of learned weights, as attention pooling has them."""
+    return lambda: {"layer": nn.EmbeddingBag(4, 6, mode="sum", **kwargs), "score": nn.Embedding(4, 1)}
+
+
+LAYERS += [
+    paired("bilinear", halves, floats(7), bilinear_parts()),
+    paired("bilinear-no-bias", halves, floats(7), bilinear_parts(bias=False)),
+    paired("bilinear-sequence", halves, floats(6, 7), bilinear_parts()),
+    paired("bilinear-grid", halves, floats(2, 3, 7), bilinear_parts()),
+    paired("bilinear-by-keyword", lambda m, x: m.layer(input2=x[:, 4:], input1=x[:, :4]), floats(7), bilinear_parts()),
+    paired("bilinear-of-itself", lambda m, x: m.layer(x, x), floats(4), lambda: {"layer": nn.Bilinear(4, 4, 5)}),
+    paired(
+        "bag-fixed-weights",
+        lambda m, x: m.layer(x, per_sample_weights=torch.arange(6.0).double().cos().expand(len(x), 6)),
+        tokens(4, 6),
+        lambda: {"layer": nn.EmbeddingBag(4, 6, mode="sum")},
+    ),
+    paired(
+        "bag-learned-weights",
+        lambda m, x: m.layer(x, None, m.score(x).tanh().squeeze(-1)),
+        tokens(4, 6),
+        bag_parts(),
+    ),
+    paired(
+        "bag-learned-weights-padding",
+        lambda m, x: m.layer(x, per_sample_weights=m.score(x).tanh().squeeze(-1)),
+        tokens(4, 6),
+        bag_parts(padding_idx=1),
+    ),
+]
 
 
 class Towers(nn.Module):
@@ -331,12 +408,23 @@ def checkpointed(m, x):
     return m.head(torch.utils.checkpoint.checkpoint(m.layer, x, use_reentrant=False).tanh())
 
 
-class Rare(nn.Module):
-    """Layers that no rule is written for."""
+class Power(nn.Module):
+    """A parameter in an operation of its own."""
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.GroupNorm(2, 4), nn.PReLU(), nn.Flatten())
+        self.exponent = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return (1 + x.abs()) ** self.exponent
+
+
+class Rare(nn.Module):
+    """Layers that are seldom used, and one that no rule is written for."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.GroupNorm(2, 4), nn.PReLU(), Power(), nn.Flatten())
         self.head = nn.Bilinear(64, 64, 5)
 
     def forward(self, x):
@@ -377,14 +465,12 @@ NETS = [
         lambda m, x: m.head(m.encoder(m.words(x)).mean(1)),
         tokens(9, 6),
         lambda: {"words": nn.Embedding(9, 8), "encoder": encoder(batch_first=True), "head": nn.Linear(8, 5)},
-        refused=NO_GHOST,
     ),
     apply_case(
         "transformer-on-floats",  # with every parameter frozen, torch would take its fused path
         lambda m, x: m.head(m.encoder(x).mean(1)),
         floats(4, 8),
         lambda: {"encoder": encoder(batch_first=True), "head": nn.Linear(8, 5)},
-        refused=NO_GHOST,
     ),
     apply_case(
         "transformer-sequence-first",
@@ -398,7 +484,7 @@ NETS = [
         lambda m, x: m.head(m.gru(m.words(x))[0][:, -1]),
         tokens(9, 5),
         lambda: {"words": nn.Embedding(9, 6), "gru": nn.GRU(6, 7, batch_first=True), "head": nn.Linear(7, 5)},
-        refused=LOOP_ONLY,
+        refused=("functorch",),
     ),
     apply_case(
         "scripted",
@@ -408,7 +494,7 @@ NETS = [
         refused=LOOP_ONLY,
     ),
     Case("residual-in-place", Residual, floats(3, 6, 6)),
-    Case("rare-layers", Rare, floats(2, 2, 2), refused=NO_GHOST),
+    Case("rare-layers", Rare, floats(2, 2, 2)),
     # inputs and outputs
     Case(
         "towers",
@@ -449,7 +535,7 @@ NETS = [
         lambda: {"words": nn.Embedding(4, 6), "head": nn.Linear(6, 5)},
     ),
     mlp_case("registered-twice", registered_twice),
-    mlp_case("tied", tied, refused=NO_GHOST),
+    mlp_case("tied", tied),
     Case("tied-decoder", tied_decoder, tokens(9, 4), K=9, refused=NO_GHOST),
     # parameters outside layers with a rule
     apply_case(
@@ -457,7 +543,6 @@ NETS = [
         lambda m, x: m.head(m.layer(x) * m.scale),
         floats(6),
         lambda: linear_parts() | {"scale": nn.Parameter(torch.ones(6))},
-        refused=NO_GHOST,
     ),
     apply_case(
         "used-functionally",
@@ -465,7 +550,6 @@ NETS = [
         floats(6),
         linear_parts,
         silent=("layer.bias",),
-        refused=NO_GHOST,
     ),
     apply_case(
         "called-and-used-functionally",
@@ -474,9 +558,9 @@ NETS = [
         linear_parts,
         refused=NO_GHOST,
     ),
-    mlp_case("weight-norm", lambda: weight_normed(nn.utils.parametrizations.weight_norm), refused=NO_GHOST),
-    mlp_case("weight-norm-old", lambda: weight_normed(nn.utils.weight_norm), refused=NO_GHOST),
-    mlp_case("subclass", lambda: nn.Sequential(Doubled(6, 6), nn.Tanh(), nn.Linear(6, 5)), refused=NO_GHOST),
+    mlp_case("weight-norm", lambda: weight_normed(nn.utils.parametrizations.weight_norm)),
+    mlp_case("weight-norm-old", lambda: weight_normed(nn.utils.weight_norm)),
+    mlp_case("subclass", lambda: nn.Sequential(Doubled(6, 6), nn.Tanh(), nn.Linear(6, 5))),
     mlp_case("user-hook", hooked),
     # parameters without a gradient
     mlp_case("frozen-backbone", lambda: frozen(mlp(6, 8, 7, 5), "0.", "2.")),
@@ -516,7 +600,25 @@ NETS = [
         lambda: {"conv": nn.Conv2d(3, 4, 3, padding=1), "head": nn.Linear(4, 5)},
         refused=("functorch",),
     ),
+    apply_case(
+        "bag-of-offsets",
+        lambda m, x: m.head(m.bag(x.flatten(), torch.arange(len(x)) * x.shape[1]).tanh()),
+        tokens(9, 3),
+        lambda: {"bag": nn.EmbeddingBag(9, 6), "head": nn.Linear(6, 5)},
+        refused=NO_GHOST,
+    ),
     apply_case("checkpointed", checkpointed, floats(6), linear_parts, refused=("functorch",)),
+]
+
+# A bag for every token: the first axis has the length of the mini-batch.
+NETS += [
+    apply_case(
+        "bag-of-one",
+        lambda m, x: m.head(m.bag(x, torch.arange(len(x))).tanh()),
+        tokens(9),
+        lambda: {"bag": nn.EmbeddingBag(9, 6), "head": nn.Linear(6, 5)},
+        refused=NO_GHOST,
+    ),
 ]
 
 # An axis that is not the sample is as long as the mini-batch: no shape tells them apart, only numbers do.

@@ -484,7 +484,7 @@ ALLOWED = {
     "interaction": "finite number",
     "update_size": "at least 1",
     "layers": '"all", "last"',
-    "backend": "ghost.*functorch.*loop",
+    "backend": "ghost.*functorch.*backpack.*loop",
     "batch_size": "at least 1",
     "warm_start": "True or False",
     "reset_optimizer": "True or False",
@@ -524,6 +524,7 @@ LAYERS = [
         for backend, words in {
             "ghost": ("ghost", "first.weight_ih_l0", "scale", 'backend="auto"'),
             "functorch": ("functorch", 'backend="auto"'),
+            "backpack": ("backpack", "first.weight_ih_l0", "scale", 'backend="auto"'),
         }.items()
     ],
     Row(

@@ -419,7 +419,7 @@ QUERIES = {
 }
 
 
-@pytest.mark.parametrize("backend", ["ghost", "functorch", "loop"])
+@pytest.mark.parametrize("backend", ["ghost", "functorch", "backpack", "loop"])
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("after", [0, 2, 7])
 def test_a_query_interrupted(backend, query, after, monkeypatch):

@@ -39,6 +39,13 @@ class NetView:
         self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._others = None, ()
 
+    def with_module(self, module):
+        """Return a view of the same net that runs another module, such as a copy of its own."""
+        view = copy.copy(self)
+        view.module, view._net, view._others = module, _shallow_copy(self._net, module_=module), (None, ())
+        vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
+        return view
+
     def forward(self, inputs):
         """Return the outputs (n, K) of a mini-batch; the first of several outputs counts."""
         try:
@@ -55,10 +62,33 @@ class NetView:
         wide = outputs.double()
         if _is_softmax(outputs):
             wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
+        return self._losses(wide, self._others_of(outputs), labels)
+
+    def output_gradients(self, outputs, labels):
+        """Return what the sum of the losses is differentiated to: pairs of an output and its float64 gradient.
+
+        They are the outputs (n, K) themselves and those others that the loss depends on.
+        """
+        others = self._others_of(outputs)
+        wide, *wide_others = (
+            x.detach().double().requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+            for x in (outputs, *others)
+        )
+        losses = self._losses(wide, wide_others, labels)
+        leaves = [(x, leaf) for x, leaf in zip((outputs, *others), (wide, *wide_others)) if leaf is not x]
+        gradients = torch.autograd.grad(losses.sum(), [leaf for _, leaf in leaves], allow_unused=True)
+        pairs = [(x, gradient) for (x, _), gradient in zip(leaves, gradients) if gradient is not None]
+        if _is_softmax(outputs):
+            pairs = [(x, _without_cancellation(g, outputs) if x is outputs else g) for x, g in pairs]
+        return pairs
+
+    def _others_of(self, outputs):
+        """Return what the module gave beside `outputs`, if the net's own get_loss unpacks it."""
         found, others = self._others
-        if found is outputs and others and self._overrides_loss:  # its get_loss unpacks what the module gives
-            wide = (wide, *others)
-        losses = self._loss_net.get_loss(wide, labels, X=None, training=False)
+        return others if found is outputs and self._overrides_loss else ()
+
+    def _losses(self, wide, others, labels):
+        losses = self._loss_net.get_loss((wide, *others) if others else wide, labels, X=None, training=False)
         if losses.shape != labels.shape:
             raise UnsupportedEstimatorError(
                 f"the criterion with reduction='none' gives shape {tuple(losses.shape)} for {len(labels)} labels; "

@@ -33,10 +33,12 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
     layers : "all", "last", str or list of str, default="all"
         The parameters that count: all trainable ones; those of the last module with trainable
         parameters to run; or those whose name is, or starts with, one of the strings.
-    backend : {"auto", "ghost", "functorch", "loop"}, default="auto"
+    backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
         "ghost": layer rules at about the cost of a training step. "functorch": torch.func, for
         modules without a rule. "loop": one backward pass a sample, works for every module. "auto"
-        tries them in this order and says each step down in the log.
+        tries these three in this order and says each step down in the log. "backpack": BackPACK's
+        per-sample gradients, on a copy of the module, for the layers that BackPACK covers; it
+        refuses every other net.
     batch_size : int, optional
         Samples a mini-batch. None: 2**18 values a mini-batch, rounded down to a power of two, from
         16 to 256 samples (64 for 32x32 colour images).

@@ -9,6 +9,7 @@ import logging
 import warnings
 
 from skdal.exceptions import GradientMismatchError, InvalidParameterError, UnsupportedLayerError
+from skdal.gradients._backpack import BackpackBackend
 from skdal.gradients._checks import refuse_cross_sample_layers, self_check
 from skdal.gradients._engine import GhostBackend
 from skdal.gradients._functorch import functorch_backend
@@ -18,7 +19,12 @@ from skdal.gradients._tape import Uncovered
 
 logger = logging.getLogger("skdal")
 
-BACKENDS = {"ghost": GhostBackend, "functorch": lambda: functorch_backend, "loop": lambda: loop_backend}
+BACKENDS = {
+    "ghost": GhostBackend,
+    "functorch": lambda: functorch_backend,
+    "backpack": BackpackBackend,
+    "loop": lambda: loop_backend,
+}
 _AUTO = ("ghost", "functorch", "loop")
 
 

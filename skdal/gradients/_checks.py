@@ -1,6 +1,4 @@
-"""What is refused, what the rules cover, and whether the numbers are right."""
-
-from collections import Counter
+"""What is refused, and whether the numbers are right."""
 
 import torch
 from torch import nn
@@ -8,9 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skdal.exceptions import CrossSampleLayerError, GradientMismatchError
 from skdal.gradients._loop import cut, gradient_of, reduce_gradient, sample_statistics
-from skdal.gradients._parameters import owners_of
-from skdal.gradients._tape import Uncovered, has_sample_axis, output_hooks
-from skdal.gradients.rules import rule_for
+from skdal.gradients._tape import output_hooks, tensors_in
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}  # of the self-check, relative to norms
 _FLOOR = 1e-36  # squared norms are compared absolutely below
@@ -42,79 +38,6 @@ def refuse_cross_sample_layers(module):
         )
 
 
-def prove_coverage(model, inputs, labels, parameters):
-    """Raise `Uncovered` unless recorded layer calls account for every use of every parameter.
-
-    The mini-batch is run once with the parameters in the autograd graph. Every use of a parameter
-    is an edge to its AccumulateGrad node; each must belong to one call of the module that owns it,
-    and that module must have a rule.
-    """
-    owners, shared = owners_of(model.module, parameters)
-    calls, hidden = [], set()
-
-    def record(name, layer_inputs, output):
-        if not torch.is_grad_enabled():
-            hidden.add(name)
-            return
-        calls.append((name, getattr(output, "grad_fn", None), layer_inputs, output))
-
-    with output_hooks(owners, record):
-        outputs = model.forward(inputs)
-        losses = model.losses(outputs, outputs.detach().argmax(1) if labels is None else labels)
-    uses, nodes, custom = _walk(losses.sum())
-    problems = {}
-    for name, (module, names) in owners.items():
-        ran = [
-            has_sample_axis(layer_inputs, output, len(losses))
-            for called, node, layer_inputs, output in calls
-            if called == name and (node in nodes or rule_for(module) is None)
-        ]
-        for full_name in names.values():
-            reason = _problem(module, name, uses[id(parameters[full_name])], ran, name in hidden and custom)
-            if full_name in shared and uses[id(parameters[full_name])]:
-                reason = "shared between modules"
-            if reason:
-                problems[full_name] = reason
-    if problems:
-        raise Uncovered(problems)
-
-
-def _problem(module, name, n_uses, ran, may_be_hidden):
-    """Return why a parameter of `module` is not covered, or None."""
-    where = f"{name or 'the module itself'} ({type(module).__name__})"
-    if may_be_hidden:
-        return f"{where} runs inside a custom autograd function"
-    if rule_for(module) is None:
-        return f"no rule for {where}" if n_uses or ran else None
-    if n_uses != len(ran):
-        return f"used outside {where}"
-    return None if all(ran) else f"the first axis in {where} is not the sample"
-
-
-def graph_signature(losses):
-    """Return the kinds of operations in the autograd graph and how often each is there."""
-    return frozenset(Counter(type(node).__name__ for node in _walk(losses)[1]).items())
-
-
-def _walk(losses):
-    """Return the uses of each leaf by id, all nodes of the graph, and whether one is custom."""
-    uses, nodes, stack = Counter(), set(), [losses.grad_fn] if losses.grad_fn else []
-    while stack:
-        node = stack.pop()
-        if node in nodes:
-            continue
-        nodes.add(node)
-        for following, _ in node.next_functions:
-            if following is None:
-                continue
-            if hasattr(following, "variable"):
-                uses[id(following.variable)] += 1
-            else:
-                stack.append(following)
-    custom = any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in nodes)
-    return uses, nodes, custom
-
-
 def self_check(model, inputs, labels, parameters, direction, statistics):
     """Recompute the two samples of largest sq_norm by plain autograd and compare.
 
@@ -124,16 +47,16 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
         They differ by more than the tolerance of the dtype, relative to norms.
     """
     sq_norm, dot = statistics
-    owners, _ = owners_of(model.module, parameters)
+    owners = _owning(model.module, parameters)
     dtypes = {parameter.dtype for parameter in parameters.values()}
     length = 0.0 if direction is None else sum(v.double().square().sum() for v in direction.values()).sqrt()
     finite = torch.where(torch.isfinite(sq_norm), sq_norm, -1.0)  # the others are refused as scores
     largest, indices = torch.topk(finite, min(2, len(finite)))
     for index in indices[largest >= 0].tolist():
         found = sq_norm[index], None if dot is None else dot[index]
-        with output_hooks(owners, lambda name, layer_inputs, output: dtypes.add(getattr(output, "dtype", None))):
+        with output_hooks(owners, lambda name, inputs, output: dtypes.update(x.dtype for x in tensors_in(output))):
             alone = sample_statistics(model, inputs, labels, index, parameters, direction)
-        tolerance = _tolerance(dtypes - {None}, sq_norm.is_cuda)
+        tolerance = _tolerance(dtypes, sq_norm.is_cuda)
         if _agree(found, alone, length, tolerance):
             continue
         # A sample run alone may take the other side of a kink (a ReLU at 1e-9) by rounding. That is
@@ -146,6 +69,13 @@ def self_check(model, inputs, labels, parameters, direction, statistics):
                 "the samples of a mini-batch depend on each other, or a rule is wrong. Report the module and use "
                 'backend="loop", which is right wherever samples do not depend on each other.'
             )
+
+
+def _owning(module, parameters):
+    """Return the modules, by name, that own one of the parameters."""
+    scored = {id(parameter) for parameter in parameters.values()}
+    owns = lambda part: any(id(p) in scored for p in part._parameters.values())
+    return {name: part for name, part in module.named_modules() if owns(part)}
 
 
 def _agree(found, expected, length, tolerance):
@@ -170,7 +100,7 @@ def _tolerance(dtypes, on_cuda):
     """Return the tolerance for what the layers computed in (autocast may be coarser than the parameters)."""
     if on_cuda and torch.float32 in dtypes and _may_use_tf32():
         return _COARSE
-    return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)
+    return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes if dtype.is_floating_point)
 
 
 def _may_use_tf32():

@@ -4,22 +4,37 @@ No gradient of a parameter is formed by autograd: the parameters are frozen duri
 costs a forward pass, a backward pass to the activations, and the rules.
 """
 
-from skdal.gradients._checks import graph_signature, prove_coverage
-from skdal.gradients._parameters import owners_of
-from skdal.gradients._tape import Tape, output_hooks
+from contextlib import nullcontext
+
+import torch
+
+from skdal.exceptions import InvalidDataError
+from skdal.gradients._coverage import cover
+from skdal.gradients._direct import DirectUses
+from skdal.gradients._functional import FunctionalLinears
+from skdal.gradients._graph import signature
+from skdal.gradients._loop import cut
+from skdal.gradients._tape import Tape, Uncovered, output_hooks, tensors_in
 from skdal.utils import frozen
+
+_FEW = 3  # samples on which coverage is proven
 
 
 class GhostBackend:
     """Per-sample statistics by layer rules, for one query.
 
-    Coverage is proven on the first mini-batch and again whenever a mini-batch runs another set of
-    modules or operations; `fresh` tells that the last call did so.
+    Coverage is proven on a few samples of the first mini-batch, and again on a whole mini-batch
+    whenever one runs other modules or operations; `fresh` tells that the last call did so.
+
+    Attributes
+    ----------
+    shares : dict of str to (sq_norm, dot)
+        Of the last call, by layer.
     """
 
     def __init__(self):
-        self._proven = set()
-        self.fresh = True
+        self._plan, self._proven = None, set()
+        self.fresh, self.shares = True, {}
 
     def __call__(self, model, inputs, labels, parameters, direction):
         """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
@@ -29,18 +44,109 @@ class GhostBackend:
         Uncovered
             A use of a parameter is not accounted for.
         """
-        if not self._proven:
-            prove_coverage(model, inputs, labels, parameters)
-        owners, _ = owners_of(model.module, parameters)
-        tape = Tape(owners, direction)
-        with frozen(model.module), output_hooks(owners, tape.record):
-            outputs = model.forward(inputs)
-            labels = outputs.detach().argmax(1) if labels is None else labels
-            losses = model.losses(outputs, labels)
-            ran = frozenset(tape.ran), graph_signature(losses)
-            sq_norm, dot = tape.backward(losses)
-        self.fresh = ran not in self._proven
-        if self.fresh and self._proven:
-            prove_coverage(model, inputs, labels, parameters)
-        self._proven.add(ran)
+        self.fresh = self._plan is None
+        if self.fresh:
+            few, their_labels = _few(inputs, labels)
+            self._plan = cover(model, few, their_labels, parameters)
+            self._proven = {_Pass(model, self._plan, None).forward(few)}  # the kinds of operations, parameters frozen
+        run = _Pass(model, self._plan, direction)
+        ran = run.forward(inputs)
+        if ran not in self._proven:  # also where the few samples ran otherwise than their mini-batch
+            self.fresh, self._plan = True, cover(model, inputs, labels, parameters)
+            run = _Pass(model, self._plan, direction)
+            self._proven.add(run.forward(inputs))
+        run.refuse_missing()
+        sq_norm, dot, labels = run.backward(labels)
+        self.shares = run.shares
         return sq_norm, dot, labels
+
+
+class _Pass:
+    """One mini-batch, forwards and backwards."""
+
+    def __init__(self, model, plan, direction):
+        self.model, self.plan = model, plan
+        self.tape = Tape(plan.layers, direction)
+
+    def forward(self, inputs):
+        """Run the module; return what ran: names of layers, and kinds of operations."""
+        self.tape.n_samples = len(tensors_in(inputs)[0])
+        with frozen(self.model.module, but=self.plan.direct.values()):
+            with output_hooks(self.plan.modules, self.tape.record), self._linears():
+                self.outputs = self.model.forward(inputs)
+        return frozenset(self.tape.ran), signature(self.outputs)
+
+    def refuse_missing(self):
+        """Raise if a layer that has to be watched did not run.
+
+        Raises
+        ------
+        Uncovered
+            It ran with its parameters in the graph.
+        """
+        missing = set(self.plan.layers) - self.tape.ran
+        if missing:
+            raise Uncovered({name: "runs otherwise with frozen parameters" for name in missing})
+
+    def _linears(self):
+        def record(weight, bias, x, batch, output):
+            name = self.plan.linears.get(id(weight))
+            return None if name is None else self.tape.record(name, (x, self.tape.n_samples, batch), output)
+
+        return FunctionalLinears(record) if self.plan.linears else nullcontext()
+
+    def backward(self, labels):
+        """Return (sq_norm, dot, label) of the mini-batch."""
+        labels = self.outputs.detach().argmax(1) if labels is None else labels
+        seeds, scale = _to_unit_size(self.model.output_gradients(self.outputs, labels))
+        direct = DirectUses(self.plan.direct, seeds, self.tape)
+        ends = [*self.tape.roots, *self.plan.direct.values()]
+        seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
+        if seeds and ends:
+            tensors, gradients = zip(*seeds)
+            torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+        self.tape.fold_rest()
+        direct.fold()
+        self.shares = {
+            name: (sq_norm / scale / scale, None if dot is None else dot / scale)
+            for name, (sq_norm, dot) in self.tape.shares.items()
+        }
+        return *_totals(self.shares.values(), like=scale, with_dot=self.tape.direction is not None), labels
+
+
+def _totals(shares, like, with_dot):
+    sq_norms, dots = zip(*shares) if shares else ((), ())
+    zeros = torch.zeros_like(like)
+    return sum(sq_norms, zeros), sum(dots, zeros) if with_dot else None
+
+
+def _few(inputs, labels):
+    """Return the first samples of a mini-batch, or all where it cannot be cut."""
+    try:
+        n = len(tensors_in(inputs)[0])
+        return cut(inputs, slice(0, _FEW), n), None if labels is None else labels[:_FEW]
+    except InvalidDataError:
+        return inputs, labels
+
+
+def _to_unit_size(gradients):
+    """Scale each sample's gradients (pairs of tensor and float64 gradient) by a power of two to about 1.
+
+    A saturated softmax leaves gradients whose squares underflow in float32, and which themselves do
+    in float16. A sample's scale carries through the backward pass unchanged.
+
+    Returns
+    -------
+    gradients : list of (tensor, gradient)
+        In the tensors' dtypes.
+    scale : float64 tensor (n,)
+        What each sample was multiplied by.
+    """
+    largest = torch.stack([gradient.flatten(1).abs().amax(1) for _, gradient in gradients]).amax(0)
+    usable = torch.isfinite(largest) & (largest > 0)
+    exponent = torch.frexp(torch.where(usable, largest, 1.0)).exponent
+    scale = torch.ldexp(torch.ones_like(largest), -exponent)
+    return [
+        (tensor, (gradient * scale.reshape(-1, *[1] * (gradient.ndim - 1))).to(tensor.dtype))
+        for tensor, gradient in gradients
+    ], scale

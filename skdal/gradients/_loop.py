@@ -6,6 +6,8 @@ import torch
 
 from skdal.exceptions import InvalidDataError
 
+_CHUNK_VALUES = 2**16
+
 
 def loop_backend(model, inputs, labels, parameters, direction):
     """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
@@ -45,10 +47,16 @@ def gradient_of(loss, parameters, **kwargs):
 
 def reduce_gradient(gradient, direction):
     """Return (squared norm, inner product with `direction` or None) of a gradient, in float64."""
-    sq_norm = sum(g.double().square().sum() for g in gradient.values())
+    sq_norm = sum(_inner(g, g) for g in gradient.values())
     if direction is None:
         return sq_norm, None
-    return sq_norm, sum((g.double() * direction[name].double()).sum() for name, g in gradient.items())
+    return sq_norm, sum(_inner(g, direction[name]) for name, g in gradient.items())
+
+
+def _inner(x, y):
+    # Fresh memory costs more than arithmetic, so no float64 copy of a large gradient is made.
+    pairs = zip(x.reshape(-1).split(_CHUNK_VALUES), y.reshape(-1).split(_CHUNK_VALUES))
+    return sum((a.double() * b.double()).sum() for a, b in pairs)
 
 
 def cut(inputs, rows, n_samples):

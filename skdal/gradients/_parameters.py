@@ -1,7 +1,5 @@
 """Which parameters a score is over: names, and who owns them."""
 
-from typing import Any, NamedTuple
-
 import torch
 
 from skdal.exceptions import InvalidParameterError
@@ -107,37 +105,19 @@ def check_direction(direction, parameters):
     return {name: direction[name].to(p) for name, p in parameters.items()}
 
 
-class Owner(NamedTuple):
-    """A module with scored parameters of its own.
+def owners_of(modules, parameters):
+    """Return, by parameter name, the names of the modules (by name) that it belongs to.
 
-    Attributes
+    Parameters
     ----------
-    module : torch.nn.Module
-        The owner.
-    names : dict of str to str
-        The module's own name of a parameter ("weight") to its name in the net ("fc.weight").
+    modules : dict of str to torch.nn.Module
+        Each once.
+    parameters : dict of str to Parameter
+        By their names in the net.
     """
-
-    module: Any
-    names: dict
-
-
-def owners_of(module, parameters):
-    """Return the modules that own `parameters`, and the names of those with several owners.
-
-    Returns
-    -------
-    owners : dict of str to Owner
-        Module name to owner.
-    shared : set of str
-        Parameters that belong to more than one module.
-    """
-    full_names = {id(parameter): name for name, parameter in parameters.items()}
-    owners, seen, shared = {}, set(), set()
-    for module_name, part in module.named_modules():
-        own = {n: full_names[id(p)] for n, p in part._parameters.items() if id(p) in full_names}
-        if own:
-            owners[module_name] = Owner(part, own)
-        for name in own.values():
-            (shared if name in seen else seen).add(name)
-    return owners, shared
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    owners = {name: [] for name in parameters}
+    for module_name, module in modules.items():
+        for name in {names[id(p)] for p in module._parameters.values() if id(p) in names}:
+            owners[name].append(module_name)
+    return owners

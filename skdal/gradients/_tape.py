@@ -1,11 +1,11 @@
-"""The tape: runs a module with hooks and folds each layer's statistics during the backward pass."""
+"""The tape: watches layers as a module runs and folds their statistics during the backward pass."""
 
-from collections import Counter
+import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
-
-from skdal.gradients.rules import rule_for
 
 
 class Uncovered(Exception):
@@ -22,9 +22,30 @@ class Uncovered(Exception):
         self.problems = problems
 
 
+class Layer(NamedTuple):
+    """What a tape watches: a module, or calls of a function, whose statistics come from its inputs and outputs.
+
+    Attributes
+    ----------
+    module : torch.nn.Module or None
+        What runs; None for calls of a function.
+    names : dict of str to str
+        The layer's own name of a scored parameter ("weight") to its name in the net ("fc.weight").
+    statistics : callable
+        A rule `(layer, inputs, output_grads, direction) -> (sq_norm, dot)`; see `rules`.
+    sample_axis : int
+        Of its inputs and outputs.
+    """
+
+    module: Any
+    names: dict
+    statistics: Callable
+    sample_axis: int = 0
+
+
 @contextmanager
-def output_hooks(owners, hook):
-    """Call `hook(module_name, inputs, output)` after each call of an owner, for the block.
+def output_hooks(modules, hook):
+    """Call `hook(name, (args, kwargs), output)` after each call of the modules (by name), for the block.
 
     Hooks are first in line, so that they see what the layer computed and not what a hook of the
     caller made of it. What `hook` returns, if not None, replaces the output.
@@ -32,27 +53,85 @@ def output_hooks(owners, hook):
 
     def make(name):
         def forward_hook(module, args, kwargs, output):
-            inputs = args[0] if args else next(iter(kwargs.values()), None)
-            return hook(name, inputs, output)
+            return hook(name, (args, kwargs), output)
 
         return forward_hook
 
     handles = []
     try:
-        for name, owner in owners.items():
-            if isinstance(owner.module, torch.jit.ScriptModule):  # takes no hooks, has no rule
+        for name, module in modules.items():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, has no rule
                 continue
-            handles.append(owner.module.register_forward_hook(make(name), with_kwargs=True, prepend=True))
+            handles.append(module.register_forward_hook(make(name), with_kwargs=True, prepend=True))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def has_sample_axis(inputs, output, n_samples):
-    """Tell whether the first axis of a layer's input and output is the sample."""
-    tensors = (inputs, output)
-    return all(isinstance(x, torch.Tensor) and x.ndim > 0 and len(x) == n_samples for x in tensors)
+def arguments(module, args, kwargs):
+    """Return the one input of a call, or the tuple of all arguments of `forward` in their order."""
+    if len(args) == 1 and not kwargs:
+        return args[0]
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    if len(bound.arguments) == 1:
+        return next(iter(bound.arguments.values()))
+    bound.apply_defaults()
+    return tuple(bound.arguments.values())
+
+
+def tensors_in(values):
+    """Return the tensors in a tensor, or in tuples, lists and dicts of them."""
+    if isinstance(values, torch.Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, (tuple, list)):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
+
+
+def mapped(function, values):
+    """Return `values`, a tensor or tuples, lists and dicts of them, with a function applied to each tensor."""
+    if isinstance(values, torch.Tensor):
+        return function(values)
+    if isinstance(values, dict):
+        return {key: mapped(function, value) for key, value in values.items()}
+    if type(values) in (tuple, list):
+        return type(values)(mapped(function, value) for value in values)
+    return values
+
+
+def has_sample_axis(values, axis, n_samples):
+    """Tell whether an axis of a layer's input or output, the first tensor of several, is the sample."""
+    first = next(iter(tensors_in(values)), None)
+    return first is not None and first.ndim > axis and first.shape[axis] == n_samples
+
+
+class _Root(torch.autograd.Function):
+    """The identity, with a graph that begins here: nothing is copied, no gradient goes further."""
+
+    @staticmethod
+    def forward(ctx, anchor, output):
+        return output.data  # no view: the net may change it in place
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.new_zeros(()), None
+
+
+class _Call:
+    """One call of a layer: what went in, and the gradients of what came out."""
+
+    def __init__(self, inputs, n_outputs):
+        self.inputs = mapped(torch.Tensor.detach, inputs)
+        self._versions = [x._version for x in tensors_in(inputs)]
+        self.grads = [None] * n_outputs
+
+    @property
+    def is_intact(self):
+        """Whether no input was changed in place since."""
+        return [x._version for x in tensors_in(self.inputs)] == self._versions
 
 
 class Tape:
@@ -60,80 +139,90 @@ class Tape:
 
     Parameters
     ----------
-    owners : dict of str to Owner
-        The modules with scored parameters.
+    layers : dict of str to Layer
+        What to watch, by name.
     direction : dict of str to tensor, or None
         By the parameters' names in the net.
 
     Attributes
     ----------
+    n_samples : int
+        Length of the mini-batch, to be set before the backward pass.
     ran : set of str
-        Names of the owners that were called.
+        Names of the layers that were called.
+    roots : list of tensor
+        What to differentiate by, so that gradients reach every layer and go no further.
+    shares : dict of str to (sq_norm, dot)
+        Each layer's own part, (n,) each.
     """
 
-    def __init__(self, owners, direction):
-        self.owners, self.direction, self.n_samples = owners, direction, None
-        self.ran, self.roots = set(), []
-        self._inputs, self._pending, self._uses = {}, Counter(), {}
-        self.sq_norm, self.dot = 0.0, None if direction is None else 0.0
+    def __init__(self, layers, direction):
+        self.layers, self.direction, self.n_samples = layers, direction, None
+        self.ran, self.roots, self.shares = set(), [], {}
+        self._calls, self._pending = {}, {}
 
     def record(self, name, inputs, output):
         """Forward hook: root the graph here if nothing below requires a gradient, watch the output."""
         self.ran.add(name)
-        if not torch.is_grad_enabled() or rule_for(self.owners[name].module) is None:
+        if not torch.is_grad_enabled():
             return None
+        call = _Call(inputs, len(tensors_in(output)))
+        self._calls.setdefault(name, []).append(call)
+        self._pending.setdefault(name, 0)
+        slots = iter(range(len(call.grads)))
+        return mapped(lambda tensor: self._watched(name, call, next(slots), tensor), output)
+
+    def _watched(self, name, call, slot, output):
+        if not output.is_floating_point():
+            return output
         if not output.requires_grad:
-            root = output.detach().requires_grad_()
-            self.roots.append(root)
-            output = root.clone()  # the net may change it in place
+            self.roots.append(output.new_zeros((), requires_grad=True))
+            output = _Root.apply(self.roots[-1], output)
         self._pending[name] += 1
-        call = len(self._inputs)
-        self._inputs[call] = inputs.detach(), inputs._version
-        output.register_hook(lambda gradient: self._collect(name, call, gradient))
+        output.register_hook(lambda gradient: self._collect(name, call, slot, gradient))
         return output
 
-    def backward(self, losses):
-        """Run the data-only backward pass of the losses (n,); return (sq_norm, dot), float64 (n,)."""
-        self.n_samples = len(losses)
-        if self.roots and losses.requires_grad:
-            torch.autograd.grad(losses.sum(), self.roots, allow_unused=True)
-        for name in list(self._uses):  # uses that do not reach the loss have not reported
+    def fold_rest(self):
+        """Fold the layers of which not every output reaches the loss."""
+        for name in list(self._calls):
             self._fold(name)
-        zeros = torch.zeros(self.n_samples, dtype=torch.float64, device=losses.device)
-        return zeros + self.sq_norm, None if self.dot is None else zeros + self.dot
 
-    def _collect(self, name, call, gradient):
-        inputs, version = self._inputs[call]
-        self._inputs[call] = None  # an activation is kept no longer than its layer needs it
-        if inputs._version != version:
+    def _collect(self, name, call, slot, gradient):
+        if not call.is_intact:
             self._give_up(name, "its input was changed in place")
-        if not has_sample_axis(inputs, gradient, self.n_samples):
-            self._give_up(name, "its first axis is not the sample")
-        self._uses.setdefault(name, []).append((inputs, gradient))
+        axis = self.layers[name].sample_axis
+        values = (call.inputs,) if slot else (call.inputs, gradient)
+        if axis is not None and not all(has_sample_axis(x, axis, self.n_samples) for x in values):
+            self._give_up(name, "the first axis is not the sample")
+        call.grads[slot] = gradient
         self._pending[name] -= 1
         if not self._pending[name]:
             self._fold(name)
 
     def _fold(self, name):
-        module, names = self.owners[name]
-        inputs, gradients = zip(*self._uses.pop(name))
-        slices = {own: None if self.direction is None else self.direction[full] for own, full in names.items()}
-        with torch.no_grad(), torch.autocast(gradients[0].device.type, enabled=False):
-            sq_norm, dot = rule_for(module)(
-                module, [_wide(x) for x in inputs], [_wide(g) for g in gradients], _wide_values(slices)
-            )
-        self.sq_norm = self.sq_norm + sq_norm.double()
-        if dot is not None:
-            self.dot = self.dot + dot.double()
+        module, names, statistics, _ = self.layers[name]
+        calls = [call for call in self._calls.pop(name) if any(grad is not None for grad in call.grads)]
+        if not calls:
+            return
+        inputs = [mapped(_wide, call.inputs) for call in calls]
+        grads = [tuple(g if g is None else _wide(g) for g in call.grads) for call in calls]
+        grads = [g[0] if len(g) == 1 else g for g in grads]
+        slices = {own: None if self.direction is None else _wide(self.direction[full]) for own, full in names.items()}
+        device = tensors_in(inputs[0])[0].device.type
+        try:
+            with torch.no_grad(), torch.autocast(device, enabled=False):
+                self.add(name, *statistics(module, inputs, grads, slices))
+        except NotImplementedError as error:  # a rule says that it does not describe this call
+            self._give_up(name, str(error))
+
+    def add(self, name, sq_norm, dot):
+        """Add a layer's statistics (n,)."""
+        self.shares[name] = sq_norm.double(), None if dot is None else dot.double()
 
     def _give_up(self, name, reason):
-        module, names = self.owners[name]
+        module, names, _, _ = self.layers[name]
         raise Uncovered(dict.fromkeys(names.values(), f"{name} ({type(module).__name__}): {reason}"))
 
 
 def _wide(x):
     return x.float() if x.is_floating_point() and x.itemsize < 4 else x
-
-
-def _wide_values(slices):
-    return {name: None if value is None else _wide(value) for name, value in slices.items()}

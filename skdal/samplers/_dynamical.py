@@ -39,7 +39,7 @@ class DynamicALSampler(ScoreSampler):
         Samples picked between two updates of the scores; without effect at `interaction=0`.
     layers : "all", "last", str or list of str, default="all"
         The parameters that count; see `skdal.gradients.gradient_statistics`.
-    backend : {"auto", "ghost", "functorch", "loop"}, default="auto"
+    backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
         How per-sample gradients are taken; see `skdal.gradients.gradient_statistics`.
     batch_size : int, optional
         Samples a mini-batch; None: by the shape of a sample, see `gradient_statistics`.

@@ -30,9 +30,10 @@ def untouched(module):
 
 
 @contextmanager
-def frozen(module):
-    """Run a block in which no parameter of `module` requires a gradient."""
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def frozen(module, but=()):
+    """Run a block in which no parameter of `module` requires a gradient, `but` those."""
+    kept = {id(parameter) for parameter in but}
+    trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in kept]
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)

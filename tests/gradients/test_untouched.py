@@ -16,6 +16,7 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 
 # The caller's own backward hook says this where a pass starts at the layer it sits on.
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
+BACKENDS = (*BACKENDS, "backpack")
 CALLS = {
     **{name: lambda net, X, y, name=name: gradient_statistics(net, X, backend=name, batch_size=4) for name in BACKENDS},
     "labels": lambda net, X, y: gradient_statistics(net, X, y, layers="last", batch_size=4),

@@ -64,7 +64,10 @@ def test_layers(layers):
     np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10 * expected.abs().max())
 
 
-@pytest.mark.parametrize("params", [{"backend": name} for name in ("ghost", "functorch", "loop")] + [{"batch_size": 5}])
+BACKENDS = ("ghost", "functorch", "backpack", "loop")
+
+
+@pytest.mark.parametrize("params", [{"backend": name} for name in BACKENDS] + [{"batch_size": 5}])
 def test_how_it_is_computed_does_not_matter(params):
     expected = fitted().score_samples(POOL)
     np.testing.assert_allclose(fitted(**params).score_samples(POOL), expected, rtol=1e-9, atol=1e-12)

@@ -6,36 +6,64 @@ layer : torch.nn.Module
     Of exactly the class it is registered for, with its own parameters.
 inputs, output_grads : list of tensor
     One entry a use of the layer; the first axis is the sample. Floating-point entries are at least
-    float32. Output gradients are those of the sum of the samples' losses.
+    float32. Output gradients are those of the sum of the samples' losses. An input is the tuple of
+    the arguments of `forward`, in their order, where it was called with several, and a gradient the
+    tuple of those of several outputs, None where the loss does not depend on one.
 direction : dict of str to (tensor or None)
     The keys are the layer's own parameters that are scored ("weight", "bias"); the values are the
     direction's slices, all None where only the norm is wanted.
 sq_norm, dot : tensor (n,), tensor (n,) or None
     Over the scored parameters of this layer.
 
+A rule raises `NotImplementedError(reason)` for a call that it does not describe.
+
 To add a rule: one file here, one line in `RULES`, one test case.
 """
 
+import re
+
 from torch import nn
 
-from skdal.gradients.rules._conv import convolution
+from skdal.gradients.rules._bilinear import bilinear
+from skdal.gradients.rules._conv import convolution, transposed_convolution
 from skdal.gradients.rules._embedding import embedding
+from skdal.gradients.rules._embedding_bag import embedding_bag
+from skdal.gradients.rules._forms import concatenated, explicit
 from skdal.gradients.rules._linear import linear
 from skdal.gradients.rules._norm import batch_norm, layer_norm
+from skdal.gradients.rules._norm_per_sample import group_norm, instance_norm, rms_norm
+from skdal.gradients.rules._prelu import prelu
+from skdal.gradients.rules._recurrent import recurrent
 
-__all__ = ["RULES", "rule_for"]
+__all__ = ["RULES", "concatenated", "explicit", "linear", "rule_for"]
 
 RULES = {
     nn.Linear: linear,
     nn.Conv1d: convolution,
     nn.Conv2d: convolution,
     nn.Conv3d: convolution,
+    nn.ConvTranspose1d: transposed_convolution,
+    nn.ConvTranspose2d: transposed_convolution,
+    nn.ConvTranspose3d: transposed_convolution,
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
     nn.BatchNorm3d: batch_norm,
     nn.LayerNorm: layer_norm,
+    nn.GroupNorm: group_norm,
+    nn.InstanceNorm1d: instance_norm,
+    nn.InstanceNorm2d: instance_norm,
+    nn.InstanceNorm3d: instance_norm,
+    nn.RMSNorm: rms_norm,
     nn.Embedding: embedding,
+    nn.EmbeddingBag: embedding_bag,
+    nn.PReLU: prelu,
+    nn.Bilinear: bilinear,
+    nn.RNN: recurrent,
+    nn.LSTM: recurrent,
+    nn.GRU: recurrent,
 }
+
+_OWN_NAME = re.compile(r"(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?")
 
 
 def rule_for(module):
@@ -44,5 +72,5 @@ def rule_for(module):
     A subclass, a parametrized or re-wired layer (weight norm, pruning, an own `forward`) computes
     something else than its class says, so it has none.
     """
-    rewired = "forward" in vars(module) or not set(module._parameters) <= {"weight", "bias"}
+    rewired = "forward" in vars(module) or not all(_OWN_NAME.fullmatch(name) for name in module._parameters)
     return None if rewired else RULES.get(type(module))

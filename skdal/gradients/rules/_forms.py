@@ -2,57 +2,64 @@
 
 import torch
 
-_CHUNK_VALUES = 2**20  # temporaries stay in the processor's cache
+# Values of the temporaries of a chunk: they stay in a processor's cache; a CUDA device wants few, large kernels.
+_CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}
 
 
 def explicit(gradients, direction):
     """Return (sq_norm, dot) from per-sample gradients (n, *shape) of small parameters, by name."""
     flat = {name: g.flatten(1) for name, g in gradients.items()}
-    sq_norm = sum(g.square().sum(1) for g in flat.values())
+    sq_norm = sum(lengths(g) for g in flat.values())
     if any(direction[name] is None for name in flat):
         return sq_norm, None
     return sq_norm, sum(g @ direction[name].flatten() for name, g in flat.items())
 
 
-def outer(a, b, v):
-    """Return (sq_norm, dot) of the gradient G = sum_t b_t a_t^T of a matrix.
+def gradient_form(a, b, v):
+    """Return (sq_norm, dot) by forming G = sum_t b_t a_t^T (n, g, p, d); the inner product is then free.
 
     Parameters
     ----------
-    a : tensor (n, g, t, d)
+    a : tensor (n, g, d, t)
         Inputs.
-    b : tensor (n, g, t, p)
+    b : tensor (n, g, p, t)
         Output gradients.
     v : tensor (g, p, d) or None
         Direction.
-
-    Notes
-    -----
-    G itself costs t*p*d multiplications and makes the inner product free; the Gram form
-    ||G||^2 = sum_tt' (a_t . a_t')(b_t . b_t') costs t*t*(p + d). For one position the latter is
-    ||a||^2 ||b||^2.
     """
-    n, g, t, d = a.shape
-    p = b.shape[3]
-    form, values = (_gradient_form, p * d) if p * d <= t * (p + d) else (_gram_form, 2 * t * t)
-    return concatenated([form(a[rows], b[rows], v) for rows in row_chunks(n, g * values)])
+    gradient = (b @ a.transpose(2, 3)).flatten(1)
+    return lengths(gradient), None if v is None else gradient @ v.flatten()
 
 
-def _gradient_form(a, b, v):
-    gradient = b.transpose(2, 3) @ a
-    return gradient.square().sum((1, 2, 3)), None if v is None else (gradient * v).sum((1, 2, 3))
+def gram_form(a, b):
+    """Return sq_norm = sum_tt' (a_t . a_t')(b_t . b_t'), nothing of the weight's size made; as above."""
+    return pair_sum(a.transpose(2, 3) @ a, b.transpose(2, 3) @ b)
 
 
-def _gram_form(a, b, v):
-    gram = (a @ a.transpose(2, 3)) * (b @ b.transpose(2, 3))
-    sq_norm = gram.sum((1, 2, 3)).clamp_min(0)  # a sum of products may round to just below zero
-    return sq_norm, None if v is None else ((a @ v.transpose(1, 2)) * b).sum((1, 2, 3))
+def pair_sum(a, b):
+    """Return sum over the entries of two Gram matrices' product (n, ...), as a squared norm."""
+    return inner(a.flatten(1), b.flatten(1)).clamp_min(0)  # a sum of products may round to just below zero
 
 
-def row_chunks(n, values_per_row):
-    """Yield slices of n samples such that a chunk's temporaries stay small."""
-    rows = max(1, _CHUNK_VALUES // max(1, values_per_row))
-    for start in range(0, n, rows):
+def one_position(a, b):
+    """Return sq_norm of the outer product of a (n, d) and b (n, p): ||a||^2 ||b||^2."""
+    return lengths(a) * lengths(b)
+
+
+def lengths(x):
+    """Return the squared length of each row of x (n, l), without a temporary."""
+    return torch.linalg.vector_norm(x, dim=1).square()
+
+
+def inner(x, y):
+    """Return the inner product of each row of x and y (n, l)."""
+    return torch.cat([torch.linalg.vecdot(x[rows], y[rows]) for rows in row_chunks(x, x.shape[1])])
+
+
+def row_chunks(x, values_per_row):
+    """Yield slices of the samples of x such that a chunk's temporaries stay small."""
+    rows = max(1, _CHUNK_VALUES.get(x.device.type, 2**18) // max(1, values_per_row))
+    for start in range(0, len(x), rows):
         yield slice(start, start + rows)
 
 

@@ -1,8 +1,9 @@
 """Normalisation in eval mode: y = w * xhat + c, elementwise in each sample."""
 
+import torch
 import torch.nn.functional as F
 
-from skdal.gradients.rules._forms import explicit
+from skdal.gradients.rules._forms import explicit, row_chunks
 
 
 def batch_norm(layer, inputs, output_grads, direction):
@@ -31,9 +32,14 @@ def layer_norm(layer, inputs, output_grads, direction):
 
 
 def _affine(normalised, reduced, inputs, output_grads, direction):
+    """Return the statistics of y = w * normalised(x) + c, where `reduced` sums over a sample's positions."""
     gradients = {}
     if "weight" in direction:
-        gradients["weight"] = sum(reduced(y * normalised(x)) for x, y in zip(inputs, output_grads))
+        gradients["weight"] = sum(_weight_gradient(normalised, reduced, x, y) for x, y in zip(inputs, output_grads))
     if "bias" in direction:
         gradients["bias"] = sum(reduced(y) for y in output_grads)
     return explicit(gradients, direction)
+
+
+def _weight_gradient(normalised, reduced, x, y):
+    return torch.cat([reduced(y[rows] * normalised(x[rows])) for rows in row_chunks(x, x[0].numel())])

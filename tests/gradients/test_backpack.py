@@ -1,0 +1,546 @@
+"""The BackPACK backend: exact for the layers that BackPACK covers, and a refusal for every other net."""
+
+import copy
+import logging
+import re
+import subprocess
+import sys
+import threading
+from types import MethodType
+
+import pytest
+import torch
+from backpack import disable
+from backpack.context import CTX
+from backpack.extensions import BatchGrad
+from cases import LAYERS, NETS, Case, apply_case, floats, layer, linear_parts, mlp, mlp_case, over, tokens
+from conftest import Problem
+from reference import assert_statistics
+from torch import nn
+
+from skdal.exceptions import GradientMismatchError, UnsupportedLayerError
+from skdal.gradients import _backpack, gradient_statistics
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def score(problem, **kwargs):
+    return gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="backpack", **kwargs)
+
+
+def refusal(problem, **kwargs):
+    """Return the parameters that the message lists, and the message."""
+    with pytest.raises(UnsupportedLayerError, match='backend="backpack" cannot handle') as info:
+        score(problem, **kwargs)
+    return re.findall(r"(?:module: |; )([\w.]+): ", str(info.value)), str(info.value)
+
+
+# --- which nets are covered -----------------------------------------------------------------------
+
+
+def every_step(m, x):
+    return m.head(m.rnn(x)[0].flatten(1))
+
+
+def last_step(m, x):
+    return m.head(m.rnn(x)[0][:, -1])
+
+
+def one_step(m, x):
+    return last_step(m, x[:, :1])
+
+
+def last_state(m, x):
+    return m.head(m.rnn(x)[1][0])
+
+
+def given_state(m, x):
+    return m.head(m.rnn(x, x.new_ones(1, len(x), 7))[0].flatten(1))
+
+
+def given_size(m, x):
+    return m.head(m.layer(x, output_size=(8, 7)).tanh().flatten(1))
+
+
+def a_little_functionally(m, x):
+    """A layer, and a little of its weight that all samples share."""
+    return m.head(m.layer(x).tanh()) + 1e-3 * m.layer.weight[:5, 0]
+
+
+def rewired():
+    net = mlp(6, 6, 5)
+    net[0].forward = MethodType(lambda layer, x: 2 * nn.functional.linear(x, layer.weight, layer.bias), net[0])
+    return net
+
+
+class Shift(nn.Module):
+    """A parameter of its own and no input."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6))
+
+    def forward(self):
+        return self.weight
+
+
+def recurrent_case(id, cls, call=every_step, width=28, silent=(), **kwargs):
+    """Return a case of sequences (4, 3): a recurrent layer of 7 units and a head."""
+    settings = {"batch_first": True, **kwargs}
+    parts = lambda: {"rnn": cls(3, 7, **settings), "head": nn.Linear(width, 5)}
+    return apply_case(id, call, floats(4, 3), parts, silent=silent)
+
+
+MORE = [
+    layer("conv-transpose1d", floats(4, 7), nn.ConvTranspose1d, 4, 6, 3, stride=2, padding=1, groups=2),
+    layer("conv-transpose2d", floats(4, 3, 4), nn.ConvTranspose2d, 4, 2, 3, stride=(2, 1), dilation=2, bias=False),
+    layer("conv-transpose3d", floats(2, 3, 2, 2), nn.ConvTranspose3d, 2, 3, 2, padding=1),
+    layer("conv-transpose-output-padding", floats(2, 3, 3), nn.ConvTranspose2d, 2, 3, 3, stride=2, output_padding=1),
+    apply_case(
+        "conv-transpose-output-size",
+        given_size,
+        floats(2, 3, 3),
+        lambda: {"layer": nn.ConvTranspose2d(2, 3, 3, stride=2), "head": nn.Linear(168, 5)},
+    ),
+    layer("instance-norm", floats(3, 6), nn.InstanceNorm1d, 3, affine=True),
+    recurrent_case("rnn", nn.RNN),
+    recurrent_case("rnn-last-output", nn.RNN, last_step, width=7),
+    recurrent_case("rnn-one-step", nn.RNN, one_step, width=7, silent=("rnn.weight_hh_l0",)),
+    recurrent_case("rnn-last-state", nn.RNN, last_state, width=7),
+    recurrent_case("rnn-given-state", nn.RNN, given_state),
+    recurrent_case("rnn-relu", nn.RNN, nonlinearity="relu"),
+    recurrent_case("lstm", nn.LSTM),
+    recurrent_case("lstm-projected", nn.LSTM, width=8, proj_size=2),
+    recurrent_case("lstm-two-layers", nn.LSTM, num_layers=2),
+    recurrent_case("lstm-no-bias", nn.LSTM, bias=False),
+    recurrent_case("lstm-both-ways", nn.LSTM, width=56, bidirectional=True),
+    recurrent_case("lstm-sequence-first", nn.LSTM, batch_first=False),
+    apply_case(
+        "no-input",
+        lambda m, x: m.head((m.layer(x) + m.shift()).tanh()),
+        floats(6),
+        lambda: linear_parts() | {"shift": Shift()},
+    ),
+    apply_case(
+        "unused-norm",
+        lambda m, x: (m.head(m.layer(x).tanh()), m.norm(x)),
+        floats(6),
+        lambda: linear_parts() | {"norm": nn.LayerNorm(6)},
+        silent=("norm.weight", "norm.bias"),
+    ),
+    mlp_case("rewired", rewired),
+    apply_case("used-a-little-functionally", a_little_functionally, floats(6), linear_parts),
+]
+# Nets that are not covered, by a reason that the message gives, with the modules and parameters that it lists.
+ATTENTION = ("self_attn", "self_attn.out_proj", "norm1", "norm2")
+ENCODER = [f"encoder.layers.{i}.{part}" for i in range(2) for part in ATTENTION]
+REASONS = {
+    "(Conv1d): BackPACK's rule needs padding_mode='zeros'": {"conv1d-reflect": ["layer"]},
+    "(Conv2d): BackPACK's rule needs padding_mode='zeros'": {
+        "conv2d-reflect": ["layer"],
+        "conv2d-replicate": ["layer"],
+        "conv2d-circular": ["layer"],
+        "conv2d-circular-same": ["layer"],
+        "conv2d-groups-reflect": ["layer"],
+    },
+    "(Conv3d): BackPACK's rule needs padding_mode='zeros'": {"conv3d-groups": ["layer"]},
+    "needs padding in numbers": {
+        "conv1d-same-even": ["layer"],
+        "conv2d-same": ["layer"],
+        "conv3d-dilated": ["layer"],
+    },
+    "needs output_padding=0": {"conv-transpose-output-padding": ["layer"]},
+    "rule fails (shape": {"conv-transpose-output-size": ["layer"]},
+    "has no rule for it": {
+        "layernorm": ["layer"],
+        "layernorm-sequence": ["layer"],
+        "layernorm-two-axes": ["layer"],
+        "layernorm-all-axes": ["layer"],
+        "layernorm-no-bias": ["layer"],
+        "instance-norm": ["layer"],
+        "rare-layers": ["body.1", "body.2", "head"],
+        "transformer": ["words", *ENCODER],
+        "transformer-on-floats": ENCODER,
+        "gru": ["words", "gru"],
+        "scripted": ["layer"],
+        "bare-parameter": ["scale"],
+        "no-input": ["shift"],
+        "weight-norm": [f"{i}{part}" for i in (0, 2) for part in ("", ".parametrizations.weight")],
+        "weight-norm-old": ["0", "2"],
+        "subclass": ["0"],
+        "rewired": ["0"],
+    },
+    "needs padding_idx=None": {"embedding-padding": ["layer"], "embedding-padding-from-the-end": ["layer"]},
+    "needs sparse=False": {"embedding-sparse": ["layer"]},
+    "needs a weight of torch's default dtype": {  # covered in float32, see below
+        "embedding": ["layer"],
+        "embedding-sequence": ["layer"],
+        "embedding-repeated": ["layer"],
+        "embedding-grid": ["layer"],
+        "embedding-used-twice": ["words"],
+        "towers": ["words"],
+    },
+    "needs nonlinearity='tanh'": {"rnn-relu": ["rnn"]},
+    "needs proj_size=0": {"lstm-projected": ["rnn"]},
+    "needs num_layers=1": {"lstm-two-layers": ["rnn"]},
+    "needs bias=True": {"lstm-no-bias": ["rnn"]},
+    "needs bidirectional=False": {"lstm-both-ways": ["rnn"]},
+    "needs batch_first=True": {"lstm-sequence-first": ["rnn"]},
+    "several uses": {
+        "used-twice": ["layer"],
+        "used-at-two-shapes": ["layer"],
+        "conv-used-at-two-scales": ["conv"],
+        "norms-used-twice": ["norm", "bn"],
+        "registered-twice": ["a"],
+    },
+    "shared between modules": {"tied": ["0.weight"], "tied-decoder": ["words.weight"]},
+    "sees a part of its gradient only": {
+        "rnn-last-state": ["rnn"],
+        "rnn-given-state": ["rnn.weight_hh_l0"],
+        "used-functionally": ["layer.weight"],
+        "called-and-used-functionally": ["layer.weight"],
+        "used-a-little-functionally": ["layer.weight"],
+    },
+    "its first axis is not the sample": {
+        "transformer-sequence-first": [*ENCODER, *(f"encoder.layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2))],
+        "rows": ["layer"],
+        "sequence-first": ["layer"],
+        "stacked": ["layer"],
+    },
+}
+REFUSED = {id: (reason, listed) for reason, cases in REASONS.items() for id, listed in cases.items()}
+CASES = [case for case in LAYERS + NETS + MORE if not case.heavy]
+COVERED = [case for case in CASES if case.id not in REFUSED]
+
+
+@over(COVERED)
+def test_statistics(problem):
+    assert_statistics(score(problem), problem.own)
+
+
+@over([case for case in COVERED if case.n == 6])
+def test_every_parameter_has_its_share(problem):
+    for name in problem.direction:
+        actual = score(problem, y=problem.y, layers=[name])
+        assert_statistics(actual, problem.given, [name])
+        assert (actual.sq_norm > 0).any() == (name not in problem.case.silent)
+
+
+@over([case for case in CASES if case.id in REFUSED])
+def test_a_refusal_lists_every_layer(problem):
+    reason, refused = REFUSED[problem.case.id]
+    listed, message = refusal(problem)
+    assert listed == [name for name in problem.direction if name in refused or name.rpartition(".")[0] in refused]
+    assert reason in message
+    assert 'Use backend="auto"' in message
+
+
+def test_the_table_names_cases():
+    assert set(REFUSED) <= {case.id for case in CASES}
+
+
+def test_what_is_not_asked_for_is_not_refused():
+    case = Case("", lambda: nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 5)), floats(6))
+    problem = Problem(case)
+    assert_statistics(score(problem, layers=["0", "2"]), problem.own, ["0.weight", "0.bias", "2.weight", "2.bias"])
+    assert refusal(problem, layers="1")[0] == ["1.weight", "1.bias"]
+
+
+def test_a_scripted_layer_that_is_not_asked_for_is_copied():
+    problem = Problem(next(case for case in NETS if case.id == "scripted"))
+    assert_statistics(score(problem, layers="head"), problem.own, ["head.weight", "head.bias"])
+    assert problem.net.module_.layer.weight.requires_grad
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 3)], ids=str)
+def test_embeddings_in_float32(shape):
+    def call(m, x):
+        return m.head(m.words(x).reshape(len(x), -1, 4).mean(1))
+
+    parts = {"words": nn.Embedding(5, 4), "head": nn.Linear(4, 5)}
+    problem = Problem(apply_case("", call, tokens(5, *shape), lambda: parts))
+    problem.net.module_.float()
+    expected = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="loop")
+    actual = score(problem)
+    torch.testing.assert_close(torch.as_tensor(actual.sq_norm), torch.as_tensor(expected.sq_norm), rtol=1e-5, atol=0)
+    torch.testing.assert_close(torch.as_tensor(actual.dot), torch.as_tensor(expected.dot), rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_direction():
+    problem = Problem(mlp_case(""))
+    actual = gradient_statistics(problem.net, problem.X, backend="backpack")
+    assert actual.dot is None
+    assert_statistics(actual, problem.own)
+
+
+def test_gradients_are_held_for_a_few_samples_at_a_time(monkeypatch):
+    lengths = []
+
+    def call(m, x):
+        lengths.append((len(x), torch.is_grad_enabled()))
+        return m.head(m.layer(x).tanh())
+
+    problem = Problem(apply_case("", call, floats(6), linear_parts, n=10))
+    monkeypatch.setattr(_backpack, "_CHUNK_VALUES", 4 * sum(v.numel() for v in problem.direction.values()) + 1)
+    assert_statistics(score(problem), problem.own)
+    assert [n for n, differentiated in lengths if differentiated][:4] == [4, 4, 2, 1]  # the last is the self-check's
+
+
+def test_nothing_is_computed_that_does_not_count(monkeypatch):
+    right, made = BatchGrad.__call__, []
+
+    def call(self, module, g_inp, g_out):
+        right(self, module, g_inp, g_out)
+        made.extend(name for name, parameter in module.named_parameters() if hasattr(parameter, "grad_batch"))
+
+    monkeypatch.setattr(BatchGrad, "__call__", call)
+    score(Problem(mlp_case("")), layers=["0.bias"])
+    assert made == ["bias"]
+
+
+def test_bfloat16_is_no_mismatch():
+    def call(m, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return m.head(m.layer(x).relu().mean(1)).float()
+
+    net = apply_case("", call, floats(3, 6), linear_parts).make_net()
+    net.module_.float()
+    X = floats(3, 6)(50, torch.Generator().manual_seed(0)).astype("float32")
+    actual = gradient_statistics(net, X, backend="backpack")
+    expected = gradient_statistics(net, X, actual.label, backend="loop")
+    assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
+
+
+# --- wrong numbers are caught ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def wrong(monkeypatch):
+    """Return a function that makes BackPACK's gradients (n, *shape) wrong."""
+    right = BatchGrad.__call__
+
+    def plant(fault):
+        def call(self, module, g_inp, g_out):
+            right(self, module, g_inp, g_out)
+            for parameter in module.parameters():
+                parameter.grad_batch = fault(parameter.grad_batch)
+
+        monkeypatch.setattr(BatchGrad, "__call__", call)
+
+    return plant
+
+
+@pytest.mark.parametrize("fault", [lambda g: 1.001 * g, lambda g: 0 * g, lambda g: g.mean(0, keepdim=True) + 0 * g])
+def test_a_wrong_rule_is_an_error(wrong, fault):
+    wrong(fault)
+    with pytest.raises((UnsupportedLayerError, GradientMismatchError), match="sees a part|self-check"):
+        score(Problem(mlp_case("")))
+
+
+def test_gradients_of_other_samples_are_an_error(wrong):
+    wrong(lambda g: g.roll(1, 0))
+    with pytest.raises(GradientMismatchError, match="self-check"):
+        score(Problem(mlp_case("")))
+
+
+def mixed_if_positive(m, x):
+    """Mini-batches of positive samples run another layer, and mix what it gives."""
+    if x[0, 0] < 0:
+        return m.head(m.layer(x))
+    h = m.other(x)
+    return m.head(h + 0.5 * h.flip(0))
+
+
+def negative_then_positive(n, generator):
+    X = floats(6)(n, generator)
+    X[:, 0] = abs(X[:, 0])
+    X[: n // 2, 0] *= -1
+    return X
+
+
+def test_other_layers_in_later_mini_batches_are_checked_too():
+    parts = lambda: linear_parts() | {"other": nn.Linear(6, 6)}
+    problem = Problem(apply_case("", mixed_if_positive, negative_then_positive, parts, n=12))
+    gradient_statistics(problem.net, problem.X[:6], backend="backpack", batch_size=3)
+    with pytest.raises(GradientMismatchError, match="depend on each other"):
+        score(problem, batch_size=3)
+
+
+# --- nothing of the user's changes ----------------------------------------------------------------
+
+
+def traces(net):
+    """Return what BackPACK could leave behind: attributes, hooks, gradients, its own globals."""
+    modules = dict(net.module_.named_modules())
+    return {
+        "attributes": {name: sorted(vars(m)) for name, m in modules.items()},
+        "in place": {name: vars(m).get("inplace") for name, m in modules.items()},
+        "hooks": {name: [len(v) for k, v in vars(m).items() if k.endswith("hooks")] for name, m in modules.items()},
+        "parameters": {
+            name: (id(p), p.requires_grad, sorted(vars(p)), p.grad, len(p._backward_hooks or ()))
+            for name, p in net.module_.named_parameters()
+        },
+        "backpack": (len(CTX.hook_handles), CTX.active_exts, CTX.extension_hook, CTX.debug, disable.store_io),
+    }
+
+
+def in_place_mlp():
+    """An MLP as torchvision would write it."""
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 7), nn.ReLU(inplace=True), nn.Linear(7, 5)
+    )
+
+
+@over([mlp_case("covered", in_place_mlp), next(case for case in LAYERS if case.id == "layernorm")])
+@pytest.mark.parametrize("layers", ["all", "last"])
+def test_the_module_is_as_found(problem, layers):
+    before = traces(problem.net)
+    try:
+        score(problem, layers=layers, batch_size=4)
+    except UnsupportedLayerError:
+        assert problem.case.id == "layernorm"
+    assert traces(problem.net) == before
+
+
+def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
+    right = BatchGrad.__call__
+
+    def failing(self, module, g_inp, g_out):
+        if module.in_features == 6:  # the last one in the backward pass
+            raise IndexError("broken on {purpose}\nand in detail")
+        right(self, module, g_inp, g_out)
+
+    monkeypatch.setattr(BatchGrad, "__call__", failing)
+    problem = Problem(mlp_case("", in_place_mlp))
+    before = traces(problem.net)
+    listed, message = refusal(problem)
+    assert traces(problem.net) == before
+    assert listed == ["0.weight", "0.bias"]
+    assert "0 (Linear): BackPACK's rule fails (broken on {purpose})" in message
+
+
+def test_memory_that_runs_out_is_no_refusal(monkeypatch):
+    def full(self, module, g_inp, g_out):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(BatchGrad, "__call__", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        score(Problem(mlp_case("")))
+
+
+def test_activations_are_in_place_in_the_original_only():
+    found = []
+
+    def call(m, x):
+        found.append(m.unit.inplace)
+        return m.head(m.unit(m.layer(x)))
+
+    problem = Problem(apply_case("", call, floats(6), lambda: linear_parts() | {"unit": nn.ReLU(inplace=True)}))
+    score(problem)
+    assert found[:2] == [False, False]  # labels, gradients
+    assert all(found[2:])  # the self-check
+    assert problem.net.module_.unit.inplace
+
+
+# --- the copy -------------------------------------------------------------------------------------
+
+
+def test_one_copy_a_query(monkeypatch):
+    problem, copied, deepcopy = Problem(mlp_case("")), [], copy.deepcopy
+
+    def counting(value, *args):
+        copied.append(value)
+        return deepcopy(value, *args)
+
+    monkeypatch.setattr(copy, "deepcopy", counting)
+    assert_statistics(score(problem, batch_size=2), problem.own)
+    assert sum(value is problem.net.module_ for value in copied) == 1
+
+
+class Kept(nn.Module):
+    """Keeps the features of its last forward pass, as an attribute and as a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 6), nn.Linear(6, 5)
+        self.register_buffer("latest", torch.zeros(()))
+
+    def forward(self, x):
+        self.features = self.body(x)
+        self.latest = self.features.sum()
+        return self.head(self.features.tanh())
+
+
+def test_a_module_that_keeps_its_features_is_copied():
+    problem = Problem(Case("", Kept, floats(6)))
+    problem.net.module_(torch.as_tensor(problem.X))
+    features = problem.net.module_.features
+    assert_statistics(score(problem), problem.own)
+    assert problem.net.module_.features is not None
+    assert features.grad_fn is not None
+
+
+class Locked(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 5)
+        self.lock = threading.Lock()
+
+
+class Single(nn.Linear):
+    """A layer of which there is one only."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Closed(nn.Module):
+    """Runs a layer that its forward pass knows by a closure."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 5)
+        self.run = lambda x: self.inner(x)
+
+    def forward(self, x):
+        return self.head(self.run(x).tanh())
+
+
+# module, layers, what the message says
+UNCOPIED = {
+    "lock": (Locked, "all", r"the module: it cannot be copied \(cannot pickle '_thread.lock' object\)"),
+    "single": (lambda: nn.Sequential(Single(6, 6), nn.Linear(6, 5)), "1", "0.weight: .* has the original; 0.bias"),
+    "closure": (Closed, "all", "inner.weight: .* uses the original; inner.bias"),
+}
+
+
+@pytest.mark.parametrize("module, layers, message", UNCOPIED.values(), ids=UNCOPIED)
+def test_what_cannot_be_copied_is_refused(module, layers, message):
+    problem = Problem(Case("", module, floats(6)))
+    before = traces(problem.net)
+    assert re.search(message, refusal(problem, layers=layers)[1])
+    assert traces(problem.net) == before
+
+
+def test_what_is_not_scored_may_be_out_of_the_copy():
+    problem = Problem(Case("", Closed, floats(6)))
+    assert_statistics(score(problem, layers="head"), problem.own, ["head.weight", "head.bias"])
+
+
+# --- the choice of backend ------------------------------------------------------------------------
+
+
+def test_auto_does_not_use_it(monkeypatch, caplog):
+    monkeypatch.setattr(_backpack.BackpackBackend, "__call__", lambda *args: pytest.fail("used"))
+    problem = Problem(next(case for case in MORE if case.id == "conv-transpose1d"))
+    with caplog.at_level(logging.WARNING, "skdal"):
+        gradient_statistics(problem.net, problem.X)
+    assert "functorch" in caplog.text
+    assert "backpack" not in caplog.text
+
+
+def test_it_is_imported_when_it_is_asked_for():
+    code = "import sys, skdal, skdal.gradients; sys.exit('backpack' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
