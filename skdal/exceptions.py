@@ -12,6 +12,7 @@ __all__ = [
     "MissingLabeledDataError",
     "NonFiniteScoreError",
     "NotFittedError",
+    "SampleTooLargeError",
     "SkdalError",
     "UnsupportedEstimatorError",
     "UnsupportedLayerError",
@@ -64,3 +65,7 @@ class NonFiniteScoreError(SkdalError, ValueError):
 
 class GradientMismatchError(SkdalError, ArithmeticError):
     """The self-check found statistics that differ from plain autograd."""
+
+
+class SampleTooLargeError(SkdalError, MemoryError):
+    """Not even a single sample fits into memory."""

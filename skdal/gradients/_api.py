@@ -9,6 +9,7 @@ from skdal.exceptions import EmptyPoolError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._loop import gradient_of
+from skdal.gradients._memory import Halving
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._statistics import empty_statistics, store
 from skdal.utils import count_rows, progress_bar
@@ -81,13 +82,13 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
     )
 
 
-def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose):
-    """`gradient_statistics` with a progress bar for `verbose` above 0."""
+def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose, only_dot=False):
+    """`gradient_statistics` with a progress bar for `verbose` above 0, and `sq_norm` NaN for `only_dot`."""
     view = open_net(net)
     n_samples = count_rows(X)
     if not n_samples:
         raise EmptyPoolError("X is empty: pass at least one sample.")
-    run = StatisticsPass(view, direction=direction, layers=layers, backend=backend)
+    run = StatisticsPass(view, direction=direction, layers=layers, backend=backend, only_dot=only_dot)
     total = empty_statistics(n_samples, with_dot=direction is not None)
     with _differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
         start = 0
@@ -138,15 +139,16 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     """
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
-    total, parameters = None, None
+    parameters, total, halving = {}, {}, Halving()
+    run = lambda inputs, labels: gradient_of(view, view.forward(inputs), labels, parameters)
     with _differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
-            if parameters is None:
-                parameters = select_parameters(view, layers, inputs)
+            if not total:
+                parameters |= select_parameters(view, layers, inputs)
                 total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
-            losses = view.losses(view.forward(inputs), labels)
-            for name, gradient in gradient_of(losses.sum(), parameters).items():
-                total[name] += gradient
+            for gradients, scale in halving(run, inputs, labels, len(labels)):
+                for name, gradient in gradients.items():
+                    total[name].add_(gradient, alpha=1 / float(scale))
     return total
 
 

@@ -24,7 +24,7 @@ from skdal.gradients._isolated import Isolated
 from skdal.gradients._loop import cut
 from skdal.gradients._parameters import owners_of
 from skdal.gradients._tape import Layer, Uncovered, arguments, has_sample_axis, output_hooks, tensors_in
-from skdal.gradients.rules import rule_for
+from skdal.gradients.rules import DOTS, inner_products, rule_for
 
 
 class Plan(NamedTuple):
@@ -110,7 +110,8 @@ def _add(plan, trace, module_name, name, statistics):
     key = module_name if statistics else f"{module_name} by itself"
     if key not in plan.layers:
         axis = sample_axis(module)
-        plan.layers[key] = Layer(module, {}, statistics or Isolated(module, {}, axis), axis)
+        dots = partial(_by_rule, inner_products) if statistics and type(module) in DOTS else None
+        plan.layers[key] = Layer(module, {}, statistics or Isolated(module, {}, axis), axis, dots)
         plan.modules[key] = module
     own = next(o for o, p in module.named_parameters(remove_duplicate=False) if p is trace.parameters[name])
     plan.layers[key].names[own] = name

@@ -14,6 +14,7 @@ from skdal.gradients._direct import DirectUses
 from skdal.gradients._functional import FunctionalLinears
 from skdal.gradients._graph import signature
 from skdal.gradients._loop import cut
+from skdal.gradients._seeds import seeds_of
 from skdal.gradients._tape import Tape, Uncovered, output_hooks, tensors_in
 from skdal.utils import frozen
 
@@ -28,13 +29,15 @@ class GhostBackend:
 
     Attributes
     ----------
-    shares : dict of str to (sq_norm, dot)
-        Of the last call, by layer.
+    shares : dict of tuple of str to (sq_norm, dot)
+        Parts of the last call, by the names of a layer's scored parameters.
+    only_dot : bool
+        Whether squared norms may be left out.
     """
 
     def __init__(self):
         self._plan, self._proven = None, set()
-        self.fresh, self.shares = True, {}
+        self.fresh, self.shares, self.only_dot = True, {}, False
 
     def __call__(self, model, inputs, labels, parameters, direction):
         """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
@@ -48,12 +51,12 @@ class GhostBackend:
         if self.fresh:
             few, their_labels = _few(inputs, labels)
             self._plan = cover(model, few, their_labels, parameters)
-            self._proven = {_Pass(model, self._plan, None).forward(few)}  # the kinds of operations, parameters frozen
-        run = _Pass(model, self._plan, direction)
+            self._proven = {_Pass(model, self._plan).forward(few)}  # the kinds of operations, parameters frozen
+        run = _Pass(model, self._plan, direction, self.only_dot)
         ran = run.forward(inputs)
         if ran not in self._proven:  # also where the few samples ran otherwise than their mini-batch
             self.fresh, self._plan = True, cover(model, inputs, labels, parameters)
-            run = _Pass(model, self._plan, direction)
+            run = _Pass(model, self._plan, direction, self.only_dot)
             self._proven.add(run.forward(inputs))
         run.refuse_missing()
         sq_norm, dot, labels = run.backward(labels)
@@ -64,9 +67,9 @@ class GhostBackend:
 class _Pass:
     """One mini-batch, forwards and backwards."""
 
-    def __init__(self, model, plan, direction):
+    def __init__(self, model, plan, direction=None, only_dot=False):
         self.model, self.plan = model, plan
-        self.tape = Tape(plan.layers, direction)
+        self.tape = Tape(plan.layers, direction, only_dot)
 
     def forward(self, inputs):
         """Run the module; return what ran: names of layers, and kinds of operations."""
@@ -98,7 +101,7 @@ class _Pass:
     def backward(self, labels):
         """Return (sq_norm, dot, label) of the mini-batch."""
         labels = self.outputs.detach().argmax(1) if labels is None else labels
-        seeds, scale = _to_unit_size(self.model.output_gradients(self.outputs, labels))
+        seeds, scale = seeds_of(self.model, self.outputs, labels)
         direct = DirectUses(self.plan.direct, seeds, self.tape)
         ends = [*self.tape.roots, *self.plan.direct.values()]
         seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
@@ -108,10 +111,13 @@ class _Pass:
         self.tape.fold_rest()
         direct.fold()
         self.shares = {
-            name: (sq_norm / scale / scale, None if dot is None else dot / scale)
+            self._parameters_of(name): (sq_norm / scale / scale, None if dot is None else dot / scale)
             for name, (sq_norm, dot) in self.tape.shares.items()
         }
         return *_totals(self.shares.values(), like=scale, with_dot=self.tape.direction is not None), labels
+
+    def _parameters_of(self, layer):
+        return tuple(self.plan.layers[layer].names.values()) if layer in self.plan.layers else (layer,)
 
 
 def _totals(shares, like, with_dot):
@@ -127,26 +133,3 @@ def _few(inputs, labels):
         return cut(inputs, slice(0, _FEW), n), None if labels is None else labels[:_FEW]
     except InvalidDataError:
         return inputs, labels
-
-
-def _to_unit_size(gradients):
-    """Scale each sample's gradients (pairs of tensor and float64 gradient) by a power of two to about 1.
-
-    A saturated softmax leaves gradients whose squares underflow in float32, and which themselves do
-    in float16. A sample's scale carries through the backward pass unchanged.
-
-    Returns
-    -------
-    gradients : list of (tensor, gradient)
-        In the tensors' dtypes.
-    scale : float64 tensor (n,)
-        What each sample was multiplied by.
-    """
-    largest = torch.stack([gradient.flatten(1).abs().amax(1) for _, gradient in gradients]).amax(0)
-    usable = torch.isfinite(largest) & (largest > 0)
-    exponent = torch.frexp(torch.where(usable, largest, 1.0)).exponent
-    scale = torch.ldexp(torch.ones_like(largest), -exponent)
-    return [
-        (tensor, (gradient * scale.reshape(-1, *[1] * (gradient.ndim - 1))).to(tensor.dtype))
-        for tensor, gradient in gradients
-    ], scale

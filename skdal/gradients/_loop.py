@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from skdal.exceptions import InvalidDataError
+from skdal.gradients._seeds import summed_seeds
 
 _CHUNK_VALUES = 2**16
 
@@ -30,27 +31,33 @@ def predicted_labels(model, inputs):
 def sample_statistics(model, inputs, labels, index, parameters, direction):
     """Return (sq_norm, dot) of one sample of a mini-batch, run by itself."""
     sample = cut(inputs, slice(index, index + 1), len(labels))
-    losses = model.losses(model.forward(sample), labels[index : index + 1])
-    return reduce_gradient(gradient_of(losses.sum(), parameters), direction)
+    gradient, scale = gradient_of(model, model.forward(sample), labels[index : index + 1], parameters)
+    return reduce_gradient(gradient, direction, scale)
 
 
-def gradient_of(loss, parameters, **kwargs):
-    """Return the gradient of `loss` as a dict by name; zeros where it does not depend on one."""
-    if not loss.requires_grad:
-        return {name: torch.zeros_like(p) for name, p in parameters.items()}
-    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, **kwargs)
+def gradient_of(model, outputs, labels, parameters, rows=slice(None)):
+    """Return the gradient of the sum over some rows of the losses, times a scale, and the scale.
+
+    The gradient is a dict by name, with zeros where the losses do not depend on a parameter.
+    """
+    seeds, scale = summed_seeds(model, outputs, labels, rows)
+    seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
+    if not seeds:
+        return {name: torch.zeros_like(p) for name, p in parameters.items()}, scale
+    outputs, gradients = zip(*seeds)
+    found = torch.autograd.grad(outputs, list(parameters.values()), grad_outputs=gradients, allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
-        for (name, p), g in zip(parameters.items(), gradients)
-    }
+        for (name, p), g in zip(parameters.items(), found)
+    }, scale
 
 
-def reduce_gradient(gradient, direction):
-    """Return (squared norm, inner product with `direction` or None) of a gradient, in float64."""
-    sq_norm = sum(_inner(g, g) for g in gradient.values())
+def reduce_gradient(gradient, direction, scale=1.0):
+    """Return (squared norm, inner product with `direction` or None) of a gradient over its scale, in float64."""
+    sq_norm = sum(_inner(g, g) for g in gradient.values()) / scale / scale
     if direction is None:
         return sq_norm, None
-    return sq_norm, sum(_inner(g, direction[name]) for name, g in gradient.items())
+    return sq_norm, sum(_inner(g, direction[name]) for name, g in gradient.items()) / scale
 
 
 def _inner(x, y):

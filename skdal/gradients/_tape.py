@@ -32,15 +32,19 @@ class Layer(NamedTuple):
     names : dict of str to str
         The layer's own name of a scored parameter ("weight") to its name in the net ("fc.weight").
     statistics : callable
-        A rule `(layer, inputs, output_grads, direction) -> (sq_norm, dot)`; see `rules`.
-    sample_axis : int
-        Of its inputs and outputs.
+        A rule `(layer, inputs, output_grads, direction) -> (sq_norm, dot)`; see `rules`. An input is
+        what was recorded.
+    sample_axis : int or None
+        Of its inputs and outputs; None is not checked.
+    inner_products : callable or None
+        Like a rule, where the inner product alone is cheaper; any sq_norm.
     """
 
     module: Any
     names: dict
     statistics: Callable
-    sample_axis: int = 0
+    sample_axis: Any = 0
+    inner_products: Any = None
 
 
 @contextmanager
@@ -143,6 +147,8 @@ class Tape:
         What to watch, by name.
     direction : dict of str to tensor, or None
         By the parameters' names in the net.
+    only_dot : bool
+        Whether squared norms may be left out.
 
     Attributes
     ----------
@@ -156,8 +162,8 @@ class Tape:
         Each layer's own part, (n,) each.
     """
 
-    def __init__(self, layers, direction):
-        self.layers, self.direction, self.n_samples = layers, direction, None
+    def __init__(self, layers, direction, only_dot=False):
+        self.layers, self.direction, self.only_dot, self.n_samples = layers, direction, only_dot, None
         self.ran, self.roots, self.shares = set(), [], {}
         self._calls, self._pending = {}, {}
 
@@ -200,18 +206,21 @@ class Tape:
             self._fold(name)
 
     def _fold(self, name):
-        module, names, statistics, _ = self.layers[name]
+        layer = self.layers[name]
+        rule = layer.inner_products if self.only_dot and layer.inner_products else layer.statistics
         calls = [call for call in self._calls.pop(name) if any(grad is not None for grad in call.grads)]
         if not calls:
             return
         inputs = [mapped(_wide, call.inputs) for call in calls]
         grads = [tuple(g if g is None else _wide(g) for g in call.grads) for call in calls]
         grads = [g[0] if len(g) == 1 else g for g in grads]
-        slices = {own: None if self.direction is None else _wide(self.direction[full]) for own, full in names.items()}
+        slices = {
+            own: None if self.direction is None else _wide(self.direction[full]) for own, full in layer.names.items()
+        }
         device = tensors_in(inputs[0])[0].device.type
         try:
             with torch.no_grad(), torch.autocast(device, enabled=False):
-                self.add(name, *statistics(module, inputs, grads, slices))
+                self.add(name, *rule(layer.module, inputs, grads, slices))
         except NotImplementedError as error:  # a rule says that it does not describe this call
             self._give_up(name, str(error))
 
@@ -220,8 +229,8 @@ class Tape:
         self.shares[name] = sq_norm.double(), None if dot is None else dot.double()
 
     def _give_up(self, name, reason):
-        module, names, _, _ = self.layers[name]
-        raise Uncovered(dict.fromkeys(names.values(), f"{name} ({type(module).__name__}): {reason}"))
+        layer = self.layers[name]
+        raise Uncovered(dict.fromkeys(layer.names.values(), f"{name} ({type(layer.module).__name__}): {reason}"))
 
 
 def _wide(x):

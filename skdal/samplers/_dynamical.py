@@ -96,12 +96,12 @@ class DynamicALSampler(ScoreSampler):
         self.batch_size = batch_size
 
     def _score_samples(self, trained, X):
-        return self._delta(self._statistics(trained, X, self._labeled_gradient(trained)))
+        return self._delta(self._pool_statistics(trained, X))
 
     def _select(self, trained, X, n_instances, rng):
         if self.interaction == 0 or n_instances <= self.update_size:
             return super()._select(trained, X, n_instances, rng)
-        statistics = self._statistics(trained, X, self._labeled_gradient(trained))
+        statistics = self._pool_statistics(trained, X)
         scores = check_finite_scores(self._delta(statistics))
         picks, picked_scores = [], []
         while True:
@@ -114,8 +114,11 @@ class DynamicALSampler(ScoreSampler):
                 return picks, picked_scores
             # Gradients of picks add up, so a chunk adds its share to the scores.
             picked = self._sum(trained, take_rows(X, chunk), statistics.label[chunk])
-            share = self._statistics(trained, X, picked, statistics.label).dot
+            share = self._statistics(trained, X, picked, statistics.label, only_dot=True).dot
             scores = check_finite_scores(scores + self.interaction * share)
+
+    def _pool_statistics(self, trained, X):
+        return self._statistics(trained, X, self._labeled_gradient(trained), only_dot=self.gamma == np.inf)
 
     def _delta(self, statistics):
         """Return Eq. 15 from the statistics, with gamma for its 2."""
@@ -139,7 +142,7 @@ class DynamicALSampler(ScoreSampler):
     def _sum(self, trained, X, y):
         return labeled_gradient(trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size)
 
-    def _statistics(self, trained, X, direction, labels=None):
+    def _statistics(self, trained, X, direction, labels=None, only_dot=False):
         return compute_statistics(
             trained.classifier,
             X,
@@ -149,6 +152,7 @@ class DynamicALSampler(ScoreSampler):
             backend=self.backend,
             batch_size=self.batch_size,
             verbose=self.verbose,
+            only_dot=only_dot,
         )
 
     def _check_estimator(self, estimator):

@@ -26,6 +26,7 @@ from torch import nn
 
 from skdal.gradients.rules._bilinear import bilinear
 from skdal.gradients.rules._conv import convolution, transposed_convolution
+from skdal.gradients.rules._dot import inner_products
 from skdal.gradients.rules._embedding import embedding
 from skdal.gradients.rules._embedding_bag import embedding_bag
 from skdal.gradients.rules._forms import concatenated, explicit
@@ -35,7 +36,7 @@ from skdal.gradients.rules._norm_per_sample import group_norm, instance_norm, rm
 from skdal.gradients.rules._prelu import prelu
 from skdal.gradients.rules._recurrent import recurrent
 
-__all__ = ["RULES", "concatenated", "explicit", "linear", "rule_for"]
+__all__ = ["DOTS", "RULES", "concatenated", "explicit", "inner_products", "linear", "rule_for"]
 
 RULES = {
     nn.Linear: linear,
@@ -61,6 +62,13 @@ RULES = {
     nn.RNN: recurrent,
     nn.LSTM: recurrent,
     nn.GRU: recurrent,
+}
+
+# Those that are cheaper run with the direction as their parameters, where squared norms are not wanted.
+DOTS = {
+    nn.Linear,
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 }
 
 _OWN_NAME = re.compile(r"(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?")

@@ -41,6 +41,7 @@ def transposed_convolution(layer, inputs, output_grads, direction):
     parts = []
     if "weight" in direction:
         geometry = Geometry(layer.kernel_size, layer.stride, layer.dilation, layer.padding, layer.groups)
+        inputs = [x[0] if isinstance(x, tuple) else x for x in inputs]  # the other is the output's size
         parts.append(weight_statistics(geometry, output_grads, inputs, direction["weight"]))
     if "bias" in direction:
         parts.append(explicit({"bias": sum(y.flatten(2).sum(2) for y in output_grads)}, direction))
