@@ -75,10 +75,16 @@ def write_results(name, rows):
 
 def print_table(rows):
     """Print rows (list of dict) as a table."""
-    cells = [list(rows[0])] + [[f"{v:,.2f}" if isinstance(v, float) else f"{v}" for v in row.values()] for row in rows]
+    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
+
+
+def _cell(value):
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value}"
 
 
 def _version(package):

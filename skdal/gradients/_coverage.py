@@ -93,8 +93,7 @@ def _cover_parameter(name, trace, plan):
 
 def _is_linear(name, trace):
     calls = trace.linear_calls_of(name)
-    lengths = [len(call.x) if call.batch is None else call.batch for call in calls]
-    return 0 < len(calls) == len(trace.uses_of(name)) and not any(length % trace.n_samples for length in lengths)
+    return 0 < len(calls) == len(trace.uses_of(name)) and not any(len(call.x) % trace.n_samples for call in calls)
 
 
 def _isolating_module(name, trace):
@@ -160,7 +159,6 @@ class _LinearCall(NamedTuple):
     weight: torch.Tensor
     bias: torch.Tensor
     x: torch.Tensor
-    batch: int
     output: torch.Tensor
 
 
@@ -284,7 +282,7 @@ class _Trace:
             if grad is None:
                 continue
             if isinstance(call, _LinearCall):
-                grad = sample_first(grad, self.n_samples, call.batch)
+                grad = sample_first(grad, self.n_samples)
             parts.append((name, grad.movedim(getattr(call, "axis", 0), 0)[1:]))
         return parts
 

@@ -4,8 +4,6 @@ No gradient of a parameter is formed by autograd: the parameters are frozen duri
 costs a forward pass, a backward pass to the activations, and the rules.
 """
 
-from contextlib import nullcontext
-
 import torch
 
 from skdal.exceptions import InvalidDataError
@@ -75,7 +73,7 @@ class _Pass:
         """Run the module; return what ran: names of layers, and kinds of operations."""
         self.tape.n_samples = len(tensors_in(inputs)[0])
         with frozen(self.model.module, but=self.plan.direct.values()):
-            with output_hooks(self.plan.modules, self.tape.record), self._linears():
+            with output_hooks(self.plan.modules, self.tape.record), FunctionalLinears(self._record_linear):
                 self.outputs = self.model.forward(inputs)
         return frozenset(self.tape.ran), signature(self.outputs)
 
@@ -91,12 +89,9 @@ class _Pass:
         if missing:
             raise Uncovered({name: "runs otherwise with frozen parameters" for name in missing})
 
-    def _linears(self):
-        def record(weight, bias, x, batch, output):
-            name = self.plan.linears.get(id(weight))
-            return None if name is None else self.tape.record(name, (x, self.tape.n_samples, batch), output)
-
-        return FunctionalLinears(record) if self.plan.linears else nullcontext()
+    def _record_linear(self, weight, bias, x, output):
+        name = self.plan.linears.get(id(weight))
+        return None if name is None else self.tape.record(name, (x, self.tape.n_samples), output)
 
     def backward(self, labels):
         """Return (sq_norm, dot, label) of the mini-batch."""

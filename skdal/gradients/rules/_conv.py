@@ -80,7 +80,11 @@ def weight_statistics(geometry, images, grads, v):
     v : tensor (g * p, c, *kernel) or None
         Direction.
     """
-    form = _cheapest_form(geometry, images, grads, v is not None)
+    return in_form(cheapest(costs(geometry, images, grads, v is not None)), geometry, images, grads, v)
+
+
+def in_form(form, geometry, images, grads, v):
+    """Return `weight_statistics` by one of the forms "gradient", "gram", "pixels"."""
     if form == "gradient":
         w = None if v is None else v.reshape(geometry.groups, -1, v[0].numel())
         return concatenated([gradient_form(a, b, w) for a, b in _patch_chunks(geometry, images, grads, form)])
@@ -90,16 +94,17 @@ def weight_statistics(geometry, images, grads, v):
     return _pixel_form(*_touched(geometry, images[0]), grads[0]), dot
 
 
-def _cheapest_form(geometry, images, grads, with_dot):
+def costs(geometry, images, grads, with_dot):
+    """Return the Cost by form."""
     channels, p = images[0].shape[1] // geometry.groups, grads[0].shape[1] // geometry.groups
     t, d = sum(math.prod(y.shape[2:]) for y in grads), channels * math.prod(geometry.kernel)
     touched, image = _touched(geometry, images[0])
     space, out = image.shape[2:], grads[0].shape[2:]
     shifted = _shifted_values(touched, space, out)
-    costs = convolution_costs(t, d, p, geometry.groups, channels, math.prod(space), shifted, with_dot)
+    found = convolution_costs(t, d, p, geometry.groups, channels, math.prod(space), shifted, with_dot)
     if len(images) > 1:
-        del costs["pixels"]  # pairs of positions in different images are missing there
-    return cheapest(costs)
+        del found["pixels"]  # pairs of positions in different images are missing there
+    return found
 
 
 def _inner_product(geometry, image, grads, v):

@@ -1,27 +1,58 @@
 """The cost model: which form of a layer's statistics is cheapest for its shapes.
 
-Costs are counted for one sample, in multiply-adds of a small product. `benchmarks/bench_forms.py`
-times every form on the layers of common nets and reports what each choice loses.
+Costs are for one sample, in multiply-adds of small products. `benchmarks/bench_forms.py` times every
+form on the layers of common nets, fits the constants and reports what each choice loses.
 """
 
-MOVED = 16  # a value that is copied, added or read once: the time of so many multiply-adds
-LARGE = 0.5  # a multiply-add of one product or convolution of the whole mini-batch
+from typing import NamedTuple
+
+# What one of each costs, in multiply-adds of a product that is made for each sample; as fitted by the benchmark.
+_PRICES = {"small": 1.0, "large": 0.95, "copied": 40.0, "read": 13.0, "added": 24.0}
+
+
+class Cost(NamedTuple):
+    """What a form does for a sample.
+
+    Attributes
+    ----------
+    small : int
+        Multiply-adds of products made for each sample.
+    large : int
+        Multiply-adds of products or convolutions of the whole mini-batch.
+    copied : int
+        Values copied into patches.
+    read : int
+        Values read once more.
+    added : int
+        Values of shifted matrices added up.
+    """
+
+    small: int = 0
+    large: int = 0
+    copied: int = 0
+    read: int = 0
+    added: int = 0
+
+    @property
+    def total(self):
+        """In multiply-adds."""
+        return sum(price * part for price, part in zip(_PRICES.values(), self))
 
 
 def dense_costs(t, d, p, with_dot):
-    """Return the cost by form of G = sum_t b_t a_t^T (p, d) over t positions.
+    """Return the Cost by form of G = sum_t b_t a_t^T (p, d) over t positions.
 
     "gradient" forms G, whose norm and inner product are then read off; "gram" sums over pairs of
     positions and takes the inner product from one large product with the direction.
     """
     return {
-        "gradient": t * p * d + MOVED * (1 + with_dot) * p * d,
-        "gram": t * t * (p + d) + MOVED * 2 * t * t + with_dot * LARGE * t * p * d,
+        "gradient": Cost(small=t * p * d, read=(1 + with_dot) * p * d),
+        "gram": Cost(small=t * t * (p + d), read=2 * t * t, large=with_dot * t * p * d),
     }
 
 
 def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
-    """Return the cost by form of a convolution's weight.
+    """Return the Cost by form of a convolution's weight.
 
     Parameters
     ----------
@@ -36,12 +67,12 @@ def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
     with_dot : bool
         Whether the inner product is wanted.
     """
-    costs = {form: groups * (cost + MOVED * t * d) for form, cost in dense_costs(t, d, p, with_dot).items()}
-    pairs = pixels * pixels * channels + t * t * p + MOVED * (shifted + t * t)
-    costs["pixels"] = groups * (pairs + with_dot * LARGE * t * p * d)
-    return costs
+    costs = {form: cost._replace(copied=t * d) for form, cost in dense_costs(t, d, p, with_dot).items()}
+    pairs = pixels * pixels * channels + t * t * p
+    costs["pixels"] = Cost(small=pairs, read=2 * t * t, added=shifted, large=with_dot * t * p * d)
+    return {form: Cost(*(groups * part for part in cost)) for form, cost in costs.items()}
 
 
 def cheapest(costs):
     """Return the form of least cost."""
-    return min(costs, key=costs.get)
+    return min(costs, key=lambda form: costs[form].total)

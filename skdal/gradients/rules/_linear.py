@@ -29,8 +29,14 @@ def linear(layer, inputs, output_grads, direction):
 
 def matrix_statistics(a, b, v):
     """Return (sq_norm, dot) of G = sum_t b_t a_t^T from a (n, t, d), b (n, t, p) and v (p, d) or None."""
+    t, d, p = *a.shape[1:], b.shape[2]
+    return in_form(cheapest(dense_costs(t, d, p, v is not None)) if t > 1 else "gram", a, b, v)
+
+
+def in_form(form, a, b, v):
+    """Return `matrix_statistics` by one of the forms "gradient", "gram"."""
     (n, t, d), p = a.shape, b.shape[2]
-    if t > 1 and cheapest(dense_costs(t, d, p, v is not None)) == "gradient":
+    if form == "gradient":
         a, b, v = a.transpose(1, 2)[:, None], b.transpose(1, 2)[:, None], None if v is None else v[None]
         return concatenated([gradient_form(a[rows], b[rows], v) for rows in row_chunks(a, p * d)])
     dot = None if v is None else inner(F.linear(a, v).reshape(n, -1), b.reshape(n, -1))
