@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from skdal.gradients._loop import cut, predicted_labels
-from skdal.gradients._tape import Uncovered, output_hooks
+from skdal.gradients._memory import is_out_of_memory
+from skdal.gradients._seeds import seeds_of
+from skdal.gradients._tape import Uncovered, arguments, output_hooks, tensors_in
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
 _FLOOR = 1e-18  # lengths are compared absolutely below: float32 underflows
@@ -60,11 +62,17 @@ _OWN_NAMES = {"weight", "bias", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "b
 class BackpackBackend:
     """Per-sample statistics by BackPACK, for one query, during which the weights may not change.
 
-    `fresh` tells that the last call used another set of parameters than the calls before.
+    Attributes
+    ----------
+    fresh : bool
+        Whether the last call used another set of parameters than the calls before.
+    shares : dict of tuple of str to (sq_norm, dot)
+        Each parameter's part of the last call's statistics.
     """
 
     def __init__(self):
-        self._twin, self._seen, self.fresh = None, set(), True
+        self.fresh, self.shares = True, {}
+        self._twin, self._seen = None, set()
 
     def __call__(self, model, inputs, labels, parameters, direction):
         """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
@@ -80,13 +88,16 @@ class BackpackBackend:
         size = max(1, _CHUNK_VALUES // sum(parameter.numel() for parameter in parameters.values()))
         parts, used = [], set()
         for rows in (slice(start, start + size) for start in range(0, len(labels), size)):
-            shares = _shares(self._twin, cut(inputs, rows, len(labels)), labels[rows], parameters, direction)
-            used.update(shares)
-            parts.append(_sums(shares, torch.zeros_like(labels[rows], dtype=torch.float64)))
+            found = _statistics(self._twin, cut(inputs, rows, len(labels)), labels[rows], parameters, direction)
+            none = torch.zeros(2, len(labels[rows]), dtype=torch.float64, device=labels.device)
+            parts.append(torch.stack([found.get(name, none) for name in parameters]))
+            used.update(found)
         self.fresh = frozenset(used) not in self._seen
         self._seen.add(frozenset(used))
-        sq_norm, dot = (torch.cat(part) for part in zip(*parts))
-        return sq_norm, None if direction is None else dot, labels
+        shares = torch.cat(parts, dim=2)
+        with_dot = lambda sq_norm, dot: (sq_norm, None if direction is None else dot)
+        self.shares = {(name,): with_dot(*share) for name, share in zip(parameters, shares)}
+        return *with_dot(*shares.sum(0)), labels
 
 
 def _twin_of(module, parameters):
@@ -97,9 +108,9 @@ def _twin_of(module, parameters):
     try:
         with torch.no_grad():  # else the parameters of a scripted module are copied as results
             twin = copy.deepcopy(module, results)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever the parts of the module raise
+        if is_out_of_memory(error):
+            raise
         raise Uncovered({"the module": f"it cannot be copied ({_first_line(error)})"}) from error
     originals = {id(parameter) for parameter in module.parameters()}
     if kept := [name for name, parameter in twin.named_parameters() if id(parameter) in originals]:
@@ -112,8 +123,8 @@ def _twin_of(module, parameters):
     return twin
 
 
-def _shares(twin, inputs, labels, originals, direction):
-    """Return the share of every parameter that the losses depend on, by its name.
+def _statistics(twin, inputs, labels, originals, direction):
+    """Return (sq_norm, dot), float64 (2, n), of every parameter that the losses depend on, by its name.
 
     The samples' gradients of each have to add up to autograd's, so that no use of it is missing.
     """
@@ -121,11 +132,14 @@ def _shares(twin, inputs, labels, originals, direction):
     layers = _layers_of(twin.module, parameters)
     tape = _Tape(layers, direction, len(labels))
     with output_hooks({name: layer.module for name, layer in layers.items()}, tape.record):
-        losses = twin.losses(twin.forward(inputs), labels)
-    if not losses.requires_grad:
+        outputs = twin.forward(inputs)
+    seeds, scale = seeds_of(twin, outputs, labels)
+    seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
+    if not seeds:
         return {}
-    tensors = [*parameters.values(), *(originals[name] for name in parameters)]
-    gradients = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
+    ends = [*parameters.values(), *(originals[name] for name in parameters)]
+    tensors, gradients = zip(*seeds)
+    gradients = torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
     gradients, leaked = gradients[: len(parameters)], gradients[len(parameters) :]
     n_owners = Counter(full for layer in layers.values() for full in layer.names.values())
     problems = {}
@@ -136,11 +150,10 @@ def _shares(twin, inputs, labels, originals, direction):
             problems[full] = "shared between modules" if n_owners[full] > 1 else tape.problem(full, gradient)
     if any(problems.values()):
         raise Uncovered({full: problem for full, problem in problems.items() if problem})
-    return {full: tape.shares[full] for full in problems}
-
-
-def _sums(shares, zeros):
-    return sum((share.sq_norm for share in shares.values()), zeros), sum((s.dot for s in shares.values()), zeros)
+    return {
+        full: torch.stack([tape.shares[full].sq_norm / scale / scale, tape.shares[full].dot / scale])
+        for full in problems
+    }
 
 
 class _Layer(NamedTuple):
@@ -169,7 +182,7 @@ def _layers_of(module, parameters):
 
 
 class _Share(NamedTuple):
-    """A parameter's part of the statistics.
+    """A parameter's part of the statistics, as the gradients are scaled.
 
     Attributes
     ----------
@@ -215,11 +228,11 @@ class _Tape:
         self._batch_grad, self._ran = BatchGrad(), set()
 
     def record(self, name, inputs, output):
-        """Forward hook: watch the output; of several inputs and outputs the first counts."""
-        inputs, output = (next(iter(x), None) if isinstance(x, tuple) else x for x in (inputs, output))
-        if isinstance(output, torch.Tensor) and output.requires_grad:
-            values = output.detach()  # its own hook would keep the output alive
-            output.register_hook(lambda gradient: self._collect(name, inputs, values, gradient))
+        """Forward hook: watch the output, of several the first."""
+        tensor = next(iter(tensors_in(output)), None)
+        if tensor is not None and tensor.requires_grad:
+            values = tensor.detach()  # its own hook would keep the output alive
+            tensor.register_hook(lambda gradient: self._collect(name, inputs, values, gradient))
 
     def problem(self, full, gradient):
         """Return why a parameter has no share, or none that adds up to `gradient`; None if it has."""
@@ -234,6 +247,7 @@ class _Tape:
     def _collect(self, name, inputs, output, gradient):
         if self._problems[name]:
             return
+        inputs = tensors_in(arguments(self._layers[name].module, *inputs))[0]
         if name in self._ran:
             self._problems[name] = "BackPACK keeps the last of its several uses only"
         elif not all(x.ndim and len(x) == self._n_samples for x in (inputs, gradient)):
@@ -247,9 +261,9 @@ class _Tape:
         try:
             with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
                 rows = _per_sample(self._batch_grad, layer, list(names), inputs, output, gradient)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # whatever BackPACK raises
+            if is_out_of_memory(error):
+                raise
             self._problems[name] = f"BackPACK's rule fails ({_first_line(error)})"
             return
         for own, full in names.items():

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from skdal.exceptions import CrossSampleLayerError
-from skdal.gradients._direct import DirectUses, is_direct
+from skdal.gradients._direct import DirectUses, direct_uses, is_direct
 from skdal.gradients._functional import FunctionalLinears, functional_linear, sample_first
 from skdal.gradients._graph import has_custom_function, nodes_of, walk
 from skdal.gradients._isolated import Isolated
@@ -46,6 +46,11 @@ class Plan(NamedTuple):
     modules: dict
     linears: dict
     direct: dict
+
+    @property
+    def is_plain(self):
+        """Whether every layer is a module with a rule; then no function call has to be caught."""
+        return not self.linears and not any(isinstance(layer.statistics, Isolated) for layer in self.layers.values())
 
 
 def cover(model, inputs, labels, parameters):
@@ -82,7 +87,7 @@ def _cover_parameter(name, trace, plan):
         _add(plan, trace, owner, name, partial(_by_rule, rule_for(module)))
     elif _is_linear(name, trace):
         _add_linear(plan, trace, name)
-    elif is_direct(trace.uses_of(name)) and trace.is_apart(name):
+    elif is_direct(trace.direct_uses_of(name)) and trace.is_apart(name):
         plan.direct[name] = trace.parameters[name]
     elif (alone := _isolating_module(name, trace)) is not None:
         _add(plan, trace, alone, name, None)
@@ -185,6 +190,7 @@ class _Trace:
             labels = self._outputs.detach().argmax(1) if labels is None else labels
             self._losses = model.losses(self._outputs, labels)
         self._uses, self._nodes = walk(nodes_of(self._losses))
+        self._direct_uses = direct_uses(self._nodes)
 
     def _record(self, name, inputs, output):
         if not torch.is_grad_enabled():
@@ -203,6 +209,10 @@ class _Trace:
     def uses_of(self, name):
         """Return all uses of a parameter that the losses depend on."""
         return self._uses.get(id(self.parameters[name]), [])
+
+    def direct_uses_of(self, name):
+        """Return its uses, each after what is made of the parameter alone; see `direct_uses`."""
+        return self._direct_uses.get(id(self.parameters[name]), [])
 
     def linear_calls_of(self, name):
         """Return the calls of `linear` on a parameter that the losses depend on."""

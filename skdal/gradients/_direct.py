@@ -1,25 +1,83 @@
 """Parameters that an elementwise operation takes by themselves: positions, class tokens, layer scales.
 
 No layer owns such a use; the operation's node in the autograd graph does. Its output's gradient,
-summed over the axes along which the parameter was repeated, is each sample's own.
+summed over the axes along which the parameter was repeated, is each sample's own. What is made of
+the parameter alone before that (a slice, another shape, its exponential) is differentiated by
+calling the nodes of the graph.
 """
+
+from typing import Any, NamedTuple
+
+from torch.func import vmap
 
 from skdal.gradients._graph import nodes_of, walk
 from skdal.gradients._tape import Uncovered
 from skdal.gradients.rules import explicit
 
+# What a parameter's entries, broadcast, do to the gradient of the output.
 _OPERATIONS = {
     "AddBackward0": lambda node, slot, grad: grad * node._saved_alpha if slot else grad,
     "SubBackward0": lambda node, slot, grad: -grad * node._saved_alpha if slot else grad,
     "MulBackward0": lambda node, slot, grad: grad * (node._saved_self if slot else node._saved_other),
+    "DivBackward0": lambda node, slot, grad: _quotient(node, slot, grad) / node._saved_other,
     "ExpandBackward0": lambda node, slot, grad: grad,
     "RepeatBackward0": lambda node, slot, grad: grad,
 }
+# Functions of one tensor: views and copies, and those that keep a scale in its range.
+_FUNCTIONS = {
+    *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SliceBackward0", "SelectBackward0"),
+    *("UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "TransposeBackward0", "PermuteBackward0"),
+    *("TBackward0", "IndexBackward0", "CloneBackward0", "ToCopyBackward0"),
+    *("ExpBackward0", "SigmoidBackward0", "SoftplusBackward0", "TanhBackward0", "NegBackward0"),
+}
+
+
+def _quotient(node, slot, grad):
+    return -grad * node._saved_self / node._saved_other if slot else grad
+
+
+class DirectUse(NamedTuple):
+    """A use of a parameter, or of what is made of it alone, by an operation.
+
+    Attributes
+    ----------
+    node : graph node
+        The operation's.
+    slot : int
+        Which of its inputs.
+    path : list of graph nodes
+        From there to the parameter.
+    """
+
+    node: Any
+    slot: int
+    path: list
+
+    @property
+    def shape(self):
+        """Of the operation's input, None for the parameter's own."""
+        return tuple(self.path[0]._input_metadata[0].shape) if self.path else None
+
+
+def direct_uses(nodes):
+    """Return, by id of the leaf, the uses of leaves by the nodes of a graph, functions of one tensor skipped."""
+    uses = {}
+    for node in nodes:
+        if node.name() in _FUNCTIONS:
+            continue
+        for slot, (following, output) in enumerate(node.next_functions):
+            path = []
+            while following is not None and following.name() in _FUNCTIONS and not output:
+                path.append(following)
+                following, output = next((edge for edge in following.next_functions if edge[0]), (None, 0))
+            if hasattr(following, "variable"):
+                uses.setdefault(id(following.variable), []).append(DirectUse(node, slot, path))
+    return uses
 
 
 def is_direct(uses):
     """Tell whether all uses of a parameter are operations that are known here."""
-    return all(use.node.name() in _OPERATIONS for use in uses)
+    return bool(uses) and all(use.node.name() in _OPERATIONS for use in uses)
 
 
 class DirectUses:
@@ -42,7 +100,7 @@ class DirectUses:
 
     def __init__(self, parameters, seeds, tape):
         self._parameters, self._tape, self.gradients, self._handles = parameters, tape, {}, []
-        uses, _ = walk(nodes_of([tensor for tensor, _ in seeds])) if parameters else ({}, ())
+        uses = direct_uses(walk(nodes_of([tensor for tensor, _ in seeds]))[1]) if parameters else {}
         for name, parameter in parameters.items():
             for use in uses.get(id(parameter), []):
                 hook = lambda grads, name=name, use=use: self._collect(name, use, grads[0])
@@ -51,10 +109,13 @@ class DirectUses:
     def _collect(self, name, use, grad):
         if grad is None:
             return
-        shape = self._parameters[name].shape
-        gradient = _per_sample(_OPERATIONS[use.node.name()](use.node, use.slot, grad), shape, self._tape.n_samples)
+        grad = _OPERATIONS[use.node.name()](use.node, use.slot, grad)
+        gradient = _per_sample(grad, use.shape or self._parameters[name].shape, self._tape.n_samples)
         if gradient is None:
             raise Uncovered({name: "used directly, but not alike for every sample"})
+        for node in use.path:
+            gradient = vmap(node)(gradient)
+        gradient = gradient.flatten(1)
         self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
     def remove(self):
@@ -71,12 +132,15 @@ class DirectUses:
 
 
 def _per_sample(grad, shape, n_samples):
-    """Return the gradients (n, size) of a parameter of `shape` that was broadcast to the shape of `grad`, or None."""
-    missing = grad.ndim - len(shape)
-    if missing < 0 or len(grad) != n_samples or (missing == 0 and shape[0] != 1):
+    """Return the gradients (n, *shape) of what was broadcast from `shape` to the shape of `grad`, or None.
+
+    The rows of `grad` are the samples, or as many for each.
+    """
+    aligned = (1,) * (grad.ndim - len(shape)) + tuple(shape)
+    if not aligned or aligned[0] != 1 or len(grad) % n_samples:
         return None
-    kept = (1,) * (missing - 1) + tuple(shape) if missing else tuple(shape[1:])
-    axes = [axis for axis, size in enumerate(kept, start=1) if size == 1 and grad.shape[axis] != 1]
     grad = grad.float() if grad.itemsize < 4 else grad
-    summed = grad.sum(axes, keepdim=True) if axes else grad
-    return summed.flatten(1) if summed.shape[1:] == kept else None
+    rows = grad.reshape(n_samples, -1, *grad.shape[1:])
+    axes = [axis for axis, size in enumerate(aligned, start=1) if size == 1 and rows.shape[axis] != 1]
+    summed = rows.sum(axes, keepdim=True) if axes else rows
+    return summed.reshape(n_samples, *shape) if summed.shape[1:] == aligned else None

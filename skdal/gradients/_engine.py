@@ -4,6 +4,8 @@ No gradient of a parameter is formed by autograd: the parameters are frozen duri
 costs a forward pass, a backward pass to the activations, and the rules.
 """
 
+from contextlib import nullcontext
+
 import torch
 
 from skdal.exceptions import InvalidDataError
@@ -73,7 +75,8 @@ class _Pass:
         """Run the module; return what ran: names of layers, and kinds of operations."""
         self.tape.n_samples = len(tensors_in(inputs)[0])
         with frozen(self.model.module, but=self.plan.direct.values()):
-            with output_hooks(self.plan.modules, self.tape.record), FunctionalLinears(self._record_linear):
+            functions = nullcontext() if self.plan.is_plain else FunctionalLinears(self._record_linear)
+            with output_hooks(self.plan.modules, self.tape.record), functions:
                 self.outputs = self.model.forward(inputs)
         return frozenset(self.tape.ran), signature(self.outputs)
 

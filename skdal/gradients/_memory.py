@@ -43,7 +43,7 @@ class Halving:
         try:
             return run(inputs, labels)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         return None
 
@@ -59,7 +59,8 @@ class Halving:
         logger.warning("out of memory with a mini-batch of %d samples: going on with %d", size, self._size)
 
 
-def _is_out_of_memory(error):
+def is_out_of_memory(error):
+    """Tell whether an error says that memory ran out, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch on the CPU

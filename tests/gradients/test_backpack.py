@@ -341,8 +341,8 @@ def test_a_wrong_rule_is_an_error(wrong, fault):
 
 
 def test_gradients_of_other_samples_are_an_error(wrong):
-    wrong(lambda g: g.roll(1, 0))
-    with pytest.raises(GradientMismatchError, match="self-check"):
+    wrong(lambda g: g.roll(1, 0) if g.shape[1:] == (8, 6) else g)
+    with pytest.raises(GradientMismatchError, match=r"self-check.*The rule for 0\.weight is wrong"):
         score(Problem(mlp_case("")))
 
 
@@ -421,13 +421,18 @@ def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
     assert reasons == dict.fromkeys(["0.weight", "0.bias"], "0 (Linear): BackPACK's rule fails (broken on purpose)")
 
 
-def test_memory_that_runs_out_is_no_refusal(monkeypatch):
-    def full(self, module, g_inp, g_out):
-        raise torch.OutOfMemoryError("no more")
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory")], ids=repr)
+def test_memory_that_runs_out_is_no_refusal(monkeypatch, error):
+    right = BatchGrad.__call__
 
-    monkeypatch.setattr(BatchGrad, "__call__", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        score(Problem(mlp_case("")))
+    def call(self, module, g_inp, g_out):
+        if len(g_out[0]) > 2:
+            raise error
+        right(self, module, g_inp, g_out)
+
+    monkeypatch.setattr(BatchGrad, "__call__", call)
+    problem = Problem(mlp_case(""))
+    assert_statistics(score(problem), problem.own)
 
 
 def test_activations_are_in_place_in_the_original_only():
@@ -533,10 +538,10 @@ def test_what_is_not_scored_may_be_out_of_the_copy():
 
 def test_auto_does_not_use_it(monkeypatch, caplog):
     monkeypatch.setattr(_backpack.BackpackBackend, "__call__", lambda *args: pytest.fail("used"))
-    problem = Problem(next(case for case in MORE if case.id == "conv-transpose1d"))
+    problem = Problem(next(case for case in NETS if case.id == "scripted"))  # neither ghost nor functorch runs it
     with caplog.at_level(logging.WARNING, "skdal"):
         gradient_statistics(problem.net, problem.X)
-    assert "functorch" in caplog.text
+    assert 'Trying "loop"' in caplog.text
     assert "backpack" not in caplog.text
 
 

@@ -116,25 +116,34 @@ def _inner_product(geometry, image, grads, v):
 
 
 def _patch_chunks(geometry, images, grads, form):
-    """Yield (a, b): patches (n, g, d, t) and output gradients (n, g, p, t) of a few samples each."""
-    g = geometry.groups
-    t, p = sum(math.prod(y.shape[2:]) for y in grads), grads[0].shape[1] // g
-    d = images[0].shape[1] // g * math.prod(geometry.kernel)
+    """Yield (a, b): patches (n, g, d, t) and output gradients (n, g, p, t) of a few samples each.
+
+    The patches of all chunks share their memory: fresh memory costs more than filling it.
+    """
+    g, n = geometry.groups, len(grads[0])
+    lengths = [math.prod(y.shape[2:]) for y in grads]
+    t, p, d = sum(lengths), grads[0].shape[1] // g, images[0].shape[1] // g * math.prod(geometry.kernel)
+    memory = None
     for rows in row_chunks(grads[0], g * max(t * d, p * d if form == "gradient" else 2 * t * t)):
-        a = [_patches(geometry, x[rows], y.shape[2:]) for x, y in zip(images, grads)]
+        m = min(rows.stop, n) - rows.start
+        memory = images[0].new_empty(m, g, d, t) if memory is None else memory[:m]
+        for x, y, part in zip(images, grads, memory.split(lengths, dim=3)):
+            _copy_patches(geometry, x[rows], y.shape[2:], part)
         b = [y[rows].unflatten(1, (g, -1)).flatten(3) for y in grads]
-        yield (a[0], b[0]) if len(a) == 1 else (torch.cat(a, dim=3), torch.cat(b, dim=3))
+        yield memory, b[0] if len(b) == 1 else torch.cat(b, dim=3)
 
 
-def _patches(geometry, x, out):
-    """Return the patches (n, g, d, t) of x (n, g * c, *space) at the positions of `out`."""
-    x = F.pad(x, [side for pad in reversed(geometry.padding) for side in (pad, pad)])
+def _copy_patches(geometry, x, out, target):
+    """Copy the patches of x (n, g * c, *space) at the positions of `out` into `target` (n, g, d, t)."""
+    if any(geometry.padding):
+        x = F.pad(x, [side for pad in reversed(geometry.padding) for side in (pad, pad)])
     for axis, (size, stride, dilation) in enumerate(zip(geometry.kernel, geometry.stride, geometry.dilation)):
         # The window is the last axis afterwards; the output's position takes the old axis' place.
         x = x.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation].narrow(2 + axis, 0, out[axis])
     n_axes = len(out)
     x = x.movedim(tuple(range(2, 2 + n_axes)), tuple(range(-n_axes, 0)))  # (n, g * c, *kernel, *out)
-    return x.reshape(len(x), geometry.groups, -1, math.prod(out))
+    x = x.unflatten(1, (geometry.groups, -1))
+    target.unflatten(3, out).unflatten(2, x.shape[2:-n_axes]).copy_(x)
 
 
 def _pixel_form(geometry, image, grads):
