@@ -460,7 +460,7 @@ class Recurrent(nn.Module):
         self.double()
 
     def forward(self, x):
-        return self.first(x[None])[0][0] * self.scale
+        return self.first(x[None])[0][0] @ torch.diag(self.scale)
 
 
 def trained_net_of(module, **settings):
@@ -522,7 +522,7 @@ LAYERS = [
             forwards=2,
         )
         for backend, words in {
-            "ghost": ("ghost", "first.weight_ih_l0", "scale", 'backend="auto"'),
+            "ghost": ("ghost", "scale", 'backend="auto"'),
             "functorch": ("functorch", 'backend="auto"'),
             "backpack": ("backpack", "first.weight_ih_l0", "scale", 'backend="auto"'),
         }.items()
@@ -640,6 +640,7 @@ KINDS = {
     "MissingLabeledDataError": ValueError,
     "NonFiniteScoreError": ValueError,
     "NotFittedError": sklearn.exceptions.NotFittedError,
+    "SampleTooLargeError": MemoryError,
     "SkdalError": Exception,
     "UnsupportedEstimatorError": (TypeError, ValueError),
     "UnsupportedLayerError": (NotImplementedError, ValueError),

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from scipy import sparse
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.utils import to_tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
@@ -50,9 +52,12 @@ def iter_net_batches(net, X, y=None, *, labeled, batch_size):
     """
     n_rows = count_rows(X)
     dataset = net.get_dataset(paired(X, y, labeled), None if is_torch_dataset(X) else y)
+    iterator = _iterator(net, dataset, batch_size)
+    if _is_plain(iterator) and _is_sliceable(dataset.X):
+        iterator = _slices(dataset.X, dataset.y, batch_size)
     seen = 0
-    for inputs, labels in _iterator(net, dataset, batch_size):
-        inputs = to_tensor(inputs, device=net.device)
+    for inputs, labels in iterator:
+        inputs = _on_device(inputs, net.device)
         seen += count_rows(labels)
         yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if labeled else None
     if seen != n_rows:
@@ -79,6 +84,51 @@ def _iterator(net, dataset, batch_size):
             "in order. Use a DataLoader that does not shuffle (iterator_train may)."
         )
     return iterator
+
+
+def _is_plain(iterator):
+    """Tell whether an iterator does what `_slices` does: torch's own loader over skorch's own Dataset."""
+    return (
+        type(iterator) is DataLoader
+        and type(iterator.dataset) is SkorchDataset
+        and iterator.collate_fn is default_collate
+        and iterator.num_workers == 0
+    )
+
+
+def _is_sliceable(X):
+    if isinstance(X, dict):
+        return bool(X) and all(_is_sliceable(value) for value in X.values())
+    is_array = type(X) in (np.ndarray, np.memmap) and X.dtype.kind in "biuf" and X.dtype.isnative
+    return (is_array or type(X) is torch.Tensor) and X.ndim > 1
+
+
+def _slices(X, y, batch_size):
+    """Yield the mini-batches of data in memory as a loader would, without collecting them item by item."""
+    for start in range(0, count_rows(X), batch_size):
+        rows = slice(start, start + batch_size)
+        inputs = _copied(X, rows)
+        n = count_rows(inputs)
+        yield inputs, torch.zeros(n, dtype=torch.int64) if y is None else torch.as_tensor(y[rows])
+
+
+def _copied(X, rows):
+    if isinstance(X, dict):
+        return {key: _copied(value, rows) for key, value in X.items()}
+    if isinstance(X, torch.Tensor):
+        return X[rows].clone()
+    return torch.from_numpy(np.array(X[rows], order="C"))
+
+
+def _on_device(inputs, device):
+    """Move a mini-batch; to a CUDA device from pinned memory, while the device still computes."""
+    if torch.device(device).type != "cuda":
+        return to_tensor(inputs, device=device)
+    if isinstance(inputs, torch.Tensor) and not inputs.is_cuda:
+        return inputs.pin_memory().to(device, non_blocking=True)
+    if isinstance(inputs, dict):
+        return {key: _on_device(value, device) for key, value in inputs.items()}
+    return to_tensor(inputs, device=device)
 
 
 def paired(X, y, labeled):

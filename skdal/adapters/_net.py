@@ -1,6 +1,7 @@
 """A skorch net as the gradient engine sees it: a module, a forward pass, losses, mini-batches."""
 
 import copy
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -38,6 +39,7 @@ class NetView:
         self._net = _shallow_copy(net, module_=self.module)
         self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._others = None, ()
+        self._writes = None  # whether the module works in place on its input; the first call tells
 
     def with_module(self, module):
         """Return a view of the same net that runs another module, such as a copy of its own."""
@@ -47,12 +49,17 @@ class NetView:
         return view
 
     def forward(self, inputs):
-        """Return the outputs (n, K) of a mini-batch; the first of several outputs counts."""
+        """Return the outputs (n, K) of a mini-batch, which is not changed; the first of several outputs counts."""
+        if self._writes is not False:  # a mini-batch is run several times
+            inputs = _cloned(inputs)
+        versions = _versions(inputs) if self._writes is None else None
         try:
             outputs = self._net.infer(inputs)
         except RuntimeError as error:
             _explain_dtype(inputs, self.module, error)
             raise
+        if self._writes is None:
+            self._writes = _versions(inputs) != versions
         first = first_output(outputs)
         self._others = (first, outputs[1:]) if outputs is not first else (first, ())
         return first
@@ -150,6 +157,21 @@ class NetView:
             part = None if y is None else y[start:stop]
             yield from iter_net_batches(self._net, rows, part, labeled=labeled, batch_size=size)
             start = stop
+
+
+def _cloned(inputs):
+    if isinstance(inputs, torch.Tensor):
+        return inputs.clone()
+    if isinstance(inputs, Mapping):
+        return {key: _cloned(value) for key, value in inputs.items()}
+    return type(inputs)(_cloned(value) for value in inputs) if type(inputs) in (list, tuple) else inputs
+
+
+def _versions(inputs):
+    if isinstance(inputs, torch.Tensor):
+        return [inputs._version]
+    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (list, tuple)) else ()
+    return [version for part in parts for version in _versions(part)]
 
 
 def first_output(outputs):

@@ -11,7 +11,7 @@ edge of that graph; all edges of one must belong to one of, in this order,
 And the loss of the first sample must not depend on what the layers give for the others.
 """
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -40,12 +40,15 @@ class Plan(NamedTuple):
         Id of a weight that is used by `torch.nn.functional.linear` to the name of its layer.
     direct : dict of str to Parameter
         Parameters used by elementwise operations.
+    rows : dict of str to set of float
+        How many rows a sample has in the uses of each of these.
     """
 
     layers: dict
     modules: dict
     linears: dict
     direct: dict
+    rows: dict
 
     @property
     def is_plain(self):
@@ -64,7 +67,7 @@ def cover(model, inputs, labels, parameters):
         The samples of a mini-batch depend on each other.
     """
     trace = _Trace(model, inputs, labels, parameters)
-    plan, problems = Plan({}, {}, {}, {}), {}
+    plan, problems = Plan({}, {}, {}, {}, {}), {}
     for name in parameters:
         if trace.uses_of(name) and (reason := _cover_parameter(name, trace, plan)):
             problems[name] = reason
@@ -81,16 +84,17 @@ def _cover_parameter(name, trace, plan):
     where = f"{owner or 'the module itself'} ({type(module).__name__})"
     if trace.is_hidden(owner):
         return f"{where} runs inside a custom autograd function"
-    if len(trace.owners[name]) == 1 and rule_for(module) and trace.is_inside(name, owner):
-        if not trace.has_sample_axis(owner):
-            return f"the first axis in {where} is not the sample"
+    has_rule = len(trace.owners[name]) == 1 and rule_for(module) and trace.is_inside(name, owner)
+    if has_rule and trace.has_sample_axis(owner):
         _add(plan, trace, owner, name, partial(_by_rule, rule_for(module)))
-    elif _is_linear(name, trace):
+    elif not has_rule and _is_linear(name, trace):
         _add_linear(plan, trace, name)
-    elif is_direct(trace.direct_uses_of(name)) and trace.is_apart(name):
-        plan.direct[name] = trace.parameters[name]
+    elif name in trace.apart:
+        plan.direct[name], plan.rows[name] = trace.parameters[name], trace.apart[name]
     elif (alone := _isolating_module(name, trace)) is not None:
         _add(plan, trace, alone, name, None)
+    elif has_rule:
+        return f"the first axis in {where} is not the sample"
     else:
         return f"no rule for {where}, and no module but the whole holds all that it is used for"
     return None
@@ -190,7 +194,6 @@ class _Trace:
             labels = self._outputs.detach().argmax(1) if labels is None else labels
             self._losses = model.losses(self._outputs, labels)
         self._uses, self._nodes = walk(nodes_of(self._losses))
-        self._direct_uses = direct_uses(self._nodes)
 
     def _record(self, name, inputs, output):
         if not torch.is_grad_enabled():
@@ -209,10 +212,6 @@ class _Trace:
     def uses_of(self, name):
         """Return all uses of a parameter that the losses depend on."""
         return self._uses.get(id(self.parameters[name]), [])
-
-    def direct_uses_of(self, name):
-        """Return its uses, each after what is made of the parameter alone; see `direct_uses`."""
-        return self._direct_uses.get(id(self.parameters[name]), [])
 
     def linear_calls_of(self, name):
         """Return the calls of `linear` on a parameter that the losses depend on."""
@@ -241,19 +240,21 @@ class _Trace:
     def _reaching(self, module_name):
         return [call for call in self._calls.get(module_name, []) if call.ends & self._nodes]
 
-    def is_apart(self, name):
-        """Tell whether elementwise uses of a parameter give every sample its own part."""
-        uses = DirectUses({name: self.parameters[name]}, [(self._losses, None)], self)
-        try:
-            torch.autograd.grad(self._losses[0], self.parameters[name], retain_graph=True)
-        except Uncovered:
-            return False
-        finally:
-            uses.remove()
-        return all(bool((gradient[1:] == 0).all()) for gradient in uses.gradients.values())
+    @cached_property
+    def apart(self):
+        """By name, the rows a sample of parameters whose uses are elementwise and give every sample its own part."""
+        uses = direct_uses(self._nodes)
+        direct = {name: p for name, p in self.parameters.items() if is_direct(uses.get(id(p), []))}
+        if not direct:
+            return {}
+        collected = DirectUses(direct, [(self._losses, None)], self)
+        torch.autograd.grad(self._losses[0], list(direct.values()), retain_graph=True, allow_unused=True)
+        collected.remove()
+        own = [name for name, gradient in collected.gradients.items() if bool((gradient[1:] == 0).all())]
+        return {name: collected.rows[name] for name in own if name not in collected.problems}
 
     def refuse_mixing(self, plan):
-        """Raise if the first sample's loss depends on what some layer gives for another sample.
+        """Raise if the first or last sample's loss depends on what some layer gives for another sample.
 
         Raises
         ------
@@ -262,12 +263,13 @@ class _Trace:
         Uncovered
             They are not: a layer has its samples along another axis than it seems.
         """
-        if self.n_samples == 1:
-            return
-        mixed = [layer for layer, others in self._parts_of_others(plan) if bool((others != 0).any())]
-        if not mixed:
-            return
-        if self._is_the_same_alone():
+        for sample in sorted({0, self.n_samples - 1}) if self.n_samples > 1 else ():
+            mixed = [layer for layer, others in self._parts_of_others(plan, sample) if bool((others != 0).any())]
+            if mixed:
+                self._refuse(plan, mixed, sample)
+
+    def _refuse(self, plan, mixed, sample):
+        if self._is_the_same_alone(sample):
             names = [n for layer in mixed if layer in plan.layers for n in plan.layers[layer].names.values()]
             raise Uncovered(dict.fromkeys(names or mixed, "the first axis is not the sample"))
         raise CrossSampleLayerError(
@@ -275,8 +277,8 @@ class _Trace:
             f"{self._next_unmixed(mixed[-1])}, so that no sample has a gradient of its own."
         )
 
-    def _parts_of_others(self, plan):
-        """Return, by layer, the gradient of the first loss with respect to what the layer gave for other samples."""
+    def _parts_of_others(self, plan, sample):
+        """Return, by layer, the gradient of a sample's loss with respect to what the layer gave for the others."""
         watched = [
             (name, call.outputs[0], call) for name, call in self._order if call.outputs and call.axis is not None
         ]
@@ -286,20 +288,22 @@ class _Trace:
             if id(call.weight) in plan.linears
         ]
         watched = [row for row in watched if row[1].requires_grad]
-        grads = torch.autograd.grad(self._losses[0], [row[1] for row in watched], allow_unused=True)
+        outputs = [row[1] for row in watched]
+        grads = torch.autograd.grad(self._losses[sample], outputs, retain_graph=True, allow_unused=True)
+        others = [i for i in range(self.n_samples) if i != sample]
         parts = []
         for (name, _, call), grad in zip(watched, grads):
             if grad is None:
                 continue
             if isinstance(call, _LinearCall):
                 grad = sample_first(grad, self.n_samples)
-            parts.append((name, grad.movedim(getattr(call, "axis", 0), 0)[1:]))
+            parts.append((name, grad.movedim(getattr(call, "axis", 0), 0)[others]))
         return parts
 
-    def _is_the_same_alone(self):
+    def _is_the_same_alone(self, sample):
         with torch.no_grad():
-            alone = self.model.forward(cut(self.inputs, slice(0, 1), self.n_samples))[0]
-        together = self._outputs[0].detach()
+            alone = self.model.forward(cut(self.inputs, slice(sample, sample + 1), self.n_samples))[0]
+        together = self._outputs[sample].detach()
         return bool(torch.linalg.norm(alone - together) <= 1e-3 * torch.linalg.norm(together))
 
     def _next_unmixed(self, name):

@@ -53,11 +53,6 @@ class DirectUse(NamedTuple):
     slot: int
     path: list
 
-    @property
-    def shape(self):
-        """Of the operation's input, None for the parameter's own."""
-        return tuple(self.path[0]._input_metadata[0].shape) if self.path else None
-
 
 def direct_uses(nodes):
     """Return, by id of the leaf, the uses of leaves by the nodes of a graph, functions of one tensor skipped."""
@@ -91,28 +86,39 @@ class DirectUses:
         Where the backward pass begins.
     tape : Tape
         Takes their statistics.
+    rows : dict of str to set of float, optional
+        How many rows a sample has in the uses of each, as proven.
 
     Attributes
     ----------
     gradients : dict of str to tensor (n, size)
         What is collected so far.
+    rows : dict of str to set of float
+        As found.
+    problems : dict of str to str
+        Parameters that are not used alike for every sample, and that this is so.
     """
 
-    def __init__(self, parameters, seeds, tape):
-        self._parameters, self._tape, self.gradients, self._handles = parameters, tape, {}, []
+    def __init__(self, parameters, seeds, tape, rows=None):
+        self._tape, self._proven, self._handles = tape, rows, []
+        self.gradients, self.rows, self.problems = {}, {}, {}
         uses = direct_uses(walk(nodes_of([tensor for tensor, _ in seeds]))[1]) if parameters else {}
         for name, parameter in parameters.items():
             for use in uses.get(id(parameter), []):
-                hook = lambda grads, name=name, use=use: self._collect(name, use, grads[0])
-                self._handles.append(use.node.register_prehook(hook))
+                hook = lambda into, out, name=name, use=use: self._collect(name, use, into[use.slot], out[0])
+                self._handles.append(use.node.register_hook(hook))
 
-    def _collect(self, name, use, grad):
-        if grad is None:
+    def _collect(self, name, use, summed, grad):
+        """Take the gradients of an operation's input (over all samples, of which the shape counts) and output."""
+        if summed is None:
             return
+        rows = len(grad) / self._tape.n_samples if grad.ndim else 0
+        self.rows.setdefault(name, set()).add(rows)
         grad = _OPERATIONS[use.node.name()](use.node, use.slot, grad)
-        gradient = _per_sample(grad, use.shape or self._parameters[name].shape, self._tape.n_samples)
-        if gradient is None:
-            raise Uncovered({name: "used directly, but not alike for every sample"})
+        gradient = _per_sample(grad, summed.shape, self._tape.n_samples)
+        if gradient is None or (self._proven and rows not in self._proven[name]):
+            self.problems[name] = "used directly, but not alike for every sample"
+            return
         for node in use.path:
             gradient = vmap(node)(gradient)
         gradient = gradient.flatten(1)
@@ -124,7 +130,15 @@ class DirectUses:
             handle.remove()
 
     def fold(self):
-        """Give the statistics to the tape."""
+        """Give the statistics to the tape.
+
+        Raises
+        ------
+        Uncovered
+            There are problems.
+        """
+        if self.problems:
+            raise Uncovered(self.problems)
         direction = self._tape.direction
         for name, gradient in self.gradients.items():
             v = None if direction is None else direction[name].to(gradient.dtype)

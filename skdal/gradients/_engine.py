@@ -69,16 +69,16 @@ class _Pass:
 
     def __init__(self, model, plan, direction=None, only_dot=False):
         self.model, self.plan = model, plan
-        self.tape = Tape(plan.layers, direction, only_dot)
+        self.tape, self._rows = Tape(plan.layers, direction, only_dot), set()
 
     def forward(self, inputs):
-        """Run the module; return what ran: names of layers, and kinds of operations."""
+        """Run the module; return what ran: names of layers, kinds of operations, rows a sample of calls of `linear`."""
         self.tape.n_samples = len(tensors_in(inputs)[0])
         with frozen(self.model.module, but=self.plan.direct.values()):
             functions = nullcontext() if self.plan.is_plain else FunctionalLinears(self._record_linear)
             with output_hooks(self.plan.modules, self.tape.record), functions:
                 self.outputs = self.model.forward(inputs)
-        return frozenset(self.tape.ran), signature(self.outputs)
+        return frozenset(self.tape.ran), signature(self.outputs), frozenset(self._rows)
 
     def refuse_missing(self):
         """Raise if a layer that has to be watched did not run.
@@ -94,13 +94,16 @@ class _Pass:
 
     def _record_linear(self, weight, bias, x, output):
         name = self.plan.linears.get(id(weight))
-        return None if name is None else self.tape.record(name, (x, self.tape.n_samples), output)
+        if name is None:
+            return None
+        self._rows.add((name, len(x) / self.tape.n_samples))
+        return self.tape.record(name, (x, self.tape.n_samples), output)
 
     def backward(self, labels):
         """Return (sq_norm, dot, label) of the mini-batch."""
         labels = self.outputs.detach().argmax(1) if labels is None else labels
         seeds, scale = seeds_of(self.model, self.outputs, labels)
-        direct = DirectUses(self.plan.direct, seeds, self.tape)
+        direct = DirectUses(self.plan.direct, seeds, self.tape, self.plan.rows)
         ends = [*self.tape.roots, *self.plan.direct.values()]
         seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
         if seeds and ends:

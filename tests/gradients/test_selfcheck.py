@@ -45,6 +45,15 @@ def test_a_wrong_rule_is_an_error():
         score(Problem(mlp_case("")), "ghost")
 
 
+def test_the_wrong_rule_is_named(monkeypatch):
+    right = RULES[nn.LayerNorm]
+    monkeypatch.setitem(RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)])
+    parts = {"layer": nn.Linear(6, 6), "norm": nn.LayerNorm(6), "head": nn.Linear(6, 5)}
+    problem = problem_of(lambda m, x: m.head(m.norm(m.layer(x))), floats(6), lambda: parts)
+    with pytest.raises(GradientMismatchError, match=r"rule for norm\.weight, norm\.bias is wrong"):
+        score(problem, "ghost")
+
+
 @pytest.mark.usefixtures("wrong_rule")
 def test_a_wrong_rule_is_stepped_down_from():
     problem = Problem(mlp_case(""))
@@ -88,10 +97,59 @@ def first_negative(n, generator):
     return X
 
 
-@pytest.mark.parametrize("call", [centred, mixed, led])
-def test_samples_that_depend_on_each_other(call):
-    with pytest.raises(GradientMismatchError, match="depend on each other"):
+# Where it shows: the first module whose output for a sample is another if the sample is alone.
+DEPENDENT = {"centred": (centred, r"layer \(Linear\)"), "mixed": (mixed, r"head \(Linear\)"), "led": (led, "head")}
+
+
+@pytest.mark.parametrize("call, name", DEPENDENT.values(), ids=DEPENDENT)
+def test_samples_that_depend_on_each_other(call, name):
+    with pytest.raises(GradientMismatchError, match=f"What {name}.*depend on each other"):
         score(problem_of(call, first_negative), "ghost")
+
+
+def summed_up(m, x):
+    """Every sample sees those before it."""
+    return m.head(m.layer(x).cumsum(0).tanh())
+
+
+class Centring(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+def unbatched_norm():
+    return {"layer": nn.Linear(6, 6), "norm": Centring(), "head": nn.Linear(6, 5)}
+
+
+MIXING = {
+    "in the forward": (summed_up, linear_parts, r"after layer \(Linear\) and no later than in head"),
+    "in a module": (
+        lambda m, x: m.head(m.norm(m.layer(x))),
+        unbatched_norm,
+        r"after layer \(Linear\) and no later than in norm \(Centring\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "ghost"])
+@pytest.mark.parametrize("call, parts, where", MIXING.values(), ids=MIXING)
+def test_samples_that_reach_each_others_losses_are_refused(call, parts, where, backend):
+    with pytest.raises(CrossSampleLayerError, match=where):
+        score(problem_of(call, floats(6), parts), backend)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5)  # in eval mode, too
+
+
+@pytest.mark.parametrize("backend", ["auto", "ghost", "loop"])  # torch.func refuses randomness itself
+def test_noise_in_eval_mode_is_refused_by_every_backend(backend):
+    parts = {"layer": nn.Linear(6, 6), "noise": Noise(), "head": nn.Linear(6, 5)}
+    problem = problem_of(lambda m, x: m.head(m.noise(m.layer(x))), floats(6), lambda: parts)
+    with pytest.raises(GradientMismatchError, match=r"noise \(Noise\) gives something else") as info:
+        score(problem, backend)
+    assert info.value.is_noise
 
 
 @alarm
