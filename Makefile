@@ -1,15 +1,17 @@
 # Needs Python 3.11 or later, make and git; everything else is installed into $(VENV).
 PYTHON ?= python3
 VENV ?= .venv
+DRAWS ?= 10000
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format docs matrix bench clean
+.PHONY: help demo test fuzz lint format docs matrix bench clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    a few rounds of active learning on handwritten digits"
 	@echo "make test    every test, the doctests of package, README and docs included"
+	@echo "make fuzz    the layer rules on $(DRAWS) layers and nets drawn at random; DRAWS=... sets how many"
 	@echo "make lint    ruff (rules and format) and import-linter"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    the documentation, into docs/_build/html"
@@ -35,6 +37,9 @@ demo: $(VENV)/.installed-core
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
+fuzz: $(VENV)/.installed-test
+	SKDAL_FUZZ=$(DRAWS) $(BIN)/python -m pytest tests/gradients/test_fuzz.py
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,6 +59,6 @@ bench: $(VENV)/.installed-test
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf .matrix build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .matrix build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst skdal_demo
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import Dataset
 
+MB = 2**20
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -49,10 +51,55 @@ class Images(Dataset):
         return torch.from_numpy(self.images[i]).permute(2, 0, 1).float().div_(255), int(self.labels[i])
 
 
-def make_net(name):
-    """Return an initialized, untrained net."""
+def make_net(module, device="cpu"):
+    """Return an initialized, untrained net around a module, or around the one of that name."""
     torch.manual_seed(0)
-    return NeuralNetClassifier(MODULES[name](), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0).initialize()
+    module = MODULES[module]() if isinstance(module, str) else module
+    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0, "device": device}
+    return NeuralNetClassifier(module, **settings).initialize()
+
+
+class Peak:
+    """Watches how much memory a block needs beyond what is in use before it.
+
+    Attributes
+    ----------
+    growth : int
+        Bytes: of the process, looked at every few milliseconds, or of what is allocated on a CUDA device.
+    """
+
+    def __init__(self, device="cpu"):
+        self._on_cuda = device == "cuda"
+
+    def __enter__(self):
+        if self._on_cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+            return self
+        self._before = self._highest = resident()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self):
+        while not self._done.wait(0.003):
+            self._highest = max(self._highest, resident())
+
+    def __exit__(self, *error):
+        if self._on_cuda:
+            torch.cuda.synchronize()
+            self.growth = torch.cuda.max_memory_allocated() - self._before
+            return
+        self._done.set()
+        self._thread.join()
+        self.growth = max(self._highest, resident()) - self._before
+
+
+def resident():
+    """Return the memory of this process, in bytes (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def write_results(name, rows):
@@ -62,6 +109,7 @@ def write_results(name, rows):
         "rows": rows,
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in packages},
+        "machine": _machine(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "load_average": list(os.getloadavg()),
@@ -79,6 +127,14 @@ def print_table(rows):
     widths = [max(map(len, column)) for column in zip(*cells)]
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths)))
+
+
+def _machine():
+    """Return the processor's name, and that of the CUDA device if there is one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")][:1] or [platform.machine()]
+    return ", ".join(names + ([torch.cuda.get_device_name()] if torch.cuda.is_available() else []))
 
 
 def _cell(value):

@@ -212,9 +212,9 @@ LAYERS = [
 ]
 
 
-def paired(id, call, make_inputs, parts):
+def paired(id, call, make_inputs, parts, **kwargs):
     """Return a case of a layer that takes several inputs, which `call` makes of one."""
-    return Case(id, lambda: Probe(Apply(call, **parts()), make_inputs(1, None)), make_inputs)
+    return Case(id, lambda: Probe(Apply(call, **parts()), make_inputs(1, None)), make_inputs, **kwargs)
 
 
 def mlp(*widths):
@@ -273,6 +273,148 @@ LAYERS += [
         tokens(4, 6),
         bag_parts(padding_idx=1),
     ),
+]
+
+
+def recurrent(id, cls, call=lambda m, x: m.layer(x)[0], parts=dict, batch_first=True, **kwargs):
+    """Return a case of a recurrent layer on sequences of five vectors of three numbers."""
+    make = lambda: {"layer": cls(3, 4, batch_first=batch_first, **kwargs), **parts()}
+    return paired(id, call, floats(5, 3), make, refused=("functorch",))
+
+
+def last_state(m, x):
+    """The last hidden state of every layer and direction."""
+    state = m.layer(x)[1]
+    return (state[0] if isinstance(state, tuple) else state).transpose(0, 1)
+
+
+def everything(m, x):
+    steps, state = m.layer(x)
+    state = state if isinstance(state, tuple) else (state,)
+    return torch.cat([steps.flatten(1), *(s.transpose(0, 1).flatten(1) for s in state)], dim=1)
+
+
+def time_first(m, x):
+    return m.layer(x.transpose(0, 1))[0].transpose(0, 1)
+
+
+def started(m, x):
+    """From a state that depends on the sample."""
+    state = m.start(x[:, 0]).unflatten(1, (-1, 4)).transpose(0, 1).contiguous()
+    return m.layer(x, (state, state.tanh()) if isinstance(m.layer, nn.LSTM) else state)[0]
+
+
+def start_of(n_sides):
+    return lambda: {"start": nn.Linear(3, 4 * n_sides)}
+
+
+DEEP = {"num_layers": 2, "bidirectional": True, "dropout": 0.4}
+LAYERS += [
+    recurrent("lstm", nn.LSTM),
+    recurrent("lstm-deep", nn.LSTM, **DEEP),
+    recurrent("lstm-no-bias", nn.LSTM, bias=False),
+    recurrent("lstm-projected", nn.LSTM, everything, proj_size=2),
+    recurrent("lstm-projected-deep", nn.LSTM, proj_size=2, bias=False, **DEEP),
+    recurrent("lstm-time-first", nn.LSTM, time_first, batch_first=False, **DEEP),
+    recurrent("lstm-last-state", nn.LSTM, last_state, **DEEP),
+    recurrent("lstm-last-step", nn.LSTM, lambda m, x: m.layer(x)[0][:, -1]),
+    recurrent("lstm-last-cell", nn.LSTM, lambda m, x: m.layer(x)[1][1].transpose(0, 1)),
+    recurrent("lstm-everything", nn.LSTM, everything, **DEEP),
+    recurrent("lstm-given-state", nn.LSTM, started, start_of(4), **DEEP),
+    recurrent("lstm-of-itself", nn.LSTM, lambda m, x: m.layer(x[:, :3], m.layer(x)[1])[0]),
+    recurrent("gru", nn.GRU),
+    recurrent("gru-deep", nn.GRU, everything, **DEEP),
+    recurrent("gru-no-bias", nn.GRU, bias=False),
+    recurrent("gru-time-first", nn.GRU, time_first, batch_first=False),
+    recurrent("gru-last-state", nn.GRU, last_state, **DEEP),
+    recurrent("gru-given-state", nn.GRU, started, start_of(1)),
+    recurrent("rnn", nn.RNN),
+    recurrent("rnn-relu-deep", nn.RNN, everything, nonlinearity="relu", **DEEP),
+    recurrent("rnn-no-bias", nn.RNN, last_state, bias=False),
+    recurrent("rnn-time-first", nn.RNN, time_first, batch_first=False),
+    recurrent("rnn-given-state", nn.RNN, started, start_of(4), **DEEP),
+]
+
+
+def attention(id, call=lambda m, x: m.layer(x, x, x, need_weights=False)[0], batch_first=True, **kwargs):
+    """Return a case of attention, two heads on sequences of five vectors of four numbers."""
+    return paired(
+        id, call, floats(5, 4), lambda: {"layer": nn.MultiheadAttention(4, 2, batch_first=batch_first, **kwargs)}
+    )
+
+
+def attending(**kwargs):
+    """Self-attention; arguments may be functions of the inputs."""
+
+    def call(m, x):
+        given = {name: value(x) if callable(value) else value for name, value in kwargs.items()}
+        return m.layer(x, x, x, **{"need_weights": False, **given})[0]
+
+    return call
+
+
+def with_weights(average):
+    def call(m, x):
+        mixed, weights = m.layer(x, x, x, average_attn_weights=average)
+        return torch.cat([mixed.flatten(1), 3 * weights.flatten(1)], dim=1)
+
+    return call
+
+
+def asking(make_value=torch.clone, **kwargs):
+    """Two positions ask the other three."""
+
+    def call(m, x):
+        given = {name: value(x) if callable(value) else value for name, value in kwargs.items()}
+        keys = x[:, 2:]
+        values = keys if make_value is None else make_value(keys)
+        return m.layer(x[:, :2], keys, values, **{"need_weights": False, **given})[0]
+
+    return call
+
+
+def attention_time_first(m, x):
+    x = x.transpose(0, 1)
+    mixed, weights = m.layer(x, x, x)
+    return torch.cat([mixed.transpose(0, 1).flatten(1), weights.flatten(1)], dim=1)
+
+
+def asking_time_first(m, x):
+    x = x.transpose(0, 1)
+    return m.layer(x[:2], x[2:], x[2:].tanh())[0].transpose(0, 1)
+
+
+def of_two_widths(m, x):
+    return m.layer(x, x[:, 1:, :3], x[:, 1:, :2])[0]
+
+
+CAUSAL = torch.ones(5, 5).triu(1).bool()
+SLOPE = torch.arange(25.0).reshape(5, 5).double().cos()
+padding = lambda x: (x[:, :, 0] > 0.3) & (torch.arange(x.shape[1]) > 1)
+each_head = lambda x: torch.stack([x[:, :, 0] > 0.5, x[:, :, 1] > 0.5], 1).flatten(0, 1)[:, None] & CAUSAL
+LAYERS += [
+    attention("attention"),
+    attention("attention-no-bias", bias=False),
+    attention("attention-weights-unused", attending(need_weights=True)),
+    attention("attention-weights", with_weights(average=True)),
+    attention("attention-weights-by-head", with_weights(average=False)),
+    attention("attention-time-first", attention_time_first, batch_first=False),
+    attention("attention-causal", attending(attn_mask=CAUSAL)),
+    attention("attention-causal-hint", attending(attn_mask=CAUSAL, is_causal=True)),
+    attention("attention-slope", attending(attn_mask=SLOPE, need_weights=True)),
+    attention("attention-mask-by-head", attending(attn_mask=each_head)),
+    attention("attention-padding", attending(key_padding_mask=padding)),
+    attention("attention-padding-float", attending(key_padding_mask=lambda x: x[:, :, 1].detach())),
+    attention("attention-masks", attending(attn_mask=CAUSAL, key_padding_mask=padding, need_weights=True)),
+    attention("attention-added-keys", attending(attn_mask=CAUSAL, key_padding_mask=padding), add_bias_kv=True),
+    attention("attention-added-zeros", attending(attn_mask=SLOPE), add_zero_attn=True),
+    attention("attention-added-both", with_weights(average=True), add_bias_kv=True, add_zero_attn=True, bias=False),
+    attention("cross-attention", asking(None)),
+    attention("cross-attention-of-three", asking(torch.tanh, need_weights=True)),
+    attention("cross-attention-masks", asking(attn_mask=CAUSAL[1:3, :3], key_padding_mask=lambda x: padding(x)[:, :3])),
+    attention("cross-attention-time-first", asking_time_first, batch_first=False, add_bias_kv=True),
+    attention("cross-attention-widths", of_two_widths, kdim=3, vdim=2),
+    attention("cross-attention-widths-no-bias", of_two_widths, kdim=3, vdim=2, bias=False, add_zero_attn=True),
 ]
 
 

@@ -20,7 +20,7 @@ from skdal.exceptions import CrossSampleLayerError
 from skdal.gradients._direct import DirectUses, direct_uses, is_direct
 from skdal.gradients._functional import FunctionalLinears, functional_linear, sample_first
 from skdal.gradients._graph import has_custom_function, nodes_of, walk
-from skdal.gradients._isolated import Isolated
+from skdal.gradients._isolated import Isolated, SampleAxes
 from skdal.gradients._loop import cut
 from skdal.gradients._parameters import owners_of
 from skdal.gradients._tape import Layer, Uncovered, arguments, has_sample_axis, output_hooks, tensors_in
@@ -42,6 +42,8 @@ class Plan(NamedTuple):
         Parameters used by elementwise operations.
     rows : dict of str to set of float
         How many rows a sample has in the uses of each of these.
+    has_attention : bool
+        Whether the net calls torch's attention.
     """
 
     layers: dict
@@ -49,11 +51,12 @@ class Plan(NamedTuple):
     linears: dict
     direct: dict
     rows: dict
+    has_attention: bool
 
     @property
     def is_plain(self):
-        """Whether every layer is a module with a rule; then no function call has to be caught."""
-        return not self.linears and not any(isinstance(layer.statistics, Isolated) for layer in self.layers.values())
+        """Whether no function call has to be caught."""
+        return not self.linears and not self.has_attention
 
 
 def cover(model, inputs, labels, parameters):
@@ -67,7 +70,7 @@ def cover(model, inputs, labels, parameters):
         The samples of a mini-batch depend on each other.
     """
     trace = _Trace(model, inputs, labels, parameters)
-    plan, problems = Plan({}, {}, {}, {}, {}), {}
+    plan, problems = Plan({}, {}, {}, {}, {}, trace.has_attention), {}
     for name in parameters:
         if trace.uses_of(name) and (reason := _cover_parameter(name, trace, plan)):
             problems[name] = reason
@@ -119,7 +122,7 @@ def _add(plan, trace, module_name, name, statistics):
     if key not in plan.layers:
         axis = sample_axis(module)
         dots = partial(_by_rule, inner_products) if statistics and type(module) in DOTS else None
-        plan.layers[key] = Layer(module, {}, statistics or Isolated(module, {}, axis), axis, dots)
+        plan.layers[key] = Layer(module, {}, statistics or Isolated(module, {}, trace.axes_of(module_name)), axis, dots)
         plan.modules[key] = module
     own = next(o for o, p in module.named_parameters(remove_duplicate=False) if p is trace.parameters[name])
     plan.layers[key].names[own] = name
@@ -150,14 +153,15 @@ class _ModuleCall(NamedTuple):
     ----------
     begins, ends : set of nodes
         Those of its inputs and outputs.
-    outputs : list of tensor
-        What it gave.
+    inputs, outputs : list of tensor
+        What it got and gave.
     axis : int or None
         Which axis of input and output is the sample, if one is.
     """
 
     begins: set
     ends: set
+    inputs: list
     outputs: list
     axis: Any
 
@@ -180,6 +184,8 @@ class _Trace:
         All.
     owners : dict of str to list of str
         Parameter name to the names of the modules that own it.
+    has_attention : bool
+        Whether the net calls torch's attention.
     """
 
     def __init__(self, model, inputs, labels, parameters):
@@ -189,10 +195,12 @@ class _Trace:
         self.owners = owners_of(self.modules, parameters)
         self._leaves = {id(parameter) for parameter in model.module.parameters()}
         self._calls, self._order, self._linear_calls, self._hidden = {}, [], [], set()
-        with output_hooks(self.modules, self._record), FunctionalLinears(self._record_linear):
+        functions = FunctionalLinears(self._record_linear)
+        with output_hooks(self.modules, self._record), functions:
             self._outputs = model.forward(inputs)
             labels = self._outputs.detach().argmax(1) if labels is None else labels
             self._losses = model.losses(self._outputs, labels)
+        self.has_attention = functions.met_attention
         self._uses, self._nodes = walk(nodes_of(self._losses))
 
     def _record(self, name, inputs, output):
@@ -201,7 +209,8 @@ class _Trace:
             return
         axis = sample_axis(self.modules[name])
         axis = axis if all(has_sample_axis(x, axis, self.n_samples) for x in (inputs, output)) else None
-        call = _ModuleCall(set(nodes_of(inputs)), set(nodes_of(output)), tensors_in(output), axis)
+        begins, ends = set(nodes_of(inputs)), set(nodes_of(output))
+        call = _ModuleCall(begins, ends, tensors_in(inputs), tensors_in(output), axis)
         self._calls.setdefault(name, []).append(call)
         self._order.append((name, call))
 
@@ -236,6 +245,14 @@ class _Trace:
     def has_sample_axis(self, module_name):
         """Tell whether the sample is an axis of all inputs and outputs of a module."""
         return all(call.axis is not None for call in self._reaching(module_name))
+
+    def axes_of(self, module_name):
+        """Return the SampleAxes of a module."""
+        axes = SampleAxes(sample_axis(self.modules[module_name]))
+        for call in self._reaching(module_name):
+            axes.of("in", call.inputs, self.n_samples)
+            axes.of("out", call.outputs, self.n_samples)
+        return axes
 
     def _reaching(self, module_name):
         return [call for call in self._calls.get(module_name, []) if call.ends & self._nodes]

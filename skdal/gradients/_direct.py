@@ -60,11 +60,11 @@ def direct_uses(nodes):
     for node in nodes:
         if node.name() in _FUNCTIONS:
             continue
-        for slot, (following, output) in enumerate(node.next_functions):
+        for slot, (following, _) in enumerate(node.next_functions):
             path = []
-            while following is not None and following.name() in _FUNCTIONS and not output:
+            while following is not None and following.name() in _FUNCTIONS:
                 path.append(following)
-                following, output = next((edge for edge in following.next_functions if edge[0]), (None, 0))
+                following = next((below for below, _ in following.next_functions if below), None)
             if hasattr(following, "variable"):
                 uses.setdefault(id(following.variable), []).append(DirectUse(node, slot, path))
     return uses
@@ -114,8 +114,8 @@ class DirectUses:
             return
         rows = len(grad) / self._tape.n_samples if grad.ndim else 0
         self.rows.setdefault(name, set()).add(rows)
-        grad = _OPERATIONS[use.node.name()](use.node, use.slot, grad)
-        gradient = _per_sample(grad, summed.shape, self._tape.n_samples)
+        operation = _OPERATIONS.get(use.node.name(), lambda *_: grad.new_zeros(()))
+        gradient = _per_sample(operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples)
         if gradient is None or (self._proven and rows not in self._proven[name]):
             self.problems[name] = "used directly, but not alike for every sample"
             return

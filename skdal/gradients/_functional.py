@@ -23,11 +23,16 @@ class FunctionalLinears(TorchFunctionMode):
     ----------
     record : callable
         (weight, bias, x, output) -> output or None: what to give in place of `output`.
+
+    Attributes
+    ----------
+    met_attention : bool
+        Whether torch's attention was called.
     """
 
     def __init__(self, record):
         super().__init__()
-        self._record = record
+        self._record, self.met_attention = record, False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Run `func` and tell."""
@@ -35,6 +40,7 @@ class FunctionalLinears(TorchFunctionMode):
         if func is F.linear:
             return self._linear(*args, **kwargs)
         if func is F.multi_head_attention_forward:
+            self.met_attention = True
             bound = _ATTENTION.bind(*args, **kwargs)
             bound.apply_defaults()
             if _is_known(bound.arguments):

@@ -6,6 +6,7 @@ import torch
 from torch.func import grad, vmap
 
 from skdal.gradients._loop import predicted_labels, reduce_gradient
+from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import Uncovered
 from skdal.utils import frozen, swapped
 
@@ -30,9 +31,9 @@ def functorch_backend(model, inputs, labels, parameters, direction):
         with frozen(model.module), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func; the log says it is slower
             sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise Uncovered({"the module": f"torch.func cannot trace it ({str(error).strip().splitlines()[0]})"}) from error
     return sq_norm, dot[0] if dot else None, labels
 

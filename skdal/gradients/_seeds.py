@@ -35,7 +35,7 @@ def summed_seeds(model, outputs, labels, rows=slice(None)):
 
 def _scale(largest):
     usable = torch.isfinite(largest) & (largest > 0)
-    exponent = torch.frexp(torch.where(usable, largest, 1.0)).exponent
+    exponent = torch.frexp(torch.where(usable, largest, 1.0)).exponent.clamp_min(-1000)  # 2**1024 is infinite
     return torch.ldexp(torch.ones_like(largest), -exponent)
 
 

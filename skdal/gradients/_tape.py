@@ -1,5 +1,6 @@
 """The tape: watches layers as a module runs and folds their statistics during the backward pass."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -100,9 +101,13 @@ def mapped(function, values):
     if isinstance(values, torch.Tensor):
         return function(values)
     if isinstance(values, dict):
-        return {key: mapped(function, value) for key, value in values.items()}
-    if type(values) in (tuple, list):
-        return type(values)(mapped(function, value) for value in values)
+        changed = copy.copy(values)  # a class of its own may hold more than items
+        for key, value in values.items():
+            changed[key] = mapped(function, value)
+        return changed
+    if isinstance(values, (tuple, list)):
+        items = [mapped(function, value) for value in values]
+        return type(values)(*items) if hasattr(values, "_fields") else type(values)(items)
     return values
 
 

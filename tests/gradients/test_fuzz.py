@@ -26,11 +26,11 @@ from skdal.gradients.rules import RULES, _conv, _forms, _linear, rule_for
 from skdal.gradients.rules._cost import cheapest
 
 N_DRAWS = int(os.environ.get("SKDAL_FUZZ", 1000))
-SEED = int(os.environ.get("SKDAL_FUZZ_SEED", random.SystemRandom().randrange(2**32) if "SKDAL_FUZZ" in os.environ else 0))
+NEW_SEED = random.SystemRandom().randrange(2**32) if "SKDAL_FUZZ" in os.environ else 0
+SEED = int(os.environ.get("SKDAL_FUZZ_SEED", NEW_SEED))
 FORMS = ("gradient", "gram", "pixels")
-# Of 1000 draws, how many are a layer of each class alone; the rest are nets.
+# Of 1000 draws, how many are a layer of each class alone; the others are nets.
 SHARES = {cls.__name__: 50 if "Conv" in cls.__name__ else 30 if cls is nn.Linear else 20 for cls in RULES}
-FEW = 4
 
 
 def fuzz(test, problems, share):
@@ -43,7 +43,7 @@ def fuzz(test, problems, share):
 
 @pytest.mark.parametrize("cls", SHARES)
 def test_layer(cls):
-    fuzz(check, draws(st.tuples(parts(cls))), SHARES[cls] - FEW)
+    fuzz(check, draws(st.tuples(parts(cls))), SHARES[cls])
 
 
 def test_net():
@@ -52,7 +52,7 @@ def test_net():
 
 @pytest.mark.parametrize("cls", SHARES)
 def test_no_square_is_negative(cls):
-    fuzz(check_sign, draws(st.tuples(parts(cls))), FEW)
+    fuzz(check_sign, draws(st.tuples(parts(cls))), 10)
 
 
 def check(draw):
@@ -113,7 +113,8 @@ def compare(names, found, net, X, expected, direction):
     """Assert that statistics are the expected ones up to rounding."""
     worst = errors(names, *found, expected, direction)
     allowed = torch.full_like(worst, 1e-10 if X.dtype == torch.float64 else 1e-4)
-    if (worst > allowed).any() and X.dtype == torch.float32:  # as ill-conditioned as nets are drawn: so is autograd then
+    if (worst > allowed).any() and X.dtype == torch.float32:
+        # A net that is drawn may be ill-conditioned; plain autograd in float32 then loses as much.
         rounded = plain(net, torch.float32, X, expected.label, direction)
         sums = total(rounded.sq_norm, names), total(rounded.dot, names)
         allowed = torch.maximum(allowed, 10 * errors(names, *sums, expected, direction))
@@ -131,13 +132,13 @@ def errors(names, sq_norm, dot, expected, direction):
 
 
 def check_sign(draw):
-    """Call a rule where uses or positions cancel: a sum of products may round to below zero, a squared norm must not."""
+    """Call a rule where uses or positions cancel: a sum may round to below zero, a squared norm must not."""
     net, X, *_ = made(draw)
     layer, calls = net.layers[0], []
     with torch.no_grad(), output_hooks({"": layer}, lambda _, given, output: calls.append((given, tensors_in(output)))):
         net(X)
-    x, b = arguments(layer, *calls[0][0]), tuple(map(torch.randn_like, calls[0][1]))
-    problems = [([x, x], [single(b), single([-y for y in b])])]
+    x, b = arguments(layer, *calls[0][0]), calls[0][1]
+    problems = [([x, x, x], [single(y) for y in zip(*map(cancelling, b))])]
     if "Conv" in draw.parts[0].cls:
         x, b = (x[0] if isinstance(x, tuple) else x), b[0]
         problems.append(([centred(x)], [level(b)]) if "Transpose" in draw.parts[0].cls else ([level(x)], [centred(b)]))
@@ -150,6 +151,12 @@ def check_sign(draw):
 
 def single(values):
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def cancelling(x):
+    """Return three tensors like x that sum to zero."""
+    y = x.cos()
+    return x, y, -x - y
 
 
 def level(x):

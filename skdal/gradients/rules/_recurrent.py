@@ -1,5 +1,7 @@
 """Recurrent layers: linear layers on the steps of a sequence, which is run once more to see between them."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,12 +14,13 @@ def recurrent(layer, inputs, output_grads, direction):
     """Statistics of RNN, LSTM and GRU of any depth, in both directions, with projections; see `rules`.
 
     With z_t = W_ih x_t + b_ih and u_t = W_hh h_(t-1) + b_hh every weight is that of a linear layer whose
-    positions are the steps; torch's own kernel does not give the gradients of z and u, so the
+    positions are the steps; torch's own kernels do not give the gradients of z and u, so the
     steps are run anew.
     """
     taps = {}
     for call, grads in zip(inputs, output_grads):
-        _run_backward(layer, call, grads, taps)
+        for own, tap in _taps(layer, call, grads):
+            taps.setdefault(own, []).append(tap)
     parts = []
     for own, v in direction.items():
         a, b = (torch.cat(steps, dim=1) for steps in zip(*taps[own]))
@@ -25,105 +28,119 @@ def recurrent(layer, inputs, output_grads, direction):
     return total(parts)
 
 
-def _run_backward(layer, call, grads, taps):
-    """Run a call again and append to `taps`, by parameter, its (inputs (n, t, d), output gradients (n, t, p))."""
-    x, state = call if isinstance(call, tuple) else (call, None)
+def _taps(layer, call, grads):
+    """Yield each parameter of a call with its linear map's inputs (n, t, d) and output gradients (n, t, p)."""
+    x, state = call if type(call) is tuple else (call, None)
     if not isinstance(x, torch.Tensor) or x.ndim != 3:
         raise NotImplementedError("a packed or unbatched sequence")
+    if layer.training and layer.dropout:
+        raise NotImplementedError("dropout between its layers")
     with torch.enable_grad():
-        run = _Run(layer, x if layer.batch_first else x.transpose(0, 1), state)
-        output, *last = run.outputs
+        output, last, sides = _run(layer, x if layer.batch_first else x.transpose(0, 1), state)
         output = output if layer.batch_first else output.transpose(0, 1)
         pairs = [(out, grad) for out, grad in zip((output, *last), grads) if grad is not None]
         outputs, seeds = zip(*pairs)
-        found = torch.autograd.grad(outputs, run.values, grad_outputs=seeds, allow_unused=True)
-    found = iter(torch.zeros_like(z) if g is None else g for z, g in zip(run.values, found))
-    for names, a, values in run.taps:
-        b = torch.stack([next(found) for _ in values], dim=1)
-        for own in names:
-            taps.setdefault(own, []).append((a.detach(), b))
+        watched = [value for side in sides for value in (side.z, *side.projected)]
+        found = torch.autograd.grad(outputs, watched, grad_outputs=seeds, allow_unused=True)
+    found = iter(torch.zeros_like(value) if grad is None else grad for value, grad in zip(watched, found))
+    for side in sides:
+        yield from side.taps(layer, next(found), [next(found) for _ in side.projected])
 
 
-class _Run:
-    """The steps of a recurrent layer in the autograd graph.
+class _Side(NamedTuple):
+    """The steps of one layer in one direction; lists are in the order in which these were run.
 
     Attributes
     ----------
-    outputs : list of tensor
-        As the layer gives them: sequence (n, t, h), then the last states (layers, n, h).
-    taps : list of (names, inputs, values)
-        For each linear map, its parameters, inputs (n, t, d) and outputs (list of t tensors).
-    values : list of tensor
-        All of these outputs.
+    suffix : str
+        Of its parameters' names.
+    x, z : tensor (n, t, d), tensor (n, t, p)
+        The sequence in that order, and what W_ih makes of it.
+    before : list of tensor (n, h)
+        State before each step.
+    resets : list of tensor (n, hidden_size)
+        Of a GRU: what each step multiplies a part of u by.
+    raw, projected : list of tensor
+        With a projection: the state before it and after it.
     """
 
-    def __init__(self, layer, x, state):
-        self.layer, self.taps, self.values = layer, [], []
-        self._ways = ["", "_reverse"][: 1 + layer.bidirectional]
-        states = self._initial(x, state)
-        lasts = []
-        for depth in range(layer.num_layers):
-            sides = []
-            for way in self._ways:
-                steps, last = self._steps(x, [s[len(lasts)] for s in states], f"_l{depth}{way}")
-                sides.append(steps)
-                lasts.append(last)
-            x = torch.cat(sides, dim=2)
-        self.outputs = [x, *(torch.stack(s) for s in zip(*lasts))]
+    suffix: str
+    x: torch.Tensor
+    z: torch.Tensor
+    before: list
+    resets: list
+    raw: list
+    projected: list
 
-    def _initial(self, x, state):
-        layer = self.layer
-        if state is not None:
-            return list(state) if isinstance(state, tuple) else [state]
-        sizes = [layer.proj_size or layer.hidden_size]
-        sizes += [layer.hidden_size] if isinstance(layer, nn.LSTM) else []
-        return [x.new_zeros(layer.num_layers * len(self._ways), len(x), size) for size in sizes]
+    def taps(self, layer, z_grad, projected_grads):
+        u_grad = z_grad
+        if self.resets:  # z and u only differ in the last third
+            kept, last = z_grad.tensor_split([2 * layer.hidden_size], dim=2)
+            u_grad = torch.cat([kept, last * torch.stack(self.resets, dim=1)], dim=2)
+        before = torch.stack(self.before, dim=1)
+        for kind, a, b in (("ih", self.x, z_grad), ("hh", before, u_grad)):
+            yield f"weight_{kind}{self.suffix}", (a.detach(), b)
+            yield f"bias_{kind}{self.suffix}", (a.detach(), b)
+        if self.projected:
+            a, b = torch.stack(self.raw, dim=1), torch.stack(projected_grads, dim=1)
+            yield f"weight_hr{self.suffix}", (a.detach(), b)
 
-    def _steps(self, x, state, suffix):
-        order = range(x.shape[1])
-        order = order if not suffix.endswith("reverse") else reversed(order)
-        inputs, hiddens, raws, results = [], [], [], {}
-        z, u, r = [], [], []
-        for t in order:
-            inputs.append(x[:, t])
-            hiddens.append(state[0])
-            z.append(self._linear("ih", suffix, x[:, t]))
-            u.append(self._linear("hh", suffix, state[0]))
-            raw, *rest = self._cell(z[-1], u[-1], state)
-            if getattr(self.layer, "proj_size", 0):
-                raws.append(raw)
-                r.append(self._watched(F.linear(raw, getattr(self.layer, f"weight_hr{suffix}"))))
-                raw = r[-1]
-            state = [raw, *rest]
-            results[t] = raw
-        for kind, a, values in (("ih", inputs, z), ("hh", hiddens, u)):
-            names = [f"weight_{kind}{suffix}"] + ([f"bias_{kind}{suffix}"] if self.layer.bias else [])
-            self._tap(names, a, values)
-        if r:
-            self._tap([f"weight_hr{suffix}"], raws, r)
-        return torch.stack([results[t] for t in range(x.shape[1])], dim=1), state
 
-    def _tap(self, names, inputs, values):
-        self.taps.append((names, torch.stack(inputs, dim=1), values))
-        self.values += values
+def _run(layer, x, state):
+    """Return the sequence (n, t, h), the last states (tensors (layers, n, h)) and all sides of a layer."""
+    ways = ["", "_reverse"][: 1 + layer.bidirectional]
+    states, sides, last = _initial_states(layer, x, state), [], []
+    for depth in range(layer.num_layers):
+        outputs = []
+        for way in ways:
+            side, steps, end = _run_side(layer, f"_l{depth}{way}", x, [s[len(sides)] for s in states])
+            sides.append(side)
+            outputs.append(steps)
+            last.append(end)
+        x = torch.cat(outputs, dim=2)
+    return x, [torch.stack(ends) for ends in zip(*last)], sides
 
-    def _linear(self, kind, suffix, x):
-        weight = getattr(self.layer, f"weight_{kind}{suffix}").detach()
-        bias = getattr(self.layer, f"bias_{kind}{suffix}").detach() if self.layer.bias else None
-        return self._watched(F.linear(x, weight.to(x), None if bias is None else bias.to(x)))
 
-    @staticmethod
-    def _watched(value):
-        return value if value.requires_grad else value.requires_grad_()
+def _initial_states(layer, x, state):
+    if state is not None:
+        return list(state) if isinstance(state, tuple) else [state]
+    sizes = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * isinstance(layer, nn.LSTM)
+    n_sides = layer.num_layers * (1 + layer.bidirectional)
+    return [x.new_zeros(n_sides, len(x), size) for size in sizes]
 
-    def _cell(self, z, u, state):
-        """Return the new state (h, ...) from both linear maps and the old state."""
-        if isinstance(self.layer, nn.LSTM):
-            i, f, g, o = (z + u).chunk(4, dim=1)
-            c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-            return o.sigmoid() * c.tanh(), c
-        if isinstance(self.layer, nn.GRU):
-            (r, s, n), (hr, hs, hn) = z.chunk(3, dim=1), u.chunk(3, dim=1)
-            s = (s + hs).sigmoid()
-            return ((1 - s) * (n + (r + hr).sigmoid() * hn).tanh() + s * state[0],)
-        return ((z + u).tanh() if self.layer.nonlinearity == "tanh" else (z + u).relu(),)
+
+def _run_side(layer, suffix, x, state):
+    """Return the side, its outputs (n, t, h) in the order of the sequence, and its last state."""
+    reverse = suffix.endswith("reverse")
+    x = x.flip(1) if reverse else x
+    own = {name.removesuffix(suffix): p.detach().to(x) for name, p in layer.named_parameters() if name.endswith(suffix)}
+    z = F.linear(x, own["weight_ih"], own.get("bias_ih"))
+    side = _Side(suffix, x, z if z.requires_grad else z.requires_grad_(), [], [], [], [])
+    outputs = []
+    for step in z.unbind(1):
+        side.before.append(state[0].detach())
+        u = F.linear(state[0], own["weight_hh"], own.get("bias_hh"))
+        hidden, *rest = _cell(layer, step, u, state, side.resets)
+        if "weight_hr" in own:
+            side.raw.append(hidden)
+            hidden = F.linear(hidden, own["weight_hr"])
+            side.projected.append(hidden)
+        state = [hidden, *rest]
+        outputs.append(hidden)
+    outputs = torch.stack(outputs[::-1] if reverse else outputs, dim=1)
+    return side, outputs, state
+
+
+def _cell(layer, z, u, state, resets):
+    """Return the new state (h, ...) from both linear maps and the old state."""
+    if isinstance(layer, nn.LSTM):
+        i, f, g, o = (z + u).chunk(4, dim=1)
+        c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+    if isinstance(layer, nn.GRU):
+        (r, s, n), (hr, hs, hn) = z.chunk(3, dim=1), u.chunk(3, dim=1)
+        r, s = (r + hr).sigmoid(), (s + hs).sigmoid()
+        resets.append(r.detach())
+        n = (n + r * hn).tanh()
+        return (n + s * (state[0] - n),)
+    return ((z + u).tanh() if layer.nonlinearity == "tanh" else (z + u).relu(),)

@@ -1,0 +1,76 @@
+"""Writes the tables of docs/engine.rst from the records in results/.
+
+`python benchmarks/tables.py` writes docs/tables/*.rst; a test holds them against the records.
+"""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+TABLES = Path(__file__).resolve().parents[1] / "docs" / "tables"
+
+
+def speed(record):
+    """Return the table of ratios to forward + backward: a row a net, a column a method."""
+    rows = record["rows"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = []
+    for net, precision in dict.fromkeys((row["net"], row["precision"]) for row in rows):
+        found = {row["method"]: row for row in rows if (row["net"], row["precision"]) == (net, precision)}
+        floor = found["forward + backward"]["ms a sample"]
+        cells = [_ratio(found[method]["ratio"]) for method in methods if method != "forward + backward"]
+        name = net if precision == "float32" else f"{net}, {precision}"
+        lines.append([name, f"{floor:.3g} ms", *cells, _ratio(found["statistics"]["peak ratio"])])
+    header = ["net", "forward + backward", *(m for m in methods if m != "forward + backward"), "peak memory"]
+    return _table(header, lines) + _machine(record)
+
+
+def forms(record):
+    """Return the table of milliseconds by form."""
+    header = ["layer", "gradient", "Gram", "pixels", "chosen", "loss"]
+    lines = [
+        [row["layer"], *(_ms(row[f"{form} ms"]) for form in ("gradient", "gram", "pixels")), row["chosen"], _ratio(row["loss"])]
+        for row in record["rows"]
+    ]
+    return _table(header, lines) + _machine(record)
+
+
+def coverage(record):
+    """Return the table of how nets are handled."""
+    header = list(record["rows"][0])
+    lines = [[f"{v:.2f}" if isinstance(v, float) else "–" if v is None else f"{v}" for v in row.values()] for row in record["rows"]]
+    return _table(header, lines) + _machine(record)
+
+
+def _table(header, lines):
+    text = ".. list-table::\n   :header-rows: 1\n\n"
+    for line in [header, *lines]:
+        text += "".join(f"   {'* -' if i == 0 else '  -'} {cell}\n" for i, cell in enumerate(line))
+    return text
+
+
+def _machine(record):
+    versions = record["versions"]
+    return f"\n{record['machine']}, {record['torch_threads']} threads, torch {versions['torch'].partition('+')[0]}.\n"
+
+
+def _ratio(value):
+    return "–" if value is None else f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
+
+
+def _ms(value):
+    return "–" if value is None else f"{value:.1f}"
+
+
+MAKERS = {"speed-cpu": speed, "speed-cuda": speed, "forms": forms, "coverage": coverage}
+
+
+def tables():
+    """Return the text of every table whose record is there, by name."""
+    paths = {name: RESULTS / f"{name}.json" for name in MAKERS}
+    return {name: MAKERS[name](json.loads(path.read_text())) for name, path in paths.items() if path.exists()}
+
+
+if __name__ == "__main__":
+    for name, text in tables().items():
+        (TABLES / f"{name}.rst").write_text(text)
