@@ -55,7 +55,7 @@ docs: $(VENV)/.installed-docs
 matrix: $(VENV)/.installed-test
 	$(BIN)/python tests/matrix.py $(ENVS)
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:

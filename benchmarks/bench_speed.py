@@ -8,6 +8,8 @@ statistics
     `gradient_statistics` with a direction, everything included: mini-batches, proof of coverage, self-check.
 inner products
     The same without squared norms.
+last layer
+    `gradient_statistics` with `layers="last"`: a forward pass and the head.
 per mini-batch
     The same as statistics, without what is done once a query.
 backpack, vmap(grad), opacus, a backward a sample
@@ -25,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -135,6 +138,11 @@ def inner_products(problem):
     return lambda: compute_statistics(problem.net, problem.X, verbose=0, only_dot=True, **settings), len(problem.X)
 
 
+def last_layer(problem):
+    settings = {"direction": problem.direction, "batch_size": problem.batch_size, "layers": "last"}
+    return lambda: gradient_statistics(problem.net, problem.X, **settings), len(problem.X)
+
+
 def steady(problem):
     X, y = next(problem.batches())
     scoring, view = _warm(problem, X, y, "auto")
@@ -196,6 +204,7 @@ METHODS = {
     "statistics": whole_query,
     "per mini-batch": steady,
     "inner products": inner_products,
+    "last layer": last_layer,
     "backpack": with_backend("backpack"),
     "vmap(grad)": with_backend("functorch"),
     "opacus": opacus,
@@ -274,6 +283,7 @@ def main():
     precisions = [args.precision or "float32"]
     if args.device == "cuda" and not args.precision:
         precisions = ["float32", "TF32", "bfloat16"]
+    warnings.filterwarnings("ignore", "There is a performance drop|Full backward hook is firing")  # of others
     rows = []
     for name in args.nets:
         for precision in precisions:

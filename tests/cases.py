@@ -1,6 +1,7 @@
 """Test cases as data: every layer with a rule, and whole nets, float64 and nowhere degenerate."""
 
 import warnings
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -761,6 +762,219 @@ NETS += [
         lambda: {"bag": nn.EmbeddingBag(9, 6), "head": nn.Linear(6, 5)},
         refused=NO_GHOST,
     ),
+]
+
+
+class Unruled(nn.Module):
+    """A parameter in an operation of its own, and a forward pass written as a function of (module, inputs)."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call, self.power = call, nn.Parameter(torch.ones(6))
+
+    def forward(self, *args, **kwargs):
+        return self.call(self, *args, **kwargs)
+
+
+class TimeFirst(Unruled):
+    batch_first = False
+
+
+class OwnLSTM(nn.LSTM):
+    """A subclass, of which nothing is assumed."""
+
+
+class Packing(nn.Module):
+    """A recurrent layer on sequences of several lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x):
+        lengths = 2 + (x[:, 0, 0] > 0).long()
+        return self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0]
+
+
+class Grouped(dict):
+    """Outputs by name and by attribute, as language models give them."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        setattr(self, key, value)
+
+
+Fork = namedtuple("Fork", "left right size")
+
+
+def raised(m, x):
+    return (1 + x.abs()) ** m.power
+
+
+def raised_in_place(m, x):
+    h = x.clone()
+    h[:, :4] *= 2
+    h = h.abs_().add_(1) ** m.power
+    h[:, 0].mul_(3)
+    return h
+
+
+def raised_if_finite(m, x):
+    """A branch on values, which torch.func cannot trace."""
+    if not x.isfinite().all():
+        raise ValueError("not finite")
+    return raised(m, x)
+
+
+def mapped(m, x, table, scale, mode, flag=None):
+    """With a table for all samples, as masks are, and arguments that are no tensors."""
+    assert (mode, flag) == ("soft", None)
+    return scale * raised(m, x @ table).log().softmax(-1) @ table
+
+
+def forked(m, x):
+    return Fork(raised(m, x).tanh(), raised(m, -x[:, :3].repeat(1, 2)).T, len(x))
+
+
+def grouped(m, x):
+    group = Grouped()
+    group["hidden"], group["unused"], group["rest"] = raised(m, x).tanh(), raised(m, 2 * x), (m.power.detach(), "text")
+    return group
+
+
+def alone(id, call, inner=raised, make_inputs=floats(6), cls=Unruled, **kwargs):
+    """Return a case of a module without a rule between two linear layers."""
+    parts = lambda: {"layer": nn.Linear(6, 6), "odd": cls(inner), "head": nn.Linear(6, 5)}
+    return apply_case(f"alone-{id}", call, make_inputs, parts, **kwargs)
+
+
+def hooked_alone(m, x):
+    """The module's hooks change what it gets and gives."""
+    if not m.odd._forward_hooks:
+        m.odd.register_forward_pre_hook(lambda module, args: (3 * args[0],))
+        m.odd.register_forward_hook(lambda module, args, output: output.log() * output.sqrt())
+    return m.head(m.odd(m.layer(x)))
+
+
+def between(m, x):
+    """One module in the middle, its output through a sigmoid."""
+    return m.head(m.odd(m.layer(x)).reciprocal())
+
+
+def with_table(m, x):
+    return m.head(m.odd(m.layer(x), SLOPE6, scale=x[:, :1], mode="soft"))
+
+
+def of_fork(m, x):
+    fork = m.odd(m.layer(x))
+    return m.head(fork.left * fork[1].T.cos())
+
+
+def of_transposed(m, x):
+    return m.head(m.odd(m.layer(x).transpose(0, 1)).transpose(0, 1).reciprocal().mean(1))
+
+
+def direct(id, call, *shape, make_inputs=floats(4, 6)):
+    """Return a case of a parameter that operations take."""
+    parts = lambda: {**linear_parts(), "scale": nn.Parameter(torch.ones(shape))}
+    return apply_case(f"direct-{id}", call, make_inputs, parts)
+
+
+def class_token(m, x):
+    return m.head(torch.cat([m.scale.expand(len(x), -1, -1), m.layer(x)], dim=1).tanh().prod(1))
+
+
+def in_windows(m, x):
+    windows = m.layer(x).unflatten(1, (2, 2)).flatten(0, 1)
+    return m.head((windows + m.scale).tanh().unflatten(0, (-1, 2)).mean((1, 2)))
+
+
+def stepping(m, x):
+    """A loop over a cell, by hand."""
+    state = None
+    for t in range(x.shape[1]):
+        state = m.cell(x[:, t], state)
+    return m.head(state[0] if isinstance(state, tuple) else state)
+
+
+def decoder(m, x):
+    return m.head(m.decoder(x[:, :2], m.layer(x[:, 2:]), tgt_mask=CAUSAL[:2, :2]).mean(1))
+
+
+def decoder_parts(**kwargs):
+    make = lambda: nn.TransformerDecoderLayer(6, 2, dim_feedforward=7, batch_first=True, **kwargs)
+    return lambda: {**linear_parts(), "decoder": make()}
+
+
+def recurrent_parts(cls, **kwargs):
+    return lambda: {"layer": cls(3, 4, **kwargs), "head": nn.Linear(4 * 17, 5)}
+
+
+SLOPE6 = torch.arange(36.0).reshape(6, 6).double().cos()
+NO_RECURRENT = ("functorch",)
+NETS += [
+    # parameters that operations take
+    direct("class-token", class_token, 1, 1, 6),
+    direct("repeated", lambda m, x: m.head((m.layer(x) - m.scale.repeat(len(x), 2, 1)).tanh().mean(1)), 2, 6),
+    direct("slice", lambda m, x: m.head((m.layer(x) + m.scale[:, 1:5]).tanh().mean(1)), 1, 6, 6),
+    direct("index", lambda m, x: m.head((m.layer(x) - m.scale[torch.tensor([2, 0, 0, 1])]).tanh().mean(1)), 3, 6),
+    direct("view", lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)), 6, 4),
+    direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, make_inputs=floats(6)),
+    direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, make_inputs=floats(6)),
+    direct("scalar", lambda m, x: m.head(torch.add(x, m.scale * m.layer(x), alpha=3)), make_inputs=floats(6)),
+    direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, make_inputs=floats(6)),
+    direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, make_inputs=floats(6)),
+    direct("in-windows", in_windows, 1, 2, 6),
+    # modules without a rule
+    alone("in-place", between, raised_in_place),
+    alone("untraceable", between, raised_if_finite, refused=("functorch",)),
+    alone("with-table", with_table, mapped),
+    alone("fork", of_fork, forked),
+    alone("group", lambda m, x: m.head(m.odd(m.layer(x)).hidden), grouped),
+    alone("largest", lambda m, x: m.head(m.odd(m.layer(x)).values), lambda m, x: raised(m, x).reshape(-1, 6, 1).max(2)),
+    alone("twice", lambda m, x: m.head(m.odd(m.odd(m.layer(x)).log()).reciprocal())),
+    alone("by-keyword", lambda m, x: m.head(m.odd(x=m.layer(x)).reciprocal())),
+    alone("hooked", hooked_alone),
+    alone("time-first", of_transposed, make_inputs=floats(4, 6), cls=TimeFirst),
+    alone(
+        "output-of-all",
+        lambda m, x: m.head(m.odd(m.layer(x))[0] * m.odd(x)[1]),
+        lambda m, x: (raised(m, x).tanh(), m.power.exp()),
+        refused=NO_GHOST,
+    ),
+    apply_case("lstm-cell", stepping, floats(3, 6), lambda: {"cell": nn.LSTMCell(6, 4), "head": nn.Linear(4, 5)}),
+    apply_case("gru-cell", stepping, floats(3, 6), lambda: {"cell": nn.GRUCell(6, 4), "head": nn.Linear(4, 5)}),
+    apply_case(
+        "own-lstm",
+        lambda m, x: m.head(everything(m, x)),
+        floats(5, 3),
+        recurrent_parts(OwnLSTM, batch_first=True, **DEEP),
+        refused=NO_RECURRENT,
+    ),
+    apply_case(
+        "own-lstm-time-first",
+        lambda m, x: m.head(everything(m, x.transpose(0, 1))),
+        floats(5, 3),
+        recurrent_parts(OwnLSTM),
+        refused=NO_RECURRENT,
+    ),
+    apply_case(
+        "packed-alone",
+        lambda m, x: m.head(m.layer(x)),
+        floats(3, 3),
+        lambda: {"layer": Packing(), "head": nn.Linear(4, 5)},
+        refused=NO_RECURRENT,
+    ),
+    apply_case(
+        "packed",
+        lambda m, x: m.head(Packing.forward(m, x)),
+        floats(3, 3),
+        lambda: {"gru": nn.GRU(3, 4, batch_first=True), "head": nn.Linear(4, 5)},
+        refused=LOOP_ONLY,
+    ),
+    # attention in nets
+    apply_case("transformer-decoder", decoder, floats(5, 6), decoder_parts()),
+    apply_case("transformer-decoder-norm-first", decoder, floats(5, 6), decoder_parts(norm_first=True, bias=False)),
 ]
 
 # An axis that is not the sample is as long as the mini-batch: no shape tells them apart, only numbers do.

@@ -114,8 +114,8 @@ class DirectUses:
             return
         rows = len(grad) / self._tape.n_samples if grad.ndim else 0
         self.rows.setdefault(name, set()).add(rows)
-        operation = _OPERATIONS.get(use.node.name(), lambda *_: grad.new_zeros(()))
-        gradient = _per_sample(operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples)
+        operation = _OPERATIONS.get(use.node.name())
+        gradient = operation and _per_sample(operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples)
         if gradient is None or (self._proven and rows not in self._proven[name]):
             self.problems[name] = "used directly, but not alike for every sample"
             return

@@ -52,7 +52,7 @@ def test_net():
 
 @pytest.mark.parametrize("cls", SHARES)
 def test_no_square_is_negative(cls):
-    fuzz(check_sign, draws(st.tuples(parts(cls))), 10)
+    fuzz(check_sign, draws(st.tuples(parts(cls))), 20)
 
 
 def check(draw):
