@@ -814,7 +814,7 @@ def raised(m, x):
 def raised_in_place(m, x):
     h = x.clone()
     h[:, :4] *= 2
-    h = h.abs_().add_(1) ** m.power
+    h = h.abs_().add_(1) ** m.power + 0
     h[:, 0].mul_(3)
     return h
 
@@ -842,18 +842,19 @@ def grouped(m, x):
     return group
 
 
-def alone(id, call, inner=raised, make_inputs=floats(6), cls=Unruled, **kwargs):
+def alone(id, call, inner=raised, cls=Unruled, shape=(6,), **kwargs):
     """Return a case of a module without a rule between two linear layers."""
     parts = lambda: {"layer": nn.Linear(6, 6), "odd": cls(inner), "head": nn.Linear(6, 5)}
-    return apply_case(f"alone-{id}", call, make_inputs, parts, **kwargs)
+    return apply_case(f"alone-{id}", call, floats(*shape), parts, **kwargs)
 
 
-def hooked_alone(m, x):
-    """The module's hooks change what it gets and gives."""
-    if not m.odd._forward_hooks:
-        m.odd.register_forward_pre_hook(lambda module, args: (3 * args[0],))
-        m.odd.register_forward_hook(lambda module, args, output: output.log() * output.sqrt())
-    return m.head(m.odd(m.layer(x)))
+class Hooked(Unruled):
+    """Its hooks change what it gets and gives."""
+
+    def __init__(self, call):
+        super().__init__(call)
+        self.register_forward_pre_hook(lambda module, args: (3 * args[0],))
+        self.register_forward_hook(lambda module, args, output: output.log() * output.sqrt())
 
 
 def between(m, x):
@@ -865,6 +866,12 @@ def with_table(m, x):
     return m.head(m.odd(m.layer(x), SLOPE6, scale=x[:, :1], mode="soft"))
 
 
+def stateful(m, x):
+    """What the module works with is no argument."""
+    m.odd.context = x.detach().cos()
+    return m.head(m.odd(m.layer(x)).tanh())
+
+
 def of_fork(m, x):
     fork = m.odd(m.layer(x))
     return m.head(fork.left * fork[1].T.cos())
@@ -874,10 +881,10 @@ def of_transposed(m, x):
     return m.head(m.odd(m.layer(x).transpose(0, 1)).transpose(0, 1).reciprocal().mean(1))
 
 
-def direct(id, call, *shape, make_inputs=floats(4, 6)):
+def direct(id, call, *shape, inputs=(4, 6)):
     """Return a case of a parameter that operations take."""
     parts = lambda: {**linear_parts(), "scale": nn.Parameter(torch.ones(shape))}
-    return apply_case(f"direct-{id}", call, make_inputs, parts)
+    return apply_case(f"direct-{id}", call, floats(*inputs), parts)
 
 
 def class_token(m, x):
@@ -906,8 +913,13 @@ def decoder_parts(**kwargs):
     return lambda: {**linear_parts(), "decoder": make()}
 
 
-def recurrent_parts(cls, **kwargs):
-    return lambda: {"layer": cls(3, 4, **kwargs), "head": nn.Linear(4 * 17, 5)}
+def own_lstm_time_first(m, x):
+    steps, (state, cell) = m.layer(x.transpose(0, 1))
+    return m.head(steps.mean(0) * state[0].cos() + cell[0])
+
+
+def lstm_parts(head, **kwargs):
+    return lambda: {"layer": OwnLSTM(3, 4, **kwargs), "head": nn.Linear(head, 5)}
 
 
 SLOPE6 = torch.arange(36.0).reshape(6, 6).double().cos()
@@ -915,15 +927,15 @@ NO_RECURRENT = ("functorch",)
 NETS += [
     # parameters that operations take
     direct("class-token", class_token, 1, 1, 6),
-    direct("repeated", lambda m, x: m.head((m.layer(x) - m.scale.repeat(len(x), 2, 1)).tanh().mean(1)), 2, 6),
+    direct("repeated", lambda m, x: m.head((m.layer(x) - m.scale.repeat(len(x), 1, 1)).tanh().mean(1)), 4, 6),
     direct("slice", lambda m, x: m.head((m.layer(x) + m.scale[:, 1:5]).tanh().mean(1)), 1, 6, 6),
     direct("index", lambda m, x: m.head((m.layer(x) - m.scale[torch.tensor([2, 0, 0, 1])]).tanh().mean(1)), 3, 6),
     direct("view", lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)), 6, 4),
-    direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, make_inputs=floats(6)),
-    direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, make_inputs=floats(6)),
-    direct("scalar", lambda m, x: m.head(torch.add(x, m.scale * m.layer(x), alpha=3)), make_inputs=floats(6)),
-    direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, make_inputs=floats(6)),
-    direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, make_inputs=floats(6)),
+    direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, inputs=(6,)),
+    direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, inputs=(6,)),
+    direct("scalar", lambda m, x: m.head(torch.add(x, m.scale * m.layer(x), alpha=3)), 1, inputs=(6,)),
+    direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, inputs=(6,)),
+    direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, inputs=(6,)),
     direct("in-windows", in_windows, 1, 2, 6),
     # modules without a rule
     alone("in-place", between, raised_in_place),
@@ -934,28 +946,41 @@ NETS += [
     alone("largest", lambda m, x: m.head(m.odd(m.layer(x)).values), lambda m, x: raised(m, x).reshape(-1, 6, 1).max(2)),
     alone("twice", lambda m, x: m.head(m.odd(m.odd(m.layer(x)).log()).reciprocal())),
     alone("by-keyword", lambda m, x: m.head(m.odd(x=m.layer(x)).reciprocal())),
-    alone("hooked", hooked_alone),
-    alone("time-first", of_transposed, make_inputs=floats(4, 6), cls=TimeFirst),
+    alone("hooked", between, cls=Hooked),
+    alone("time-first", of_transposed, cls=TimeFirst, shape=(4, 6)),
+    alone("stateful", stateful, lambda m, x: raised(m, x) * m.context, refused=NO_GHOST),
     alone(
         "output-of-all",
         lambda m, x: m.head(m.odd(m.layer(x))[0] * m.odd(x)[1]),
         lambda m, x: (raised(m, x).tanh(), m.power.exp()),
         refused=NO_GHOST,
     ),
-    apply_case("lstm-cell", stepping, floats(3, 6), lambda: {"cell": nn.LSTMCell(6, 4), "head": nn.Linear(4, 5)}),
-    apply_case("gru-cell", stepping, floats(3, 6), lambda: {"cell": nn.GRUCell(6, 4), "head": nn.Linear(4, 5)}),
+    apply_case(
+        "lstm-cell",
+        stepping,
+        floats(3, 6),
+        lambda: {"cell": nn.LSTMCell(6, 4), "head": nn.Linear(4, 5)},
+        refused=NO_RECURRENT,
+    ),
+    apply_case(
+        "gru-cell",
+        stepping,
+        floats(3, 6),
+        lambda: {"cell": nn.GRUCell(6, 4), "head": nn.Linear(4, 5)},
+        refused=NO_RECURRENT,
+    ),
     apply_case(
         "own-lstm",
-        lambda m, x: m.head(everything(m, x)),
+        lambda m, x: m.head(everything(m, x).tanh()),
         floats(5, 3),
-        recurrent_parts(OwnLSTM, batch_first=True, **DEEP),
+        lstm_parts(72, batch_first=True, **DEEP),
         refused=NO_RECURRENT,
     ),
     apply_case(
         "own-lstm-time-first",
-        lambda m, x: m.head(everything(m, x.transpose(0, 1))),
+        own_lstm_time_first,
         floats(5, 3),
-        recurrent_parts(OwnLSTM),
+        lstm_parts(4),
         refused=NO_RECURRENT,
     ),
     apply_case(

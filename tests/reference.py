@@ -14,7 +14,8 @@ def reference(net, X, y=None, direction=None):
     -------
     SimpleNamespace
         label (n,); sq_norm and dot, dicts of parameter name to float64 (n,), dot zero without a direction;
-        gradient, dict of parameter name to the sum over samples.
+        gradient, dict of parameter name to the sum over samples; length, dict of parameter name to the
+        direction's.
     """
     parameters = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
     gradient = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
@@ -36,6 +37,7 @@ def reference(net, X, y=None, direction=None):
         sq_norm={name: torch.stack([row.sq_norm[name] for row in rows]) for name in parameters},
         dot={name: torch.stack([row.dot[name] for row in rows]) for name in parameters},
         gradient=gradient,
+        length={name: v.double().norm().item() for name, v in (direction or {}).items()},
     )
 
 
@@ -70,6 +72,18 @@ def assert_statistics(actual, expected, names=None, rtol=1e-10):
     if actual.dot is not None:
         scale = dot.abs().max().item()
         torch.testing.assert_close(torch.as_tensor(actual.dot), dot, rtol=rtol, atol=rtol * scale)
+
+
+def assert_every_share(actual, expected, rtol=1e-10):
+    """Assert that every parameter's (sq_norm, dot), a dict by name, are the reference's, and not zero."""
+    assert list(expected.sq_norm) == [name for name in expected.sq_norm if name in actual]
+    for name, (sq_norm, dot) in actual.items():
+        where = lambda message, name=name: f"{name}: {message}"
+        assert sq_norm.min() > 0, name
+        torch.testing.assert_close(sq_norm, expected.sq_norm[name], rtol=rtol, atol=0, msg=where)
+        # Relative to the length of the gradient: an inner product may cancel.
+        atol = rtol * (expected.sq_norm[name].sqrt() * expected.length[name]).max().item()
+        torch.testing.assert_close(dot, expected.dot[name], rtol=rtol, atol=atol, msg=where)
 
 
 def assert_gradients(actual, expected, rtol=1e-10):

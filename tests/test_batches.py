@@ -61,7 +61,9 @@ def test_slices_are_what_the_loader_gives(X, labeled, monkeypatch):
     y = np.arange(8) % 3 if labeled else None
     found = batches(make_net(), X, y)
     monkeypatch.setattr(_batches, "_copied", None)  # fails if the loader is not used
-    for (inputs, labels), (expected, expected_labels) in zip(found, by_loader(monkeypatch, make_net(), X, y), strict=True):
+    for (inputs, labels), (expected, expected_labels) in zip(
+        found, by_loader(monkeypatch, make_net(), X, y), strict=True
+    ):
         torch.testing.assert_close(inputs, expected, rtol=0, atol=0)
         assert (labels is None) == (expected_labels is None)
         assert labels is None or labels.tolist() == expected_labels.tolist()

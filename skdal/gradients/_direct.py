@@ -125,18 +125,19 @@ class DirectUses:
         self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
     def remove(self):
-        """Stop collecting."""
+        """Stop collecting; a hook holds its node, and would keep the whole graph."""
         for handle in self._handles:
             handle.remove()
 
     def fold(self):
-        """Give the statistics to the tape.
+        """Stop collecting and give the statistics to the tape.
 
         Raises
         ------
         Uncovered
             There are problems.
         """
+        self.remove()
         if self.problems:
             raise Uncovered(self.problems)
         direction = self._tape.direction

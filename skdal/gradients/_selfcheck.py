@@ -71,14 +71,12 @@ def refuse_noise(model, inputs):
 
 
 class _dtypes_of:
-    """The dtypes of parameters, and of what their modules give in a block (autocast may be coarser)."""
+    """The dtypes of parameters, and of what all layers give in a block (autocast may be coarser)."""
 
     def __init__(self, module, parameters):
         self._dtypes = {parameter.dtype for parameter in parameters.values()}
-        scored = {id(parameter) for parameter in parameters.values()}
-        owns = lambda part: any(id(p) in scored for p in part._parameters.values())
-        owners = {name: part for name, part in module.named_modules() if owns(part)}
-        self._hooks = output_hooks(owners, self._note)
+        layers = {name: part for name, part in module.named_modules() if part._parameters}
+        self._hooks = output_hooks(layers, self._note)
 
     def _note(self, name, inputs, output):
         self._dtypes.update(x.dtype for x in tensors_in(output) if x.is_floating_point())

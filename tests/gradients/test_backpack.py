@@ -186,7 +186,9 @@ REASONS = {
     },
 }
 REFUSED = {id: (reason, parts) for reason, cases in REASONS.items() for id, parts in cases.items()}
-CASES = [case for case in LAYERS + NETS + MORE if not case.heavy]
+# MORE has a recurrent layer for each of BackPACK's conditions; those of LAYERS break several at once.
+CASES = [case for case in LAYERS if not case.id.startswith(("rnn", "lstm", "gru"))]
+CASES += [case for case in NETS + MORE if not case.heavy]
 
 
 def expected_refusal(problem):

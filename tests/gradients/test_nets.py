@@ -3,11 +3,10 @@
 import pytest
 import torch
 from cases import NETS, over, over_backends
-from reference import assert_gradients, assert_statistics, reference
+from reference import assert_every_share, assert_gradients, assert_statistics, reference
 
 from skdal.exceptions import SkdalError
-from skdal.gradients import _engine, gradient_statistics, labeled_gradient
-from skdal.gradients.rules import RULES
+from skdal.gradients import gradient_statistics, labeled_gradient
 
 # No false alarm of the self-check, and no step down because of one.
 pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance drop")
@@ -37,41 +36,17 @@ def test_labels_given_and_own_direction(problem):
 
 @over(LIGHT)
 def test_every_parameter_has_its_share(problem):
+    settings = {"direction": problem.direction, "backend": "auto" if "ghost" in problem.case.refused else "ghost"}
     for name in problem.direction:
-        actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, layers=[name])
+        actual = gradient_statistics(problem.net, problem.X, layers=[name], **settings)
         assert_statistics(actual, problem.own, [name])
         assert (actual.sq_norm > 0).any() == (name not in problem.case.silent)
-
-
-@pytest.fixture
-def shares(monkeypatch):
-    """Shares (sq_norm, dot) by module and own name of the parameter, as the rules give them in the latest pass."""
-    seen = {}
-    unscaled = lambda model, outputs, labels: (model.output_gradients(outputs, labels), torch.ones(len(labels)))
-    monkeypatch.setattr(_engine, "seeds_of", unscaled)
-
-    def recording(rule):
-        def recorded(layer, inputs, output_grads, direction):
-            for own in direction:
-                seen[layer, own] = rule(layer, inputs, output_grads, {own: direction[own]})
-            return rule(layer, inputs, output_grads, direction)
-
-        return recorded
-
-    for kind, rule in RULES.items():
-        monkeypatch.setitem(RULES, kind, recording(rule))
-    return seen
 
 
 @over([case for case in NETS if case.heavy])
 def test_every_parameter_of_a_large_net_has_its_share(problem, shares):
     gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="ghost")
-    for name in problem.direction:
-        module, _, own = name.rpartition(".")
-        sq_norm, dot = shares[problem.net.module_.get_submodule(module), own]
-        assert sq_norm.min() > 0
-        torch.testing.assert_close(sq_norm, problem.own.sq_norm[name], rtol=1e-10, atol=0)
-        torch.testing.assert_close(dot, problem.own.dot[name], rtol=1e-8, atol=1e-10 * dot.abs().max().item())
+    assert_every_share(shares, problem.own)
 
 
 @over(SMALL)

@@ -5,10 +5,13 @@ import torch
 from cases import TRAPS, Apply, Case, floats, linear_parts, mlp_case, over, tokens
 from conftest import Problem
 from reference import assert_statistics
+from skorch import NeuralNetClassifier
 from torch import nn
 
+from skdal.adapters import open_net
 from skdal.exceptions import CrossSampleLayerError, GradientMismatchError, UnsupportedLayerError
-from skdal.gradients import gradient_statistics
+from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.gradients._backends import StatisticsPass
 from skdal.gradients.rules import RULES
 
 alarm = pytest.mark.filterwarnings("ignore:backend:RuntimeWarning")  # auto may say what it stepped down from
@@ -261,3 +264,24 @@ def test_an_explicit_backend_lists_everything_it_cannot_handle():
         score(problem_of(call, floats(6), parts), "ghost")
     assert all(name in str(info.value) for name in ("loose", "odd.weight", 'backend="auto"'))
     assert not any(name in str(info.value) for name in ("head", "scale", "layer.", "odd.bias"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+def test_no_false_alarm_in_100_000_samples():
+    """A float32 net, and the check made anew on every mini-batch: its two largest of each."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        *(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 12), nn.LayerNorm(12), nn.GELU(), nn.Linear(12, 5)),
+    )
+    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0, "max_epochs": 5, "lr": 0.1}
+    X = torch.randn(500, 36)
+    net = NeuralNetClassifier(module, **settings).fit(X, X[:, :5].argmax(1))
+    direction = labeled_gradient(net, X, X[:, :5].argmax(1))
+    view = open_net(net)
+    run = StatisticsPass(view, direction=direction, backend="ghost")
+    with view.reading():
+        for inputs in torch.randn(100_000, 36).split(200):
+            run._checked = False
+            run(inputs)

@@ -1,0 +1,214 @@
+"""What covers a use of a parameter, where the whole nets of `test_nets` do not tell: refusals, precision, lengths."""
+
+import logging
+import weakref
+
+import pytest
+import torch
+from cases import Apply, Case, Unruled, floats, linear_parts, raised, raised_if_finite
+from conftest import Problem
+from reference import assert_statistics
+from torch import nn
+
+from skdal.exceptions import UnsupportedLayerError
+from skdal.gradients import gradient_statistics
+from skdal.gradients.rules import rule_for
+
+pytestmark = pytest.mark.filterwarnings(
+    "error", "ignore:There is a performance drop", "ignore:LSTM with projections is not supported"
+)
+
+
+def problem_of(call, make_inputs, parts=linear_parts, **kwargs):
+    return Problem(Case("", lambda: Apply(call, **parts()), make_inputs, **kwargs))
+
+
+# --- rows that are no samples ---------------------------------------------------------------------
+
+
+def ragged(m, x):
+    """Each sample has as many rows as its first number says."""
+    lengths = x[:, 0].long()
+    rows = m.scale * nn.functional.linear(x[:, 1:].repeat_interleave(lengths, dim=0), m.layer.weight).tanh()
+    return m.head(torch.stack([part.mean(0) for part in rows.split(lengths.tolist())]))
+
+
+def even_then_ragged(n, generator):
+    """In the second mini-batch of four, a sample has three rows on average, not two."""
+    X = floats(7)(n, generator)
+    X[:, 0] = [2, 2, 2, 2, 4, 2, 1, 5][:n]
+    return X
+
+
+def ragged_parts():
+    return {"layer": nn.Linear(6, 6, bias=False), "scale": nn.Parameter(torch.ones(6)), "head": nn.Linear(6, 5)}
+
+
+@pytest.mark.parametrize("layers", ["layer", "scale"])
+def test_as_many_rows_for_every_sample_are_no_promise(layers):
+    problem = problem_of(ragged, even_then_ragged, ragged_parts, n=8)
+    settings = {"direction": problem.direction, "layers": layers}
+    names = [name for name in problem.direction if name.startswith(layers)]
+    assert_statistics(
+        gradient_statistics(problem.net, problem.X[:4], **settings, backend="ghost"), first(problem, 4), names
+    )
+    assert_statistics(gradient_statistics(problem.net, problem.X, **settings, batch_size=4), problem.own, names)
+    with pytest.raises(UnsupportedLayerError):
+        gradient_statistics(problem.net, problem.X, **settings, batch_size=4, backend="ghost")
+
+
+def first(problem, n):
+    """Return the reference of the first samples."""
+    return type(problem.own)(
+        label=problem.own.label[:n],
+        sq_norm={name: share[:n] for name, share in problem.own.sq_norm.items()},
+        dot={name: share[:n] for name, share in problem.own.dot.items()},
+    )
+
+
+# --- what a pass leaves behind --------------------------------------------------------------------
+
+
+class Traced(torch.autograd.Function):
+    """The identity; `graphs` refers weakly to what every graph that it is part of holds."""
+
+    graphs = []
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.held = torch.nn.Identity()
+        Traced.graphs.append(weakref.ref(ctx.held))
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+PASSES = {
+    "direct": lambda m, x: m.layer(x) * m.odd.power,
+    "function": lambda m, x: nn.functional.linear(m.layer(x), m.other.weight),
+    "alone": lambda m, x: m.odd(m.layer(x)).reciprocal(),
+    "recurrent": lambda m, x: m.gru(m.layer(x)[None])[0][0],
+}
+
+
+@pytest.mark.parametrize("call", PASSES.values(), ids=PASSES)
+def test_no_graph_is_kept(call):
+    parts = lambda: {**odd_parts(raised)(), "other": nn.Linear(6, 6), "gru": nn.GRU(6, 6)}
+    problem = problem_of(lambda m, x: m.head(Traced.apply(call(m, x))), floats(6), parts)
+    Traced.graphs.clear()
+    gradient_statistics(problem.net, problem.X, batch_size=3, backend="ghost")
+    assert len(Traced.graphs) > 2
+    assert [graph() for graph in Traced.graphs if graph() is not None] == []
+
+
+# --- modules by themselves ------------------------------------------------------------------------
+
+
+def odd_parts(inner):
+    return lambda: {**linear_parts(), "odd": Unruled(inner)}
+
+
+def between(m, x):
+    return m.head(m.odd(m.layer(x)).reciprocal())
+
+
+def test_an_untraceable_module_alone_is_run_by_sample(caplog):
+    problem = problem_of(between, floats(6), odd_parts(raised_if_finite))
+    with caplog.at_level(logging.WARNING, "skdal"):
+        actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, batch_size=2)
+    assert_statistics(actual, problem.own)
+    assert len(caplog.messages) == 1
+    assert "Unruled runs once a sample" in caplog.text
+
+
+def test_the_gradients_of_a_module_alone_are_made_in_parts(monkeypatch):
+    problem = problem_of(between, floats(6), odd_parts(raised))
+    monkeypatch.setattr("skdal.gradients._isolated._CHUNK_VALUES", 13)  # two samples
+    actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="ghost")
+    assert_statistics(actual, problem.own)
+
+
+def test_a_module_alone_runs_out_of_memory_like_all_others():
+    def greedy(m, x):
+        if len(x) == 1:  # by itself
+            raise torch.OutOfMemoryError("no memory")
+        return raised(m, x)
+
+    problem = problem_of(between, floats(6), odd_parts(greedy))
+    with pytest.raises(MemoryError):
+        gradient_statistics(problem.net, problem.X, backend="ghost")
+
+
+# --- recurrent layers -----------------------------------------------------------------------------
+
+REFUSED = {
+    "packed": (nn.GRU(3, 4), lambda: nn.utils.rnn.pack_sequence([torch.ones(2, 3), torch.ones(1, 3)])),
+    "packed-with-state": (
+        nn.LSTM(3, 4),
+        lambda: (nn.utils.rnn.pack_sequence([torch.ones(2, 3)]), (torch.ones(1, 1, 4), torch.ones(1, 1, 4))),
+    ),
+    "unbatched": (nn.RNN(3, 4), lambda: torch.ones(5, 3)),
+    "dropout": (nn.GRU(3, 4, num_layers=2, dropout=0.5).train(), lambda: torch.ones(5, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("layer, make_inputs", REFUSED.values(), ids=REFUSED)
+def test_what_the_recurrent_rule_does_not_describe(layer, make_inputs):
+    with pytest.raises(NotImplementedError, match="sequence|dropout"):
+        rule_for(layer)(layer, [make_inputs()], [(torch.ones(5, 2, 4), None)], {"weight_ih_l0": None})
+
+
+def packed_of_one(m, x):
+    """Sequences of one step: the packed rows are as many as the samples."""
+    packed = nn.utils.rnn.pack_sequence(list(x[:, None]), enforce_sorted=False)
+    return m.head(m.gru(packed)[0].data)
+
+
+def test_packed_sequences_of_one_step():
+    problem = problem_of(packed_of_one, floats(3), lambda: {"gru": nn.GRU(3, 4), "head": nn.Linear(4, 5)})
+    assert_statistics(gradient_statistics(problem.net, problem.X, direction=problem.direction), problem.own)
+    with pytest.raises(UnsupportedLayerError, match="gru"):
+        gradient_statistics(problem.net, problem.X, backend="ghost")
+
+
+# --- precision ------------------------------------------------------------------------------------
+
+
+def self_attention(m, x):
+    return m.layer(x, x, x)[0].mean(1)
+
+
+# call, layer, width of what it gives
+COARSE = {
+    "lstm": (lambda m, x: m.layer(x)[0].mean(1), lambda: nn.LSTM(6, 6, 2, batch_first=True), 6),
+    "lstm-projected": (lambda m, x: m.layer(x)[0].mean(1), lambda: nn.LSTM(6, 6, batch_first=True, proj_size=3), 3),
+    "gru": (lambda m, x: m.layer(x)[0][:, -1], lambda: nn.GRU(6, 6, batch_first=True, bidirectional=True), 12),
+    "rnn": (lambda m, x: m.layer(x)[1][0], lambda: nn.RNN(6, 6, batch_first=True, bias=False), 6),
+    "attention": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True), 6),
+    "attention-to-more": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True), 6),
+    "alone": (lambda m, x: m.layer(x).reciprocal().mean(1), lambda: Unruled(raised), 6),
+    "direct": (lambda m, x: (m.layer.power.exp()[None] * x - m.layer.power).mean(1), lambda: Unruled(raised), 6),
+}
+
+
+@pytest.mark.parametrize("under", ["autocast", "weights"])
+@pytest.mark.parametrize("call, make_layer, width", COARSE.values(), ids=COARSE)
+def test_bfloat16(call, make_layer, width, under):
+    def forward(m, x):
+        if under == "weights":
+            return m.head(call(m, x.bfloat16())).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return m.head(call(m, x)).float()
+
+    net = Case("", lambda: Apply(forward, layer=make_layer(), head=nn.Linear(width, 5)), floats(4, 6)).make_net()
+    net.module_.to(torch.bfloat16 if under == "weights" else torch.float32)
+    X = floats(4, 6)(50, torch.Generator().manual_seed(0)).astype("float32")
+    direction = {name: torch.ones_like(p) for name, p in net.module_.named_parameters()}
+    for layers in ("all", "layer"):
+        settings = {"direction": direction, "layers": layers}
+        actual = gradient_statistics(net, X, **settings, backend="ghost")
+        expected = gradient_statistics(net, X, actual.label, **settings, backend="loop")
+        assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
+        assert (abs(actual.dot - expected.dot) <= 0.05 * abs(expected.dot).max()).all()
