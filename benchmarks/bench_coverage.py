@@ -62,7 +62,7 @@ class Recurrent(nn.Module):
 
 
 def encoder():
-    """Return two blocks of a transformer and a head on the first position."""
+    """Return two blocks of a transformer and a head on all positions."""
     layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
     body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     return nn.Sequential(body, nn.Flatten(), nn.Linear(32 * 64, N_CLASSES))
@@ -114,7 +114,7 @@ def ways(run):
 
 
 def compare(name):
-    """Return one row: parameters by way, median seconds, and their ratio."""
+    """Return one row: parameters by way, median milliseconds, and their ratio."""
     make, shape = NETS[name]
     torch.manual_seed(0)
     net = NeuralNetClassifier(make(), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0).initialize()
@@ -126,7 +126,7 @@ def compare(name):
         module.zero_grad()
         nn.functional.cross_entropy(module(X), y).backward()
 
-    tasks = {"forward+backward s": forward_backward, "statistics s": lambda: run(X)}
+    tasks = {"forward+backward": forward_backward, "statistics": lambda: run(X)}
     times = {task: [] for task in tasks}
     with view.reading():
         for repeat in range(REPEATS + 1):
@@ -134,10 +134,10 @@ def compare(name):
                 start = time.perf_counter()
                 act()
                 if repeat:  # the first turn proves coverage, checks and warms up
-                    times[task].append(time.perf_counter() - start)
+                    times[task].append(1e3 * (time.perf_counter() - start))
     plain, full = (statistics.median(values) for values in times.values())
     row = {"net": name, "batch": shape[0], "parameters": len(list(module.parameters())), **ways(run)}
-    return {**row, "forward+backward s": plain, "statistics s": full, "ratio": full / plain}
+    return {**row, "forward+backward ms": plain, "statistics ms": full, "ratio": full / plain}
 
 
 def main():

@@ -933,7 +933,7 @@ NETS += [
     direct("view", lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)), 6, 4),
     direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, inputs=(6,)),
     direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, inputs=(6,)),
-    direct("scalar", lambda m, x: m.head(torch.add(x, m.scale * m.layer(x), alpha=3)), 1, inputs=(6,)),
+    direct("scalar", lambda m, x: m.head(torch.add(m.layer(x), m.scale, alpha=3).tanh()), 1, inputs=(6,)),
     direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, inputs=(6,)),
     direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, inputs=(6,)),
     direct("in-windows", in_windows, 1, 2, 6),

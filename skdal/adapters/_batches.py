@@ -116,7 +116,7 @@ def _copied(X, rows):
     if isinstance(X, dict):
         return {key: _copied(value, rows) for key, value in X.items()}
     if isinstance(X, torch.Tensor):
-        return X[rows].clone()
+        return X[rows].detach().clone()
     return torch.from_numpy(np.array(X[rows], order="C"))
 
 

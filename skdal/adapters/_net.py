@@ -13,7 +13,7 @@ from skdal.adapters._batches import default_batch_size, iter_net_batches
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
+from skdal.utils import Attributes, count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
 
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -53,11 +53,14 @@ class NetView:
         if self._writes is not False:  # a mini-batch is run several times
             inputs = _cloned(inputs)
         versions = _versions(inputs) if self._writes is None else None
+        attributes = Attributes(self.module)  # a cache would carry one pass' graph, or none, into the next
         try:
             outputs = self._net.infer(inputs)
         except RuntimeError as error:
             _explain_dtype(inputs, self.module, error)
             raise
+        finally:
+            attributes.restore()
         if self._writes is None:
             self._writes = _versions(inputs) != versions
         first = first_output(outputs)
@@ -161,7 +164,7 @@ class NetView:
 
 def _cloned(inputs):
     if isinstance(inputs, torch.Tensor):
-        return inputs.clone()
+        return inputs.detach().clone()
     if isinstance(inputs, Mapping):
         return {key: _cloned(value) for key, value in inputs.items()}
     return type(inputs)(_cloned(value) for value in inputs) if type(inputs) in (list, tuple) else inputs

@@ -88,6 +88,7 @@ class StatisticsPass:
                 sq_norm, dot, labels_used = self._backend(
                     self._model, inputs, labels, self._parameters, self._direction
                 )
+                self._checked = self._checked and not getattr(self._backend, "fresh", False)
                 found = (None if self._only_dot else sq_norm), dot, labels_used
                 self._check(inputs, found)
                 return found
@@ -95,7 +96,7 @@ class StatisticsPass:
                 self._step_down(error)
 
     def _check(self, inputs, found):
-        if self._checked and not getattr(self._backend, "fresh", False):
+        if self._checked:
             return
         *statistics, labels = found
         if self._names[0] == "loop":
@@ -103,7 +104,8 @@ class StatisticsPass:
         else:
             shares = getattr(self._backend, "shares", {})
             self_check(self._model, inputs, labels, self._parameters, self._direction, statistics, shares)
-        self._checked = True
+        # Rows that are sorted or routed within the module may lie otherwise in the next mini-batch.
+        self._checked = not getattr(self._backend, "reorders", False)
 
     def _step_down(self, error):
         name = self._names[0]

@@ -87,7 +87,8 @@ def _cover_parameter(name, trace, plan):
     where = f"{owner or 'the module itself'} ({type(module).__name__})"
     if trace.is_hidden(owner):
         return f"{where} runs inside a custom autograd function"
-    has_rule = len(trace.owners[name]) == 1 and rule_for(module) and trace.is_inside(name, owner)
+    is_once = len(trace.owners[name]) == 1 and _names_in(module, trace.parameters[name]) == 1
+    has_rule = is_once and rule_for(module) and trace.is_inside(name, owner)
     if has_rule and trace.has_sample_axis(owner):
         _add(plan, trace, owner, name, partial(_by_rule, rule_for(module)))
     elif not has_rule and _is_linear(name, trace):
@@ -103,9 +104,17 @@ def _cover_parameter(name, trace, plan):
     return None
 
 
+def _names_in(module, parameter):
+    return sum(p is parameter for p in module._parameters.values())
+
+
 def _is_linear(name, trace):
     calls = trace.linear_calls_of(name)
-    return 0 < len(calls) == len(trace.uses_of(name)) and not any(len(call.x) % trace.n_samples for call in calls)
+    if not 0 < len(calls) == len(trace.uses_of(name)) or any(len(call.x) % trace.n_samples for call in calls):
+        return False
+    return all(
+        call.weight is calls[0].weight and call.bias is calls[0].bias for call in trace.linear_calls_with(calls[0])
+    )
 
 
 def _isolating_module(name, trace):
@@ -201,7 +210,8 @@ class _Trace:
             labels = self._outputs.detach().argmax(1) if labels is None else labels
             self._losses = model.losses(self._outputs, labels)
         self.has_attention = functions.met_attention
-        self._uses, self._nodes = walk(nodes_of(self._losses))
+        # What a get_loss of the net's own adds beside the outputs, such as a penalty, is no part of a sample.
+        self._uses, self._nodes = walk(nodes_of([x for x, _ in model.output_gradients(self._outputs, labels)]))
 
     def _record(self, name, inputs, output):
         if not torch.is_grad_enabled():
@@ -212,7 +222,8 @@ class _Trace:
         begins, ends = set(nodes_of(inputs)), set(nodes_of(output))
         call = _ModuleCall(begins, ends, tensors_in(inputs), tensors_in(output), axis)
         self._calls.setdefault(name, []).append(call)
-        self._order.append((name, call))
+        if ".parametrizations." not in f".{name}":  # these make weights, which have no samples
+            self._order.append((name, call))
 
     def _record_linear(self, *call):
         if id(call[0]) in self._leaves:  # a weight that is computed anew is another one in the next pass
@@ -230,6 +241,11 @@ class _Trace:
             for call in self._linear_calls
             if (call.weight is parameter or call.bias is parameter) and call.output.grad_fn in self._nodes
         ]
+
+    def linear_calls_with(self, call):
+        """Return the calls of `linear` that share a weight or a bias with one."""
+        shares = lambda other: other.weight is call.weight or (call.bias is not None and other.bias is call.bias)
+        return [other for other in self._linear_calls if shares(other)]
 
     def is_hidden(self, module_name):
         """Tell whether a module may have run inside a custom autograd function, which hides its graph."""
@@ -281,7 +297,11 @@ class _Trace:
             They are not: a layer has its samples along another axis than it seems.
         """
         for sample in sorted({0, self.n_samples - 1}) if self.n_samples > 1 else ():
-            mixed = [layer for layer, others in self._parts_of_others(plan, sample) if bool((others != 0).any())]
+            mixed = [
+                layer
+                for layer, others in self._parts_of_others(plan, sample)
+                if bool((others.nan_to_num(nan=0.0) != 0).any())
+            ]
             if mixed:
                 self._refuse(plan, mixed, sample)
 

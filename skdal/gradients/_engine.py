@@ -7,12 +7,13 @@ costs a forward pass, a backward pass to the activations, and the rules.
 from contextlib import nullcontext
 
 import torch
+from torch.utils.checkpoint import CheckpointError
 
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._coverage import cover
 from skdal.gradients._direct import DirectUses
 from skdal.gradients._functional import FunctionalLinears
-from skdal.gradients._graph import signature
+from skdal.gradients._graph import nodes_of, reorders, signature, walk
 from skdal.gradients._loop import cut
 from skdal.gradients._seeds import seeds_of
 from skdal.gradients._tape import Tape, Uncovered, output_hooks, tensors_in
@@ -33,11 +34,13 @@ class GhostBackend:
         Parts of the last call, by the names of a layer's scored parameters.
     only_dot : bool
         Whether squared norms may be left out.
+    reorders : bool
+        Whether the last call picked rows by an index, which may be another in the next mini-batch.
     """
 
     def __init__(self):
         self._plan, self._proven = None, set()
-        self.fresh, self.shares, self.only_dot = True, {}, False
+        self.fresh, self.shares, self.only_dot, self.reorders = True, {}, False, False
 
     def __call__(self, model, inputs, labels, parameters, direction):
         """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
@@ -51,34 +54,43 @@ class GhostBackend:
         if self.fresh:
             few, their_labels = _few(inputs, labels)
             self._plan = cover(model, few, their_labels, parameters)
-            self._proven = {_Pass(model, self._plan).forward(few)}  # the kinds of operations, parameters frozen
-        run = _Pass(model, self._plan, direction, self.only_dot)
+            self._proven = {
+                _Pass(model, self._plan, parameters).forward(few)
+            }  # the kinds of operations, parameters frozen
+        run = _Pass(model, self._plan, parameters, direction, self.only_dot)
         ran = run.forward(inputs)
         if ran not in self._proven:  # also where the few samples ran otherwise than their mini-batch
             self.fresh, self._plan = True, cover(model, inputs, labels, parameters)
-            run = _Pass(model, self._plan, direction, self.only_dot)
-            self._proven.add(run.forward(inputs))
+            run = _Pass(model, self._plan, parameters, direction, self.only_dot)
+            self._proven = {run.forward(inputs)}  # what was proven of another plan is void
         run.refuse_missing()
         sq_norm, dot, labels = run.backward(labels)
         self.shares = run.shares
+        self.reorders = run.reorders
         return sq_norm, dot, labels
 
 
 class _Pass:
     """One mini-batch, forwards and backwards."""
 
-    def __init__(self, model, plan, direction=None, only_dot=False):
+    def __init__(self, model, plan, parameters, direction=None, only_dot=False):
         self.model, self.plan = model, plan
         self.tape, self._rows = Tape(plan.layers, direction, only_dot), set()
+        covered = {name for layer in plan.layers.values() for name in layer.names.values()} | set(plan.direct)
+        # Those that the proof saw no use of stay in the graph, so that a later use shows.
+        self._unused = {name: p for name, p in parameters.items() if name not in covered}
 
     def forward(self, inputs):
         """Run the module; return what ran: names of layers, kinds of operations, rows a sample of calls of `linear`."""
         self.tape.n_samples = len(tensors_in(inputs)[0])
-        with frozen(self.model.module, but=self.plan.direct.values()):
+        with frozen(self.model.module, but=[*self.plan.direct.values(), *self._unused.values()]):
             functions = nullcontext() if self.plan.is_plain else FunctionalLinears(self._record_linear)
             with output_hooks(self.plan.modules, self.tape.record), functions:
                 self.outputs = self.model.forward(inputs)
-        return frozenset(self.tape.ran), signature(self.outputs), frozenset(self._rows)
+        leaves, nodes = walk(nodes_of(self.outputs))
+        self.reorders = reorders(nodes)
+        used = frozenset(name for name, p in self._unused.items() if id(p) in leaves)
+        return used, frozenset(self.tape.ran), signature(nodes), frozenset(self._rows)
 
     def refuse_missing(self):
         """Raise if a layer that has to be watched did not run.
@@ -108,7 +120,10 @@ class _Pass:
         seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
         if seeds and ends:
             tensors, gradients = zip(*seeds)
-            torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+            try:
+                torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+            except CheckpointError as error:
+                raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
         self.tape.fold_rest()
         direct.fold()
         self.shares = {

@@ -41,11 +41,23 @@ def walk(starts, stop=()):
     return uses, nodes
 
 
-def signature(tensors):
-    """Return the kinds of operations in the graph of tensors and how often each is there."""
-    return frozenset(Counter(type(node).__name__ for node in walk(nodes_of(tensors))[1]).items())
+def signature(nodes):
+    """Return the kinds of operations among nodes and how often each is there."""
+    return frozenset(Counter(type(node).__name__ for node in nodes).items())
+
+
+_PICKING = {"IndexBackward0", "IndexSelectBackward0", "GatherBackward0", "IndexPutBackward0", "ScatterBackward0"}
+
+
+def reorders(nodes):
+    """Tell whether one of the nodes picks values by an index."""
+    return any(type(node).__name__ in _PICKING for node in nodes)
 
 
 def has_custom_function(nodes):
     """Tell whether one of the nodes is a custom autograd function, which may hide what it runs."""
-    return any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in nodes)
+    return any(_is_custom(node) for node in nodes)
+
+
+def _is_custom(node):
+    return isinstance(node, torch.autograd.function.BackwardCFunction) and type(node).__name__ != "_RootBackward"

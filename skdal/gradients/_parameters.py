@@ -1,8 +1,10 @@
 """Which parameters a score is over: names, and who owns them."""
 
+from collections.abc import Mapping
+
 import torch
 
-from skdal.exceptions import InvalidParameterError
+from skdal.exceptions import InvalidParameterError, UnsupportedLayerError
 
 
 def select_parameters(model, layers, inputs):
@@ -26,6 +28,11 @@ def select_parameters(model, layers, inputs):
     if not trainable:
         raise InvalidParameterError(
             "the net's module has no trainable parameter; unfreeze some (requires_grad_(True))."
+        )
+    if complex_ones := [name for name, p in trainable.items() if p.is_complex()]:
+        raise UnsupportedLayerError(
+            f"trainable parameters of complex numbers are not supported: {', '.join(complex_ones)}. Freeze them "
+            "(requires_grad_(False)), or hold real and imaginary parts as real parameters."
         )
     if not is_layers(layers):
         raise InvalidParameterError(f'layers must be "all", "last" or prefixes of parameter names; got {layers!r}.')
@@ -90,7 +97,11 @@ def check_direction(direction, parameters):
     """
     if direction is None:
         return None
-    direction = {name: torch.as_tensor(value) for name, value in direction.items()}
+    if not isinstance(direction, Mapping):
+        raise InvalidParameterError(
+            f"direction must map parameter names to tensors, as labeled_gradient returns them; got {type(direction)}."
+        )
+    direction = {name: torch.as_tensor(value).detach() for name, value in direction.items()}
     wrong = [f"{name} is missing" for name in parameters if name not in direction]
     wrong += [
         f"{name} has shape {tuple(direction[name].shape)}, the parameter {tuple(p.shape)}"

@@ -7,6 +7,8 @@ through the backward pass unchanged and is divided out of the statistics.
 
 import torch
 
+from skdal.gradients._graph import has_custom_function, nodes_of, walk
+
 
 def seeds_of(model, outputs, labels):
     """Return what to backpropagate, each sample's to about 1.
@@ -19,7 +21,7 @@ def seeds_of(model, outputs, labels):
         What each sample's gradients were multiplied by.
     """
     pairs = model.output_gradients(outputs, labels)
-    scale = _scale(torch.stack([gradient.flatten(1).abs().amax(1) for _, gradient in pairs]).amax(0))
+    scale = _scale(torch.stack([gradient.flatten(1).abs().amax(1) for _, gradient in pairs]).amax(0), pairs)
     return [(tensor, _rows_times(gradient, scale).to(tensor.dtype)) for tensor, gradient in pairs], scale
 
 
@@ -29,11 +31,13 @@ def summed_seeds(model, outputs, labels, rows=slice(None)):
     kept = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
     kept[rows] = 1
     pairs = [(tensor, _rows_times(gradient, kept)) for tensor, gradient in pairs]
-    scale = _scale(torch.stack([gradient.abs().amax() for _, gradient in pairs]).amax(0))
+    scale = _scale(torch.stack([gradient.abs().amax() for _, gradient in pairs]).amax(0), pairs)
     return [(tensor, (gradient * scale).to(tensor.dtype)) for tensor, gradient in pairs], scale
 
 
-def _scale(largest):
+def _scale(largest, pairs):
+    if has_custom_function(walk(nodes_of([tensor for tensor, _ in pairs]))[1]):
+        return torch.ones_like(largest)  # its backward pass may not be linear: a gradient that is clamped
     usable = torch.isfinite(largest) & (largest > 0)
     exponent = torch.frexp(torch.where(usable, largest, 1.0)).exponent.clamp_min(-1000)  # 2**1024 is infinite
     return torch.ldexp(torch.ones_like(largest), -exponent)

@@ -32,6 +32,11 @@ def self_check(model, inputs, labels, parameters, direction, statistics, shares=
     sq_norm, dot = statistics
     size = dot.abs() if sq_norm is None else sq_norm
     length = 0.0 if direction is None else reduce_gradient(direction, None)[0].sqrt()
+    # A part counts only if its whole was asked for.
+    parts = {
+        names: [p if whole is not None else None for p, whole in zip(share, statistics)]
+        for names, share in (shares or {}).items()
+    }
     finite = torch.where(torch.isfinite(size), size, -1.0)  # the others are refused as scores
     largest, indices = torch.topk(finite, min(2, len(finite)))
     for index in indices[largest >= 0].tolist():
@@ -45,7 +50,7 @@ def self_check(model, inputs, labels, parameters, direction, statistics, shares=
         # benign if the mini-batch's own graph gives what we found and the outputs do not differ.
         together, same_outputs = _in_batch(model, inputs, labels, index, parameters, direction, tolerance)
         if not (same_outputs and _agree(found, together, length, tolerance)):
-            reason, is_noise = _diagnosis(model, inputs, labels, index, parameters, direction, shares or {}, tolerance)
+            reason, is_noise = _diagnosis(model, inputs, labels, index, parameters, direction, parts, tolerance)
             error = GradientMismatchError(
                 f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = {_show(found)}; plain autograd gives "
                 f"{_show(alone)} for the sample alone, over {', '.join(list(parameters)[:3])}, .... {reason}"

@@ -39,5 +39,5 @@ def store(part, total, start):
     stop = start + len(part[-1])
     for column, values in zip(total, part):
         if column is not None:
-            column[start:stop] = np.nan if values is None else values.cpu().numpy()
+            column[start:stop] = np.nan if values is None else values.detach().cpu().numpy()
     return stop - start

@@ -1,5 +1,6 @@
 """Toggles on torch modules that are always put back."""
 
+import copy
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +11,7 @@ def untouched(module):
     """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it."""
     parts = list(module.modules())
     modes = [(part, part.training) for part in parts]
-    tensors = [(vars(part), n, t) for part in parts for n, t in vars(part).items() if isinstance(t, torch.Tensor)]
+    attributes = Attributes(module)
     entries = [(held, dict(held)) for part in parts for held in _registered(part)]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
     try:
@@ -19,14 +20,53 @@ def untouched(module):
     finally:
         for part, training in modes:
             part.training = training
-        for attributes, name, tensor in tensors:  # weight norm keeps the weight it makes in one
-            attributes[name] = tensor
+        attributes.restore()
         for held, found in entries:
             _refill(held, found)
         for buffer, version, value in buffers:
             if buffer._version != version:
                 with torch.no_grad():
                     buffer.copy_(value)
+
+
+class Attributes:
+    """The plain attributes of a module and its parts, to be put back: a cache, or the weight that weight norm makes.
+
+    What plain lists, dicts and sets hold is put back, too.
+    """
+
+    def __init__(self, module):
+        self._found = []
+        for part in module.modules():
+            attributes = {name: value for name, value in vars(part).items() if name not in _MANAGED}
+            held = {name: copy.copy(value) for name, value in attributes.items() if type(value) in (list, dict, set)}
+            self._found.append((vars(part), attributes, held))
+
+    def restore(self):
+        """Put back whatever has changed."""
+        for current, attributes, held in self._found:
+            for name in [name for name in current if name not in attributes and name not in _MANAGED]:
+                del current[name]
+            for name, value in attributes.items():
+                if current.get(name, current) is not value:
+                    current[name] = value
+            for name, content in held.items():
+                if not _is_same(attributes[name], content):
+                    _refill(attributes[name], content)
+
+
+# Kept by torch, or by `untouched` in another way.
+_MANAGED = {name for name in vars(torch.nn.Module()) if name.startswith("_")} | {"training"}
+
+
+def _is_same(container, content):
+    if type(content) is set:
+        return container == content
+    if len(container) != len(content):
+        return False
+    if type(content) is list:
+        return all(x is y for x, y in zip(container, content))
+    return all(container.get(key, content) is value for key, value in content.items())
 
 
 @contextmanager
@@ -67,4 +107,4 @@ def _registered(part):
 
 def _refill(held, found):
     held.clear()
-    held.update(found)
+    held.extend(found) if isinstance(held, list) else held.update(found)

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from cases import Apply, Case, Unruled, floats, linear_parts, raised, raised_if_finite
+from cases import Apply, Case, OwnLSTM, Unruled, floats, linear_parts, raised, raised_if_finite
 from conftest import Problem
 from reference import assert_statistics
 from torch import nn
@@ -86,17 +86,17 @@ class Traced(torch.autograd.Function):
 
 
 PASSES = {
-    "direct": lambda m, x: m.layer(x) * m.odd.power,
-    "function": lambda m, x: nn.functional.linear(m.layer(x), m.other.weight),
-    "alone": lambda m, x: m.odd(m.layer(x)).reciprocal(),
-    "recurrent": lambda m, x: m.gru(m.layer(x)[None])[0][0],
+    "direct": lambda m, h: h * m.odd.power,
+    "function": lambda m, h: nn.functional.linear(h, m.other.weight),
+    "alone": lambda m, h: m.odd(h).reciprocal(),
+    "recurrent": lambda m, h: m.gru(h[None])[0][0],
 }
 
 
 @pytest.mark.parametrize("call", PASSES.values(), ids=PASSES)
 def test_no_graph_is_kept(call):
     parts = lambda: {**odd_parts(raised)(), "other": nn.Linear(6, 6), "gru": nn.GRU(6, 6)}
-    problem = problem_of(lambda m, x: m.head(Traced.apply(call(m, x))), floats(6), parts)
+    problem = problem_of(lambda m, x: m.head(call(m, Traced.apply(m.layer(x)))), floats(6), parts)
     Traced.graphs.clear()
     gradient_statistics(problem.net, problem.X, batch_size=3, backend="ghost")
     assert len(Traced.graphs) > 2
@@ -189,6 +189,7 @@ COARSE = {
     "attention": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True), 6),
     "attention-to-more": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True), 6),
     "alone": (lambda m, x: m.layer(x).reciprocal().mean(1), lambda: Unruled(raised), 6),
+    "alone-lstm": (lambda m, x: m.layer(x)[0].mean(1), lambda: OwnLSTM(6, 6, batch_first=True), 6),
     "direct": (lambda m, x: (m.layer.power.exp()[None] * x - m.layer.power).mean(1), lambda: Unruled(raised), 6),
 }
 

@@ -80,5 +80,7 @@ def rule_for(module):
     A subclass, a parametrized or re-wired layer (weight norm, pruning, an own `forward`) computes
     something else than its class says, so it has none.
     """
+    if type(module) not in RULES:
+        return None
     rewired = "forward" in vars(module) or not all(_OWN_NAME.fullmatch(name) for name in module._parameters)
-    return None if rewired else RULES.get(type(module))
+    return None if rewired else RULES[type(module)]
