@@ -62,7 +62,9 @@ def convolution_case(shape):
     x, v = torch.randn(n, c, size, size), torch.randn(p, c // groups, k, k)
     out = (size + 2 * padding - k) // stride + 1
     y = torch.randn(n, p, out, out)
-    runs = {form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v) for form in ("gradient", "gram", "pixels")}
+    runs = {
+        form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v) for form in ("gradient", "gram", "pixels")
+    }
     return runs, _conv.costs(geometry, [x], [y], True)
 
 
@@ -100,8 +102,12 @@ def main():
         found = seconds(runs, costs)
         chosen = _cost.cheapest(costs)
         n = {**CONVOLUTIONS, **LINEARS}[name][0]
-        row = {"layer": name} | {f"{form} ms": 1e3 * found[form] if form in found else None for form in ("gradient", "gram", "pixels")}
-        rows.append(row | {"chosen": chosen, "best": min(found, key=found.get), "loss": found[chosen] / min(found.values())})
+        row = {"layer": name} | {
+            f"{form} ms": 1e3 * found[form] if form in found else None for form in ("gradient", "gram", "pixels")
+        }
+        rows.append(
+            row | {"chosen": chosen, "best": min(found, key=found.get), "loss": found[chosen] / min(found.values())}
+        )
         for form, value in found.items():
             features.append([n * part for part in costs[form]])
             times.append(value)

@@ -237,7 +237,9 @@ def compare(name, device, precision):
             row |= {"ms a sample": 1e3 * statistics.median(found), "ratio": statistics.median(found) / floor}
             row |= {"lowest ratio": min(found) / floor, "highest ratio": max(found) / floor, "refused": None}
         else:
-            row |= dict.fromkeys(("ms a sample", "ratio", "lowest ratio", "highest ratio")) | {"refused": reasons[method]}
+            row |= dict.fromkeys(("ms a sample", "ratio", "lowest ratio", "highest ratio")) | {
+                "refused": reasons[method]
+            }
         rows.append(row)
     return rows
 

@@ -29,7 +29,12 @@ def forms(record):
     """Return the table of milliseconds by form."""
     header = ["layer", "gradient", "Gram", "pixels", "chosen", "loss"]
     lines = [
-        [row["layer"], *(_ms(row[f"{form} ms"]) for form in ("gradient", "gram", "pixels")), row["chosen"], _ratio(row["loss"])]
+        [
+            row["layer"],
+            *(_ms(row[f"{form} ms"]) for form in ("gradient", "gram", "pixels")),
+            row["chosen"],
+            _ratio(row["loss"]),
+        ]
         for row in record["rows"]
     ]
     return _table(header, lines) + _machine(record)
@@ -38,7 +43,10 @@ def forms(record):
 def coverage(record):
     """Return the table of how nets are handled."""
     header = list(record["rows"][0])
-    lines = [[f"{v:.2f}" if isinstance(v, float) else "–" if v is None else f"{v}" for v in row.values()] for row in record["rows"]]
+    lines = [
+        [f"{v:.2f}" if isinstance(v, float) else "–" if v is None else f"{v}" for v in row.values()]
+        for row in record["rows"]
+    ]
     return _table(header, lines) + _machine(record)
 
 

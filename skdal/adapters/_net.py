@@ -13,7 +13,7 @@ from skdal.adapters._batches import default_batch_size, iter_net_batches
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import Attributes, count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
+from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
 
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -39,12 +39,14 @@ class NetView:
         self._net = _shallow_copy(net, module_=self.module)
         self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._others = None, ()
+        self._attributes = None
         self._writes = None  # whether the module works in place on its input; the first call tells
 
     def with_module(self, module):
         """Return a view of the same net that runs another module, such as a copy of its own."""
         view = copy.copy(self)
-        view.module, view._net, view._others = module, _shallow_copy(self._net, module_=module), (None, ())
+        view.module, view._net = module, _shallow_copy(self._net, module_=module)
+        view._others, view._attributes = (None, ()), None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
 
@@ -53,14 +55,13 @@ class NetView:
         if self._writes is not False:  # a mini-batch is run several times
             inputs = _cloned(inputs)
         versions = _versions(inputs) if self._writes is None else None
-        attributes = Attributes(self.module)  # a cache would carry one pass' graph, or none, into the next
+        if self._attributes:
+            self._attributes.restore()  # a cache would carry one pass' graph, or the lack of one, into the next
         try:
             outputs = self._net.infer(inputs)
         except RuntimeError as error:
             _explain_dtype(inputs, self.module, error)
             raise
-        finally:
-            attributes.restore()
         if self._writes is None:
             self._writes = _versions(inputs) != versions
         first = first_output(outputs)
@@ -113,7 +114,8 @@ class NetView:
     @contextmanager
     def reading(self):
         """Run a block in eval mode; module, buffers and global generators are as found afterwards."""
-        with preserved_rng(), untouched(self.module):
+        with preserved_rng(), untouched(self.module) as attributes:
+            self._attributes = attributes
             yield self
 
     def batch_size(self, X, batch_size=None):

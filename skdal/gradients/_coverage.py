@@ -109,12 +109,14 @@ def _names_in(module, parameter):
 
 
 def _is_linear(name, trace):
-    calls = trace.linear_calls_of(name)
+    calls, parameter = trace.linear_calls_of(name), trace.parameters[name]
     if not 0 < len(calls) == len(trace.uses_of(name)) or any(len(call.x) % trace.n_samples for call in calls):
         return False
-    return all(
-        call.weight is calls[0].weight and call.bias is calls[0].bias for call in trace.linear_calls_with(calls[0])
-    )
+    if parameter is not calls[0].bias:
+        return all(call.weight is parameter for call in calls)
+    # The gradient of a bias is summed over all calls of its weight, so each must have it, and no other.
+    of_weight = trace.linear_calls_with(calls[0].weight)
+    return len(of_weight) == len(calls) and all(call.bias is parameter for call in of_weight)
 
 
 def _isolating_module(name, trace):
@@ -242,10 +244,9 @@ class _Trace:
             if (call.weight is parameter or call.bias is parameter) and call.output.grad_fn in self._nodes
         ]
 
-    def linear_calls_with(self, call):
-        """Return the calls of `linear` that share a weight or a bias with one."""
-        shares = lambda other: other.weight is call.weight or (call.bias is not None and other.bias is call.bias)
-        return [other for other in self._linear_calls if shares(other)]
+    def linear_calls_with(self, weight):
+        """Return all calls of `linear` on a weight."""
+        return [call for call in self._linear_calls if call.weight is weight]
 
     def is_hidden(self, module_name):
         """Tell whether a module may have run inside a custom autograd function, which hides its graph."""

@@ -1,6 +1,6 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
-from skdal.utils._modules import Attributes, frozen, swapped, untouched
+from skdal.utils._modules import frozen, swapped, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
 from skdal.utils._rows import (
@@ -23,7 +23,6 @@ from skdal.utils._validation import (
 )
 
 __all__ = [
-    "Attributes",
     "check_finite_scores",
     "check_n_instances",
     "check_parameters",

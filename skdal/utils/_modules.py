@@ -8,15 +8,18 @@ import torch
 
 @contextmanager
 def untouched(module):
-    """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it."""
+    """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it.
+
+    Gives the Attributes as found.
+    """
     parts = list(module.modules())
     modes = [(part, part.training) for part in parts]
-    attributes = Attributes(module)
+    attributes = _Attributes(module)
     entries = [(held, dict(held)) for part in parts for held in _registered(part)]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
     try:
         module.eval()
-        yield
+        yield attributes
     finally:
         for part, training in modes:
             part.training = training
@@ -29,44 +32,41 @@ def untouched(module):
                     buffer.copy_(value)
 
 
-class Attributes:
-    """The plain attributes of a module and its parts, to be put back: a cache, or the weight that weight norm makes.
+class _Attributes:
+    """The tensors that a module and its parts keep in plain attributes, or in lists and dicts there, to be put back.
 
-    What plain lists, dicts and sets hold is put back, too.
+    Such as a cache, or the weight that weight norm makes. A counter of the caller's may count on.
     """
 
     def __init__(self, module):
         self._found = []
         for part in module.modules():
             attributes = {name: value for name, value in vars(part).items() if name not in _MANAGED}
-            held = {name: copy.copy(value) for name, value in attributes.items() if type(value) in (list, dict, set)}
+            held = {name: copy.copy(value) for name, value in attributes.items() if type(value) in (list, dict)}
             self._found.append((vars(part), attributes, held))
 
     def restore(self):
         """Put back whatever has changed."""
         for current, attributes, held in self._found:
             for name in [name for name in current if name not in attributes and name not in _MANAGED]:
-                del current[name]
+                if _has_tensor(current[name]):
+                    del current[name]
             for name, value in attributes.items():
-                if current.get(name, current) is not value:
+                if current.get(name) is not value and (_has_tensor(current.get(name)) or _has_tensor(value)):
                     current[name] = value
             for name, content in held.items():
-                if not _is_same(attributes[name], content):
+                if attributes[name] is not content and _has_tensor(attributes[name]):
                     _refill(attributes[name], content)
+
+
+def _has_tensor(value):
+    if isinstance(value, (list, tuple, dict)):
+        return any(map(_has_tensor, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor)
 
 
 # Kept by torch, or by `untouched` in another way.
 _MANAGED = {name for name in vars(torch.nn.Module()) if name.startswith("_")} | {"training"}
-
-
-def _is_same(container, content):
-    if type(content) is set:
-        return container == content
-    if len(container) != len(content):
-        return False
-    if type(content) is list:
-        return all(x is y for x, y in zip(container, content))
-    return all(container.get(key, content) is value for key, value in content.items())
 
 
 @contextmanager

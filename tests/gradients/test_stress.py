@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cases import Case, floats, mlp, redraw
+from cases import mlp, redraw
 from reference import reference, total
 from scipy.stats import kendalltau
 from sklearn.datasets import load_digits
