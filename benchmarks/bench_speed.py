@@ -65,11 +65,11 @@ def vit():
 
 
 NETS = {
-    "cnn@32": Net(CNN, (64, 3, 32, 32), 256, 64),
-    "resnet18@32": Net(lambda: torchvision.models.resnet18(num_classes=10), (64, 3, 32, 32), 48, 16),
+    "cnn@32": Net(CNN, (64, 3, 32, 32), 192, 64),
+    "resnet18@32": Net(lambda: torchvision.models.resnet18(num_classes=10), (64, 3, 32, 32), 40, 16),
     "vgg11@32": Net(lambda: torchvision.models.vgg11(num_classes=10), (64, 3, 32, 32), 10, 2),
-    "resnet18@224": Net(lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 8, 4),
-    "vit@32": Net(vit, (64, 3, 32, 32), 32, 16),
+    "resnet18@224": Net(lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 6, 4),
+    "vit@32": Net(vit, (64, 3, 32, 32), 24, 16),
     "mlp": Net(mlp, (256, 784), 256, 256),
 }
 

@@ -123,18 +123,20 @@ def _patch_chunks(geometry, images, grads, form):
     g, n = geometry.groups, len(grads[0])
     lengths = [math.prod(y.shape[2:]) for y in grads]
     t, p, d = sum(lengths), grads[0].shape[1] // g, images[0].shape[1] // g * math.prod(geometry.kernel)
+    bs = [y.unflatten(1, (g, -1)).flatten(3) for y in grads]
+    views = [None if any(geometry.padding) else _patches(geometry, x, y.shape[2:]) for x, y in zip(images, grads)]
     memory = None
     for rows in row_chunks(grads[0], g * max(t * d, p * d if form == "gradient" else 2 * t * t)):
         m = min(rows.stop, n) - rows.start
         memory = images[0].new_empty(m, g, d, t) if memory is None else memory[:m]
-        for x, y, part in zip(images, grads, memory.split(lengths, dim=3)):
-            _copy_patches(geometry, x[rows], y.shape[2:], part)
-        b = [y[rows].unflatten(1, (g, -1)).flatten(3) for y in grads]
-        yield memory, b[0] if len(b) == 1 else torch.cat(b, dim=3)
+        for x, y, view, part in zip(images, grads, views, memory.split(lengths, dim=3)):
+            patches = _patches(geometry, x[rows], y.shape[2:]) if view is None else view[rows]
+            part.view(patches.shape).copy_(patches) if part.is_contiguous() else part.copy_(patches.reshape(part.shape))
+        yield memory, bs[0][rows] if len(bs) == 1 else torch.cat([b[rows] for b in bs], dim=3)
 
 
-def _copy_patches(geometry, x, out, target):
-    """Copy the patches of x (n, g * c, *space) at the positions of `out` into `target` (n, g, d, t)."""
+def _patches(geometry, x, out):
+    """Return the patches (n, g, c, *kernel, *out) of x (n, g * c, *space): a view, but for padding."""
     if any(geometry.padding):
         x = F.pad(x, [side for pad in reversed(geometry.padding) for side in (pad, pad)])
     for axis, (size, stride, dilation) in enumerate(zip(geometry.kernel, geometry.stride, geometry.dilation)):
@@ -142,8 +144,7 @@ def _copy_patches(geometry, x, out, target):
         x = x.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation].narrow(2 + axis, 0, out[axis])
     n_axes = len(out)
     x = x.movedim(tuple(range(2, 2 + n_axes)), tuple(range(-n_axes, 0)))  # (n, g * c, *kernel, *out)
-    x = x.unflatten(1, (geometry.groups, -1))
-    target.unflatten(3, out).unflatten(2, x.shape[2:-n_axes]).copy_(x)
+    return x.unflatten(1, (geometry.groups, -1))
 
 
 def _pixel_form(geometry, image, grads):

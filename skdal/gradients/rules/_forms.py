@@ -3,7 +3,7 @@
 import torch
 
 # Values of the temporaries of a chunk: they stay in a processor's cache; a CUDA device wants few, large kernels.
-_CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}
+_CHUNK_VALUES = {"cpu": 2**19, "cuda": 2**26}
 
 
 def explicit(gradients, direction):
@@ -58,7 +58,7 @@ def inner(x, y):
 
 def row_chunks(x, values_per_row):
     """Yield slices of the samples of x such that a chunk's temporaries stay small."""
-    rows = max(1, _CHUNK_VALUES.get(x.device.type, 2**18) // max(1, values_per_row))
+    rows = max(1, _CHUNK_VALUES.get(x.device.type, 2**19) // max(1, values_per_row))
     for start in range(0, len(x), rows):
         yield slice(start, start + rows)
 
