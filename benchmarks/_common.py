@@ -121,6 +121,12 @@ def write_results(name, rows):
     return path
 
 
+def read_rows(name):
+    """Return the rows of results/<name>.json, none if there is no such record."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def print_table(rows):
     """Print rows (list of dict) as a table."""
     cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]

@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 from skdal.gradients.rules import _conv, _cost, _linear
 
 REPEATS = 5
+FORMS = ("gradient", "gram", "pixels")
 
 # name: (n, c, p, kernel, stride, padding, image, groups)
 CONVOLUTIONS = {
@@ -62,9 +63,7 @@ def convolution_case(shape):
     x, v = torch.randn(n, c, size, size), torch.randn(p, c // groups, k, k)
     out = (size + 2 * padding - k) // stride + 1
     y = torch.randn(n, p, out, out)
-    runs = {
-        form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v) for form in ("gradient", "gram", "pixels")
-    }
+    runs = {form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v) for form in FORMS}
     return runs, _conv.costs(geometry, [x], [y], True)
 
 
@@ -102,9 +101,7 @@ def main():
         found = seconds(runs, costs)
         chosen = _cost.cheapest(costs)
         n = {**CONVOLUTIONS, **LINEARS}[name][0]
-        row = {"layer": name} | {
-            f"{form} ms": 1e3 * found[form] if form in found else None for form in ("gradient", "gram", "pixels")
-        }
+        row = {"layer": name} | {f"{form} ms": 1e3 * found[form] if form in found else None for form in FORMS}
         rows.append(
             row | {"chosen": chosen, "best": min(found, key=found.get), "loss": found[chosen] / min(found.values())}
         )

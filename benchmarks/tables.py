@@ -6,6 +6,7 @@
 import json
 from pathlib import Path
 
+FORMS = ("gradient", "gram", "pixels")
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLES = Path(__file__).resolve().parents[1] / "docs" / "tables"
 
@@ -31,7 +32,7 @@ def forms(record):
     lines = [
         [
             row["layer"],
-            *(_ms(row[f"{form} ms"]) for form in ("gradient", "gram", "pixels")),
+            *(_ms(row[f"{form} ms"]) for form in FORMS),
             row["chosen"],
             _ratio(row["loss"]),
         ]
