@@ -11,8 +11,8 @@ from skdal.exceptions import GradientMismatchError, UnsupportedLayerError
 from skdal.gradients import gradient_statistics, labeled_gradient
 
 
-def problem_of(call, parts, make_inputs=floats(6), n=12):
-    return Problem(Case("", lambda: Apply(call, **parts()), make_inputs, n=n))
+def problem_of(call, parts, make_inputs=None, n=12):
+    return Problem(Case("", lambda: Apply(call, **parts()), make_inputs or floats(6), n=n))
 
 
 def score(problem, **kwargs):
