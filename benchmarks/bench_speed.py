@@ -11,7 +11,7 @@ inner products
 last layer
     `gradient_statistics` with `layers="last"`: a forward pass and the head.
 per mini-batch
-    The same as statistics, without what is done once a query.
+    The same as statistics, without what is done once a query and the fetching of mini-batches.
 backpack, vmap(grad), opacus, a backward a sample
     What others do, on a few samples: gradients of each, then norm and inner product. Opacus gets a copy
     in train mode, without dropout and in-place activations.
@@ -26,6 +26,7 @@ import json
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable
@@ -41,7 +42,7 @@ from skdal.gradients import gradient_statistics
 from skdal.gradients._api import compute_statistics
 from skdal.gradients._backends import StatisticsPass
 
-REPEATS = 5
+REPEATS = 7
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ def vit():
 
 
 NETS = {
-    "cnn@32": Net(CNN, (64, 3, 32, 32), 128, 64),
-    "resnet18@32": Net(lambda: torchvision.models.resnet18(num_classes=10), (64, 3, 32, 32), 16, 8),
-    "vgg11@32": Net(lambda: torchvision.models.vgg11(num_classes=10), (64, 3, 32, 32), 3, 1),
-    "resnet18@224": Net(lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 2, 2),
-    "vit@32": Net(vit, (64, 3, 32, 32), 8, 8),
+    "cnn@32": Net(CNN, (128, 3, 32, 32), 64, 64),
+    "resnet18@32": Net(lambda: torchvision.models.resnet18(num_classes=10), (128, 3, 32, 32), 20, 8),
+    "vgg11@32": Net(lambda: torchvision.models.vgg11(num_classes=10), (128, 3, 32, 32), 6, 1),
+    "resnet18@224": Net(lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 6, 2),
+    "vit@32": Net(vit, (128, 3, 32, 32), 20, 8),
     "mlp": Net(mlp, (256, 784), 96, 128),
 }
 
@@ -144,14 +145,14 @@ def last_layer(problem):
 
 
 def steady(problem):
-    X, y = next(problem.batches())
-    scoring, view = _warm(problem, X, y, "auto")
+    scoring, view = _warm(problem, *next(problem.batches()), "auto")
 
     def run():
         with view.reading():
-            scoring(X, y)
+            for X, y in problem.batches():
+                scoring(X, y)
 
-    return run, len(X)
+    return run, len(problem.X)
 
 
 def with_backend(backend):
@@ -221,7 +222,7 @@ def compare(name, device, precision):
         try:
             runs[method] = make(problem)
         except Exception as error:  # what others cannot do is a row, too
-            reasons[method] = f"{type(error).__name__}: {error}".splitlines()[0]
+            reasons[method] = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
     times = {method: [] for method in runs}
     for repeat in range(REPEATS + 1):
         for method, (run, n_samples) in runs.items():

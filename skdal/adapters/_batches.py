@@ -18,13 +18,13 @@ from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shap
 def default_batch_size(X):
     """Return the mini-batch length used where none is given, a function of the sample's shape alone.
 
-    2**18 values a mini-batch, rounded down to a power of two, from 16 to 256: 64 for 32x32 colour
+    2**19 values a mini-batch, rounded down to a power of two, from 16 to 256: 128 for 32x32 colour
     images, 16 for 224x224, 256 for a few hundred features.
     """
     shape = sample_shape(X)
     shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
     values = max(1, sum(math.prod(s) for s in shapes if s is not None))
-    return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**18 / values))))))
+    return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**19 / values))))))
 
 
 def iter_net_batches(net, X, y=None, *, labeled, batch_size):

@@ -41,8 +41,8 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
         per-sample gradients, on a copy of the module, for the layers that BackPACK covers; it
         refuses every other net.
     batch_size : int, optional
-        Samples a mini-batch. None: 2**18 values a mini-batch, rounded down to a power of two, from
-        16 to 256 samples (64 for 32x32 colour images).
+        Samples a mini-batch. None: 2**19 values a mini-batch, rounded down to a power of two, from
+        16 to 256 samples (128 for 32x32 colour images).
 
     Returns
     -------

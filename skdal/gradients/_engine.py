@@ -87,10 +87,10 @@ class _Pass:
             functions = nullcontext() if self.plan.is_plain else FunctionalLinears(self._record_linear)
             with output_hooks(self.plan.modules, self.tape.record), functions:
                 self.outputs = self.model.forward(inputs)
-        leaves, nodes = walk(nodes_of(self.outputs))
-        self.reorders = reorders(nodes)
+        leaves, self._nodes = walk(nodes_of(self.outputs))
+        self.reorders = reorders(self._nodes)
         used = frozenset(name for name, p in self._unused.items() if id(p) in leaves)
-        return used, frozenset(self.tape.ran), signature(nodes), frozenset(self._rows)
+        return used, frozenset(self.tape.ran), signature(self._nodes), frozenset(self._rows)
 
     def refuse_missing(self):
         """Raise if a layer that has to be watched did not run.
@@ -114,7 +114,7 @@ class _Pass:
     def backward(self, labels):
         """Return (sq_norm, dot, label) of the mini-batch."""
         labels = self.outputs.detach().argmax(1) if labels is None else labels
-        seeds, scale = seeds_of(self.model, self.outputs, labels)
+        seeds, scale = seeds_of(self.model, self.outputs, labels, self._nodes)
         direct = DirectUses(self.plan.direct, seeds, self.tape, self.plan.rows)
         ends = [*self.tape.roots, *self.plan.direct.values()]
         seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]

@@ -15,6 +15,7 @@ from skdal.gradients.rules._forms import (
     inner,
     pair_sum,
     row_chunks,
+    scratch,
     total,
 )
 
@@ -128,7 +129,7 @@ def _patch_chunks(geometry, images, grads, form):
     memory = None
     for rows in row_chunks(grads[0], g * max(t * d, p * d if form == "gradient" else 2 * t * t)):
         m = min(rows.stop, n) - rows.start
-        memory = images[0].new_empty(m, g, d, t) if memory is None else memory[:m]
+        memory = scratch(images[0], (m, g, d, t)) if memory is None else memory[:m]
         for x, y, view, part in zip(images, grads, views, memory.split(lengths, dim=3)):
             patches = _patches(geometry, x[rows], y.shape[2:]) if view is None else view[rows]
             part.view(patches.shape).copy_(patches) if part.is_contiguous() else part.copy_(patches.reshape(part.shape))

@@ -1,9 +1,13 @@
 """The forms that rules share. Letters: n sample, g group, t position, p output, d input."""
 
+import math
+import threading
+
 import torch
 
 # Values of the temporaries of a chunk: they stay in a processor's cache; a CUDA device wants few, large kernels.
-_CHUNK_VALUES = {"cpu": 2**19, "cuda": 2**26}
+_CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**26}
+_HELD = threading.local()  # by dtype, one chunk's
 
 
 def explicit(gradients, direction):
@@ -41,11 +45,6 @@ def pair_sum(a, b):
     return inner(a.flatten(1), b.flatten(1)).clamp_min(0)  # a sum of products may round to just below zero
 
 
-def one_position(a, b):
-    """Return sq_norm of the outer product of a (n, d) and b (n, p): ||a||^2 ||b||^2."""
-    return lengths(a) * lengths(b)
-
-
 def lengths(x):
     """Return the squared length of each row of x (n, l), without a temporary."""
     return torch.linalg.vector_norm(x, dim=1).square()
@@ -53,7 +52,8 @@ def lengths(x):
 
 def inner(x, y):
     """Return the inner product of each row of x and y (n, l)."""
-    return torch.cat([torch.linalg.vecdot(x[rows], y[rows]) for rows in row_chunks(x, x.shape[1])])
+    parts = [torch.linalg.vecdot(x[rows], y[rows]) for rows in row_chunks(x, x.shape[1])]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def row_chunks(x, values_per_row):
@@ -61,6 +61,20 @@ def row_chunks(x, values_per_row):
     rows = max(1, _CHUNK_VALUES.get(x.device.type, 2**19) // max(1, values_per_row))
     for start in range(0, len(x), rows):
         yield slice(start, start + rows)
+
+
+def scratch(like, shape):
+    """Return memory for a chunk's temporary, which the next call in this thread may overwrite.
+
+    Memory fresh from the system costs more than filling it; CUDA's allocator keeps its own.
+    """
+    n_values = math.prod(shape)
+    if like.device.type != "cpu" or n_values > _CHUNK_VALUES["cpu"]:
+        return like.new_empty(shape)
+    held = vars(_HELD)
+    if like.dtype not in held:
+        held[like.dtype] = like.new_empty(_CHUNK_VALUES["cpu"])
+    return held[like.dtype][:n_values].view(shape)
 
 
 def total(parts):

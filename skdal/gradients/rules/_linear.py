@@ -10,7 +10,7 @@ from skdal.gradients.rules._forms import (
     gradient_form,
     gram_form,
     inner,
-    one_position,
+    lengths,
     row_chunks,
     total,
 )
@@ -18,6 +18,8 @@ from skdal.gradients.rules._forms import (
 
 def linear(layer, inputs, output_grads, direction):
     """Statistics of y_t = W a_t + c: G_W = sum_t b_t a_t^T, G_c = sum_t b_t; see `rules`."""
+    if len(inputs) == 1 and inputs[0].ndim == 2:
+        return _one_position(inputs[0], output_grads[0], direction)
     a, b = _positions(inputs), _positions(output_grads)
     parts = []
     if "weight" in direction:
@@ -27,10 +29,20 @@ def linear(layer, inputs, output_grads, direction):
     return total(parts)
 
 
+def _one_position(a, b, direction):
+    """G_W = b a^T and G_c = b: ||G||^2 = ||b||^2 (||a||^2 + 1), and G . v = (V a + v_c) . b."""
+    factor = lengths(a) if "weight" in direction else 0.0
+    sq_norm = lengths(b) * (factor + 1.0 if "bias" in direction else factor)
+    v, v_bias = direction.get("weight"), direction.get("bias")
+    if v is None:
+        return sq_norm, None if v_bias is None else b @ v_bias
+    return sq_norm, inner(F.linear(a, v, v_bias), b)
+
+
 def matrix_statistics(a, b, v):
     """Return (sq_norm, dot) of G = sum_t b_t a_t^T from a (n, t, d), b (n, t, p) and v (p, d) or None."""
     t, d, p = *a.shape[1:], b.shape[2]
-    return in_form(cheapest(dense_costs(t, d, p, v is not None)) if t > 1 else "gram", a, b, v)
+    return in_form(cheapest(dense_costs(t, d, p, v is not None)), a, b, v)
 
 
 def in_form(form, a, b, v):
@@ -40,8 +52,6 @@ def in_form(form, a, b, v):
         a, b, v = a.transpose(1, 2)[:, None], b.transpose(1, 2)[:, None], None if v is None else v[None]
         return concatenated([gradient_form(a[rows], b[rows], v) for rows in row_chunks(a, p * d)])
     dot = None if v is None else inner(F.linear(a, v).reshape(n, -1), b.reshape(n, -1))
-    if t == 1:
-        return one_position(a.flatten(1), b.flatten(1)), dot
     a, b = a.transpose(1, 2)[:, None], b.transpose(1, 2)[:, None]
     return torch.cat([gram_form(a[rows], b[rows]) for rows in row_chunks(a, 2 * t * t)]), dot
 
