@@ -142,6 +142,10 @@ class _Call:
         """Whether no input was changed in place since."""
         return [x._version for x in tensors_in(self.inputs)] == self._versions
 
+    def release(self):
+        """Let go of all tensors."""
+        self.inputs, self.grads = None, []
+
 
 class Tape:
     """Records one mini-batch and accumulates its statistics.
@@ -221,6 +225,8 @@ class Tape:
         inputs = [mapped(_wide, call.inputs) for call in calls]
         grads = [tuple(g if g is None else _wide(g) for g in call.grads) for call in calls]
         grads = [g[0] if len(g) == 1 else g for g in grads]
+        for call in calls:
+            call.release()  # hooks on the outputs hold it as long as the graph lives
         slices = {
             own: None if self.direction is None else _wide(self.direction[full]) for own, full in layer.names.items()
         }
