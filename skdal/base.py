@@ -1,7 +1,8 @@
 """The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once.
 
 Read this first. A sampler's author writes one hook: `_score_samples` for a `ScoreSampler`, `_select`
-for anything else. Both get a `Trained` (classifier and labeled set) and a pool that is checked.
+for anything else (an `EmbeddingSampler` has representations to select by). Both get a `Trained`
+(classifier and labeled set) and a pool that is checked.
 """
 
 import copy
@@ -17,16 +18,19 @@ from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
     Trained,
+    as_rows,
     check_classifier,
     check_net_rows,
     check_pool,
     final_estimator,
     is_net,
+    last_hidden,
+    module_output,
     resolve,
     wants_scores,
     warn_of_random_transforms,
 )
-from skdal.exceptions import InvalidParameterError, NotFittedError
+from skdal.exceptions import InvalidParameterError, NotFittedError, UnsupportedEstimatorError
 from skdal.training import train
 from skdal.utils import (
     check_finite_scores,
@@ -111,7 +115,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             raise InvalidParameterError(
                 f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
             )
-        self._check_estimator(self.estimator)
+        self._check(self.estimator)
         go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
         n_fits = getattr(self, "n_fits_", 0)
         with forked_rng(self.random_state, n_fits):
@@ -128,6 +132,11 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         self.estimator_, self._trained_from = estimator, self.estimator
         self.X_labeled_, self.y_labeled_, self.n_fits_ = X, y, n_fits + 1
         return self
+
+    def _check(self, estimator):
+        """Raise if the parameters are wrong or the sampler does not work with an estimator."""
+        check_parameters(self, self._parameter_checks())
+        self._check_estimator(estimator)
 
     def _check_estimator(self, estimator):
         check_classifier(estimator)
@@ -194,8 +203,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         return (indices, scores) if wants_scores(classifier) else indices
 
     def _query(self, trained, X, n_instances):
-        check_parameters(self, self._parameter_checks())
-        self._check_estimator(trained.classifier)
+        self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
         self._check_pool(trained, X)
         rng = query_generator(self.random_state, trained.n_labeled)
@@ -323,6 +331,59 @@ class ScoreSampler(BaseSampler):
     @abstractmethod
     def _score_samples(self, trained, X):
         """Return the scores (n_pool,) of X in float64, higher first; see `_select`."""
+
+
+class EmbeddingSampler(BaseSampler):
+    """Base of the samplers that look at representations of samples and choose a batch as a whole.
+
+    Parameters
+    ----------
+    embedding : None, str or callable, default=None
+        The representation. None: the input of the last Linear to run, the net's head. A string: the
+        output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)`.
+    estimator, warm_start, reset_optimizer, verbose, random_state
+        As in `BaseSampler`.
+    """
+
+    def __init__(
+        self, estimator=None, *, embedding=None, warm_start=True, reset_optimizer=True, verbose=0, random_state=None
+    ):
+        super().__init__(
+            estimator,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.embedding = embedding
+
+    def _embeddings(self, classifier, X):
+        """Return the representations (n, d) of X, a tensor on the net's device."""
+        if self.embedding is None:
+            found = last_hidden(classifier, X, verbose=self.verbose)
+        elif isinstance(self.embedding, str):
+            found = module_output(classifier, X, self.embedding, verbose=self.verbose)
+        else:
+            found = as_rows(self.embedding(classifier, X), count_rows(X))
+        check_finite_scores(np.asarray(found.sum(1).cpu(), dtype=np.float64))
+        return found
+
+    def _check_estimator(self, estimator):
+        super()._check_estimator(estimator)
+        if not callable(self.embedding) and not is_net(estimator):
+            raise UnsupportedEstimatorError(
+                f"{type(self).__name__} takes representations from a skorch net; got "
+                f"{type(final_estimator(estimator)).__name__}. For other classifiers pass embedding=, a callable "
+                "(classifier, X) -> (n, d), such as `lambda classifier, X: X` for the features themselves."
+            )
+
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {
+            "embedding": (
+                lambda v: v is None or callable(v) or isinstance(v, str) and v,
+                "None, a module's name or a callable (classifier, X) -> (n, d)",
+            ),
+        }
 
 
 def highest(scores, n_instances):

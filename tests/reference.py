@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 
@@ -93,3 +94,62 @@ def assert_gradients(actual, expected, rtol=1e-10):
         assert actual[name].dtype == torch.float64
         atol = rtol * gradient.abs().max().item()
         torch.testing.assert_close(actual[name], gradient, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+# --- samplers ---------------------------------------------------------------------------------------
+
+
+def k_center_greedy(pool, centers, n_instances):
+    """Farthest from its nearest centre first, every distance anew for every pick."""
+    picks, scores, centers = [], [], list(centers)
+    for _ in range(n_instances):
+        best, farthest = None, -1.0
+        for i, x in enumerate(pool):
+            distance = min(np.sqrt(((x - c) ** 2).sum()) for c in centers)
+            if i not in picks and distance > farthest:
+                best, farthest = i, distance
+        picks.append(best)
+        scores.append(farthest)
+        centers.append(pool[best])
+    return picks, scores
+
+
+def badge_law(embeddings, picks):
+    """The probability of each sample to be the next pick, given those so far."""
+    if not picks:
+        first = np.zeros(len(embeddings))
+        first[np.argmax((embeddings**2).sum(1))] = 1
+        return first
+    squared = np.min([((embeddings - embeddings[pick]) ** 2).sum(1) for pick in picks], axis=0)
+    squared[picks] = 0
+    if squared.sum() == 0:
+        squared = np.ones(len(embeddings))
+        squared[picks] = 0
+    return squared / squared.sum()
+
+
+def badge(embeddings, n_instances, rng):
+    """K-means++ on explicit embeddings (n, K * d), drawing as the sampler does."""
+    lengths = (embeddings**2).sum(1)
+    picks = [int(np.argmax(lengths))]
+    scores = [np.sqrt(lengths[picks[0]])]
+    while len(picks) < n_instances:
+        squared = np.min([((embeddings - embeddings[p]) ** 2).sum(1) for p in picks], axis=0)
+        squared[picks] = 0
+        if squared.sum() > 0:
+            picks.append(int(np.searchsorted(np.cumsum(squared), rng.random() * squared.sum(), side="right")))
+        else:
+            free = [i for i in range(len(embeddings)) if i not in picks]
+            picks.append(free[rng.integers(len(free))])
+        scores.append(np.sqrt(squared[picks[-1]]))
+    return picks, scores
+
+
+def exp4p(weights, q, p, advised, reward, delta=0.1, p_min=None, horizon=1):
+    """One update of the arms' weights after one draw."""
+    n = len(weights)
+    p_min = 1 / (10 * n) if p_min is None else p_min
+    bonus = np.sqrt(np.log(n / delta) / (n * horizon))
+    gain = [(reward / p if advised[a] else 0) + bonus / q[a] for a in range(n)]
+    weights = np.array([w * np.exp(p_min / 2 * g) for w, g in zip(weights, gain)])
+    return weights * n / weights.sum()

@@ -1,6 +1,9 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
+from skdal.adapters._answers import correct_answers
 from skdal.adapters._batches import check_net_rows, default_batch_size, paired
+from skdal.adapters._dropout import has_dropout, iter_dropout_passes
+from skdal.adapters._hidden import LastLayer, as_rows, iter_heads, last_hidden, last_layer, module_output
 from skdal.adapters._kinds import (
     check_classifier,
     check_fitted,
@@ -19,8 +22,10 @@ from skdal.adapters._probabilities import predict_proba
 from skdal.adapters._trained import Trained, resolve, wants_scores
 
 __all__ = [
+    "LastLayer",
     "NetView",
     "Trained",
+    "as_rows",
     "check_classifier",
     "check_fitted",
     "check_labels",
@@ -28,11 +33,18 @@ __all__ = [
     "check_net_rows",
     "check_pool",
     "check_transformable",
+    "correct_answers",
     "default_batch_size",
     "final_estimator",
     "first_output",
+    "has_dropout",
     "is_net",
+    "iter_dropout_passes",
+    "iter_heads",
     "labels_of",
+    "last_hidden",
+    "last_layer",
+    "module_output",
     "open_net",
     "paired",
     "predict_proba",

@@ -38,6 +38,7 @@ class NetView:
         self.module = _unwrapped(net.module_)
         self._net = _shallow_copy(net, module_=self.module)
         self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
+        self._loss = None  # stands for the criterion
         self._others = None, ()
         self._attributes = None
         self._writes = None  # whether the module works in place on its input; the first call tells
@@ -48,6 +49,12 @@ class NetView:
         view.module, view._net = module, _shallow_copy(self._net, module_=module)
         view._others, view._attributes = (None, ()), None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
+        return view
+
+    def with_loss(self, loss):
+        """Return a view of the same net whose losses (n,) are a function of its class probabilities (n, K)."""
+        view = copy.copy(self)
+        view._loss, view._overrides_loss = loss, False
         return view
 
     def forward(self, inputs):
@@ -75,6 +82,11 @@ class NetView:
             wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
         return self._losses(wide, self._others_of(outputs), labels)
 
+    def probabilities(self, outputs):
+        """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them."""
+        outputs = outputs.float() if outputs.itemsize < 4 else outputs
+        return self._net._get_predict_nonlinearity()(outputs)
+
     def output_gradients(self, outputs, labels):
         """Return what the sum of the losses is differentiated to: pairs of an output and its float64 gradient.
 
@@ -99,6 +111,8 @@ class NetView:
         return others if found is outputs and self._overrides_loss else ()
 
     def _losses(self, wide, others, labels):
+        if self._loss is not None:
+            return self._loss(self.probabilities(wide))
         losses = self._loss_net.get_loss((wide, *others) if others else wide, labels, X=None, training=False)
         if losses.shape != labels.shape:
             raise UnsupportedEstimatorError(

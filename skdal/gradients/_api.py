@@ -18,7 +18,8 @@ from skdal.utils import count_rows, progress_bar
 def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None):
     """Compute each sample's squared gradient norm and inner product with a direction, exactly.
 
-    The gradient g is that of the sample's own loss in eval mode, over all trainable parameters.
+    The gradient g is that of the sample's own loss in eval mode, over all trainable parameters, as
+    far as the loss depends on them through the module's outputs (no weight penalty of a `get_loss`).
     Nothing of size (n_samples, n_parameters) is ever made.
 
     Parameters
@@ -82,9 +83,12 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
     )
 
 
-def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose, only_dot=False):
-    """`gradient_statistics` with a progress bar for `verbose` above 0, and `sq_norm` NaN for `only_dot`."""
-    view = open_net(net)
+def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose, only_dot=False, loss=None):
+    """`gradient_statistics` with a progress bar for `verbose` above 0, and `sq_norm` NaN for `only_dot`.
+
+    `loss` stands for the criterion: a function of the class probabilities (n, K) in float64, (n,).
+    """
+    view = open_net(net) if loss is None else open_net(net).with_loss(loss)
     n_samples = count_rows(X)
     if not n_samples:
         raise EmptyPoolError("X is empty: pass at least one sample.")
@@ -155,7 +159,8 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
 @contextmanager
 def _differentiating(view):
     """Run a block that reads the net with autograd on, whatever mode the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad(), view.reading(), _uncompiled(view.module):
+    module = view.module
+    with torch.inference_mode(False), torch.enable_grad(), view.reading(), _uncompiled(module), _without_cudnn(module):
         yield
 
 
@@ -168,3 +173,23 @@ def _uncompiled(module):
         if has_stance and any(map(is_compiled, module.modules()))
         else nullcontext()
     )
+
+
+@contextmanager
+def _without_cudnn(module):
+    """Run recurrent parts by torch's own kernels: cuDNN's have no backward pass in eval mode."""
+    found, handles = torch.backends.cudnn.enabled, []
+
+    def switch(value):
+        torch.backends.cudnn.enabled = value
+
+    try:
+        for part in module.modules():
+            if isinstance(part, torch.nn.RNNBase):
+                handles.append(part.register_forward_pre_hook(lambda *_: switch(False)))
+                handles.append(part.register_forward_hook(lambda *_: switch(found), always_call=True))
+        yield
+    finally:
+        switch(found)
+        for handle in handles:
+            handle.remove()

@@ -24,7 +24,7 @@ def select_parameters(model, layers, inputs):
     -------
     dict of str to Parameter
     """
-    trainable = {name: p for name, p in model.module.named_parameters() if p.requires_grad}
+    trainable = {name: p for name, p in model.module.named_parameters() if p.requires_grad and p.numel()}
     if not trainable:
         raise InvalidParameterError(
             "the net's module has no trainable parameter; unfreeze some (requires_grad_(True))."

@@ -3,17 +3,14 @@
 import numpy as np
 import torch
 
-from skdal.adapters import check_net
-from skdal.base import ScoreSampler, highest
+from skdal.base import highest
 from skdal.exceptions import InvalidDataError
-from skdal.gradients._api import compute_statistics, labeled_gradient
-from skdal.gradients._backends import BACKENDS
-from skdal.gradients._checks import refuse_cross_sample_layers
-from skdal.gradients._parameters import is_layers
+from skdal.gradients import labeled_gradient
+from skdal.samplers._gradient import GradientSampler
 from skdal.utils import check_finite_scores, is_number, is_positive_integer, take_rows
 
 
-class DynamicALSampler(ScoreSampler):
+class DynamicALSampler(GradientSampler):
     r"""Ask for the labels that most raise the net's training dynamics (dynamicAL).
 
     A sample of the pool scores
@@ -83,6 +80,9 @@ class DynamicALSampler(ScoreSampler):
     ):
         super().__init__(
             estimator,
+            layers=layers,
+            backend=backend,
+            batch_size=batch_size,
             warm_start=warm_start,
             reset_optimizer=reset_optimizer,
             verbose=verbose,
@@ -91,9 +91,6 @@ class DynamicALSampler(ScoreSampler):
         self.gamma = gamma
         self.interaction = interaction
         self.update_size = update_size
-        self.layers = layers
-        self.backend = backend
-        self.batch_size = batch_size
 
     def _score_samples(self, trained, X):
         return self._delta(self._pool_statistics(trained, X))
@@ -114,11 +111,11 @@ class DynamicALSampler(ScoreSampler):
                 return picks, picked_scores
             # Gradients of picks add up, so a chunk adds its share to the scores.
             picked = self._sum(trained, take_rows(X, chunk), statistics.label[chunk])
-            share = self._statistics(trained, X, picked, statistics.label, only_dot=True).dot
+            share = self._statistics(trained, X, statistics.label, picked, only_dot=True).dot
             scores = check_finite_scores(scores + self.interaction * share)
 
     def _pool_statistics(self, trained, X):
-        return self._statistics(trained, X, self._labeled_gradient(trained), only_dot=self.gamma == np.inf)
+        return self._statistics(trained, X, direction=self._labeled_gradient(trained), only_dot=self.gamma == np.inf)
 
     def _delta(self, statistics):
         """Return Eq. 15 from the statistics, with gamma for its 2."""
@@ -142,31 +139,9 @@ class DynamicALSampler(ScoreSampler):
     def _sum(self, trained, X, y):
         return labeled_gradient(trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size)
 
-    def _statistics(self, trained, X, direction, labels=None, only_dot=False):
-        return compute_statistics(
-            trained.classifier,
-            X,
-            labels,
-            direction=direction,
-            layers=self.layers,
-            backend=self.backend,
-            batch_size=self.batch_size,
-            verbose=self.verbose,
-            only_dot=only_dot,
-        )
-
-    def _check_estimator(self, estimator):
-        check_net(estimator)
-
-    def _check_module(self, module):
-        refuse_cross_sample_layers(module)
-
     def _parameter_checks(self):
         return super()._parameter_checks() | {
             "gamma": (lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
             "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
             "update_size": (is_positive_integer, "an integer of at least 1"),
-            "layers": (is_layers, '"all", "last", or prefixes of parameter names'),
-            "backend": (lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
-            "batch_size": (lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
         }

@@ -1,28 +1,31 @@
 """The function form of a sampler, for modAL: `ActiveLearner(query_strategy=dynamical_sampling)`."""
 
 
-def as_function(sampler_class, name):
-    """Return a query-strategy function that makes a `sampler_class` and calls it.
+def as_function(key, samplers):
+    """Return the query-strategy function of a sampler: it makes one and calls it.
 
     Parameters
     ----------
-    sampler_class : type
-        A sampler whose state does not live from round to round.
-    name : str
-        The function's name, which is also the attribute of `skdal.samplers` that it is pickled by.
+    key : str
+        Of a sampler whose state does not live from round to round. The function's name is KEY_sampling,
+        which is also the attribute of `skdal.samplers` that it is pickled by.
+    samplers : dict of str to factory
+        The registry.
 
     Returns
     -------
     callable
     """
+    make = samplers[key]
+    name = getattr(make, "__name__", None) or f'SAMPLERS["{key}"]'
 
     def sampling(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params):
-        sampler = sampler_class(**sampler_params)
+        sampler = make(**sampler_params)
         return sampler(classifier, X, n_instances, X_labeled=X_labeled, y_labeled=y_labeled)
 
-    sampling.__name__ = sampling.__qualname__ = name
+    sampling.__name__ = sampling.__qualname__ = f"{key}_sampling"
     sampling.__module__ = "skdal.samplers"
-    sampling.__doc__ = f"""Choose samples as `{sampler_class.__name__}` does; a modAL query strategy.
+    sampling.__doc__ = f"""Choose samples as `{name}` does; a modAL query strategy.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def as_function(sampler_class, name):
     X_labeled, y_labeled : data, optional
         The labeled set, where the classifier does not hold it.
     **sampler_params
-        Parameters of `{sampler_class.__name__}`.
+        Parameters of `{name}`.
 
     Returns
     -------

@@ -8,6 +8,8 @@ from skdal.utils._rows import (
     count_rows,
     is_torch_dataset,
     iter_shards,
+    row_slices,
+    rows_digest,
     sample_shape,
     take_rows,
 )
@@ -40,6 +42,8 @@ __all__ = [
     "preserved_rng",
     "progress_bar",
     "query_generator",
+    "row_slices",
+    "rows_digest",
     "sample_shape",
     "swapped",
     "take_rows",

@@ -10,21 +10,26 @@ import torch
 def untouched(module):
     """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it.
 
-    Gives the Attributes as found.
+    Hooks on the parameters' gradients, such as one that clips them, are off. Gives the Attributes as found.
     """
     parts = list(module.modules())
     modes = [(part, part.training) for part in parts]
     attributes = _Attributes(module)
     entries = [(held, dict(held)) for part in parts for held in _registered(part)]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
+    hooks = [(p._backward_hooks, dict(p._backward_hooks)) for p in module.parameters() if p._backward_hooks]
     try:
         module.eval()
+        for held, _ in hooks:
+            held.clear()
         yield attributes
     finally:
         for part, training in modes:
             part.training = training
         attributes.restore()
         for held, found in entries:
+            _refill(held, found)
+        for held, found in hooks:
             _refill(held, found)
         for buffer, version, value in buffers:
             if buffer._version != version:

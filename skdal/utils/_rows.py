@@ -1,7 +1,9 @@
 """Rows of whatever holds samples: arrays, tensors, sparse matrices, frames, dicts, Datasets."""
 
+import hashlib
 from collections.abc import Mapping
 
+import joblib
 import numpy as np
 import torch
 from scipy import sparse
@@ -78,8 +80,30 @@ def concat_rows(first, second):
 
 def iter_shards(X, n_rows):
     """Yield X in consecutive pieces of `n_rows` samples; the last one may be shorter."""
-    for start in range(0, count_rows(X), n_rows):
-        yield take_rows(X, slice(start, start + n_rows))
+    for rows in row_slices(count_rows(X), n_rows):
+        yield take_rows(X, rows)
+
+
+def row_slices(n_rows, length):
+    """Yield slices of `length` over `n_rows`; the last one may be shorter."""
+    for start in range(0, n_rows, length):
+        yield slice(start, min(n_rows, start + length))
+
+
+def rows_digest(X, n_rows=None):
+    """Return a digest of the first `n_rows` samples of X, or of all; None of what would have to be loaded for it."""
+    X = X if n_rows is None else take_rows(X, slice(0, n_rows))
+    if _is_mapping(X):
+        return {key: rows_digest(value) for key, value in X.items()}
+    if sparse.issparse(X):
+        return [rows_digest(part) for part in (X.tocsr().data, X.tocsr().indices, X.tocsr().indptr)]
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    elif hasattr(X, "iloc") or isinstance(X, (list, tuple)):
+        X = np.asarray(X)
+    if not isinstance(X, np.ndarray):
+        return None
+    return joblib.hash(X.tolist()) if X.dtype.hasobject else hashlib.blake2b(np.ascontiguousarray(X)).hexdigest()
 
 
 def sample_shape(X):

@@ -7,11 +7,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
-from cases import BACKENDS, NETS, floats, linear_parts, over
+from cases import BACKENDS, NETS, Apply, floats, linear_parts, over
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skdal.exceptions import UnsupportedLayerError
+from skdal.exceptions import InvalidParameterError, UnsupportedLayerError
 from skdal.gradients import gradient_statistics, labeled_gradient
 
 # The caller's own backward hook says this where a pass starts at the layer it sits on.
@@ -160,3 +160,53 @@ def test_the_module_is_whole_whatever_a_backend_makes_of_it(problem):
     assert all(a is b for a, b in zip(net.module_.parameters(), parameters, strict=True))
     copy.deepcopy(net.module_)
     assert net.predict_proba(problem.X).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hooks_on_parameters_do_not_count(backend):
+    X, y = data()
+    net = NeuralNetClassifier(nn.Sequential(*linear_parts().values()), criterion=nn.CrossEntropyLoss).initialize()
+    net.module_.double()
+    expected = gradient_statistics(net, X, direction=labeled_gradient(net, X, y))
+    calls = []
+    net.module_[0].weight.register_hook(lambda gradient: calls.append(gradient) or 2 * gradient)
+    actual = gradient_statistics(net, X, backend=backend, direction=labeled_gradient(net, X, y))
+    np.testing.assert_allclose(actual.sq_norm, expected.sq_norm, rtol=1e-12)
+    np.testing.assert_allclose(actual.dot, expected.dot, rtol=1e-12)
+    net.module_(torch.as_tensor(X)).sum().backward()
+    assert len(calls) == 1  # it is on again
+
+
+@pytest.mark.parametrize("backend", ["ghost", "loop"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_recurrent_parts_run_without_cudnn(backend, enabled, monkeypatch):
+    seen, forward = [], nn.GRU.forward
+
+    def spy(module, *args):
+        seen.append(torch.backends.cudnn.enabled)
+        return forward(module, *args)
+
+    monkeypatch.setattr(nn.GRU, "forward", spy)
+    module = Apply(lambda m, x: m.head(m.gru(x)[0][:, -1]), gru=nn.GRU(3, 4, batch_first=True), head=nn.Linear(4, 5))
+    net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss).initialize()
+    module.head.register_forward_hook(lambda *_: others.append(torch.backends.cudnn.enabled))
+    others = []
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", enabled)
+    gradient_statistics(net, np.ones((4, 6, 3), "float32"), backend=backend)
+    assert seen
+    assert not any(seen)
+    assert others
+    assert set(others) == {enabled}
+    assert torch.backends.cudnn.enabled is enabled
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS[:-1]])
+def test_parameters_without_entries_do_not_count(backend):
+    X, _ = data()
+    module = nn.Sequential(*linear_parts().values()).double()
+    module.empty = nn.Parameter(torch.zeros(0, 3))
+    module.forward = lambda x: module[1](module[0](x)) + module.empty.sum()
+    net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss).initialize()
+    assert (gradient_statistics(net, X, backend=backend).sq_norm > 0).all()
+    with pytest.raises(InvalidParameterError, match="'empty' matches none"):
+        gradient_statistics(net, X, backend=backend, layers="empty")

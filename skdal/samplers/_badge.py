@@ -1,0 +1,101 @@
+"""BADGE: k-means++ seeding on the gradients of the last layer."""
+
+import numpy as np
+import torch
+
+from skdal.adapters import check_net, last_layer
+from skdal.base import BaseSampler
+from skdal.utils import check_finite_scores
+
+
+class BADGESampler(BaseSampler):
+    r"""Ask for samples that are uncertain and diverse: k-means++ on last-layer gradients (BADGE).
+
+    A sample's embedding is the gradient of its loss under its own predicted label with respect to
+    the weight of the head, :math:`(p - e_{\hat y}) \otimes h`. The first pick is the longest
+    embedding; each further one is drawn with probability in proportion to the squared distance to
+    the nearest pick. Where all distances are zero it is drawn evenly from what is left. The score of
+    a pick is that distance, not squared, of the first one its length.
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
+        A skorch net that ends in a Linear; see `BaseSampler`.
+    warm_start, reset_optimizer, verbose, random_state
+        As in `BaseSampler`.
+
+    Notes
+    -----
+    Embeddings stay factored, since inner products of outer products are products of inner products:
+    memory is O(n_pool (K + d)), time O(n_instances n_pool (K + d)). Distances are the square roots of
+    differences; what is below the rounding of the lengths counts as 0.
+
+    References
+    ----------
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> from skdal.samplers import BADGESampler
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X.astype("float32") / 16
+    >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=64, module__out_features=10,
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> len(set(BADGESampler(net, random_state=0).fit(X[:100], y[:100]).query(X[100:], n_instances=5)))
+    5
+    """
+
+    def _select(self, trained, X, n_instances, rng):
+        hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
+        check_finite_scores(np.asarray((hidden.sum(1) + proba.sum(1)).cpu(), dtype=np.float64))
+        proba[torch.arange(len(proba)), proba.argmax(1)] -= 1
+        return kmeans_plusplus(proba, hidden, n_instances, rng)
+
+    def _check_estimator(self, estimator):
+        check_net(estimator)
+
+
+def kmeans_plusplus(u, h, n_instances, rng):
+    """Return (indices, distances) of k-means++ picks among the outer products of the rows of u and h.
+
+    Parameters
+    ----------
+    u, h : tensor (n, K), tensor (n, d)
+    n_instances : int
+    rng : numpy.random.Generator
+    """
+    lengths = _squares(u) * _squares(h)
+    squared, left = lengths.clone(), torch.ones(len(u), dtype=torch.bool, device=u.device)
+    pick, picks, scores = int(lengths.argmax()), [], []
+    while True:
+        picks.append(pick)
+        scores.append(float(squared[pick]) ** 0.5)
+        left[pick] = False
+        if len(picks) == n_instances:
+            return np.array(picks), np.array(scores)
+        found = _squared_distances(u, h, lengths, pick)
+        squared = found if len(picks) == 1 else torch.minimum(squared, found)
+        pick = _draw(torch.where(left, squared, 0.0), left, rng)
+
+
+def _squares(x):
+    return torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).square()
+
+
+def _squared_distances(u, h, lengths, pick):
+    """Return |g_i - g|^2 = |g_i|^2 + |g|^2 - 2 (u_i . u) (h_i . h) for one pick g, (n,) in float64."""
+    total = lengths + lengths[pick]
+    found = total - 2 * (u @ u[pick]).double() * (h @ h[pick]).double()
+    return torch.where(found > 32 * torch.finfo(u.dtype).eps * total, found, 0.0)
+
+
+def _draw(weights, left, rng):
+    cumulative = weights.cumsum(0)
+    total = float(cumulative[-1])
+    if total > 0:
+        at = min(rng.random() * total, np.nextafter(total, 0))  # the first sum above it is that of a positive weight
+        return int(torch.searchsorted(cumulative, at, right=True))
+    return int(left.nonzero()[rng.integers(int(left.sum())), 0])

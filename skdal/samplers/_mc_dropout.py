@@ -1,0 +1,120 @@
+"""Monte-Carlo dropout: disagreement among thinned networks."""
+
+import numpy as np
+import torch
+
+from skdal.adapters import check_net, has_dropout, iter_dropout_passes
+from skdal.base import ScoreSampler
+from skdal.exceptions import UnsupportedEstimatorError
+from skdal.utils import is_positive_integer, query_generator
+
+
+class MCDropoutSampler(ScoreSampler):
+    r"""Ask first where thinned networks, drawn by the net's own dropout, are least sure (MC dropout).
+
+    With class probabilities :math:`p_t` of pass t of T, their mean :math:`\bar p` and entropy H in nats:
+
+    ===================== ==========================================================
+    "bald"                :math:`H(\bar p) - \frac1T \sum_t H(p_t)`
+    "entropy"             :math:`H(\bar p)`
+    "variation_ratio"     :math:`1 - \max_k \frac1T \#\{t : \arg\max p_t = k\}`
+    ===================== ==========================================================
+
+    Parameters
+    ----------
+    estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
+        A skorch net with dropout layers; see `BaseSampler`.
+    criterion : {"bald", "entropy", "variation_ratio"}, default="bald"
+        The score.
+    n_passes : int, default=20
+        T.
+    warm_start, reset_optimizer, verbose, random_state
+        As in `BaseSampler`.
+
+    Notes
+    -----
+    Only dropout layers are stochastic; batch-norm and all else stay in eval mode. A pass is one
+    thinned network, with the same masks for every sample (drawn from `random_state` and the size of
+    the labeled set), so a pool may be scored in any pieces. Where dropout sits only at the module's
+    end, as in torchvision's vgg11 or mobilenet, what comes before runs once instead of T times.
+
+    References
+    ----------
+    Gal, Islam and Ghahramani, "Deep Bayesian active learning with image data", ICML 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from skorch import NeuralNetClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> from skdal.samplers import MCDropoutSampler
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X.astype("float32") / 16
+    >>> module = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 10))
+    >>> net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> sampler = MCDropoutSampler(net, random_state=0).fit(X[:100], y[:100])
+    >>> bool(sampler.score_samples(X[100:]).min() >= 0)
+    True
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        criterion="bald",
+        n_passes=20,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+    ):
+        super().__init__(
+            estimator,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.criterion = criterion
+        self.n_passes = n_passes
+
+    def _score_samples(self, trained, X):
+        seed = int(query_generator(self.random_state, trained.n_labeled).integers(2**32))
+        passes = iter_dropout_passes(trained.classifier, X, self.n_passes, seed, verbose=self.verbose)
+        return np.concatenate([CRITERIA[self.criterion](p.double()).cpu().numpy() for p in passes])
+
+    def _check_estimator(self, estimator):
+        check_net(estimator)
+
+    def _check_module(self, module):
+        if not has_dropout(module):
+            raise UnsupportedEstimatorError(
+                f"the net's module ({type(module).__name__}) has no dropout layer with p > 0; MCDropoutSampler needs "
+                "one. Add torch.nn.Dropout."
+            )
+
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {
+            "criterion": (lambda v: isinstance(v, str) and v in CRITERIA, f"one of {', '.join(CRITERIA)}"),
+            "n_passes": (is_positive_integer, "an integer of at least 1"),
+        }
+
+
+def bald(proba):
+    """Return H(mean p) - mean H(p) over passes of proba (T, n, K), which rounding may not make negative."""
+    return (entropy(proba) - torch.special.entr(proba).sum(2).mean(0)).clamp_min(0)
+
+
+def entropy(proba):
+    """Return H(mean p)."""
+    return torch.special.entr(proba.mean(0)).sum(1)
+
+
+def variation_ratio(proba):
+    """Return the share of passes that do not vote for the class of most votes."""
+    votes = torch.nn.functional.one_hot(proba.argmax(2), proba.shape[2]).double().mean(0)
+    return 1 - votes.amax(1)
+
+
+CRITERIA = {"bald": bald, "entropy": entropy, "variation_ratio": variation_ratio}
