@@ -60,7 +60,7 @@ def shares(monkeypatch):
             seen[name] = statistics
         add(tape, name, *statistics)
 
-    unscaled = lambda model, outputs, labels: (model.output_gradients(outputs, labels), torch.ones(len(labels)))
+    unscaled = lambda model, outputs, labels, nodes: (model.output_gradients(outputs, labels), torch.ones(len(labels)))
     monkeypatch.setattr(_engine, "cover", covered)
     monkeypatch.setattr(_engine.Tape, "add", added)
     monkeypatch.setattr(_engine, "seeds_of", unscaled)

@@ -6,6 +6,7 @@ import torch
 
 from skdal.exceptions import InvalidDataError
 from skdal.gradients._seeds import summed_seeds
+from skdal.gradients._tape import tensors_in
 
 _CHUNK_VALUES = 2**16
 
@@ -13,13 +14,12 @@ _CHUNK_VALUES = 2**16
 def loop_backend(model, inputs, labels, parameters, direction):
     """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
 
-    Works for every module.
+    Works for every module, and runs each sample by itself, so its label is the one that it gets alone.
     """
-    if labels is None:
-        labels = predicted_labels(model, inputs)
-    rows = [sample_statistics(model, inputs, labels, i, parameters, direction) for i in range(len(labels))]
-    sq_norm, dot = zip(*rows)
-    return torch.stack(sq_norm), None if direction is None else torch.stack(dot), labels
+    n = len(tensors_in(inputs)[0])
+    rows = [sample_statistics(model, inputs, labels, i, parameters, direction, n) for i in range(n)]
+    sq_norm, dot, labels = zip(*rows)
+    return torch.stack(sq_norm), None if direction is None else torch.stack(dot), torch.cat(labels)
 
 
 def predicted_labels(model, inputs):
@@ -28,11 +28,13 @@ def predicted_labels(model, inputs):
         return model.forward(inputs).argmax(1)
 
 
-def sample_statistics(model, inputs, labels, index, parameters, direction):
-    """Return (sq_norm, dot) of one sample of a mini-batch, run by itself."""
-    sample = cut(inputs, slice(index, index + 1), len(labels))
-    gradient, scale = gradient_of(model, model.forward(sample), labels[index : index + 1], parameters)
-    return reduce_gradient(gradient, direction, scale)
+def sample_statistics(model, inputs, labels, index, parameters, direction, n_samples):
+    """Return (sq_norm, dot, label) of one sample of a mini-batch, run by itself."""
+    row = slice(index, index + 1)
+    outputs = model.forward(cut(inputs, row, n_samples))
+    label = outputs.detach().argmax(1) if labels is None else labels[row]
+    gradient, scale = gradient_of(model, outputs, label, parameters)
+    return *reduce_gradient(gradient, direction, scale), label
 
 
 def gradient_of(model, outputs, labels, parameters, rows=slice(None)):

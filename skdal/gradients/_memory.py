@@ -1,6 +1,7 @@
 """Running out of memory: a mini-batch is halved until it fits."""
 
 import logging
+import textwrap
 
 import torch
 
@@ -14,7 +15,7 @@ class Halving:
     """Runs mini-batches in parts that fit; after the first failure in halves from the start."""
 
     def __init__(self):
-        self._size = None
+        self._size, self._reason = None, None
 
     def __call__(self, run, inputs, labels, n_samples):
         """Yield `run(inputs, labels)` of consecutive parts of a mini-batch.
@@ -37,14 +38,14 @@ class Halving:
             else:
                 self._halve(stop - start)
 
-    @staticmethod
-    def _attempt(run, inputs, labels):
+    def _attempt(self, run, inputs, labels):
         """Return what the run gives, or None out of memory; what the failed run held is free then."""
         try:
             return run(inputs, labels)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            self._reason = textwrap.shorten(str(error), 300)  # the error itself holds the failed run
         return None
 
     def _halve(self, size):
@@ -53,7 +54,8 @@ class Halving:
         if size == 1:
             raise SampleTooLargeError(
                 "one sample alone runs out of memory. Free memory, use smaller samples or a smaller module, score "
-                'fewer layers (layers="last"), or move the net to a device with more memory.'
+                'fewer layers (layers="last"), or move the net to a device with more memory. '
+                f"It was told: {self._reason}"
             )
         self._size = (size + 1) // 2
         logger.warning("out of memory with a mini-batch of %d samples: going on with %d", size, self._size)

@@ -34,6 +34,11 @@ def select_parameters(model, layers, inputs):
             f"trainable parameters of complex numbers are not supported: {', '.join(complex_ones)}. Freeze them "
             "(requires_grad_(False)), or hold real and imaginary parts as real parameters."
         )
+    if inference := [name for name, p in trainable.items() if p.is_inference()]:
+        raise UnsupportedLayerError(
+            f"parameters made under torch.inference_mode() cannot be differentiated: {', '.join(inference)}. Make or "
+            "load the net outside of it."
+        )
     if not is_layers(layers):
         raise InvalidParameterError(f'layers must be "all", "last" or prefixes of parameter names; got {layers!r}.')
     if isinstance(layers, str) and layers == "all":
@@ -93,7 +98,7 @@ def check_direction(direction, parameters):
     Raises
     ------
     InvalidParameterError
-        An entry is missing or has another shape than its parameter; all of them are listed.
+        An entry is missing, has another shape than its parameter, or is not finite; all of them are listed.
     """
     if direction is None:
         return None
@@ -113,6 +118,8 @@ def check_direction(direction, parameters):
             "direction must map every scored parameter's name to a tensor of its shape, as labeled_gradient returns "
             f"them (with the same `layers`): {'; '.join(wrong)}."
         )
+    if broken := [name for name in parameters if not torch.isfinite(direction[name]).all()]:
+        raise InvalidParameterError(f"direction has NaN or infinite values in {', '.join(broken)}.")
     return {name: direction[name].to(p) for name, p in parameters.items()}
 
 

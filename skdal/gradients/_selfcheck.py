@@ -42,7 +42,7 @@ def self_check(model, inputs, labels, parameters, direction, statistics, shares=
     for index in indices[largest >= 0].tolist():
         found = tuple(None if values is None else values[index] for values in statistics)
         with _dtypes_of(model.module, parameters) as dtypes:
-            alone = sample_statistics(model, inputs, labels, index, parameters, direction)
+            *alone, _ = sample_statistics(model, inputs, labels, index, parameters, direction, len(labels))
         tolerance = _tolerance(dtypes, size.is_cuda)
         if _agree(found, alone, length, tolerance):
             continue

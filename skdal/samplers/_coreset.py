@@ -6,7 +6,7 @@ import torch
 from skdal.base import EmbeddingSampler
 from skdal.utils import count_rows, row_slices
 
-_PAIRS = 2**22  # distances held at once
+_CENTERS, _PAIRS, _VALUES = 256, 2**22, 2**20  # looked at, distances, and values of differences held at once
 
 
 class CoresetSampler(EmbeddingSampler):
@@ -29,7 +29,8 @@ class CoresetSampler(EmbeddingSampler):
     Notes
     -----
     Memory is O(n_pool) beyond the representations, time O((n_labeled + n_instances) n_pool d).
-    Distances are Euclidean and taken from differences, so duplicates are exactly 0 apart.
+    Distances are Euclidean and taken from differences, so duplicates are exactly 0 apart; a matrix
+    product only tells which of them are needed.
 
     References
     ----------
@@ -67,8 +68,10 @@ def k_center(pool, centers, n_instances, rng):
     rng : numpy.random.Generator
         For the first pick where there is no centre.
     """
-    distance = _nearest(pool, centers)
-    picks, scores = [], []
+    squares = _squares(pool)
+    distance, picks, scores = pool.new_full((len(pool),), np.inf), [], []
+    for some in row_slices(len(centers), _CENTERS):
+        _lower(distance, pool, squares, centers[some])
     while len(picks) < n_instances:
         if picks or len(centers):
             pick = int(distance.argmax())  # the first of equal ones
@@ -77,20 +80,35 @@ def k_center(pool, centers, n_instances, rng):
             pick = int(rng.integers(len(pool)))
             scores.append(np.nan)
         picks.append(pick)
-        torch.minimum(distance, _distances(pool, pool[pick : pick + 1])[:, 0], out=distance)
+        _lower(distance, pool, squares, pool[pick : pick + 1])
         distance[pick] = -1.0  # below that of any other
     return np.array(picks), np.array(scores)
 
 
-def _nearest(pool, centers):
-    """Return each row's distance (n,) to its nearest centre, infinity where there is none."""
-    distance = pool.new_full((len(pool),), np.inf)
-    for some in row_slices(len(centers), 256):
-        for rows in row_slices(len(pool), _PAIRS // 256):
-            found = _distances(pool[rows], centers[some]).amin(1)
-            torch.minimum(distance[rows], found, out=distance[rows])
-    return distance
+def _lower(distance, pool, squares, centers):
+    """Lower each row's distance (n,) to that of the nearest of some centres.
+
+    A matrix product finds the pairs that may be nearest, give or take its rounding; their distances are
+    then taken from differences, so that duplicates are exactly 0 apart.
+    """
+    slack = _slack(pool)
+    for rows in row_slices(len(pool), _PAIRS // len(centers)):
+        total = squares[rows, None] + _squares(centers)
+        squared = torch.addmm(total, pool[rows], centers.T, alpha=-2)
+        limit = (squared + slack * total).amin(1).minimum(distance[rows].clamp_min(0).square())
+        near = (squared - slack * total <= limit[:, None]).nonzero()
+        for some in row_slices(len(near), max(1, _VALUES // pool.shape[1])):
+            row, center = near[some].T
+            found = torch.linalg.vector_norm(pool[rows][row] - centers[center], dim=1)
+            distance[rows].scatter_reduce_(0, row, found, "amin")
 
 
-def _distances(x, y):
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+def _squares(x):
+    return torch.linalg.vector_norm(x, dim=1).square()
+
+
+def _slack(x):
+    """Return what a product of rows may be wrong by, relative to their squared lengths."""
+    if x.is_cuda and torch.backends.cuda.matmul.allow_tf32:
+        return 1e-2
+    return 64 * torch.finfo(x.dtype).eps

@@ -8,10 +8,11 @@ import torch
 from cases import Apply, Case, OwnLSTM, Unruled, floats, linear_parts, raised, raised_if_finite
 from conftest import Problem
 from reference import assert_statistics
+from skorch import NeuralNetClassifier
 from torch import nn
 
-from skdal.exceptions import UnsupportedLayerError
-from skdal.gradients import gradient_statistics
+from skdal.exceptions import InvalidParameterError, UnsupportedLayerError
+from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.gradients.rules import rule_for
 
 pytestmark = pytest.mark.filterwarnings(
@@ -213,3 +214,40 @@ def test_bfloat16(call, make_layer, width, under):
         expected = gradient_statistics(net, X, actual.label, **settings, backend="loop")
         assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
         assert (abs(actual.dot - expected.dot) <= 0.05 * abs(expected.dot).max()).all()
+
+
+class TiedBiases(nn.Module):
+    """One parameter stands for both biases of a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(3, 4, batch_first=True)
+        self.layer.bias_hh_l0 = self.layer.bias_ih_l0
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("backend", ["auto", "ghost"])
+def test_a_parameter_under_two_names_of_one_layer(backend):
+    problem = Problem(Case("", TiedBiases, floats(4, 3)))
+    assert rule_for(problem.net.module_.layer) is None
+    assert_statistics(
+        gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend), problem.own
+    )
+
+
+def test_a_direction_that_is_not_finite():
+    problem = problem_of(lambda m, x: m.head(m.layer(x).tanh()), floats(6))
+    direction = problem.direction | {"head.bias": torch.full((5,), float("nan"))}
+    with pytest.raises(InvalidParameterError, match="NaN or infinite values in head.bias"):
+        gradient_statistics(problem.net, problem.X, direction=direction)
+
+
+@pytest.mark.parametrize("call", [gradient_statistics, lambda net, X: labeled_gradient(net, X, [0] * len(X))])
+def test_a_net_made_in_inference_mode(call):
+    with torch.inference_mode():
+        net = NeuralNetClassifier(nn.Linear(6, 5), criterion=nn.CrossEntropyLoss).initialize()
+    with pytest.raises(UnsupportedLayerError, match=r"inference_mode\(\).*weight, bias.*outside"):
+        call(net, torch.ones(4, 6))

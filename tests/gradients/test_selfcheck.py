@@ -161,6 +161,12 @@ def test_samples_that_depend_on_each_other_are_run_alone():
     assert_statistics(score(problem, y=problem.y), problem.given)
 
 
+@alarm
+def test_labels_of_samples_that_depend_on_each_other_are_those_they_get_alone():
+    problem = problem_of(led, first_negative)
+    assert_statistics(score(problem), problem.own)
+
+
 class Scale(nn.Module):
     """A layer without a rule."""
 

@@ -57,7 +57,7 @@ def test_weights_of_batches(params, seed):
         q = (1 - 2 * p_min) * w / w.sum() + p_min
         np.testing.assert_allclose(sampler.history_[-1]["q"], q, rtol=1e-12)
         (arm,) = sampler.history_[-1]["arms"]
-        assert indices.tolist() == [UP, DOWN][arm].order[:n] or indices.tolist() == list([UP, DOWN][arm].order[:n])
+        assert indices.tolist() == list([UP, DOWN][arm].order[:n])
         X_all, y_all = answer(sampler, indices, X_all, y_all)
         p_rows = np.concatenate([p_rows, np.full(n, q[arm])])
         reward = np.mean((y_all == 1) / p_rows)
@@ -90,17 +90,6 @@ def test_weights_of_samples(seed):
         w = exp4p(w, q, p[i], advised[i], reward)
     np.testing.assert_allclose(sampler.probabilities_, rows, rtol=1e-12)
     np.testing.assert_allclose(sampler.weights_, w, rtol=1e-12)
-
-
-def test_it_learns_which_arm_pays():
-    """Only what the first arm asks for is ever predicted right."""
-    labels = np.where(np.arange(41) < 20, 1, 0)
-    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0, p_min=0.2).fit(X, np.zeros(30, int))
-    X_all, y_all = X, np.zeros(30, int)
-    for _ in range(60):
-        X_all, y_all = answer(sampler, sampler.query(POOL, 5), X_all, y_all, labels)
-    last = [arm for query in sampler.history_[30:] for arm in query["arms"]]
-    assert np.mean(np.array(last) == 0) > 0.6
 
 
 def test_the_paper_s_arms_by_default():
@@ -275,7 +264,7 @@ def test_another_number_of_arms():
         ({"samplers": []}, "samplers must be None or a list of samplers"),
         ({"samplers": UP}, "samplers must be"),
         ({"samplers": [UP, MarginSampler]}, "samplers must be .*instances"),
-        ({"samplers": [UP, LogisticRegression()]}, "samplers must be .*LogisticRegression"),
+        ({"samplers": [LogisticRegression(), UP]}, "samplers must be .*got .LogisticRegression"),
         ({"per": "round"}, 'per must be "batch" or "sample"'),
         ({"delta": 0}, "delta must be a number between 0 and 1; got 0"),
         ({"p_min": 0.6}, "p_min must be None, or above 0 and at most 1 over the number of samplers; got 0.6"),

@@ -60,10 +60,21 @@ def test_large_pools_are_cut(monkeypatch):
     rng = np.random.default_rng(0)
     pool, centers = torch.as_tensor(rng.normal(size=(500, 3))), torch.as_tensor(rng.normal(size=(600, 3)))
     whole = k_center(pool, centers, 20, rng)
-    monkeypatch.setattr("skdal.samplers._coreset._PAIRS", 256 * 7)
+    for name, value in {"_CENTERS": 64, "_PAIRS": 64 * 7, "_VALUES": 5}.items():
+        monkeypatch.setattr(f"skdal.samplers._coreset.{name}", value)
     cut = k_center(pool, centers, 20, rng)
     assert [part.tolist() for part in cut] == [part.tolist() for part in whole]
     assert whole[0].tolist() == k_center_greedy(pool.numpy(), centers.numpy(), 20)[0]
+
+
+def test_far_from_the_origin_in_float32():
+    """There the product's rounding is larger than the distances, and decides nothing."""
+    rng = np.random.default_rng(0)
+    pool, centers = (1000 + np.round(rng.normal(size=(n, 4)), 2).astype("float32") for n in (60, 20))
+    indices, scores = k_center(torch.as_tensor(pool), torch.as_tensor(centers), 30, rng)
+    expected = k_center_greedy(pool.astype(float), centers.astype(float), 30)
+    assert indices.tolist() == expected[0]
+    np.testing.assert_allclose(scores, expected[1], rtol=1e-6)
 
 
 def test_the_representation_is_the_input_of_the_head():

@@ -77,10 +77,12 @@ _OWN_NAME = re.compile(r"(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?")
 def rule_for(module):
     """Return the rule of a module, or None.
 
-    A subclass, a parametrized or re-wired layer (weight norm, pruning, an own `forward`) computes
-    something else than its class says, so it has none.
+    A subclass, a parametrized or re-wired layer (weight norm, pruning, an own `forward`, one
+    parameter under two names) computes something else than its class says, so it has none.
     """
     if type(module) not in RULES:
         return None
+    own = [p for p in module._parameters.values() if p is not None]
     rewired = "forward" in vars(module) or not all(_OWN_NAME.fullmatch(name) for name in module._parameters)
+    rewired = rewired or len(set(map(id, own))) < len(own)
     return None if rewired else RULES[type(module)]

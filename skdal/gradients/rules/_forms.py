@@ -7,7 +7,8 @@ import torch
 
 # Values of the temporaries of a chunk: they stay in a processor's cache; a CUDA device wants few, large kernels.
 _CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**26}
-_HELD = threading.local()  # by dtype, one chunk's
+_KEPT_VALUES = 2**20
+_KEPT = threading.local()  # by dtype
 
 
 def explicit(gradients, direction):
@@ -68,13 +69,12 @@ def scratch(like, shape):
 
     Memory fresh from the system costs more than filling it; CUDA's allocator keeps its own.
     """
-    n_values = math.prod(shape)
-    if like.device.type != "cpu" or n_values > _CHUNK_VALUES["cpu"]:
+    n_values, kept = math.prod(shape), vars(_KEPT)
+    if like.device.type != "cpu" or n_values > _KEPT_VALUES:
         return like.new_empty(shape)
-    held = vars(_HELD)
-    if like.dtype not in held:
-        held[like.dtype] = like.new_empty(_CHUNK_VALUES["cpu"])
-    return held[like.dtype][:n_values].view(shape)
+    if like.dtype not in kept:
+        kept[like.dtype] = like.new_empty(_KEPT_VALUES)
+    return kept[like.dtype][:n_values].view(shape)
 
 
 def total(parts):
