@@ -30,7 +30,7 @@ from skdal.adapters import (
     wants_scores,
     warn_of_random_transforms,
 )
-from skdal.exceptions import InvalidParameterError, NotFittedError, UnsupportedEstimatorError
+from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
 from skdal.training import train
 from skdal.utils import (
     check_finite_scores,
@@ -357,15 +357,23 @@ class EmbeddingSampler(BaseSampler):
         )
         self.embedding = embedding
 
-    def _embeddings(self, classifier, X):
-        """Return the representations (n, d) of X, a tensor on the net's device."""
+    def _embeddings(self, classifier, X, *, labeled=False):
+        """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
         if self.embedding is None:
             found = last_hidden(classifier, X, verbose=self.verbose)
         elif isinstance(self.embedding, str):
             found = module_output(classifier, X, self.embedding, verbose=self.verbose)
         else:
             found = as_rows(self.embedding(classifier, X), count_rows(X))
-        check_finite_scores(np.asarray(found.sum(1).cpu(), dtype=np.float64))
+        sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
+        if not labeled:
+            check_finite_scores(sums)
+        elif not np.isfinite(sums).all():
+            raise InvalidDataError(
+                f"the representations of {np.count_nonzero(~np.isfinite(sums))} of {len(sums)} labeled samples are NaN or "
+                f"infinite, the first at position {np.flatnonzero(~np.isfinite(sums))[0]}. Look for NaN or infinite "
+                "values in these samples or in the weights of the net."
+            )
         return found
 
     def _check_estimator(self, estimator):

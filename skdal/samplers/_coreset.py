@@ -52,7 +52,8 @@ class CoresetSampler(EmbeddingSampler):
     def _select(self, trained, X, n_instances, rng):
         X_labeled, _ = trained.labeled_set(type(self).__name__)
         pool = self._embeddings(trained.classifier, X)
-        centers = self._embeddings(trained.classifier, X_labeled) if count_rows(X_labeled) else pool[:0]
+        has_centers = count_rows(X_labeled) > 0
+        centers = self._embeddings(trained.classifier, X_labeled, labeled=True) if has_centers else pool[:0]
         return k_center(pool, centers, n_instances, rng)
 
 

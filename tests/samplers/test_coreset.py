@@ -177,6 +177,13 @@ def test_wrong_embeddings(embedding, error, words):
         sampler.query(POOL, 2)
 
 
+def test_labeled_samples_that_are_damaged():
+    damaged = X.copy()
+    damaged[[3, 7]] = np.nan
+    with pytest.raises(InvalidDataError, match="2 of 30 labeled samples are NaN or infinite, the first at position 3"):
+        CoresetSampler()(NET, POOL, 2, X_labeled=damaged, y_labeled=y)
+
+
 def test_a_module_that_does_not_run():
     net = make_net(Unused).fit(X.astype("float32"), y)
     sampler = CoresetSampler(FrozenEstimator(net), embedding="spare").fit(X.astype("float32"), y)
