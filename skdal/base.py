@@ -366,13 +366,13 @@ class EmbeddingSampler(BaseSampler):
         else:
             found = as_rows(self.embedding(classifier, X), count_rows(X))
         sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
+        damaged = np.flatnonzero(~np.isfinite(sums))
         if not labeled:
             check_finite_scores(sums)
-        elif not np.isfinite(sums).all():
+        elif damaged.size:
             raise InvalidDataError(
-                f"the representations of {np.count_nonzero(~np.isfinite(sums))} of {len(sums)} labeled samples are NaN or "
-                f"infinite, the first at position {np.flatnonzero(~np.isfinite(sums))[0]}. Look for NaN or infinite "
-                "values in these samples or in the weights of the net."
+                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, the first at "
+                f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
             )
         return found
 
