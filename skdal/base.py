@@ -371,7 +371,7 @@ class EmbeddingSampler(BaseSampler):
             check_finite_scores(sums)
         elif damaged.size:
             raise InvalidDataError(
-                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, the first at "
+                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, first at "
                 f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
             )
         return found

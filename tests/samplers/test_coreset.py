@@ -180,7 +180,7 @@ def test_wrong_embeddings(embedding, error, words):
 def test_labeled_samples_that_are_damaged():
     damaged = X.copy()
     damaged[[3, 7]] = np.nan
-    with pytest.raises(InvalidDataError, match="2 of 30 labeled samples are NaN or infinite, the first at position 3"):
+    with pytest.raises(InvalidDataError, match="2 of 30 labeled samples are NaN or infinite, first at position 3"):
         CoresetSampler()(NET, POOL, 2, X_labeled=damaged, y_labeled=y)
 
 
