@@ -1,0 +1,93 @@
+"""People's own data: an .npz file, or folders of images."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from skdal.datasets._images import image_data
+from skdal.exceptions import InvalidDataError
+
+_PARTS = ("X_train", "y_train", "X_test", "y_test")
+
+
+def load_npz(path, *, normalize=True):
+    """Load an .npz file of `X_train`, `y_train`, `X_test`, `y_test`, and optionally `class_names`.
+
+    Images are (n, height, width) or (n, height, width, channels), uint8 or floating-point numbers; labels are
+    integers from 0.
+
+    Returns
+    -------
+    ImageData
+
+    Raises
+    ------
+    InvalidDataError
+        The file does not exist, or lacks one of these.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidDataError(f"there is no file {path}; an .npz with {', '.join(_PARTS)} is expected.")
+    with np.load(path, allow_pickle=False) as archive:
+        missing = [name for name in _PARTS if name not in archive]
+        if missing:
+            raise InvalidDataError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files)}.")
+        parts = {name: archive[name] for name in _PARTS}
+        n_classes = max(int(parts[name].max()) for name in ("y_train", "y_test")) + 1
+        names = archive["class_names"] if "class_names" in archive else range(n_classes)
+        train, test = ((_with_channels(parts[f"X_{part}"]), parts[f"y_{part}"]) for part in ("train", "test"))
+        return image_data(train, test, names, normalize=normalize)
+
+
+def load_folder(path, *, size=64, normalize=True):
+    """Load folders `train/CLASS/*` and `test/CLASS/*` of images (the layout of torchvision's ImageFolder).
+
+    Parameters
+    ----------
+    path : str or Path
+        With the folders train and test.
+    size : int, default=64
+        Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
+    normalize : bool, default=True
+
+    Returns
+    -------
+    ImageData
+    """
+    folders = {part: Path(path) / part for part in ("train", "test")}
+    missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
+    if missing:
+        raise InvalidDataError(
+            f"there is no folder {' and no folder '.join(missing)}; CLASS/*.png in both are expected."
+        )
+    found = {part: ImageFolder(folder, loader=lambda file: square(file, size)) for part, folder in folders.items()}
+    if found["train"].classes != found["test"].classes:
+        raise InvalidDataError(
+            f"the classes of train and test differ: {found['train'].classes} and {found['test'].classes}."
+        )
+    train, test = (stacked(found[part], size) for part in ("train", "test"))
+    return image_data(train, test, found["train"].classes, normalize=normalize)
+
+
+def square(image, size):
+    """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle kept."""
+    with Image.open(image) if not isinstance(image, Image.Image) else image as opened:
+        rgb = opened.convert("RGB")
+        scale = size / min(rgb.size)
+        rgb = rgb.resize([max(size, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
+        left, top = ((side - size) // 2 for side in rgb.size)
+        return np.asarray(rgb.crop((left, top, left + size, top + size)))
+
+
+def stacked(dataset, size):
+    """Return (images (n, size, size, 3) uint8, labels) of a Dataset of such pairs."""
+    images, labels = np.empty((len(dataset), size, size, 3), dtype=np.uint8), np.empty(len(dataset), dtype=np.int64)
+    for i in range(len(dataset)):
+        images[i], labels[i] = dataset[i]
+    return images, labels
+
+
+def _with_channels(images):
+    return images[..., None] if images.ndim == 3 else images

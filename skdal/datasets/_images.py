@@ -1,0 +1,103 @@
+"""Images in memory as a torch Dataset."""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from skdal.exceptions import InvalidDataError
+
+
+class Images(Dataset):
+    """Images and labels; an item is (float32 tensor (channels, height, width), int).
+
+    Parameters
+    ----------
+    images : array (n, height, width, channels)
+        uint8, which becomes [0, 1], or floating-point numbers, which stay. Held as it is.
+    labels : array-like of int (n,)
+        Class labels from 0.
+    mean, std : sequence of float (channels,), optional
+        Subtracted from, and divided out of, each channel.
+    augment : callable, optional
+        Applied last, to an item's tensor: for training only.
+
+    Raises
+    ------
+    InvalidDataError
+        Shapes or dtypes are others.
+    """
+
+    def __init__(self, images, labels, *, mean=None, std=None, augment=None):
+        self.images, self.labels = images, np.asarray(labels, dtype=np.int64)
+        if images.ndim != 4 or len(images) != len(self.labels) or self.labels.ndim != 1:
+            raise InvalidDataError(
+                f"images must have shape (n, height, width, channels) and labels (n,); got {images.shape} and "
+                f"{self.labels.shape}."
+            )
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise InvalidDataError(f"images must be uint8 or floating-point numbers; got {images.dtype}.")
+        shape = (-1, 1, 1)
+        self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32).reshape(shape)
+        self._std = None if std is None else torch.tensor(std, dtype=torch.float32).reshape(shape)
+        self._augment, self._rows = augment, np.arange(len(self.labels))
+
+    @property
+    def targets(self):
+        """Labels (n,) int64."""
+        return self.labels[self._rows]
+
+    def take(self, indices):
+        """Return the images at `indices`, which share this one's memory."""
+        part = copy.copy(self)
+        part._rows = self._rows[indices]
+        return part
+
+    def augmented(self, augment):
+        """Return the same images under a random transform, for training; None: as they are, for scoring."""
+        other = copy.copy(self)
+        other._augment = augment
+        return other
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, i):
+        row = self._rows[i]
+        x = torch.from_numpy(np.ascontiguousarray(self.images[row].transpose(2, 0, 1)))
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        x = x if self._mean is None else x.sub_(self._mean)
+        x = x if self._std is None else x.div_(self._std)
+        return (x if self._augment is None else self._augment(x)), int(self.labels[row])
+
+
+class ImageData(NamedTuple):
+    """A data set.
+
+    Attributes
+    ----------
+    train, test : Images
+        The pool to draw from, and what is only ever measured on.
+    class_names : tuple of str
+    """
+
+    train: Images
+    test: Images
+    class_names: tuple
+
+
+def image_data(train, test, class_names, *, normalize=True):
+    """Return ImageData of two pairs (images, labels), normalized by the channels of the training images.
+
+    Mean and deviation are those of at most 10,000 evenly spaced training images.
+    """
+    mean, std = _channels(train[0]) if normalize else (None, None)
+    return ImageData(*(Images(*pair, mean=mean, std=std) for pair in (train, test)), tuple(map(str, class_names)))
+
+
+def _channels(images):
+    some = images[:: max(1, len(images) // 10_000)]
+    values = some.reshape(-1, images.shape[-1]).astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
+    return values.mean(0).tolist(), np.maximum(values.std(0), 1e-6).tolist()
