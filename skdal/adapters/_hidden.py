@@ -35,13 +35,13 @@ def last_layer(classifier, X, *, verbose=0):
         The module does not end in a Linear.
     """
     view = open_net(classifier)
-    rows = (LastLayer(_flat(head.input), view.probabilities(head.outputs)) for head in iter_heads(view, X))
+    rows = (LastLayer(_flat(head.input), view.probabilities(head.outputs)) for head in _required_heads(view, X))
     return LastLayer(*_collected(rows, count_rows(X), verbose))
 
 
 def last_hidden(classifier, X, *, verbose=0):
     """Return the input (n, d) of the last Linear to run; see `last_layer`."""
-    rows = ((_flat(head.input),) for head in iter_heads(open_net(classifier), X))
+    rows = ((_flat(head.input),) for head in _required_heads(open_net(classifier), X))
     return _collected(rows, count_rows(X), verbose)[0]
 
 
@@ -101,26 +101,32 @@ class Head(NamedTuple):
 
 
 def iter_heads(view, X, *, batch_size=None):
-    """Yield the Head of each mini-batch of X.
-
-    Raises
-    ------
-    UnsupportedEstimatorError
-        The module does not end in a Linear.
-    """
-    modules, ran = dict(view.module.named_modules()), []
+    """Yield the Head of each mini-batch of X, None where the module does not end in a Linear."""
+    ran = []
 
     def record(name, module, args, kwargs, output):
-        ran[:] = [(name, module, args[0] if args else kwargs["input"], output)]
+        ran[:] = [(module, args[0] if args else kwargs["input"], output)]
 
     with _watched(view, lambda part: isinstance(part, torch.nn.Linear), record):
         for inputs, _ in view.pool_batches(X, batch_size=batch_size):
             ran.clear()
             outputs = view.forward(inputs)
-            if not ran or ran[0][3].shape != outputs.shape:
-                raise UnsupportedEstimatorError(_no_head(ran[0][0] if ran else None, modules, outputs))
-            _, module, x, output = ran[0]
+            if not ran or ran[0][2].shape != outputs.shape:
+                yield None
+                continue
+            module, x, output = ran[0]
             yield Head(module, x, outputs, output is outputs and _is_plain(module, view.module))
+
+
+def _required_heads(view, X):
+    for head in iter_heads(view, X):
+        if head is None:
+            raise UnsupportedEstimatorError(
+                "the net's module does not end in a Linear that gives its outputs. CoresetSampler takes other "
+                f"representations: embedding= the name of one of {', '.join(_names(view.module))}, or a callable. "
+                "BADGESampler needs a Linear head."
+            )
+        yield head
 
 
 def _is_plain(linear, module):
@@ -130,15 +136,6 @@ def _is_plain(linear, module):
         id(parameter) for part in module.modules() for parameter in part._parameters.values() if parameter is not None
     ]
     return type(linear) is torch.nn.Linear and "forward" not in vars(linear) and all(used.count(i) == 1 for i in own)
-
-
-def _no_head(name, modules, outputs):
-    found = "none runs" if name is None else f"the last one to run is {name!r}"
-    return (
-        f"the net's module does not end in a Linear that gives its outputs {tuple(outputs.shape)} ({found}). "
-        "CoresetSampler takes other representations: embedding= the name of one of "
-        f"{', '.join(filter(None, modules))}, or a callable. BADGESampler needs a Linear head."
-    )
 
 
 def _outputs_of(view, X, name, modules):
@@ -195,5 +192,9 @@ def _flat(x):
 
 
 def _no_such_module(name, modules, reason):
-    names = ", ".join(n for n in modules if n)
+    names = ", ".join(filter(None, modules))
     return f"embedding must name a module whose output is the representation; {name!r} {reason}. There are: {names}."
+
+
+def _names(module):
+    return [name for name, _ in module.named_modules() if name]

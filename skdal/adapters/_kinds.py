@@ -99,7 +99,7 @@ def check_net(estimator):
     """
     if not is_net(estimator):
         raise UnsupportedEstimatorError(
-            f"gradients need a skorch NeuralNetClassifier, bare or last in a Pipeline; got "
+            f"a skorch NeuralNetClassifier is needed here, bare or last in a Pipeline; got "
             f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a sampler that needs only "
             "probabilities: RandomSampler, ConfidenceSampler, MarginSampler or EntropySampler."
         )

@@ -64,7 +64,7 @@ def _closed_form(classifier, X, batch_size):
     """Return the scores over the head alone from forward passes, or None where the head is not a plain Linear."""
     view, parts = open_net(classifier), []
     for head in iter_heads(view, X, batch_size=batch_size):
-        if not head.is_last:
+        if head is None or not head.is_last:
             return None
         weight, bias = head.module.weight.requires_grad, head.module.bias is not None and head.module.bias.requires_grad
         squared = weight * head.input.double().square().sum(1) + float(bias)

@@ -64,6 +64,10 @@ def test_closed_form_of_the_head(frozen):
     np.testing.assert_allclose(scores, by_engine, rtol=1e-10)
 
 
+def convolutional():
+    return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 4), nn.Flatten()).double()
+
+
 class Tied(nn.Module):
     """The head's weight is used once more."""
 
@@ -78,7 +82,13 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "module", [softmax_head, Tied, lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3).double())]
+    "module",
+    [
+        softmax_head,
+        Tied,
+        convolutional,
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3).double()),
+    ],
 )
 def test_no_closed_form(module):
     assert _closed_form(make_net(module).initialize(), POOL, 8) is None

@@ -1,0 +1,174 @@
+"""A run as a frozen spec: what is trained on what, how samples are asked for, and every seed."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skdal.exceptions import InvalidParameterError
+
+# The order is part of every seed: new sources go last.
+_SOURCES = ("split", "initial", "weights", "order", "query")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a net is trained in each round.
+
+    Parameters
+    ----------
+    accuracy : float
+        The paper's "until convergence": training stops when the accuracy on the labeled set, as measured in
+        passing while training, has been above this ...
+    n_epochs_above : int
+        ... for so many epochs of the round ...
+    max_epochs : int
+        ... or at the latest after so many.
+    lr, batch_size
+        Of Adam, and samples a step.
+    warm_start : bool
+        Go on from the current weights; False: from the run's initial weights in every round.
+    reset_optimizer : bool
+        Rebuild the optimizer before each round.
+    """
+
+    accuracy: float = 0.97
+    n_epochs_above: int = 10
+    max_epochs: int = 200
+    lr: float = 0.001
+    batch_size: int = 64
+    warm_start: bool = True
+    reset_optimizer: bool = True
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of active learning.
+
+    Parameters
+    ----------
+    dataset, model, sampler : str
+        Keys of `DATASETS` (or a path), `MODELS`, `SAMPLERS`.
+    sampler_params : dict
+        Of the sampler.
+    n_initial, n_instances, n_rounds : int
+        Labels at the start, asked for in each query, and the number of queries.
+    last_round : {"refuse", "partial"}
+        What if the pool has fewer samples left than the last query asks for.
+    imbalance_ratio : float
+        See `skdal.datasets.imbalanced`.
+    seed : int
+        Of everything: the split, the initial set and the weights depend on it and not on the sampler.
+    eval_every : int
+        Epochs between two looks at the test accuracy, which steer nothing; 0: only after the last.
+    training : Training
+
+    Raises
+    ------
+    InvalidParameterError
+        All values that are not allowed are listed.
+    """
+
+    dataset: str
+    model: str
+    sampler: str
+    sampler_params: Mapping = field(default_factory=dict)
+    n_initial: int = 500
+    n_instances: int = 500
+    n_rounds: int = 10
+    last_round: str = "refuse"
+    imbalance_ratio: float = 1.0
+    seed: int = 0
+    eval_every: int = 5
+    training: Training = Training()
+
+    def __post_init__(self):
+        object.__setattr__(self, "sampler_params", dict(self.sampler_params))
+        wrong = [f"{name} must be {allowed}; got {value!r}" for name, value, allowed in self._faults()]
+        if wrong:
+            raise InvalidParameterError("; ".join(wrong) + ".")
+
+    def _faults(self):
+        checks = {
+            **dict.fromkeys(("n_initial", "n_instances"), (_is_count(1), "an integer of at least 1")),
+            **dict.fromkeys(("n_rounds", "seed", "eval_every"), (_is_count(0), "an integer of at least 0")),
+            **dict.fromkeys(("dataset", "model", "sampler"), (lambda v: isinstance(v, str) and bool(v), "a name")),
+            "last_round": (lambda v: v in ("refuse", "partial"), '"refuse" or "partial"'),
+            "imbalance_ratio": (lambda v: _is_number(v) and 1 <= v < math.inf, "a number of at least 1"),
+            "training.accuracy": (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
+            "training.lr": (lambda v: _is_number(v) and 0 < v < math.inf, "a number above 0"),
+            **dict.fromkeys(
+                ("training.n_epochs_above", "training.max_epochs", "training.batch_size"),
+                (_is_count(1), "an integer of at least 1"),
+            ),
+            **dict.fromkeys(
+                ("training.warm_start", "training.reset_optimizer"), (lambda v: isinstance(v, bool), "True or False")
+            ),
+        }
+        for name, (is_allowed, allowed) in checks.items():
+            value = getattr(self.training, name[9:]) if name.startswith("training.") else getattr(self, name)
+            if not is_allowed(value):
+                yield name, value, allowed
+
+    def to_json(self):
+        """Return canonical JSON: sorted keys, no blanks, infinity as the string "inf"."""
+        return json.dumps(_plain(dataclasses.asdict(self)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text):
+        """Return the spec of a JSON text.
+
+        Raises
+        ------
+        InvalidParameterError
+            It is no JSON object, or has unknown or missing entries.
+        """
+        try:
+            found = _read(json.loads(text))
+            return cls(**{**found, "training": Training(**found.get("training", {}))})
+        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+            raise InvalidParameterError(f"this is no spec of a run ({error}): {text[:200]!r}") from error
+
+    @property
+    def digest(self):
+        """A name for this spec, 12 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def seed_of(self, source, *counters):
+        """Return the seed (32 bits) of one source of chance: "split", "initial", "weights", "order" or "query".
+
+        `counters`, such as the round, tell its uses apart. Neither sampler nor training settings go into it.
+        """
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(_SOURCES.index(source), *counters))
+        return int(sequence.generate_state(1)[0])
+
+
+def _is_count(least):
+    return lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and v >= least
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def _read(value):
+    if isinstance(value, dict):
+        return {key: _read(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_read(item) for item in value]
+    return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
