@@ -94,6 +94,40 @@ def test_quickstart_runs(tmp_path):
     assert "Warning" not in done.stderr.replace("UserWarning: FigureCanvasAgg is non-interactive", "")
 
 
+SMALLER = {
+    "modal_loop": ("= 20, 20, 6, 6", "= 20, 20, 1, 2"),
+    "sklearn_loop": ("= 12, 3, 20", "= 12, 3, 4"),
+    "samplers": ("= 30, 30, 3, 4", "= 30, 5, 1, 2"),
+    "gamma_kappa": ("n_instances=12", "n_instances=12"),
+    "own_sampler": ("max_epochs=20", "max_epochs=5"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", SMALLER)
+def test_example_runs_and_draws(name, monkeypatch, tmp_path):
+    matplotlib.use("Agg")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    source, n_threads = (ROOT / "examples" / f"plot_{name}.py").read_text(), torch.get_num_threads()
+    full, small = SMALLER[name]
+    assert source.count(full) == 1
+    script = tmp_path / f"plot_{name}.py"
+    script.write_text(source.replace(full, small))
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+        assert plt.get_fignums()
+        for number in plt.get_fignums():
+            plt.figure(number).savefig(tmp_path / "figure.png")
+    finally:
+        plt.close("all")
+        torch.set_num_threads(n_threads)
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in EXAMPLES} == {f"plot_{name}" for name in (*SMALLER, "quickstart", "cifar10")}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_have_the_head_that_the_gallery_wants(path):
     title, line, *_ = ast.get_docstring(ast.parse(path.read_text())).splitlines()
