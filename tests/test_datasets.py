@@ -58,6 +58,17 @@ def test_only_training_is_augmented():
     assert torch.equal(training.augmented(None)[0][0], data[0][0])
 
 
+@pytest.mark.parametrize("augment", [None, lambda x: x.flip(2)])
+def test_items_of_a_mini_batch(augment):
+    data = Images(eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4], augment=augment)
+    items = data.__getitems__([4, 0, 4])
+    assert [label for _, label in items] == [4, 0, 4]
+    assert all(torch.equal(x, data[i][0]) for (x, _), i in zip(items, [4, 0, 4]))
+    x, y = next(iter(DataLoader(data, batch_size=4)))
+    assert torch.equal(x, torch.stack([data[i][0] for i in range(4)]))
+    assert y.tolist() == [0, 1, 2, 3]
+
+
 def test_loading_does_not_change_the_images():
     images = eight_bit()
     before = images.copy()

@@ -65,12 +65,17 @@ class Images(Dataset):
         return len(self._rows)
 
     def __getitem__(self, i):
-        row = self._rows[i]
-        x = torch.from_numpy(np.ascontiguousarray(self.images[row].transpose(2, 0, 1)))
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices):
+        """Return several items at once, as DataLoader asks for a mini-batch."""
+        rows = self._rows[indices]
+        x = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
         x = x if self._mean is None else x.sub_(self._mean)
-        x = x if self._std is None else x.div_(self._std)
-        return (x if self._augment is None else self._augment(x)), int(self.labels[row])
+        x = x.contiguous() if self._std is None else x.div_(self._std).contiguous()
+        items = x if self._augment is None else map(self._augment, x)
+        return list(zip(items, self.labels[rows].tolist()))
 
 
 class ImageData(NamedTuple):
