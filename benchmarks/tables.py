@@ -1,4 +1,4 @@
-"""Writes the tables of docs/engine.rst from the records in results/.
+"""Writes the tables of the documentation from the records in results/.
 
 `python benchmarks/tables.py` writes docs/tables/*.rst; a test holds them against the records.
 """
@@ -51,6 +51,24 @@ def coverage(record):
     return _table(header, lines) + _machine(record)
 
 
+def peers(record):
+    """Return the tables of picks beside those of peers, and of where a peer is wrong."""
+    parts = {part: [row for row in record["rows"] if row["part"] == part] for part in ("picks", "faults")}
+    header = ["strategy", "peer", "in common", "twice in a batch: peer, skdal", "why"]
+    picks = [
+        [
+            row["strategy"],
+            row["peer"],
+            _span(row["in common"]),
+            f"{row['their duplicates']}, {row['our duplicates']}",
+            row["note"],
+        ]
+        for row in parts["picks"]
+    ]
+    faults = [[row["peer"], row["fault"], row["theirs"], row["ours"]] for row in parts["faults"]]
+    return _table(header, picks) + "\n" + _table(["peer", "what", "there", "skdal"], faults) + _versions(record)
+
+
 def _table(header, lines):
     text = ".. list-table::\n   :header-rows: 1\n\n"
     for line in [header, *lines]:
@@ -63,15 +81,25 @@ def _machine(record):
     return f"\n{record['machine']}, {record['torch_threads']} threads, torch {versions['torch'].partition('+')[0]}.\n"
 
 
+def _versions(record):
+    names = ("scikit-learn", "skorch", "torch", "numpy")
+    return "\n" + ", ".join(f"{name} {record['versions'][name].partition('+')[0]}" for name in names) + ".\n"
+
+
 def _ratio(value):
     return "–" if value is None else f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
+
+
+def _span(values):
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _ms(value):
     return "–" if value is None else f"{value:.1f}"
 
 
-MAKERS = {"speed-cpu": speed, "speed-cuda": speed, "forms": forms, "coverage": coverage}
+MAKERS = {"speed-cpu": speed, "speed-cuda": speed, "forms": forms, "coverage": coverage, "peers": peers}
 
 
 def tables():
