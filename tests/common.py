@@ -1,7 +1,9 @@
 """What most tests start from: iris, small float64 nets on it, and snapshots of what must not change."""
 
+import copy
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +12,22 @@ from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skdal.samplers import SAMPLERS
+import skdal.samplers
+from skdal.samplers import (
+    SAMPLERS,
+    ALBLSampler,
+    BADGESampler,
+    ConfidenceSampler,
+    CoresetSampler,
+    DynamicALSampler,
+    EGLSampler,
+    EntropyGradientSampler,
+    EntropySampler,
+    MarginSampler,
+    MCDropoutSampler,
+    PoolSubset,
+    RandomSampler,
+)
 
 _X, _y = load_iris(return_X_y=True)
 _X = StandardScaler().fit_transform(_X)
@@ -59,11 +76,108 @@ def trained_net(seed=0, **settings):
         return make_net(**settings).fit(X, y)
 
 
+# --- samplers -------------------------------------------------------------------------------------
+
+
+def features(classifier, X):
+    """The samples themselves as representations, for classifiers that have no others."""
+    return X
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the design promises of a sampler, and how one is made for the nets here; `test_contract.py` holds it to it.
+
+    Attributes
+    ----------
+    cls : type
+        Its class.
+    params : dict
+        For mini-batches of 8, and small numbers.
+    for_classifiers : dict or None
+        Parameters with which it takes any classifier; None: it needs a net.
+    scores : {"samples", "picks", "none"}
+        Of each sample by itself, of picks at the moment of picking, or NaN.
+    draws : bool
+        The picks depend on the seed.
+    draws_on_device : bool
+        What it draws is not the same on another device.
+    labeled : bool
+        It needs the labeled set.
+    looks : bool
+        It looks at the samples.
+    keeps : bool
+        A query leaves something in the instance, so there is no function form.
+    sees : int
+        How many samples of POOL it sees, and so the most that it can be asked for.
+    batch_size : int
+        Samples a mini-batch: 8 where the parameter or the net says so, else what is documented for four features.
+    """
+
+    cls: type
+    params: dict = field(default_factory=dict)
+    for_classifiers: dict | None = None
+    scores: str = "samples"
+    draws: bool = False
+    draws_on_device: bool = False
+    labeled: bool = False
+    looks: bool = True
+    keeps: bool = False
+    sees: int = len(POOL)
+    batch_size: int = 8
+
+
+SMALL = {"batch_size": 8}
+ARMS = {"samplers": [CoresetSampler(embedding=features), ConfidenceSampler()]}
+PROMISES = {
+    "dynamical": Promise(DynamicALSampler, SMALL, labeled=True),
+    "gradient_length": Promise(DynamicALSampler, SMALL),
+    "influence": Promise(DynamicALSampler, SMALL, labeled=True),
+    "egl": Promise(EGLSampler, SMALL),
+    "entropy_gradient": Promise(EntropyGradientSampler, SMALL),
+    "random": Promise(RandomSampler, for_classifiers={}, scores="none", draws=True, looks=False),
+    "confidence": Promise(ConfidenceSampler, for_classifiers={}),
+    "margin": Promise(MarginSampler, for_classifiers={}),
+    "entropy": Promise(EntropySampler, for_classifiers={}),
+    "coreset": Promise(
+        CoresetSampler, for_classifiers={"embedding": features}, scores="picks", labeled=True, batch_size=256
+    ),
+    "badge": Promise(BADGESampler, scores="picks", draws=True, batch_size=256),
+    "albl": Promise(ALBLSampler, for_classifiers=ARMS, scores="picks", draws=True, labeled=True, keeps=True),
+    "mc_dropout": Promise(MCDropoutSampler, {"n_passes": 5}, draws=True, draws_on_device=True, batch_size=256),
+    # not in the registry
+    "albl_per_sample": Promise(
+        ALBLSampler, {"per": "sample"}, for_classifiers=ARMS, scores="none", draws=True, labeled=True, keeps=True
+    ),
+    "pool_subset": Promise(
+        PoolSubset,
+        {"sampler": DynamicALSampler(batch_size=8), "subset_size": 30},
+        for_classifiers={"sampler": MarginSampler()},
+        scores="picks",
+        draws=True,
+        labeled=True,
+        keeps=True,
+        sees=30,
+    ),
+}
+FOR_CLASSIFIERS = {key: p.for_classifiers for key, p in PROMISES.items() if p.for_classifiers is not None}
+
+
+def keys(among=SAMPLERS, **facts):
+    """Return the keys, of the registry if not said otherwise, of samplers with these facts in their `Promise`."""
+    return [key for key in among if all(getattr(PROMISES[key], name) == value for name, value in facts.items())]
+
+
+FUNCTIONS = {f"{key}_sampling": getattr(skdal.samplers, f"{key}_sampling") for key in keys(keeps=False)}
+
+
 def make_sampler(key, estimator=None, **params):
-    """Return a sampler by its key in the registry, made for small batches."""
-    if key == "dynamical":
-        params = {"batch_size": 8, **params}
-    return SAMPLERS[key](estimator, **{"random_state": 0, **params})
+    """Return a sampler by its key in PROMISES, made for small batches."""
+    make = SAMPLERS.get(key, PROMISES[key].cls)
+    return make(estimator, **{"random_state": 0, **copy.deepcopy(PROMISES[key].params), **params})
+
+
+# --- states ---------------------------------------------------------------------------------------
 
 
 def plain(value):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import POOL, X, assert_same, make_net, make_sampler, weights, y
+from common import FOR_CLASSIFIERS, POOL, PROMISES, X, assert_same, keys, make_net, make_sampler, weights, y
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -29,7 +29,7 @@ class AnyInput(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+        self.layers = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 3)).double()
 
     def forward(self, x=None, **columns):
         if x is None:
@@ -95,7 +95,8 @@ DATASETS = {
 FORMS = ARRAYS | DATASETS
 every = pytest.mark.parametrize("key", SAMPLERS)
 # the last of the mini-batches of 8 has length 1, 2, 7, 8; the last pool is one of length 1
-sizes = pytest.mark.parametrize("n", [17, 18, 23, 24, 1])
+SIZES = {"dynamical": [17, 18, 23, 24, 1], "margin": [17, 24, 1], "coreset": [17, 24, 1]}
+POOLS = [(key, n) for key in PROMISES for n in SIZES.get(key, [len(POOL)])]
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +105,9 @@ def net():
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path):
+def small(tmp_path, monkeypatch):
     memmap.folder = tmp_path
+    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X: 8)  # else 256 for four features
 
 
 def scored(sampler, pool):
@@ -122,8 +124,7 @@ def assert_close(actual, expected, rtol=1e-10):
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-@every
-@sizes
+@pytest.mark.parametrize("key, n", POOLS)
 @pytest.mark.parametrize("form", FORMS)
 def test_pool(key, n, form, net):
     sampler = make_sampler(key, FrozenEstimator(net)).fit(FORMS[form](X), y)
@@ -138,10 +139,10 @@ def test_interaction(form, net):
     assert sampler.fit(FORMS[form](X), y).query(FORMS[form](POOL), 7).tolist() == expected
 
 
-@every
+@pytest.mark.parametrize("key", [*SIZES, "egl", "badge", "albl", "mc_dropout", "pool_subset"])
 @pytest.mark.parametrize("form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"])
 def test_pool_in_a_pipeline(key, form):
-    pipeline = make_pipeline(StandardScaler(with_mean=False), FunctionTransformer(dense), make_net(max_epochs=5))
+    pipeline = make_pipeline(StandardScaler(with_mean=False), FunctionTransformer(dense), make_net())
     sampler = make_sampler(key, pipeline).fit(FORMS[form](X), y)
     expected = make_sampler(key, pipeline).fit(X, y)
     assert_close(scored(sampler, FORMS[form](POOL)), scored(expected, POOL), rtol=1e-5)  # another scaler by rounding
@@ -151,11 +152,11 @@ def dense(rows):
     return rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
 
 
-@pytest.mark.parametrize("key", [key for key in SAMPLERS if key != "dynamical"])
+@pytest.mark.parametrize("key", FOR_CLASSIFIERS)
 @pytest.mark.parametrize("form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"])
 def test_pool_of_a_classifier(key, form):
-    sampler = make_sampler(key, LogisticRegression()).fit(FORMS[form](X), y)
-    expected = make_sampler(key, LogisticRegression()).fit(X, y)
+    sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(FORMS[form](X), y)
+    expected = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(X, y)
     np.testing.assert_allclose(scored(sampler, FORMS[form](POOL))[1], scored(expected, POOL)[1], rtol=1e-3)
 
 
@@ -199,19 +200,31 @@ def test_labeled_set(form):
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
+@pytest.mark.parametrize("key", ["dynamical", "coreset", "albl"])  # one for each way to read a labeled set
 @pytest.mark.parametrize("form", LABELED)
-def test_labeled_set_of_a_call(form, net):
+def test_labeled_set_of_a_call(key, form, net):
     rows, labels = LABELED[form](X, y)
     pool = FORMS["bare tensor"](POOL) if isinstance(rows, Dataset) else LABELED[form](POOL, y)[0]
-    sampler = DynamicALSampler(batch_size=8)
-    expected = sampler(net, POOL, 9, X_labeled=X, y_labeled=y)
-    assert sampler(net, pool, 9, X_labeled=rows, y_labeled=labels).tolist() == expected.tolist()
+    expected = make_sampler(key)(net, POOL, 9, X_labeled=X, y_labeled=y)
+    assert make_sampler(key)(net, pool, 9, X_labeled=rows, y_labeled=labels).tolist() == expected.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+@pytest.mark.parametrize("form", ["labels in a list", "labels in a tensor", "labels in a Series", "labels in a column"])
+def test_a_reward_for_the_answers_of_a_classifier(form):
+    sampler = make_sampler("albl", **FOR_CLASSIFIERS["albl"])
+    classifier = LogisticRegression().fit(X[:9], y[:9])
+    for n in (20, 24):
+        rows, labels = LABELED[form](X[:n], y[:n])
+        sampler(classifier, POOL, 4, X_labeled=rows, y_labeled=labels)
+    p = np.r_[np.ones(20), np.full(4, sampler.history_[0]["q"][sampler.history_[0]["arms"][0]])]
+    assert sampler.history_[1]["reward"] == pytest.approx(np.mean((classifier.predict(X[:24]) == y[:24]) / p))
 
 
 # --- Datasets -------------------------------------------------------------------------------------
 
 
-@every
+@pytest.mark.parametrize("key", PROMISES)
 def test_random_transforms_are_warned_of(key, net):
     pool = Items(lambda i: POOL[i] + np.random.rand(), len(POOL))
     with pytest.warns(UserWarning, match="random transforms.*un-augmented"):
@@ -282,3 +295,16 @@ def test_learner(form, net):
     rows, labels = np.concatenate([X, POOL[indices]]), np.concatenate([y, y[:3]])
     expected = DynamicALSampler(batch_size=8)(net, POOL, 9, X_labeled=rows, y_labeled=labels)
     assert learner.query(FORMS[form](POOL), n_instances=9)[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("key", keys(PROMISES, keeps=True))
+@pytest.mark.parametrize("form", FORMS)
+def test_learner_with_a_sampler_that_remembers(key, form, net):
+    def rounds(form):
+        learner = ActiveLearner(FrozenEstimator(net), make_sampler(key), FORMS[form](X), y)
+        for n in (4, 2, 5):
+            indices, samples = learner.query(FORMS[form](POOL), n_instances=n)
+            learner.teach(samples, y[:n])
+            yield indices.tolist(), getattr(learner.query_strategy, "weights_", X[:0]).tolist()
+
+    assert list(rounds(form)) == list(rounds("ndarray"))

@@ -9,7 +9,21 @@ import numpy as np
 import pytest
 import sklearn.exceptions
 import torch
-from common import POOL, Mlp, X, assert_same, make_net, make_sampler, plain, snapshot, trained_net, y
+from common import (
+    FOR_CLASSIFIERS,
+    POOL,
+    PROMISES,
+    Mlp,
+    X,
+    assert_same,
+    keys,
+    make_net,
+    make_sampler,
+    plain,
+    snapshot,
+    trained_net,
+    y,
+)
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -24,6 +38,7 @@ import skdal.exceptions as errors
 from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import SAMPLERS, MarginSampler, RandomSampler
+from skdal.samplers._gradient import GradientSampler
 
 NET = trained_net()
 LABELED = {"X_labeled": X, "y_labeled": y}
@@ -59,8 +74,8 @@ def sampler(key="dynamical", net=NET, rows=X, **params):
     return make_sampler(key, FrozenEstimator(net), **params).fit(rows, y)
 
 
-def linear_net():
-    return make_net(nn.Linear, module__in_features=4, module__out_features=3).initialize()
+def float32_net():
+    return make_net(lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3))).initialize()
 
 
 def asked(**params):
@@ -161,12 +176,11 @@ POOLS = [
 POOLS += [
     Row(
         f"float64 for float32, {key}",
-        lambda net, key=key: sampler(key, linear_net(), X.astype("float32")).query(POOL),
+        lambda net, key=key: sampler(key, float32_net(), X.astype("float32")).query(POOL),
         errors.InvalidDataError,
         ("float64", "float32", "astype"),
     )
-    for key in SAMPLERS
-    if key != "random"
+    for key in keys(looks=True)
 ] + [
     Row(
         f"Dataset for a pipeline, {key}",
@@ -175,8 +189,7 @@ POOLS += [
         ("TensorDataset|Subset", "transform", "without Pipeline"),
         forwards=10**6,
     )
-    for key in SAMPLERS
-    if key != "random"
+    for key in keys(looks=True)
 ]
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -204,6 +217,13 @@ LABELS = [
             1,
         ),
         Row(f"{id}, call", asked(y_labeled=labels), errors.InvalidLabelsError, words, 1),
+        Row(
+            f"{id}, call albl",
+            lambda net, labels=labels: make_sampler("albl")(net, POOL, 2, X_labeled=X, y_labeled=labels),
+            errors.InvalidLabelsError,
+            words,
+            1,
+        ),
         Row(
             f"{id}, learner",
             lambda net, labels=labels: ActiveLearner(make_net(), X_training=X, y_training=labels),
@@ -233,6 +253,16 @@ LABELS = [
             1,
         ),
     ]
+]
+LABELS += [
+    Row(
+        f"{id}, albl of a classifier",
+        lambda net, labels=labels: make_sampler("albl", **FOR_CLASSIFIERS["albl"])(
+            LogisticRegression().fit(X, y), POOL, 2, X_labeled=X, y_labeled=labels
+        ),
+        errors.SkdalError,
+    )
+    for id, labels in {"too few": y[:29], "one-hot": np.eye(3, dtype=int)[y], "none": None}.items()
 ]
 IN_DATASETS = [
     Row(
@@ -599,18 +629,23 @@ def test_refused(row, monkeypatch):
 
 # --- scores ---------------------------------------------------------------------------------------
 
-SCORING = [key for key in SAMPLERS if key != "random"]
+GRADIENTS = [key for key, promise in PROMISES.items() if issubclass(promise.cls, GradientSampler)]
+DAMAGES = [*((key, np.inf) for key in GRADIENTS), *((key, np.nan) for key in keys(looks=True))]
 
 
-@pytest.mark.parametrize("key, value", [("dynamical", np.inf), *((key, np.nan) for key in SCORING)])
+@pytest.mark.parametrize("key, value", DAMAGES)
 @pytest.mark.parametrize("positions", [[3], [0, 8, 40], list(range(2, 40, 2))])
 def test_damaged_samples_are_counted_and_named(key, value, positions):
     pool = POOL.copy()
     pool[positions, 2] = value
     shown = ", ".join(map(str, positions[:10]))
-    for call in (sampler(key).query, sampler(key).score_samples):
+    for call in calls_of(sampler(key)):
         with pytest.raises(errors.NonFiniteScoreError, match=f"{len(positions)} of 41 .* {shown}(, ...)?[.] .*remove"):
             call(pool)
+
+
+def calls_of(sampler):
+    return [getattr(sampler, name) for name in ("query", "score_samples") if hasattr(sampler, name)]
 
 
 def test_damaged_samples_with_interaction():
@@ -620,10 +655,11 @@ def test_damaged_samples_with_interaction():
         sampler(interaction=2.0, update_size=1).query(pool, 3)
 
 
-@pytest.mark.parametrize("key", SCORING)
+@pytest.mark.parametrize("key", keys(looks=True))
 def test_a_diverged_net(key):
     net = copy.deepcopy(NET)
-    net.module_.head.weight.data.fill_(np.nan)
+    for parameter in net.module_.parameters():
+        parameter.data.fill_(np.nan)
     with pytest.raises(errors.SkdalError, match="diverged"):
         make_sampler(key)(net, POOL, 2, **LABELED)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import POOL, Mlp, X, make_net, trained_net, y
+from common import POOL, PROMISES, Mlp, X, keys, make_net, make_sampler, trained_net, y
 from modAL.models import Committee
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -19,7 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, TensorDataset
 from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
 from skdal.exceptions import CrossSampleLayerError, InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.samplers import MarginSampler, margin_sampling, random_sampling
+from skdal.samplers import MarginSampler, margin_sampling
 
 
 class Noisy(Dataset):
@@ -32,8 +32,9 @@ class Noisy(Dataset):
         return torch.from_numpy(X[i]) + 0.01 * torch.randn(4), int(y[i])
 
 
-def test_a_query_leaves_the_generator_to_a_labeled_set_that_draws():
-    learner = ActiveLearner(make_net(), random_sampling, Noisy())
+@pytest.mark.parametrize("key", ["random", *keys(PROMISES, labeled=True)])
+def test_a_query_leaves_the_generator_to_a_labeled_set_that_draws(key):
+    learner = ActiveLearner(make_net(), make_sampler(key), Noisy())
     state = torch.get_rng_state()
     learner.query(POOL)
     assert torch.equal(torch.get_rng_state(), state)
@@ -74,12 +75,12 @@ def test_a_later_mini_batch_with_other_operations_is_proven_anew():
     np.testing.assert_allclose(actual.sq_norm, expected.sq_norm, rtol=1e-10)
 
 
-def test_a_loader_that_shuffles_is_refused():
+@pytest.mark.parametrize("key", keys(PROMISES, looks=True))
+def test_a_loader_that_shuffles_is_refused(key):
     net = trained_net()
     net.iterator_valid = partial(DataLoader, shuffle=True)
-    for sampler in DynamicALSampler(), MarginSampler():
-        with pytest.raises(InvalidParameterError, match="RandomSampler.*in order"):
-            sampler(net, POOL, X_labeled=X, y_labeled=y)
+    with pytest.raises(InvalidParameterError, match="RandomSampler.*in order"):
+        make_sampler(key)(net, POOL, X_labeled=X, y_labeled=y)
 
 
 class Auxiliary(Mlp):

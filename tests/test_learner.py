@@ -1,6 +1,7 @@
 """skdal.ActiveLearner: modAL's loop, on any scikit-learn, with nets and torch Datasets."""
 
 import pickle
+from functools import partial
 
 import modAL.models
 import modAL.uncertainty
@@ -8,7 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import POOL, POOL_y, X, make_net, make_sampler, trained_net, weights, y
+from common import (
+    FOR_CLASSIFIERS,
+    FUNCTIONS,
+    POOL,
+    PROMISES,
+    POOL_y,
+    X,
+    make_net,
+    make_sampler,
+    trained_net,
+    weights,
+    y,
+)
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -19,18 +32,15 @@ from sklearn.preprocessing import StandardScaler
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-import skdal.samplers
 from skdal import ActiveLearner, dynamical_sampling
-from skdal.samplers import SAMPLERS
 
 pytestmark = pytest.mark.contract
-STRATEGIES = {f"{key}_sampling": getattr(skdal.samplers, f"{key}_sampling") for key in SAMPLERS}
-INSTANCES = {type(make_sampler(key)).__name__: make_sampler(key) for key in SAMPLERS}
 MODAL = {
     f"modAL's {name}": getattr(modAL.uncertainty, name)
     for name in ("uncertainty_sampling", "margin_sampling", "entropy_sampling")
 }
-ALL = STRATEGIES | INSTANCES | MODAL
+STRATEGIES = [*FUNCTIONS, *PROMISES]
+ALL = [*STRATEGIES, *MODAL]
 ESTIMATORS = {
     "net": make_net,
     "net in a pipeline": lambda: make_pipeline(StandardScaler(), make_net()),
@@ -41,8 +51,17 @@ COMBINATIONS = [
     (estimator, strategy)
     for estimator in ESTIMATORS
     for strategy in ALL
-    if "net" in estimator or not strategy.lower().startswith("dynamical")
+    if "net" in estimator or strategy in MODAL or strategy.removesuffix("_sampling") in FOR_CLASSIFIERS
 ]
+
+
+def make_strategy(name, net=True):
+    """Return a strategy by its name, an instance anew, since some remember their learner."""
+    params = {} if net else FOR_CLASSIFIERS.get(name.removesuffix("_sampling"), {})
+    if name in PROMISES:
+        return make_sampler(name, **params)
+    function = (FUNCTIONS | MODAL)[name]
+    return partial(function, **params) if params else function
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -50,7 +69,8 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize("estimator, strategy", COMBINATIONS)
 def test_loop(estimator, strategy):
-    learner, pool, labels = ActiveLearner(ESTIMATORS[estimator](), ALL[strategy], X, y), POOL, POOL_y
+    query_strategy = make_strategy(strategy, net="net" in estimator)
+    learner, pool, labels = ActiveLearner(ESTIMATORS[estimator](), query_strategy, X, y), POOL, POOL_y
     for _ in range(2):
         indices, samples = learner.query(pool, n_instances=2)
         assert samples.tolist() == pool[indices].tolist()
@@ -65,8 +85,8 @@ def test_loop(estimator, strategy):
 @pytest.mark.parametrize("strategy", MODAL)
 def test_strategies_of_modal_with_their_own_scores(strategy, n_instances):
     estimator = LogisticRegression().fit(X, y)
-    indices, samples = ActiveLearner(estimator, ALL[strategy], X, y).query(POOL, n_instances=n_instances)
-    direct = ALL[strategy](estimator, POOL, n_instances=n_instances)
+    indices, samples = ActiveLearner(estimator, MODAL[strategy], X, y).query(POOL, n_instances=n_instances)
+    direct = MODAL[strategy](estimator, POOL, n_instances=n_instances)
     assert indices.tolist() == (direct[0] if isinstance(direct, tuple) else direct).tolist()
     assert samples.shape == (n_instances, 4)
 
@@ -227,11 +247,21 @@ def test_a_clone_is_untrained_and_holds_no_data(strategy):
     assert len(copy.fit(X, y, epochs=1).estimator.history) == 1
 
 
+@pytest.mark.parametrize("strategy", PROMISES)
+def test_the_strategy_of_a_clone_starts_anew(strategy):
+    learner = ActiveLearner(make_net(), make_strategy(strategy), X, y)
+    learner.query(POOL)
+    copy = clone(learner).query_strategy
+    assert copy.get_params(deep=False).keys() == vars(copy).keys()
+
+
 @pytest.mark.parametrize("strategy", ALL)
 def test_repr(strategy):
-    for learner in (ActiveLearner(make_net(), ALL[strategy]), ActiveLearner(GaussianNB(), ALL[strategy], X, y)):
-        assert repr(learner).startswith("ActiveLearner(")
-        assert strategy.removeprefix("modAL's ") in repr(learner)
+    shown = PROMISES[strategy].cls.__name__ if strategy in PROMISES else strategy.removeprefix("modAL's ")
+    for labeled in ((), (X, y)):
+        learner = ActiveLearner(GaussianNB(), make_strategy(strategy), *labeled)
+        assert repr(learner).startswith("ActiveLearner(GaussianNB(")
+        assert shown in repr(learner)
 
 
 def test_repr_is_short():
@@ -239,9 +269,9 @@ def test_repr_is_short():
     assert repr(learner) == "ActiveLearner(GaussianNB(), query_strategy=dynamical_sampling, n_labeled=30)"
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES | INSTANCES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_pickle(strategy):
-    learner = ActiveLearner(make_net(), ALL[strategy], X, y)
+    learner = ActiveLearner(make_net(), make_strategy(strategy), X, y)
     copy = pickle.loads(pickle.dumps(learner))
     assert copy.query(POOL, 1)[1].shape == (1, 4)
     copy.teach(POOL, POOL_y)

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from common import make_net, make_sampler
+from common import FOR_CLASSIFIERS, PROMISES, make_net, make_sampler
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 from skorch import NeuralNetClassifier
-
-from skdal.samplers import SAMPLERS
 
 pytestmark = pytest.mark.contract
 
@@ -20,6 +18,8 @@ EXPECTED_OF_NETS = {
     "check_supervised_y_2d": "a second fit continues the net, which the check compares with the first",
     "check_fit_idempotent": "no two fits of a sampler share their random numbers",
 }
+
+FOR_NETS = {PROMISES[key].cls: key for key in PROMISES if key not in FOR_CLASSIFIERS}.values()  # a key a class
 
 
 class FloatNet(NeuralNetClassifier):
@@ -34,9 +34,20 @@ class FloatNet(NeuralNetClassifier):
         return super().get_dataset(validate_data(self, X, dtype=np.float64, reset=False), y)
 
 
+class FloatLinear(torch.nn.Linear):
+    """With dropout, for those that need it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dropout = torch.nn.Dropout(1e-9)
+
+    def forward(self, x):
+        return super().forward(self.dropout(x))
+
+
 def float_net():
     size = {"module__in_features": 1, "module__out_features": 2, "module__dtype": torch.float64}
-    return make_net(torch.nn.Linear, FloatNet, lr=0.1, max_epochs=10, **size)
+    return make_net(FloatLinear, FloatNet, lr=0.1, max_epochs=10, **size)
 
 
 def checks(estimators, expected_failed_checks=None):
@@ -45,12 +56,12 @@ def checks(estimators, expected_failed_checks=None):
     return pytest.mark.parametrize(*mark.args, ids=lambda o: getattr(o, "func", type(o)).__name__)
 
 
-@checks([make_sampler(key, LogisticRegression()) for key in SAMPLERS if key != "dynamical"])
+@checks([make_sampler(key, LogisticRegression(), **params) for key, params in FOR_CLASSIFIERS.items()])
 def test_around_a_classifier(estimator, check):
     check(estimator)
 
 
-@checks([make_sampler("dynamical", float_net())], lambda estimator: EXPECTED_OF_NETS)
+@checks([make_sampler(key, float_net()) for key in FOR_NETS], lambda estimator: EXPECTED_OF_NETS)
 def test_around_a_net(estimator, check):
     check(estimator)
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from common import (
     POOL,
+    PROMISES,
     Mlp,
     X,
     assert_same,
     global_rng,
+    keys,
     make_net,
     make_sampler,
     plain,
@@ -33,7 +35,6 @@ from skorch.helper import predefined_split
 from skorch.history import History
 
 from skdal import ActiveLearner
-from skdal.samplers import SAMPLERS
 
 
 class Sampler:
@@ -432,12 +433,15 @@ def test_a_query_interrupted(backend, query, after, monkeypatch):
     assert_same((snapshot(net), sorted(vars(sampler)), global_rng()), before)
 
 
-@pytest.mark.parametrize("key", [key for key in SAMPLERS if key not in ("random", "dynamical")])
-def test_a_query_by_probabilities_interrupted(key, monkeypatch):
+MOMENTS = [*((key, 0) for key in keys(PROMISES, looks=True)), *((key, 2) for key in keys(looks=True, batch_size=8))]
+
+
+@pytest.mark.parametrize("key, after", MOMENTS)
+def test_a_query_of_any_sampler_interrupted(key, after, monkeypatch):
     net = trained_net(module=InterruptedMlp)
     sampler = make_sampler(key, FrozenEstimator(net)).fit(X, y)
     before = snapshot(net), state(sampler), global_rng()
-    monkeypatch.setattr(InterruptedMlp, "after", 2)
+    monkeypatch.setattr(InterruptedMlp, "after", after)
     with pytest.raises(KeyboardInterrupt):
         sampler.query(POOL, 3)
     assert_same((snapshot(net), state(sampler), global_rng()), before)

@@ -2,8 +2,16 @@
 
 from skdal.adapters._answers import correct_answers
 from skdal.adapters._batches import check_net_rows, default_batch_size, paired
-from skdal.adapters._dropout import has_dropout, iter_dropout_passes
-from skdal.adapters._hidden import LastLayer, as_rows, iter_heads, last_hidden, last_layer, module_output
+from skdal.adapters._dropout import has_dropout, over_dropout_passes
+from skdal.adapters._hidden import (
+    LastLayer,
+    NoLinearHeadError,
+    as_rows,
+    collect_heads,
+    last_hidden,
+    last_layer,
+    module_output,
+)
 from skdal.adapters._kinds import (
     check_classifier,
     check_fitted,
@@ -24,6 +32,7 @@ from skdal.adapters._trained import Trained, resolve, wants_scores
 __all__ = [
     "LastLayer",
     "NetView",
+    "NoLinearHeadError",
     "Trained",
     "as_rows",
     "check_classifier",
@@ -33,19 +42,19 @@ __all__ = [
     "check_net_rows",
     "check_pool",
     "check_transformable",
+    "collect_heads",
     "correct_answers",
     "default_batch_size",
     "final_estimator",
     "first_output",
     "has_dropout",
     "is_net",
-    "iter_dropout_passes",
-    "iter_heads",
     "labels_of",
     "last_hidden",
     "last_layer",
     "module_output",
     "open_net",
+    "over_dropout_passes",
     "paired",
     "predict_proba",
     "resolve",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skdal.adapters._net import open_net
+from skdal.adapters._net import cloned, open_net
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import count_rows, progress_bar
 
@@ -18,16 +18,17 @@ def has_dropout(module):
     return any(isinstance(part, _DROPOUTS) and part.p > 0 for part in module.modules())
 
 
-def iter_dropout_passes(classifier, X, n_passes, seed, *, verbose=0):
-    """Yield class probabilities (n_passes, n, K) of each mini-batch with dropout layers on, all else in eval mode.
+def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
+    """Return `reduce(proba)` (n,) of all mini-batches joined, as an array of float64.
 
-    A mask depends on (seed, pass, layer, call) and on nothing of the sample, so that a pool may be
-    passed in any pieces. Where dropout sits only at the end of the module, what is before runs once.
+    `proba` (n_passes, n, K) are class probabilities with the net's dropout layers on, all else in eval
+    mode. A mask depends on (seed, pass, layer, call) and on nothing of the sample, so that a pool may
+    be passed in any pieces. Where dropout sits only at the end of the module, what is before runs once.
 
     Raises
     ------
     UnsupportedEstimatorError
-        The module has no dropout layer.
+        The module has no dropout layer, or one that cannot be given one mask for all samples.
     """
     view = open_net(classifier)
     if not has_dropout(view.module):
@@ -36,46 +37,158 @@ def iter_dropout_passes(classifier, X, n_passes, seed, *, verbose=0):
             "the same. Add torch.nn.Dropout (torch.nn.functional.dropout, and the dropout argument of attention and "
             "recurrent layers, are no layers and stay off)."
         )
+    parts, axes = [], None
     with view.reading(), torch.no_grad(), progress_bar(count_rows(X), "dropout passes", verbose) as bar:
         for inputs, _ in view.pool_batches(X):
+            axes = _sample_axes(view, inputs) if axes is None else axes
             rest, outputs = _rest_of(view, inputs)
             passes = []
             for t in range(n_passes):
-                with _thinned(view.module, (seed, t)):
+                with _thinned(view.module, (seed, t), axes):
                     passes.append(view.probabilities(rest() if rest else view.forward(inputs)))
-            yield torch.stack(passes)
+            parts.append(reduce(torch.stack(passes).double()).cpu().numpy())
             bar.update(len(outputs))
+    return np.concatenate(parts)
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def _sample_axes(view, inputs):
+    """Return, by (layer, call), the axis of a dropout layer's input that grows with the mini-batch, or None."""
+    shapes = []
+    for rows in ([0], [0, 0]):
+        seen = {}
+        with _hooked(view.module, lambda key, x, seen=seen: seen.update({key: x.shape})):
+            view.forward(mapped_rows(inputs, rows))
+        shapes.append(seen)
+    return {key: _grown(view.module, key, shape, shapes[1].get(key, shape)) for key, shape in shapes[0].items()}
+
+
+def _grown(module, key, one, two):
+    grown = [axis for axis, (a, b) in enumerate(zip(one, two)) if a != b]
+    if len(grown) > 1 or len(one) != len(two):
+        layer = [name for name, part in module.named_modules() if isinstance(part, _DROPOUTS)][key[0]]
+        raise UnsupportedEstimatorError(
+            f"the dropout layer {layer!r} sees inputs of shape {tuple(one)} for one sample and {tuple(two)} for two. "
+            "No mask can be shared by all samples there; keep samples on one axis."
+        )
+    return grown[0] if grown else None
+
+
+def mapped_rows(inputs, rows):
+    """Return the given rows of a mini-batch: of a tensor, or of each in a dict, list or tuple."""
+    if isinstance(inputs, torch.Tensor):
+        return inputs[rows]
+    if isinstance(inputs, dict):
+        return {key: mapped_rows(value, rows) for key, value in inputs.items()}
+    return type(inputs)(mapped_rows(value, rows) for value in inputs) if type(inputs) in (list, tuple) else inputs
+
+
+@contextmanager
+def _thinned(module, seed, axes):
+    """Run a block in which each dropout layer applies one mask, drawn by `seed`, to every sample."""
+    n_ran = []
+
+    def drop(key, x):
+        n_ran.append(key)
+        if key not in axes:
+            raise UnsupportedEstimatorError("a dropout layer runs more often for one mini-batch than for another.")
+        kept, offset = _mask(layers[key[0]], x, axes[key], (*seed, *key))
+        if layers[key[0]].inplace:  # its result may go unused
+            return x.mul_(kept).add_(offset)
+        return x * kept + offset
+
+    layers = [part for part in module.modules() if isinstance(part, _DROPOUTS)]
+    with _hooked(module, drop):
+        yield
+    if not n_ran:
+        raise UnsupportedEstimatorError("no dropout layer of the net's module runs in eval mode, so nothing is random.")
+
+
+@contextmanager
+def _hooked(module, call):
+    """Run a block in which `call(key, input)` stands for every call of a dropout layer; key is (layer, call)."""
+    layers, n_calls, handles = [part for part in module.modules() if isinstance(part, _DROPOUTS)], {}, []
+
+    def hook(index):
+        def forward_hook(part, args, kwargs, output):
+            n_calls[index] = n_calls.get(index, -1) + 1
+            return call((index, n_calls[index]), args[0] if args else kwargs["input"])
+
+        return forward_hook
+
+    try:
+        for index, part in enumerate(layers):
+            handles.append(part.register_forward_hook(hook(index), with_kwargs=True, prepend=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mask(part, x, axis, seed):
+    """Return a and b such that dropout turns x into a x + b, for one draw that all samples share.
+
+    Any dropout layer is such a function of its input; drawn twice alike, zeros give b and ones a + b.
+    """
+    shape = [1 if i == axis else size for i, size in enumerate(x.shape)]
+    draw, found = int(np.random.SeedSequence(seed).generate_state(1)[0]), []
+    for make in (x.new_zeros, x.new_ones):
+        torch.manual_seed(draw)
+        found.append(_FUNCTIONS[_kind(part)](make(shape), part.p, True))
+    return found[1] - found[0], found[0]
+
+
+_FUNCTIONS = {
+    nn.Dropout: nn.functional.dropout,
+    nn.Dropout1d: nn.functional.dropout1d,
+    nn.Dropout2d: nn.functional.dropout2d,
+    nn.Dropout3d: nn.functional.dropout3d,
+    nn.AlphaDropout: nn.functional.alpha_dropout,
+    nn.FeatureAlphaDropout: nn.functional.feature_alpha_dropout,
+}
+
+
+def _kind(part):
+    return next(cls for cls in type(part).__mro__ if cls in _FUNCTIONS)
+
+
+# --- the tail -------------------------------------------------------------------------------------
 
 
 def _rest_of(view, inputs):
     """Run a mini-batch; return what runs its tail again (None where more follows on it than that) and the outputs."""
     tail, entered, left = _tail(view.module), [], []
+
+    def enter(part, args, kwargs):
+        entered.append((cloned(list(args)), kwargs))
+
+    def leave(part, args, output):
+        left.append((output, getattr(output, "_version", None)))
+
     handles = [
-        tail[0].register_forward_pre_hook(
-            lambda part, args, kwargs: entered.append((_copied(args), kwargs)), with_kwargs=True
-        ),
-        tail[-1].register_forward_hook(lambda part, args, output: left.append(output)),
+        tail[0].register_forward_pre_hook(enter, with_kwargs=True),
+        tail[-1].register_forward_hook(leave),
     ]
     try:
         outputs = view.forward(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    is_tail = len(entered) == 1 == len(left) and left[0] is outputs and len(entered[0][0]) == 1 and not entered[0][1]
-    if not is_tail:
+    if not (len(entered) == 1 == len(left) and left[0][0] is outputs and left[0][1] == outputs._version):
+        return None, outputs
+    (args, kwargs) = entered[0]
+    if kwargs or len(args) != 1 or not isinstance(args[0], torch.Tensor):
         return None, outputs
 
     def run():
-        x = entered[0][0][0].clone()  # a part may work in place
+        x = args[0].clone()  # a part may work in place
         for part in tail:
             x = part(x)
         return x
 
     return run, outputs
-
-
-def _copied(args):
-    return tuple(x.clone() if isinstance(x, torch.Tensor) else x for x in args)
 
 
 def _tail(module):
@@ -86,40 +199,3 @@ def _tail(module):
         return rest if len(rest) > 1 else _tail(rest[0])
     holders = [part for part in module.children() if has_dropout(part)]
     return _tail(holders[0]) if len(holders) == 1 else [module]
-
-
-@contextmanager
-def _thinned(module, seed):
-    """Run a block in which each dropout layer applies one mask, drawn by `seed`, to every sample."""
-    layers, calls, handles = [part for part in module.modules() if isinstance(part, _DROPOUTS)], {}, []
-
-    def hook(index):
-        def drop(part, args, output):
-            calls[index] = calls.get(index, -1) + 1
-            draw = np.random.SeedSequence([*seed, index, calls[index]]).generate_state(1)[0]
-            kept, offset = _mask(part, output, int(draw))
-            return output * kept + offset
-
-        return drop
-
-    try:
-        for index, part in enumerate(layers):
-            handles.append(part.register_forward_hook(hook(index)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _mask(part, x, seed):
-    """Return a and b (1, ...) such that dropout turns x into a x + b, for one draw that all samples share."""
-    zeros, ones = x.new_zeros(1, *x.shape[1:]), x.new_ones(1, *x.shape[1:])
-    part.training = True
-    try:
-        found = []
-        for value in (zeros, ones):
-            torch.manual_seed(seed)
-            found.append(part.forward(value))
-    finally:
-        part.training = False
-    return found[1] - found[0], found[0]

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy import sparse
 
@@ -17,7 +18,7 @@ class LastLayer(NamedTuple):
     Attributes
     ----------
     hidden : tensor (n, d)
-        Input of the last Linear to run.
+        Input of the net's last Linear.
     proba : tensor (n, K)
         Class probabilities.
     """
@@ -26,23 +27,26 @@ class LastLayer(NamedTuple):
     proba: torch.Tensor
 
 
+class NoLinearHeadError(UnsupportedEstimatorError):
+    """The module's outputs do not come from a Linear."""
+
+
 def last_layer(classifier, X, *, verbose=0):
     """Return the LastLayer of a net on X.
 
     Raises
     ------
-    UnsupportedEstimatorError
-        The module does not end in a Linear.
+    NoLinearHeadError
+        The module's outputs do not come from a Linear.
     """
     view = open_net(classifier)
-    rows = (LastLayer(_flat(head.input), view.probabilities(head.outputs)) for head in _required_heads(view, X))
-    return LastLayer(*_collected(rows, count_rows(X), verbose))
+    parts_of = lambda head: (_flat(head.input), view.probabilities(head.outputs))
+    return LastLayer(*collect_heads(view, X, parts_of, verbose=verbose))
 
 
 def last_hidden(classifier, X, *, verbose=0):
-    """Return the input (n, d) of the last Linear to run; see `last_layer`."""
-    rows = ((_flat(head.input),) for head in _required_heads(open_net(classifier), X))
-    return _collected(rows, count_rows(X), verbose)[0]
+    """Return the input (n, d) of the net's last Linear; see `last_layer`."""
+    return collect_heads(open_net(classifier), X, lambda head: (_flat(head.input),), verbose=verbose)[0]
 
 
 def module_output(classifier, X, name, *, verbose=0):
@@ -55,10 +59,25 @@ def module_output(classifier, X, name, *, verbose=0):
     """
     view = open_net(classifier)
     modules = dict(view.module.named_modules())
+
+    def refuse(reason):
+        names = ", ".join(filter(None, modules))
+        raise InvalidParameterError(
+            f"embedding must name a module whose output is the representation; {name!r} {reason}. There are: {names}."
+        )
+
+    def parts_of(calls, outputs):
+        if not calls:
+            refuse("does not run")
+        output = calls[-1].output
+        if not isinstance(output, torch.Tensor) or output.ndim < 1 or len(output) != len(outputs):
+            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            refuse(f"gives {shape} for {len(outputs)} samples")
+        return (_flat(output),)
+
     if name not in modules:
-        raise InvalidParameterError(_no_such_module(name, modules, "does not exist"))
-    rows = ((output,) for output in _outputs_of(view, X, name, modules))
-    return _collected(rows, count_rows(X), verbose)[0]
+        refuse("does not exist")
+    return _collected(view, X, lambda part: part is modules[name], parts_of, verbose=verbose)[0]
 
 
 def as_rows(found, n):
@@ -70,19 +89,24 @@ def as_rows(found, n):
         It is no array or tensor with n rows.
     """
     try:
-        rows = torch.as_tensor(found.toarray() if sparse.issparse(found) else found)
+        found = found.toarray() if sparse.issparse(found) else found
+        rows = found if isinstance(found, torch.Tensor) else torch.from_numpy(_native(np.asarray(found)))
     except (TypeError, ValueError, RuntimeError):
         rows = None
     if rows is None or rows.ndim < 2 or len(rows) != n or rows.is_complex():
         shape = tuple(rows.shape) if rows is not None else type(found).__name__
         raise InvalidDataError(
-            f"the callable passed as embedding= gives {shape} for {n} samples; it has to give (n, d)."
+            f"the callable passed as embedding= gives {shape} for {n} samples; it has to give numbers (n, d)."
         )
     return _flat(rows if rows.is_floating_point() and rows.itemsize > 2 else rows.double())
 
 
+def _native(array):
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
 class Head(NamedTuple):
-    """A mini-batch at the last Linear to run.
+    """A mini-batch at the net's last Linear.
 
     Attributes
     ----------
@@ -90,111 +114,121 @@ class Head(NamedTuple):
     input : tensor (n, ..., d)
     outputs : tensor (n, K)
         Of the net.
-    is_last : bool
-        Whether the net's outputs are those of the Linear, whose parameters are used nowhere else.
+    is_plain : bool
+        Whether the outputs are just what the Linear gave, in its one call, and its parameters are its own.
     """
 
     module: torch.nn.Linear
     input: torch.Tensor
     outputs: torch.Tensor
-    is_last: bool
+    is_plain: bool
 
 
-def iter_heads(view, X, *, batch_size=None):
-    """Yield the Head of each mini-batch of X, None where the module does not end in a Linear."""
-    ran = []
+def collect_heads(view, X, parts_of, *, batch_size=None, verbose=0):
+    """Return `parts_of(head)`, a tuple of tensors (n, ...), of all mini-batches of X joined.
 
-    def record(name, module, args, kwargs, output):
-        ran[:] = [(module, args[0] if args else kwargs["input"], output)]
-
-    with _watched(view, lambda part: isinstance(part, torch.nn.Linear), record):
-        for inputs, _ in view.pool_batches(X, batch_size=batch_size):
-            ran.clear()
-            outputs = view.forward(inputs)
-            if not ran or ran[0][2].shape != outputs.shape:
-                yield None
-                continue
-            module, x, output = ran[0]
-            yield Head(module, x, outputs, output is outputs and _is_plain(module, view.module))
+    Raises
+    ------
+    NoLinearHeadError
+        The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a scale.
+    """
+    is_linear = lambda part: isinstance(part, torch.nn.Linear)
+    of_calls = lambda calls, outputs: parts_of(_head(view, calls, outputs))
+    return _collected(view, X, is_linear, of_calls, batch_size=batch_size, verbose=verbose)
 
 
-def _required_heads(view, X):
-    for head in iter_heads(view, X):
-        if head is None:
-            raise UnsupportedEstimatorError(
-                "the net's module does not end in a Linear that gives its outputs. CoresetSampler takes other "
-                f"representations: embedding= the name of one of {', '.join(_names(view.module))}, or a callable. "
-                "BADGESampler needs a Linear head."
-            )
-        yield head
+def _head(view, calls, outputs):
+    for call in reversed(calls):
+        if call.output.shape == outputs.shape and _makes(call.output, outputs):
+            is_plain = call.result is outputs and call.is_untouched and _is_plain(call.module, view.module)
+            is_plain = is_plain and sum(other.module is call.module for other in calls) == 1
+            return Head(call.module, call.input, outputs, is_plain)
+    names = [name for name, _ in view.module.named_modules() if name]
+    raise NoLinearHeadError(
+        "the outputs of the net's module do not come from a Linear. CoresetSampler takes other representations: "
+        f"embedding= the name of one of {', '.join(names)}, or a callable. BADGESampler needs a Linear head."
+    )
+
+
+def _makes(given, outputs):
+    """Tell whether `outputs` are `given`, up to a scale and a shift of each row, or their softmax."""
+    finite = given.isfinite().all(1) & outputs.isfinite().all(1)  # damaged samples are for others to find
+    a, b = given[finite].double(), outputs[finite].double()
+    if torch.allclose(a.softmax(1), b, rtol=0, atol=1e-3):
+        return True
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
+    return bool(((a * b).sum(1) >= (1 - 1e-4) * a.norm(dim=1) * b.norm(dim=1)).all())
 
 
 def _is_plain(linear, module):
     """Tell whether a Linear is just that and shares its parameters with no other part of the module."""
-    own = [id(parameter) for parameter in linear.parameters()]
-    used = [
-        id(parameter) for part in module.modules() for parameter in part._parameters.values() if parameter is not None
-    ]
-    return type(linear) is torch.nn.Linear and "forward" not in vars(linear) and all(used.count(i) == 1 for i in own)
+    own = [id(parameter) for parameter in linear._parameters.values() if parameter is not None]
+    used = [id(p) for part in module.modules() for p in part._parameters.values() if p is not None]
+    return (
+        type(linear) is torch.nn.Linear
+        and set(linear._parameters) == {"weight", "bias"}
+        and "forward" not in vars(linear)
+        and not linear._forward_pre_hooks
+        and len(linear._forward_hooks) == 1  # the one that watches
+        and all(used.count(i) == 1 for i in own)
+    )
 
 
-def _outputs_of(view, X, name, modules):
-    found = []
+class _Call:
+    """A call of a module: copies of its input and its output, which later operations in place do not reach."""
 
-    def record(_, module, args, kwargs, output):
-        found[:] = [output]
+    def __init__(self, module, args, kwargs, result):
+        self.module, self.result = module, result
+        given = (*args, *kwargs.values())
+        self.input = given[0].detach().clone() if given and isinstance(given[0], torch.Tensor) else None
+        first = result[0] if isinstance(result, (tuple, list)) and result else result
+        self.output = first.detach().clone() if isinstance(first, torch.Tensor) else first
+        self._version = getattr(result, "_version", None)
 
-    with _watched(view, lambda part: part is modules[name], record):
-        for inputs, _ in view.pool_batches(X):
-            found.clear()
-            n = len(view.forward(inputs))
-            output = found[0] if found else None
-            output = output[0] if isinstance(output, (tuple, list)) else output
-            if not isinstance(output, torch.Tensor) or output.ndim < 1 or len(output) != n:
-                shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-                reason = f"gives {shape} for {n} samples" if found else "does not run"
-                raise InvalidParameterError(_no_such_module(name, modules, reason))
-            yield _flat(output)
+    @property
+    def is_untouched(self):
+        return getattr(self.result, "_version", None) == self._version
 
 
-@contextmanager
-def _watched(view, wanted, record):
-    """Read the net without gradients, `record(name, module, args, kwargs, output)` after each call of wanted parts."""
-    handles = []
-    with view.reading(), torch.no_grad():
-        try:
-            for name, part in view.module.named_modules():
-                if wanted(part):
-                    hook = lambda *call, name=name: record(name, *call)
-                    handles.append(part.register_forward_hook(hook, with_kwargs=True))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
+    """Return `parts_of(calls, outputs)` of all mini-batches joined, at least float32, on their device.
 
-
-def _collected(rows, n, verbose):
-    """Write the parts of each mini-batch into tensors (n, ...) on their device, at least float32."""
-    total, start = None, 0
-    with progress_bar(n, "embeddings", verbose) as bar:
-        for parts in rows:
-            parts = [part.float() if part.itemsize < 4 else part for part in parts]
+    `calls` are those of the parts of the module that are `wanted`.
+    """
+    calls, total, start, n = [], None, 0, count_rows(X)
+    with (
+        view.reading(),
+        torch.no_grad(),
+        _recorded(view.module, wanted, calls),
+        progress_bar(n, "embeddings", verbose) as bar,
+    ):
+        for inputs, _ in view.pool_batches(X, batch_size=batch_size):
+            calls.clear()
+            outputs = view.forward(inputs)
+            parts = [part.float() if part.itemsize < 4 else part for part in parts_of(calls, outputs)]
             total = [part.new_empty(n, *part.shape[1:]) for part in parts] if total is None else total
             for held, part in zip(total, parts):
+                if held.shape[1:] != part.shape[1:]:
+                    raise InvalidDataError(
+                        f"representations have {tuple(held.shape[1:])} numbers in one mini-batch and "
+                        f"{tuple(part.shape[1:])} in another; choose a module whose output has one length for all."
+                    )
                 held[start : start + len(part)] = part
             start += len(parts[0])
             bar.update(len(parts[0]))
     return total
 
 
+@contextmanager
+def _recorded(module, wanted, calls):
+    hook = lambda part, args, kwargs, output: calls.append(_Call(part, args, kwargs, output))
+    handles = [part.register_forward_hook(hook, with_kwargs=True) for part in module.modules() if wanted(part)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _flat(x):
-    return x.detach().flatten(1) if x.ndim > 1 else x.detach()[:, None]
-
-
-def _no_such_module(name, modules, reason):
-    names = ", ".join(filter(None, modules))
-    return f"embedding must name a module whose output is the representation; {name!r} {reason}. There are: {names}."
-
-
-def _names(module):
-    return [name for name, _ in module.named_modules() if name]
+    return x.flatten(1) if x.ndim > 1 else x[:, None]

@@ -13,7 +13,7 @@ from skdal.adapters._batches import default_batch_size, iter_net_batches
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, untouched
+from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, uncompiled, untouched
 
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -37,7 +37,7 @@ class NetView:
         self.estimator = unfrozen(estimator)
         self.module = _unwrapped(net.module_)
         self._net = _shallow_copy(net, module_=self.module)
-        self._overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
+        self.overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._loss = None  # stands for the criterion
         self._others = None, ()
         self._attributes = None
@@ -51,16 +51,19 @@ class NetView:
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
 
+    def _proba(self, outputs):
+        return self._net._get_predict_nonlinearity()(outputs)
+
     def with_loss(self, loss):
         """Return a view of the same net whose losses (n,) are a function of its class probabilities (n, K)."""
         view = copy.copy(self)
-        view._loss, view._overrides_loss = loss, False
+        view._loss, view.overrides_loss = loss, False
         return view
 
     def forward(self, inputs):
         """Return the outputs (n, K) of a mini-batch, which is not changed; the first of several outputs counts."""
         if self._writes is not False:  # a mini-batch is run several times
-            inputs = _cloned(inputs)
+            inputs = cloned(inputs)
         versions = _versions(inputs) if self._writes is None else None
         if self._attributes:
             self._attributes.restore()  # a cache would carry one pass' graph, or the lack of one, into the next
@@ -83,15 +86,26 @@ class NetView:
         return self._losses(wide, self._others_of(outputs), labels)
 
     def probabilities(self, outputs):
-        """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them."""
-        outputs = outputs.float() if outputs.itemsize < 4 else outputs
-        return self._net._get_predict_nonlinearity()(outputs)
+        """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them.
+
+        Raises
+        ------
+        UnsupportedEstimatorError
+            They are no distributions.
+        """
+        proba = self._proba(outputs.float() if outputs.itemsize < 4 else outputs)
+        wrong = (proba < -1e-6).any(1) | ((proba.sum(1) - 1).abs() > 1e-3)
+        if wrong.any():
+            raise UnsupportedEstimatorError(no_probabilities(self._net, proba[wrong][0].tolist()))
+        return proba
 
     def output_gradients(self, outputs, labels):
         """Return what the sum of the losses is differentiated to: pairs of an output and its float64 gradient.
 
         They are the outputs (n, K) themselves and those others that the loss depends on.
         """
+        if self._loss is not None:
+            self.probabilities(outputs.detach())  # raises if they are none
         others = self._others_of(outputs)
         wide, *wide_others = (
             x.detach().double().requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
@@ -108,11 +122,11 @@ class NetView:
     def _others_of(self, outputs):
         """Return what the module gave beside `outputs`, if the net's own get_loss unpacks it."""
         found, others = self._others
-        return others if found is outputs and self._overrides_loss else ()
+        return others if found is outputs and self.overrides_loss else ()
 
     def _losses(self, wide, others, labels):
         if self._loss is not None:
-            return self._loss(self.probabilities(wide))
+            return self._loss(self._proba(wide))
         losses = self._loss_net.get_loss((wide, *others) if others else wide, labels, X=None, training=False)
         if losses.shape != labels.shape:
             raise UnsupportedEstimatorError(
@@ -127,10 +141,15 @@ class NetView:
 
     @contextmanager
     def reading(self):
-        """Run a block in eval mode; module, buffers and global generators are as found afterwards."""
-        with preserved_rng(), untouched(self.module) as attributes:
-            self._attributes = attributes
-            yield self
+        """Run a block in eval mode; module, buffers and global generators are as found afterwards.
+
+        Inference mode is left, what is compiled runs as it was written, and attention without its fast
+        path: hooks see every part, and ordinary tensors.
+        """
+        with torch.inference_mode(False), preserved_rng(), uncompiled(self.module), _without_fast_path():
+            with untouched(self.module) as attributes:
+                self._attributes = attributes
+                yield self
 
     def batch_size(self, X, batch_size=None):
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
@@ -178,12 +197,31 @@ class NetView:
             start = stop
 
 
-def _cloned(inputs):
+def no_probabilities(net, row):
+    """Return the words for a row of what should be class probabilities."""
+    return (
+        f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as {row[:5]}. For a net of "
+        "logits set predict_nonlinearity to a softmax."
+    )
+
+
+@contextmanager
+def _without_fast_path():
+    found = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(found)
+
+
+def cloned(inputs):
+    """Return a copy of a mini-batch: of a tensor, or of those in a dict, list or tuple."""
     if isinstance(inputs, torch.Tensor):
         return inputs.detach().clone()
     if isinstance(inputs, Mapping):
-        return {key: _cloned(value) for key, value in inputs.items()}
-    return type(inputs)(_cloned(value) for value in inputs) if type(inputs) in (list, tuple) else inputs
+        return {key: cloned(value) for key, value in inputs.items()}
+    return type(inputs)(cloned(value) for value in inputs) if type(inputs) in (list, tuple) else inputs
 
 
 def _versions(inputs):

@@ -4,7 +4,7 @@ import numpy as np
 
 from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
-from skdal.adapters._net import NetView
+from skdal.adapters._net import NetView, no_probabilities
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import count_rows, iter_shards, preserved_rng, progress_bar, untouched
 
@@ -51,11 +51,7 @@ def _checked(proba, final):
         )
     wrong = (proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3)
     if wrong.any():
-        raise UnsupportedEstimatorError(
-            f"predict_proba of {type(final).__name__} gives rows that are no probabilities, such as "
-            f"{proba[np.flatnonzero(wrong)[0]][:5].tolist()}. For a net of logits set predict_nonlinearity to "
-            "a softmax."
-        )
+        raise UnsupportedEstimatorError(no_probabilities(final, proba[np.flatnonzero(wrong)[0]].tolist()))
     return proba
 
 

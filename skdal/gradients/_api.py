@@ -1,6 +1,6 @@
 """The public functions: statistics of a pool, gradient of a labeled set."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 
@@ -160,19 +160,8 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
 def _differentiating(view):
     """Run a block that reads the net with autograd on, whatever mode the caller is in."""
     module = view.module
-    with torch.inference_mode(False), torch.enable_grad(), view.reading(), _uncompiled(module), _without_cudnn(module):
+    with view.reading(), torch.enable_grad(), _without_cudnn(module):
         yield
-
-
-def _uncompiled(module):
-    """Run parts that are compiled as they were written: a compiled part has no tensors between its layers."""
-    is_compiled = lambda part: hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
-    has_stance = hasattr(torch.compiler, "set_stance")  # torch 2.6
-    return (
-        torch.compiler.set_stance("force_eager")
-        if has_stance and any(map(is_compiled, module.modules()))
-        else nullcontext()
-    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import torch
 from skdal.exceptions import GradientMismatchError
 from skdal.gradients._loop import cut, gradient_of, reduce_gradient, sample_statistics
 from skdal.gradients._tape import output_hooks, tensors_in
+from skdal.utils import may_use_tf32
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}  # relative to norms
 _COARSE = 5e-2  # TF32, bfloat16, float16
@@ -116,16 +117,9 @@ def _far(x, y, tolerance):
 
 
 def _tolerance(dtypes, on_cuda):
-    if on_cuda and torch.float32 in dtypes and _may_use_tf32():
+    if on_cuda and torch.float32 in dtypes and may_use_tf32():
         return _COARSE
     return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)
-
-
-def _may_use_tf32():
-    try:
-        return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # set by the newer `fp32_precision`, which these cannot express
-        return True
 
 
 _NOISE = (

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import clone
 
 from skdal.adapters import correct_answers
 from skdal.base import BaseSampler
@@ -38,8 +39,9 @@ class ALBLSampler(BaseSampler):
     estimator : classifier, optional
         One that all arms can work with; see `BaseSampler`.
     samplers : list of samplers, optional
-        The arms. None: `CoresetSampler()` and `ConfidenceSampler()`, as in the paper. Their own
-        estimators are not used, and their random numbers come from this sampler's `random_state`.
+        The arms, of which clones are asked. None: `CoresetSampler()` and `ConfidenceSampler()`, as in
+        the paper. Their own estimators are not used, and their random numbers come from this sampler's
+        `random_state`. A bandit cannot be an arm: it would learn from answers that it did not ask for.
     per : {"batch", "sample"}, default="batch"
         "batch": one arm is drawn for a query and chooses the whole batch; p is its :math:`q_a`.
         "sample": an arm is drawn for each sample and gives its best one that is not taken yet; p is
@@ -141,21 +143,27 @@ class ALBLSampler(BaseSampler):
                 f"({len(unknown)} of them not asked for: {unknown[:5]}) and {len(y)} labels."
             )
         position = {pick: i for i, pick in enumerate(self._asked.picks.tolist())}
-        self._asked = self._asked.ordered([position[index] for index in indices.tolist()], y)
+        self._asked = self._asked._replace(order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y)
 
     def _select(self, trained, X, n_instances, rng):
-        arms = self._arms()
+        arms = [clone(arm) for arm in self._arms()]
+        for arm in arms:
+            arm.verbose = max(arm.verbose, self.verbose)
         X_labeled, y_labeled = trained.labeled_set(type(self).__name__)
         labels, correct = correct_answers(trained.classifier, X_labeled, y_labeled)
         weights, probabilities, reward = self._learned(X_labeled, labels, correct, len(arms))
         q = self._draw_probabilities(weights)
         choose = _whole_batch if self.per == "batch" else _one_by_one
         picks, scores, drawn, p, advised = choose(arms, q, trained, X, n_instances, rng)
-        # All has gone well: now the state may change.
-        self.weights_, self.probabilities_ = weights, probabilities
-        self._bound = _Labeled(labels, rows_digest(X_labeled))
-        self._asked = _Asked(picks, p, advised, q)
-        self.history_ = [*getattr(self, "history_", []), {"arms": drawn, "q": q.tolist(), "reward": reward}]
+        query = {"arms": drawn, "q": q.tolist(), "reward": reward}
+        state = {
+            "weights_": weights,
+            "probabilities_": probabilities,
+            "history_": [*getattr(self, "history_", []), query],
+            "_bound": _Labeled(labels, rows_digest(X_labeled)),
+            "_asked": _Asked(picks, p, advised, q),
+        }
+        vars(self).update(state)  # all has gone well
         return picks, scores
 
     def _learned(self, X, labels, correct, n_arms):
@@ -199,7 +207,7 @@ class ALBLSampler(BaseSampler):
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
-            "samplers": (_are_samplers, "None or a list of samplers (instances), at least one"),
+            "samplers": (_are_samplers, "None or a list of samplers (instances, no bandits), at least one"),
             "per": (lambda v: isinstance(v, str) and v in ("batch", "sample"), '"batch" or "sample"'),
             "delta": (lambda v: is_number(v) and 0 < v < 1, "a number between 0 and 1"),
             "p_min": (self._is_least, "None, or above 0 and at most 1 over the number of samplers"),
@@ -211,9 +219,16 @@ class ALBLSampler(BaseSampler):
 
 
 def _are_samplers(value):
-    return value is None or (
-        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(arm, BaseSampler) for arm in value)
-    )
+    is_list = isinstance(value, (list, tuple)) and bool(value)
+    return value is None or is_list and all(isinstance(arm, BaseSampler) and not _is_bandit(arm) for arm in value)
+
+
+def _is_bandit(sampler):
+    return isinstance(sampler, ALBLSampler) or _is_bandit_within(getattr(sampler, "sampler", None))
+
+
+def _is_bandit_within(sampler):
+    return isinstance(sampler, BaseSampler) and _is_bandit(sampler)
 
 
 class _Labeled(NamedTuple):
@@ -236,8 +251,8 @@ class _Labeled(NamedTuple):
                 f"the labeled set had {n} samples at the last query and has {len(labels)} now; ALBLSampler learns from "
                 "what is appended. Pass all labeled samples, or a clone of the sampler to start anew."
             )
-        digest = None if self.digest is None else rows_digest(X, n)
-        if not np.array_equal(labels[:n], self.labels) or digest != self.digest:
+        is_same = self.digest is None or rows_digest(X, n, like=self.digest) == self.digest
+        if not np.array_equal(labels[:n], self.labels) or not is_same:
             raise InvalidDataError(
                 f"the first {n} samples of the labeled set are not those of the last query; ALBLSampler needs new ones "
                 "appended, in order. Pass a clone of the sampler to start anew."
@@ -258,18 +273,18 @@ class _Asked(NamedTuple):
         Which arms would have asked for it.
     q : float64 array (N,)
         Probabilities of the arms.
-    labels : array (m,), optional
-        What `update` was told.
+    order : intp array, optional
+        The picks that are answered, in the order of their rows, as `update` was told.
+    labels : array, optional
+        Their labels, likewise.
     """
 
     picks: np.ndarray
     p: np.ndarray
     advised: np.ndarray
     q: np.ndarray
+    order: object = None
     labels: object = None
-
-    def ordered(self, order, labels):
-        return _Asked(self.picks[order], self.p[order], self.advised[order], self.q, labels)
 
     def answered(self, n, labels, per):
         """Return the part of the query that the n new rows answer.
@@ -279,7 +294,7 @@ class _Asked(NamedTuple):
         InvalidDataError
             More rows than picks, or other labels than `update` was told.
         """
-        if self.labels is not None and (n != len(self.labels) or not np.array_equal(labels, self.labels)):
+        if n and self.labels is not None and not np.array_equal(labels, self.labels):
             raise InvalidDataError(
                 f"update told of {len(self.labels)} answers; the labeled set has {n} new samples, whose labels differ."
             )
@@ -290,7 +305,8 @@ class _Asked(NamedTuple):
                 f"the labeled set has {n} new samples, and {len(self.picks)} were asked for at the last query. "
                 'Append only the picks, in their order, or use per="batch".'
             )
-        return self._replace(p=self.p[:n], advised=self.advised[:n])
+        order = np.arange(n) if self.order is None else self.order[:n]
+        return self._replace(p=self.p[order], advised=self.advised[order])
 
 
 def _whole_batch(arms, q, trained, X, n_instances, rng):

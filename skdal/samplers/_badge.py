@@ -27,8 +27,8 @@ class BADGESampler(BaseSampler):
     Notes
     -----
     Embeddings stay factored, since inner products of outer products are products of inner products:
-    memory is O(n_pool (K + d)), time O(n_instances n_pool (K + d)). Distances are the square roots of
-    differences; what is below the rounding of the lengths counts as 0.
+    memory is O(n_pool (K + d)), in float64, time O(n_instances n_pool (K + d)). A distance below the
+    rounding of the lengths counts as 0.
 
     References
     ----------
@@ -51,15 +51,23 @@ class BADGESampler(BaseSampler):
     def _select(self, trained, X, n_instances, rng):
         hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
         check_finite_scores(np.asarray((hidden.sum(1) + proba.sum(1)).cpu(), dtype=np.float64))
-        proba[torch.arange(len(proba)), proba.argmax(1)] -= 1
-        return kmeans_plusplus(proba, hidden, n_instances, rng)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return kmeans_plusplus(_logit_gradients(proba), hidden, n_instances, rng)
 
     def _check_estimator(self, estimator):
         check_net(estimator)
 
 
+def _logit_gradients(proba):
+    """Return p - e of the most probable class, without the cancellation of 1 - p (n, K)."""
+    u = proba.double()
+    top = u.argmax(1, keepdim=True)
+    u = u.scatter(1, top, 0.0)
+    return u.scatter(1, top, -u.sum(1, keepdim=True))
+
+
 def kmeans_plusplus(u, h, n_instances, rng):
-    """Return (indices, distances) of k-means++ picks among the outer products of the rows of u and h.
+    """Return (indices, distances) of k-means++ picks among the outer products of the rows of u and h, in float64.
 
     Parameters
     ----------
@@ -67,6 +75,7 @@ def kmeans_plusplus(u, h, n_instances, rng):
     n_instances : int
     rng : numpy.random.Generator
     """
+    u, h = u.double(), h.double()
     lengths = _squares(u) * _squares(h)
     squared, left = lengths.clone(), torch.ones(len(u), dtype=torch.bool, device=u.device)
     pick, picks, scores = int(lengths.argmax()), [], []
@@ -82,20 +91,20 @@ def kmeans_plusplus(u, h, n_instances, rng):
 
 
 def _squares(x):
-    return torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).square()
+    return torch.linalg.vecdot(x, x)
 
 
 def _squared_distances(u, h, lengths, pick):
-    """Return |g_i - g|^2 = |g_i|^2 + |g|^2 - 2 (u_i . u) (h_i . h) for one pick g, (n,) in float64."""
+    """Return |g_i - g|^2 = |g_i|^2 + |g|^2 - 2 (u_i . u) (h_i . h) for one pick g, (n,)."""
     total = lengths + lengths[pick]
-    found = total - 2 * (u @ u[pick]).double() * (h @ h[pick]).double()
+    found = total - 2 * (u @ u[pick]) * (h @ h[pick])
     return torch.where(found > 32 * torch.finfo(u.dtype).eps * total, found, 0.0)
 
 
 def _draw(weights, left, rng):
-    cumulative = weights.cumsum(0)
-    total = float(cumulative[-1])
-    if total > 0:
-        at = min(rng.random() * total, np.nextafter(total, 0))  # the first sum above it is that of a positive weight
-        return int(torch.searchsorted(cumulative, at, right=True))
-    return int(left.nonzero()[rng.integers(int(left.sum())), 0])
+    cumulative = weights.cpu().numpy().cumsum()  # in one order on every device
+    if cumulative[-1] > 0:
+        at = min(rng.random() * cumulative[-1], np.nextafter(cumulative[-1], 0))  # so that its weight is positive
+        return int(np.searchsorted(cumulative, at, side="right"))
+    free = np.flatnonzero(left.cpu().numpy())
+    return int(free[rng.integers(len(free))])

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from skdal.base import EmbeddingSampler
-from skdal.utils import count_rows, row_slices
+from skdal.exceptions import InvalidDataError
+from skdal.utils import count_rows, may_use_tf32, row_slices
 
 _CENTERS, _PAIRS, _VALUES = 256, 2**22, 2**20  # looked at, distances, and values of differences held at once
 
@@ -54,7 +55,22 @@ class CoresetSampler(EmbeddingSampler):
         pool = self._embeddings(trained.classifier, X)
         has_centers = count_rows(X_labeled) > 0
         centers = self._embeddings(trained.classifier, X_labeled, labeled=True) if has_centers else pool[:0]
-        return k_center(pool, centers, n_instances, rng)
+        if pool.shape[1] != centers.shape[1]:
+            raise InvalidDataError(
+                f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} in the labeled set. "
+                "Both have to be of one length."
+            )
+        with torch.autocast(pool.device.type, enabled=False):
+            scale, dtype = _scale(pool, centers), torch.promote_types(pool.dtype, centers.dtype)
+            pool, centers = (x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers))
+            indices, distances = k_center(pool, centers, n_instances, rng)
+        return indices, distances * scale
+
+
+def _scale(*representations):
+    """Return a power of two near the largest value where squares may leave the range of numbers, else 1."""
+    largest = max((float(x.abs().amax()) for x in representations if x.numel()), default=1.0)
+    return 1.0 if largest == 0 or 1e-12 < largest < 1e12 else 2.0 ** round(np.log2(largest))
 
 
 def k_center(pool, centers, n_instances, rng):
@@ -97,7 +113,8 @@ def _lower(distance, pool, squares, centers):
         total = squares[rows, None] + _squares(centers)
         squared = torch.addmm(total, pool[rows], centers.T, alpha=-2)
         limit = (squared + slack * total).amin(1).minimum(distance[rows].clamp_min(0).square())
-        near = (squared - slack * total <= limit[:, None]).nonzero()
+        open_rows = distance[rows, None] > 0  # nothing is nearer than a duplicate
+        near = ((squared - slack * total <= limit[:, None]) & open_rows).nonzero()
         for some in row_slices(len(near), max(1, _VALUES // pool.shape[1])):
             row, center = near[some].T
             found = torch.linalg.vector_norm(pool[rows][row] - centers[center], dim=1)
@@ -110,6 +127,6 @@ def _squares(x):
 
 def _slack(x):
     """Return what a product of rows may be wrong by, relative to their squared lengths."""
-    if x.is_cuda and torch.backends.cuda.matmul.allow_tf32:
+    if x.is_cuda and x.dtype == torch.float32 and may_use_tf32():
         return 1e-2
     return 64 * torch.finfo(x.dtype).eps

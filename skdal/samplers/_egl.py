@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
-from skdal.adapters import iter_heads, open_net, predict_proba
+from skdal.adapters import NoLinearHeadError, collect_heads, open_net, predict_proba
+from skdal.base import highest
 from skdal.samplers._gradient import GradientSampler
-from skdal.utils import count_rows
+from skdal.utils import count_rows, row_slices, take_rows
+
+_VALUES = 2**22  # of gradients held at once
 
 
 class EGLSampler(GradientSampler):
@@ -49,9 +52,17 @@ class EGLSampler(GradientSampler):
 
     def _score_samples(self, trained, X):
         if self.layers == "last" and self.backend == "auto":
-            scores = _closed_form(trained.classifier, X, self.batch_size)
-            if scores is not None:
+            scores = _closed_form(trained.classifier, X, self.batch_size, self.verbose)
+            if scores is not None and self._agrees(trained, X, scores):
                 return scores
+        return self._by_engine(trained, X)
+
+    def _agrees(self, trained, X, scores):
+        """Tell whether the closed form holds for the best samples: the head's weight may be used elsewhere, too."""
+        best = highest(scores, 2)
+        return np.allclose(self._by_engine(trained, take_rows(X, best)), scores[best], rtol=1e-3)
+
+    def _by_engine(self, trained, X):
         proba = predict_proba(trained.classifier, X)
         scores = np.zeros(len(proba))
         for k in range(proba.shape[1]):
@@ -60,19 +71,36 @@ class EGLSampler(GradientSampler):
         return scores
 
 
-def _closed_form(classifier, X, batch_size):
-    """Return the scores over the head alone from forward passes, or None where the head is not a plain Linear."""
-    view, parts = open_net(classifier), []
-    for head in iter_heads(view, X, batch_size=batch_size):
-        if head is None or not head.is_last:
-            return None
-        weight, bias = head.module.weight.requires_grad, head.module.bias is not None and head.module.bias.requires_grad
-        squared = weight * head.input.double().square().sum(1) + float(bias)
-        proba, lengths = view.probabilities(head.outputs.double()), []
-        for k in range(proba.shape[1]):
-            labels = torch.full((len(proba),), k, device=proba.device)
-            with torch.enable_grad():
-                ((_, gradient),) = view.output_gradients(head.outputs, labels)
-            lengths.append(torch.linalg.vector_norm(gradient, dim=1))
-        parts.append((proba * torch.stack(lengths, dim=1)).sum(1) * squared.sqrt())
-    return torch.cat(parts).cpu().numpy()
+def _closed_form(classifier, X, batch_size, verbose=0):
+    """Return the scores over the head alone from forward passes; None where the head is not all that there is to it."""
+    view = open_net(classifier)
+    try:
+        parts_of = lambda head: (_of_head(view, head),)
+        return collect_heads(view, X, parts_of, batch_size=batch_size, verbose=verbose)[0].cpu().numpy()
+    except (NoLinearHeadError, _NotPlainError):
+        return None
+
+
+class _NotPlainError(Exception):
+    """Outputs or loss depend on the head in another way."""
+
+
+def _of_head(view, head):
+    weight, bias = (p is not None and p.requires_grad for p in (head.module.weight, head.module.bias))
+    if not head.is_plain or not (weight or bias) or view.overrides_loss:
+        raise _NotPlainError
+    squared = float(weight) * head.input.double().square().sum(1) + float(bias)
+    proba = view.probabilities(head.outputs.double())
+    return (proba * _lengths(view, head.outputs)).sum(1) * squared.sqrt()
+
+
+def _lengths(view, outputs):
+    """Return the length of the loss's gradient by the outputs for each label (n, K)."""
+    (n, K), found = outputs.shape, []
+    for rows in row_slices(n, max(1, _VALUES // K**2)):
+        repeated = outputs[rows].repeat_interleave(K, dim=0)
+        labels = torch.arange(K, device=outputs.device).repeat(len(outputs[rows]))
+        with torch.enable_grad():
+            ((_, gradient),) = view.output_gradients(repeated, labels)
+        found.append(torch.linalg.vector_norm(gradient, dim=1).reshape(-1, K))
+    return torch.cat(found)

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from skdal.adapters import check_net, has_dropout, iter_dropout_passes
-from skdal.base import ScoreSampler
+from skdal.adapters import check_net, has_dropout, over_dropout_passes
+from skdal.base import ScoreSampler, highest
 from skdal.exceptions import UnsupportedEstimatorError
-from skdal.utils import is_positive_integer, query_generator
+from skdal.utils import check_finite_scores, is_positive_integer, query_generator
 
 
 class MCDropoutSampler(ScoreSampler):
@@ -34,9 +34,10 @@ class MCDropoutSampler(ScoreSampler):
     Notes
     -----
     Only dropout layers are stochastic; batch-norm and all else stay in eval mode. A pass is one
-    thinned network, with the same masks for every sample (drawn from `random_state` and the size of
-    the labeled set), so a pool may be scored in any pieces. Where dropout sits only at the module's
-    end, as in torchvision's vgg11 or mobilenet, what comes before runs once instead of T times.
+    thinned network, with the same masks for every sample, so a pool may be scored in any pieces. They
+    are drawn from `random_state` and the size of the labeled set, or at each `fit` where
+    `random_state` is None. Where dropout sits only at the module's end, as in torchvision's vgg11 or
+    mobilenet, what comes before runs once instead of T times.
 
     References
     ----------
@@ -79,10 +80,25 @@ class MCDropoutSampler(ScoreSampler):
         self.criterion = criterion
         self.n_passes = n_passes
 
+    def fit(self, X, y=None, **fit_params):
+        """Train as `BaseSampler.fit` does."""
+        super().fit(X, y, **fit_params)
+        self._own_seed = int(np.random.default_rng().integers(2**32))  # for random_state=None
+        return self
+
+    def _select(self, trained, X, n_instances, rng):
+        scores = check_finite_scores(self._scores(trained, X, int(rng.integers(2**32))))
+        indices = highest(scores, n_instances)
+        return indices, scores[indices]
+
     def _score_samples(self, trained, X):
-        seed = int(query_generator(self.random_state, trained.n_labeled).integers(2**32))
-        passes = iter_dropout_passes(trained.classifier, X, self.n_passes, seed, verbose=self.verbose)
-        return np.concatenate([CRITERIA[self.criterion](p.double()).cpu().numpy() for p in passes])
+        if self.random_state is None:
+            return self._scores(trained, X, self._own_seed)
+        return self._scores(trained, X, int(query_generator(self.random_state, trained.n_labeled).integers(2**32)))
+
+    def _scores(self, trained, X, seed):
+        criterion = CRITERIA[self.criterion]
+        return over_dropout_passes(trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose)
 
     def _check_estimator(self, estimator):
         check_net(estimator)

@@ -30,7 +30,7 @@ class PoolSubset(BaseSampler):
     Attributes
     ----------
     sampler_ : sampler
-        A clone of `sampler`, after the first query; it keeps what it learns from round to round.
+        A clone of `sampler`, made at the first query; it keeps what it learns from round to round.
     seen_ : intp array
         Positions in the pool that the last query saw, ascending.
 
@@ -76,10 +76,18 @@ class PoolSubset(BaseSampler):
         n = count_rows(X)
         seen = np.arange(n) if n <= self.subset_size else np.sort(rng.choice(n, self.subset_size, replace=False))
         part = X if len(seen) == n else take_rows(X, seen)
-        sampler = getattr(self, "sampler_", None) or clone(self._sampler())
+        sampler = self._inner()
         picks, scores = sampler._select(trained, part, n_instances, rng)
         self.sampler_, self.seen_ = sampler, seen
         return seen[np.asarray(picks)], scores
+
+    def _inner(self):
+        """Return what was asked before, with today's parameters, or a clone."""
+        wanted, known = self._sampler(), getattr(self, "sampler_", None)
+        inner = known if type(known) is type(wanted) else clone(wanted)
+        inner.set_params(**wanted.get_params(deep=False))
+        inner.verbose = max(wanted.verbose, self.verbose)
+        return inner
 
     def _sampler(self):
         return DynamicALSampler() if self.sampler is None else self.sampler

@@ -1,6 +1,7 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
-from skdal.utils._modules import frozen, swapped, untouched
+from skdal.utils._device import may_use_tf32
+from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
 from skdal.utils._rows import (
@@ -39,6 +40,7 @@ __all__ = [
     "is_random_state",
     "is_torch_dataset",
     "iter_shards",
+    "may_use_tf32",
     "preserved_rng",
     "progress_bar",
     "query_generator",
@@ -47,5 +49,6 @@ __all__ = [
     "sample_shape",
     "swapped",
     "take_rows",
+    "uncompiled",
     "untouched",
 ]

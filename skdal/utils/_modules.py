@@ -1,7 +1,7 @@
 """Toggles on torch modules that are always put back."""
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -113,3 +113,14 @@ def _registered(part):
 def _refill(held, found):
     held.clear()
     held.extend(found) if isinstance(held, list) else held.update(found)
+
+
+def uncompiled(module):
+    """Run parts that are compiled as they were written: a compiled part has no tensors between its layers."""
+    is_compiled = lambda part: hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+    has_stance = hasattr(torch.compiler, "set_stance")  # torch 2.6
+    return (
+        torch.compiler.set_stance("force_eager")
+        if has_stance and any(map(is_compiled, module.modules()))
+        else nullcontext()
+    )

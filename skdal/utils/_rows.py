@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 
-import joblib
 import numpy as np
 import torch
 from scipy import sparse
@@ -90,20 +89,34 @@ def row_slices(n_rows, length):
         yield slice(start, min(n_rows, start + length))
 
 
-def rows_digest(X, n_rows=None):
-    """Return a digest of the first `n_rows` samples of X, or of all; None of what would have to be loaded for it."""
+def rows_digest(X, n_rows=None, like=None):
+    """Return a digest of the first `n_rows` samples of X, or of all; None of what would have to be loaded for it.
+
+    Values are brought to the types of the digest `like`, since appending may widen them.
+    """
     X = X if n_rows is None else take_rows(X, slice(0, n_rows))
     if _is_mapping(X):
-        return {key: rows_digest(value) for key, value in X.items()}
+        return {key: rows_digest(value, like=like and like.get(key)) for key, value in X.items()}
     if sparse.issparse(X):
-        return [rows_digest(part) for part in (X.tocsr().data, X.tocsr().indices, X.tocsr().indptr)]
+        rows = X.tocsr().copy()
+        rows.sum_duplicates()
+        return [
+            _digest(rows.data, like and like[0]),
+            *(_digest(part.astype(np.int64)) for part in (rows.indices, rows.indptr)),
+        ]
     if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
-    elif hasattr(X, "iloc") or isinstance(X, (list, tuple)):
+        return _digest(X.detach().double().cpu().numpy(), like)
+    if hasattr(X, "iloc") or isinstance(X, (list, tuple)):
         X = np.asarray(X)
-    if not isinstance(X, np.ndarray):
-        return None
-    return joblib.hash(X.tolist()) if X.dtype.hasobject else hashlib.blake2b(np.ascontiguousarray(X)).hexdigest()
+    return _digest(X, like) if isinstance(X, np.ndarray) else None
+
+
+def _digest(array, like=None):
+    """Return (dtype, digest) of an array, in the dtype of another digest."""
+    if like is not None and like[0] != array.dtype.str:
+        array = array.astype(like[0])
+    found = repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array)
+    return array.dtype.str, hashlib.blake2b(found).hexdigest()
 
 
 def sample_shape(X):

@@ -5,20 +5,32 @@
 
 import inspect
 import warnings
+from functools import partial
 
 import modAL.models
 import numpy as np
 import pytest
 import sklearn
-from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, trained_net, y
+from common import (
+    FOR_CLASSIFIERS,
+    FUNCTIONS,
+    POOL,
+    PROMISES,
+    Mlp,
+    POOL_y,
+    X,
+    make_net,
+    make_sampler,
+    trained_net,
+    y,
+)
 from modAL.models import ActiveLearner
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.fixes import parse_version
 
-import skdal.samplers
-from skdal.samplers import SAMPLERS
+import skdal
 
 pytestmark = pytest.mark.contract
 
@@ -29,41 +41,35 @@ ESTIMATORS = {
     "net in a pipeline": lambda: make_pipeline(StandardScaler(), make_net()),
     "classifier": LogisticRegression,
 }
-FUNCTIONS = {f"{key}_sampling": (key, getattr(skdal.samplers, f"{key}_sampling")) for key in SAMPLERS}
-INSTANCES = {key: (key, make_sampler(key)) for key in SAMPLERS}
-STRATEGIES = FUNCTIONS | INSTANCES
+STRATEGIES = [*FUNCTIONS, *PROMISES]
 CASES = [
     (estimator, name)
     for estimator in ESTIMATORS
-    for name, (key, _) in STRATEGIES.items()
-    if "net" in estimator or key != "dynamical"
+    for name in STRATEGIES
+    if "net" in estimator or name.removesuffix("_sampling") in FOR_CLASSIFIERS
 ]
 cases = pytest.mark.parametrize("estimator, name", CASES)
 
 
-def call(name, *args, **kwargs):
-    """Call a strategy as modAL does, with a seed where that is a parameter of it."""
-    strategy = STRATEGIES[name][1]
-    return strategy(*args, **kwargs, **({"random_state": 0} if name in FUNCTIONS else {}))
-
-
-def seeded(name):
-    return lambda *args, **kwargs: call(name, *args, **kwargs)
+def seeded(name, estimator="net"):
+    """Return a strategy with a seed, an instance anew, since some remember their learner."""
+    params = {} if "net" in estimator else FOR_CLASSIFIERS[name.removesuffix("_sampling")]
+    return make_sampler(name, **params) if name in PROMISES else partial(FUNCTIONS[name], random_state=0, **params)
 
 
 @cases
 @pytest.mark.parametrize("n_instances", [1, 2, 5])
 def test_query(estimator, name, n_instances):
-    learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name), X, y)
+    learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name, estimator), X, y)
     indices, samples = learner.query(POOL, n_instances=n_instances)
-    expected = call(name, learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
+    expected = seeded(name, estimator)(learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
     assert indices.tolist() == expected.tolist()
     assert samples.tolist() == POOL[expected].tolist()
 
 
-@cases
-def test_strategies_as_they_are(estimator, name):
-    learner = ActiveLearner(ESTIMATORS[estimator](), STRATEGIES[name][1], X, y)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_as_they_are(name):
+    learner = ActiveLearner(make_net(), FUNCTIONS[name], X, y)
     indices, samples = learner.query(POOL, n_instances=4)
     assert len(set(indices)) == 4
     assert samples.tolist() == POOL[indices].tolist()
@@ -74,7 +80,7 @@ def test_strategies_as_they_are(estimator, name):
 def test_it_runs_once_and_without_a_warning(name, n_instances):
     learner = ActiveLearner(make_net(), seeded(name), X, y)
     start = Mlp.forwards
-    call(name, learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
+    seeded(name)(learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
     once, start = Mlp.forwards - start, Mlp.forwards
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -85,7 +91,7 @@ def test_it_runs_once_and_without_a_warning(name, n_instances):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_a_learner_gets_is_by_its_signature(name):
     learner = ActiveLearner(make_net(), seeded(name), X, y)
-    result = call(name, learner, POOL, 3)
+    result = seeded(name)(learner, POOL, 3)
     assert isinstance(result, tuple) == TAKES_SCORES
     indices, scores = result if TAKES_SCORES else (result, np.zeros(3))
     assert indices.shape == scores.shape == (3,)
@@ -109,7 +115,7 @@ def test_the_labeled_set_is_the_learners():
 
 @cases
 def test_teach(estimator, name):
-    learner = ActiveLearner(ESTIMATORS[estimator](), STRATEGIES[name][1], X, y)
+    learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name, estimator), X, y)
     indices, samples = learner.query(POOL, n_instances=2)
     if not TEACHES:  # modAL itself is broken here: should it ever teach again, this fails
         with pytest.raises(TypeError, match="force_all_finite"):
@@ -122,7 +128,7 @@ def test_teach(estimator, name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_errors_come_through(name):
-    learner = ActiveLearner(make_net(), STRATEGIES[name][1], X, y)
+    learner = ActiveLearner(make_net(), seeded(name), X, y)
     with pytest.raises(ValueError, match="n_instances must be from 1 to 41"):
         learner.query(POOL, n_instances=42)
 
@@ -134,7 +140,7 @@ if hasattr(modAL.models, "DeepActiveLearner"):  # since 0.4.2
         learner = modAL.models.DeepActiveLearner(trained_net(), seeded(name))
         learner.teach(X, y)
         indices, samples, scores = learner.query(POOL, n_instances=2, X_labeled=X, y_labeled=y, return_metrics=True)
-        expected = call(name, learner.estimator, POOL, 2, X_labeled=X, y_labeled=y)
+        expected = seeded(name)(learner.estimator, POOL, 2, X_labeled=X, y_labeled=y)
         assert indices.tolist() == expected.tolist()
         assert (samples.shape, scores.shape) == ((2, 4), (2,))
 

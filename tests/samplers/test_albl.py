@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from common import POOL, POOL_y, X, trained_net, y
 from reference import exp4p
 from sklearn.base import clone
@@ -15,7 +16,8 @@ from torch.utils.data import TensorDataset
 from skdal import ActiveLearner
 from skdal.base import BaseSampler
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError, UnsupportedEstimatorError
-from skdal.samplers import ALBLSampler, CoresetSampler, MarginSampler, RandomSampler
+from skdal.samplers import ALBLSampler, CoresetSampler, MarginSampler, PoolSubset, RandomSampler
+from skdal.utils import rows_digest
 
 
 class Ranking(BaseSampler):
@@ -156,25 +158,28 @@ def test_clone_forgets_and_pickle_keeps():
     assert sampler.weights_.tolist() == twin.weights_.tolist() != [1, 1]
 
 
-def test_a_query_that_fails_changes_nothing():
-    sampler = ALBLSampler(always(1), samplers=[UP, Ranking()], random_state=0, p_min=0.5).fit(X, y)
-    X_all, y_all = answer(sampler, sampler.query(POOL, 2), X, y) if sampler.query(POOL, 2).size else (X, y)
-    before = pickle.dumps({key: value for key, value in vars(sampler).items() if key != "estimator_"})
+class Broken(Ranking):
+    def _select(self, *args):
+        raise OSError("broken on purpose")
 
-    class Broken(Ranking):
-        def _select(self, *args):
-            raise OSError("broken on purpose")
 
-    sampler.samplers = [Broken(), Broken()]
+@pytest.mark.parametrize("fault", ["arm", "digest"])
+def test_a_query_that_fails_changes_nothing(fault, monkeypatch):
+    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0).fit(X, y)
+    answer(sampler, sampler.query(POOL, 2), X, y)
+    before = {key: value for key, value in vars(sampler).items() if key != "samplers"}
+    if fault == "arm":
+        sampler.samplers = [Broken(), Broken()]
+    else:
+        monkeypatch.setattr("skdal.samplers._albl._Asked", Broken()._select)
     with pytest.raises(OSError, match="broken on purpose"):
         sampler.query(POOL, 2)
-    sampler.samplers = [UP, Ranking()]
-    assert pickle.dumps({key: value for key, value in vars(sampler).items() if key != "estimator_"}) == before
+    after = {key: value for key, value in vars(sampler).items() if key != "samplers"}
+    assert after.keys() == before.keys()
+    assert all(after[key] is before[key] for key in before)
 
 
 def test_in_a_learner_with_a_dataset():
-    import torch
-
     sampler = ALBLSampler(random_state=0)
     data = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
     pool = TensorDataset(torch.as_tensor(POOL), torch.as_tensor(POOL_y))
@@ -237,6 +242,57 @@ def test_more_rows_than_asked_for():
         sampler.query(POOL, 2)
 
 
+@pytest.mark.parametrize(
+    "widen",
+    {
+        "float64": lambda x: x.astype("float32"),
+        "longer texts": lambda x: np.array([["a"] for _ in x]),
+        "int64 to float": lambda x: np.arange(len(x))[:, None],
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_appending_may_widen_the_samples(widen):
+    narrow = widen[1](X)
+    digest = rows_digest(narrow)
+    wider = np.concatenate(
+        [narrow, {"U": np.array([["long"]])}.get(narrow.dtype.kind, np.full((1, narrow.shape[1]), 0.5))]
+    )
+    assert wider.dtype != narrow.dtype
+    assert rows_digest(wider, len(X), like=digest) == digest
+    wider[3] = wider[4] if narrow.dtype.kind != "U" else "b"
+    assert rows_digest(wider, len(X), like=digest) != digest
+
+
+def test_labels_in_a_column():
+    kwargs = {"samplers": [UP, DOWN], "random_state": 0}
+    flat, column = (ALBLSampler(always(1), **kwargs).fit(X, labels) for labels in (y, y))
+    for sampler, shape in ((flat, -1), (column, (-1, 1))):
+        sampler.y_labeled_ = y.reshape(shape)
+        indices = sampler.query(POOL, 3)
+        sampler.X_labeled_ = np.concatenate([X, POOL[indices]])
+        sampler.y_labeled_ = np.concatenate([y, POOL_y[indices]]).reshape(shape)
+        sampler.query(POOL, 1)
+    assert column.history_[-1]["reward"] == flat.history_[-1]["reward"]
+
+
+def test_the_arms_stay_as_they_are():
+    arm = PoolSubset(sampler=MarginSampler(), subset_size=20)
+    sampler = ALBLSampler(LogisticRegression(), samplers=[arm, arm], random_state=0).fit(X, y)
+    sampler.query(POOL, 3)
+    assert not hasattr(arm, "seen_")
+
+
+def test_update_may_be_corrected_and_waits_for_its_answers():
+    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], per="sample", random_state=1).fit(X, y)
+    indices = sampler.query(POOL, 4)
+    sampler.update(indices[:2], POOL_y[indices[:2]])
+    sampler.update(indices[::-1], POOL_y[indices[::-1]])
+    answer(sampler, indices[::-1], X, y)
+    sampler.query(POOL, 1)
+    sampler.update(sampler._asked.picks, [0])
+    assert len(sampler.query(POOL, 1)) == 1
+
+
 def test_update_refuses():
     sampler = ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0).fit(X, y)
     with pytest.raises(InvalidDataError, match="none is open"):
@@ -263,6 +319,7 @@ def test_another_number_of_arms():
     [
         ({"samplers": []}, "samplers must be None or a list of samplers"),
         ({"samplers": UP}, "samplers must be"),
+        ({"samplers": [UP, ALBLSampler()]}, "samplers must be .*no bandits"),
         ({"samplers": [UP, MarginSampler]}, "samplers must be .*instances"),
         ({"samplers": [LogisticRegression(), UP]}, "samplers must be .*got .LogisticRegression"),
         ({"per": "round"}, 'per must be "batch" or "sample"'),

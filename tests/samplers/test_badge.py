@@ -109,7 +109,7 @@ class Convolutional(nn.Module):
 
 def test_a_net_without_a_linear_head():
     net = make_net(Convolutional).fit(X.astype("float32"), y)
-    with pytest.raises(UnsupportedEstimatorError, match="does not end in a Linear.*BADGESampler needs a Linear head"):
+    with pytest.raises(UnsupportedEstimatorError, match="do not come from a Linear.*BADGESampler needs a Linear head"):
         BADGESampler()(net, POOL.astype("float32"), 2)
 
 

@@ -149,7 +149,7 @@ def test_a_net_without_a_head():
     net = make_net(Headless).fit(X.astype("float32"), y)
     sampler = CoresetSampler(FrozenEstimator(net)).fit(X.astype("float32"), y)
     with pytest.raises(
-        UnsupportedEstimatorError, match="does not end in a Linear.*embedding= the name of one of unit, conv.*callable"
+        UnsupportedEstimatorError, match="do not come from a Linear.*embedding= the name of one of unit, conv.*callable"
     ):
         sampler.query(POOL.astype("float32"), 2)
     assert len(sampler.set_params(embedding="unit").query(POOL.astype("float32"), 2)) == 2

@@ -8,8 +8,8 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 from torchvision import models
 
-from skdal.adapters import iter_dropout_passes, open_net
-from skdal.adapters._dropout import _rest_of
+from skdal.adapters import open_net, over_dropout_passes
+from skdal.adapters._dropout import _mask, _rest_of
 from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
 from skdal.samplers import MCDropoutSampler
 
@@ -37,7 +37,15 @@ def dropout_everywhere():
 
 
 def passes(net, pool=POOL, n_passes=7, seed=0):
-    return torch.cat(list(iter_dropout_passes(net, pool, n_passes, seed)), dim=1).numpy()
+    """Return the class probabilities (n_passes, n, K) of all passes."""
+    parts = []
+
+    def keep(proba):
+        parts.append(proba)
+        return proba[0, :, 0]
+
+    over_dropout_passes(net, pool, n_passes, seed, keep)
+    return torch.cat(parts, dim=1).numpy()
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -67,9 +75,9 @@ def test_masks_are_those_of_dropout():
     seen = []
     net = make_net(lambda: module).initialize()
     handle = head.register_forward_pre_hook(lambda part, args: seen.append(args[0].clone()))
-    list(iter_dropout_passes(net, POOL[:5], 4, 0))
+    passes(net, POOL[:5], 4)
     handle.remove()
-    masks = seen[1:]  # the first is the pass in eval mode
+    masks = seen[3:]  # the first are passes in eval mode
     assert len(masks) == 4
     for mask in masks:
         assert (mask == mask[:1]).all()  # one for all samples
@@ -92,18 +100,13 @@ DROPOUTS = {
 @pytest.mark.parametrize("kind", DROPOUTS)
 def test_every_kind_of_dropout(kind):
     """The first sample is treated as torch does with the same seed; channels fall as a whole."""
-    from skdal.adapters._dropout import _mask
-
     part, shape = DROPOUTS[kind]
     x = torch.randn(shape, dtype=torch.float64)
-    part.eval()
-    kept, offset = _mask(part, x, 3)
-    assert not part.training
+    kept, offset = _mask(part, x, 0, (1, 2))
     part.train()
-    torch.manual_seed(3)
+    torch.manual_seed(int(np.random.SeedSequence((1, 2)).generate_state(1)[0]))
     expected = part(x[:1].clone())
     torch.testing.assert_close(x[:1] * kept + offset, expected)
-    part.eval()
 
 
 def test_all_else_is_in_eval_mode():
@@ -176,8 +179,8 @@ def test_the_body_of_torchvision_nets_runs_once(name, n_calls):
     net = make_net(lambda: module).initialize()
     calls = []
     module.features.register_forward_hook(lambda *_: calls.append(1))
-    list(iter_dropout_passes(net, np.zeros((2, 3, 32, 32), "float32"), 5, 0))
-    assert len(calls) == n_calls
+    passes(net, np.zeros((2, 3, 32, 32), "float32"), 5)
+    assert len(calls) == 2 + n_calls  # it is run twice to see where the sample is
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from common import POOL, POOL_y, Untrainable, X, make_net, make_sampler, snapshot, trained_net, weights, y
+from common import POOL, PROMISES, POOL_y, Untrainable, X, make_net, make_sampler, snapshot, trained_net, weights, y
 from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -11,15 +11,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skdal.samplers import SAMPLERS
-
 pytestmark = pytest.mark.contract
-every = pytest.mark.parametrize("key", SAMPLERS)
+every = pytest.mark.parametrize("key", PROMISES)
 
 
-def test_grid_search_over_gamma():
-    search = GridSearchCV(make_sampler("dynamical", make_net()), {"gamma": [0, 2.0, np.inf]}, cv=2, scoring="accuracy")
-    search.fit(X, y)
+@pytest.mark.parametrize("key, name", [("dynamical", "gamma"), ("pool_subset", "sampler__gamma")])
+def test_grid_search_over_gamma(key, name):
+    search = GridSearchCV(make_sampler(key, make_net()), {name: [0, 2.0, np.inf]}, cv=2, scoring="accuracy").fit(X, y)
+    assert search.best_estimator_.get_params()[name] == search.best_params_[name]
     assert search.best_estimator_.query(POOL, 3).shape == (3,)
     assert search.cv_results_["mean_test_score"].shape == (3,)
 
