@@ -99,6 +99,16 @@ class NetView:
             raise UnsupportedEstimatorError(no_probabilities(self._net, proba[wrong][0].tolist()))
         return proba
 
+    def cross_entropy_weights(self, n_classes):
+        """Return the weight (K,) of each class where the loss is plain cross entropy of logits, else None."""
+        criterion = self._loss_net.criterion_
+        if type(criterion) is not torch.nn.CrossEntropyLoss or criterion.label_smoothing or self.overrides_loss:
+            return None
+        weights = torch.ones(n_classes, dtype=torch.float64) if criterion.weight is None else criterion.weight.clone()
+        if 0 <= criterion.ignore_index < n_classes:
+            weights[criterion.ignore_index] = 0
+        return weights
+
     def output_gradients(self, outputs, labels):
         """Return what the sum of the losses is differentiated to: pairs of an output and its float64 gradient.
 

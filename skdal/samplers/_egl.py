@@ -97,6 +97,11 @@ def _of_head(view, head):
 def _lengths(view, outputs):
     """Return the length of the loss's gradient by the outputs for each label (n, K)."""
     (n, K), found = outputs.shape, []
+    weights = view.cross_entropy_weights(K)
+    if weights is not None:  # w_k (p - e_k)
+        p = outputs.double().softmax(1)
+        squares = p.square()
+        return weights.to(p) * (squares.sum(1, keepdim=True) - squares + (1 - p).square()).clamp_min(0).sqrt()
     for rows in row_slices(n, max(1, _VALUES // K**2)):
         repeated = outputs[rows].repeat_interleave(K, dim=0)
         labels = torch.arange(K, device=outputs.device).repeat(len(outputs[rows]))

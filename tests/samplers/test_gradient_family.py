@@ -19,6 +19,11 @@ LAYERS = {
 }
 CRITERIA = {
     "cross entropy": {"criterion": nn.CrossEntropyLoss},
+    "weights and a class ignored": {
+        "criterion": nn.CrossEntropyLoss,
+        "criterion__weight": torch.tensor([1.0, 2.0, 0.5]).double(),
+        "criterion__ignore_index": 1,
+    },
     "weights and smoothing": {
         "criterion": nn.CrossEntropyLoss,
         "criterion__weight": torch.tensor([1.0, 2.0, 0.5]).double(),
