@@ -69,6 +69,42 @@ def peers(record):
     return _table(header, picks) + "\n" + _table(["peer", "what", "there", "skdal"], faults) + _versions(record)
 
 
+def samplers(record):
+    """Return the table of seconds and megabytes by pool and number of classes, and that of scikit-activeml."""
+    ours = [row for row in record["rows"] if row["library"] == "skdal" and row["n_instances"] == 500]
+    sizes = sorted({(row["pool"], row["classes"]) for row in ours})
+    header = ["sampler", *(f"{pool:,} x {classes:,}" for pool, classes in sizes)]
+    lines = [
+        [
+            key,
+            *(
+                _cost(row)
+                for size in sizes
+                for row in ours
+                if (row["sampler"], row["pool"], row["classes"]) == (key, *size)
+            ),
+        ]
+        for key in dict.fromkeys(row["sampler"] for row in ours)
+    ]
+    header_to_head = ["sampler", "pool", "classes", "asked for", "scikit-activeml", "skdal"]
+    pairs = [
+        [row["sampler"], f"{row['pool']:,}", row["classes"], row["n_instances"], _cost(row), _cost(_twin(row, record))]
+        for row in record["rows"]
+        if row["library"] != "skdal"
+    ]
+    return _table(header, lines) + "\n" + _table(header_to_head, pairs) + _machine(record)
+
+
+def _twin(row, record):
+    """Return our row of the same query."""
+    same = ("sampler", "pool", "classes", "n_instances")
+    return next(r for r in record["rows"] if r["library"] == "skdal" and all(r[key] == row[key] for key in same))
+
+
+def _cost(row):
+    return row["note"] if row["s"] is None else f"{row['s']:.3g} s, {row['peak MB']:.0f} MB"
+
+
 def _table(header, lines):
     text = ".. list-table::\n   :header-rows: 1\n\n"
     for line in [header, *lines]:
@@ -99,7 +135,14 @@ def _ms(value):
     return "–" if value is None else f"{value:.1f}"
 
 
-MAKERS = {"speed-cpu": speed, "speed-cuda": speed, "forms": forms, "coverage": coverage, "peers": peers}
+MAKERS = {
+    "speed-cpu": speed,
+    "speed-cuda": speed,
+    "forms": forms,
+    "coverage": coverage,
+    "peers": peers,
+    "samplers": samplers,
+}
 
 
 def tables():
