@@ -69,7 +69,8 @@ class CoresetSampler(EmbeddingSampler):
 
 def _scale(*representations):
     """Return a power of two near the largest value where squares may leave the range of numbers, else 1."""
-    largest = max((float(x.abs().amax()) for x in representations if x.numel()), default=1.0)
+    bounds = [float(bound) for x in representations if x.numel() for bound in torch.aminmax(x)]
+    largest = max(map(abs, bounds), default=1.0)
     return 1.0 if largest == 0 or 1e-12 < largest < 1e12 else 2.0 ** round(np.log2(largest))
 
 
