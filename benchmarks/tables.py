@@ -86,13 +86,17 @@ def samplers(record):
         ]
         for key in dict.fromkeys(row["sampler"] for row in ours)
     ]
-    header_to_head = ["sampler", "pool", "classes", "asked for", "scikit-activeml", "skdal"]
+    header_to_head = ["sampler", "pool", "classes", "asked for", "scikit-activeml", "skdal", "times ours"]
     pairs = [
-        [row["sampler"], f"{row['pool']:,}", row["classes"], row["n_instances"], _cost(row), _cost(_twin(row, record))]
+        [row["sampler"], f"{row['pool']:,}", row["classes"], row["n_instances"], *_both(row, record)]
         for row in record["rows"]
         if row["library"] != "skdal"
     ]
     return _table(header, lines) + "\n" + _table(header_to_head, pairs) + _machine(record)
+
+
+def _both(row, record):
+    return _cost(row), _cost(_twin(row, record)), _ratio(row.get("times ours"))
 
 
 def _twin(row, record):
