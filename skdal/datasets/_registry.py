@@ -93,7 +93,7 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     Parameters
     ----------
     name : str
-        A key of `DATASETS`, the path of an .npz file, or of a folder with train/CLASS/* and test/CLASS/*.
+        A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and ``test/CLASS/*``.
     root : str or Path, default="data"
         Where torchvision's data sets are, or go.
     download : bool, default=False
