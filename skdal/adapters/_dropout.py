@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skdal.adapters._net import cloned, open_net
+from skdal.adapters._net import cloned, open_net, over_tensors
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import count_rows, progress_bar
 
@@ -60,7 +60,7 @@ def _sample_axes(view, inputs):
     for rows in ([0], [0, 0]):
         seen = {}
         with _hooked(view.module, lambda key, x, seen=seen: seen.update({key: x.shape})):
-            view.forward(mapped_rows(inputs, rows))
+            view.forward(over_tensors(lambda x, rows=rows: x[rows], inputs))
         shapes.append(seen)
     return {key: _grown(view.module, key, shape, shapes[1].get(key, shape)) for key, shape in shapes[0].items()}
 
@@ -74,15 +74,6 @@ def _grown(module, key, one, two):
             "No mask can be shared by all samples there; keep samples on one axis."
         )
     return grown[0] if grown else None
-
-
-def mapped_rows(inputs, rows):
-    """Return the given rows of a mini-batch: of a tensor, or of each in a dict, list or tuple."""
-    if isinstance(inputs, torch.Tensor):
-        return inputs[rows]
-    if isinstance(inputs, dict):
-        return {key: mapped_rows(value, rows) for key, value in inputs.items()}
-    return type(inputs)(mapped_rows(value, rows) for value in inputs) if type(inputs) in (list, tuple) else inputs
 
 
 @contextmanager

@@ -225,13 +225,18 @@ def _without_fast_path():
         torch.backends.mha.set_fastpath_enabled(found)
 
 
-def cloned(inputs):
-    """Return a copy of a mini-batch: of a tensor, or of those in a dict, list or tuple."""
+def over_tensors(function, inputs):
+    """Return a mini-batch with a function applied to a tensor, or to each in a dict, list or tuple."""
     if isinstance(inputs, torch.Tensor):
-        return inputs.detach().clone()
+        return function(inputs)
     if isinstance(inputs, Mapping):
-        return {key: cloned(value) for key, value in inputs.items()}
-    return type(inputs)(cloned(value) for value in inputs) if type(inputs) in (list, tuple) else inputs
+        return {key: over_tensors(function, value) for key, value in inputs.items()}
+    return type(inputs)(over_tensors(function, x) for x in inputs) if type(inputs) in (list, tuple) else inputs
+
+
+def cloned(inputs):
+    """Return a copy of a mini-batch."""
+    return over_tensors(lambda x: x.detach().clone(), inputs)
 
 
 def _versions(inputs):

@@ -224,11 +224,8 @@ def _are_samplers(value):
 
 
 def _is_bandit(sampler):
-    return isinstance(sampler, ALBLSampler) or _is_bandit_within(getattr(sampler, "sampler", None))
-
-
-def _is_bandit_within(sampler):
-    return isinstance(sampler, BaseSampler) and _is_bandit(sampler)
+    inner = getattr(sampler, "sampler", None)  # of a PoolSubset
+    return isinstance(sampler, ALBLSampler) or inner is not None and _is_bandit(inner)
 
 
 class _Labeled(NamedTuple):

@@ -23,6 +23,7 @@ from skdal.samplers import (
 )
 from skdal.samplers._badge import _logit_gradients, kmeans_plusplus
 from skdal.samplers._coreset import k_center
+from skdal.samplers._egl import _closed_form
 
 
 class Body(nn.Module):
@@ -45,7 +46,8 @@ def in_place(m, h):
 
 
 def elsewhere(m, h):
-    return m.head(h) + F.linear(h, m.head.weight).tanh()
+    weight = m.head.weight
+    return m.head(F.linear(F.linear(h, weight), weight.T).tanh())
 
 
 HEADS = {
@@ -65,6 +67,13 @@ def test_egl_over_the_last_layer(kind):
     net = make_net(HEADS[kind]).initialize()
     fast, slow = (EGLSampler(FrozenEstimator(net), layers="last", backend=b).fit(X, y) for b in ("auto", "loop"))
     np.testing.assert_allclose(fast.score_samples(POOL), slow.score_samples(POOL), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_closed_form_is_for_plain_heads(kind):
+    """Of a weight that is used elsewhere only the comparison with the engine tells."""
+    found = _closed_form(make_net(HEADS[kind]).initialize(), POOL, 8)
+    assert (found is not None) == (kind in ("plain", "weight elsewhere"))
 
 
 class LowRank(nn.Module):
