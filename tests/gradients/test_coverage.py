@@ -12,7 +12,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal.exceptions import InvalidParameterError, UnsupportedLayerError
-from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.gradients import _tape, gradient_statistics, labeled_gradient
 from skdal.gradients.rules import rule_for
 
 pytestmark = pytest.mark.filterwarnings(
@@ -251,3 +251,23 @@ def test_a_net_made_in_inference_mode(call):
         net = NeuralNetClassifier(nn.Linear(6, 5), criterion=nn.CrossEntropyLoss).initialize()
     with pytest.raises(UnsupportedLayerError, match=r"inference_mode\(\).*weight, bias.*outside"):
         call(net, torch.ones(4, 6))
+
+
+def test_what_is_folded_is_let_go_of_while_the_graph_lives(monkeypatch):
+    """Otherwise all inputs and gradients are held until the end of the backward pass."""
+    made, released, fold_rest = [], [], _tape.Tape.fold_rest
+
+    class Call(_tape._Call):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    def spy(tape):
+        released.append(sum(call.inputs is None for call in made))
+        fold_rest(tape)
+
+    monkeypatch.setattr(_tape, "_Call", Call)
+    monkeypatch.setattr(_tape.Tape, "fold_rest", spy)
+    problem = problem_of(lambda m, x: m.head(m.layer(x).tanh()), floats(6))
+    gradient_statistics(problem.net, problem.X)
+    assert released == [2]  # both layers
