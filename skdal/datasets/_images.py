@@ -42,7 +42,7 @@ class Images(Dataset):
         shape = (-1, 1, 1)
         self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32).reshape(shape)
         self._std = None if std is None else torch.tensor(std, dtype=torch.float32).reshape(shape)
-        self._augment, self._rows = augment, np.arange(len(self.labels))
+        self._augment, self._rows, self._is_labeled = augment, np.arange(len(self.labels)), True
 
     @property
     def targets(self):
@@ -61,6 +61,12 @@ class Images(Dataset):
         other._augment = augment
         return other
 
+    def unlabeled(self):
+        """Return the same images without their labels: an item is the image alone."""
+        other = copy.copy(self)
+        other._is_labeled = False
+        return other
+
     def __len__(self):
         return len(self._rows)
 
@@ -69,13 +75,21 @@ class Images(Dataset):
 
     def __getitems__(self, indices):
         """Return several items at once, as DataLoader asks for a mini-batch."""
+        x, y = self.batch(indices)
+        return list(zip(x, y.tolist())) if self._is_labeled else list(x)
+
+    def batch(self, indices):
+        """Return the images (n, channels, height, width) and labels (n,) at `indices` as two tensors.
+
+        The images are in torch's channels_last memory format, as they are held, which convolutions are fastest with.
+        """
         rows = self._rows[indices]
         x = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
         x = x if self._mean is None else x.sub_(self._mean)
-        x = x.contiguous() if self._std is None else x.div_(self._std).contiguous()
-        items = x if self._augment is None else map(self._augment, x)
-        return list(zip(items, self.labels[rows].tolist()))
+        x = x if self._std is None else x.div_(self._std)
+        x = x if self._augment is None else torch.stack([self._augment(image) for image in x])
+        return x, torch.from_numpy(self.labels[rows])
 
 
 class ImageData(NamedTuple):

@@ -93,7 +93,8 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     Parameters
     ----------
     name : str
-        A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and ``test/CLASS/*``.
+        A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and ``test/CLASS/*``;
+        paths may start at `root`.
     root : str or Path, default="data"
         Where torchvision's data sets are, or go.
     download : bool, default=False
@@ -124,9 +125,9 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     if name in DATASETS:
         data = DATASETS[name](root, download=download)
     elif str(name).endswith(".npz"):
-        data = load_npz(name)
-    elif Path(name).is_dir():
-        data = load_folder(name)
+        data = load_npz(_below(root, name))
+    elif _below(root, name).is_dir():
+        data = load_folder(_below(root, name))
     else:
         near = difflib.get_close_matches(str(name), DATASETS, 1)
         raise InvalidParameterError(
@@ -134,3 +135,9 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
             f"{', '.join(DATASETS)}, the path of an .npz file, or of a folder with train and test."
         )
     return data if imbalance_ratio == 1 else imbalanced(data, imbalance_ratio, seed=seed)
+
+
+def _below(root, path):
+    """Return `path` as it starts at `root` if there is something there, else as it is."""
+    found = Path(root) / path
+    return found if found.exists() else Path(path)

@@ -1,5 +1,6 @@
 """Active learning by learning: a bandit that chooses among samplers."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class ALBLSampler(BaseSampler):
         \frac{1}{q_a} \sqrt{\frac{\ln(N / \delta)}{N T}} \Big) \Big), \qquad
         \hat r_a = \frac{r}{p} \text{ if arm a asked for it, else } 0 .
 
-    The state lives in the object and is pickled with it; `clone` starts anew. So there is no function
+    The state lives in the object and is pickled with it (`state_dict` gives it as plain lists); `clone` starts anew. So there is no function
     form: pass the instance, as in `ActiveLearner(net, query_strategy=ALBLSampler())`.
 
     Parameters
@@ -144,6 +145,40 @@ class ALBLSampler(BaseSampler):
             )
         position = {pick: i for i, pick in enumerate(self._asked.picks.tolist())}
         self._asked = self._asked._replace(order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y)
+
+    def state_dict(self):
+        """Return what the bandit has learned as plain lists, for `torch.save` and `load_state_dict`; {} at the start."""
+        if not hasattr(self, "_bound"):
+            return {}
+        asked = {
+            name: None if part is None else np.asarray(part).tolist() for name, part in self._asked._asdict().items()
+        }
+        return {
+            "weights": self.weights_.tolist(),
+            "probabilities": self.probabilities_.tolist(),
+            "history": copy.deepcopy(self.history_),
+            "labels": self._bound.labels.tolist(),
+            "digest": self._bound.digest,
+            "asked": asked,
+        }
+
+    def load_state_dict(self, state):
+        """Go on from a `state_dict`; {} forgets everything.
+
+        Parameters
+        ----------
+        state : dict
+        """
+        names = ("weights_", "probabilities_", "history_", "_bound", "_asked")
+        for name in names:
+            vars(self).pop(name, None)
+        if not state:
+            return
+        asked = {name: None if part is None else np.asarray(part) for name, part in state["asked"].items()}
+        bound = _Labeled(np.asarray(state["labels"]), state["digest"])
+        weights, probabilities = (np.asarray(state[name], dtype=np.float64) for name in ("weights", "probabilities"))
+        values = (weights, probabilities, copy.deepcopy(state["history"]), bound, _Asked(**asked))
+        vars(self).update(zip(names, values))
 
     def _select(self, trained, X, n_instances, rng):
         arms = [clone(arm) for arm in self._arms()]

@@ -16,6 +16,7 @@ from skdal.utils._rows import (
 )
 from skdal.utils._validation import (
     check_finite_scores,
+    check_known,
     check_n_instances,
     check_parameters,
     is_boolean,
@@ -27,6 +28,7 @@ from skdal.utils._validation import (
 
 __all__ = [
     "check_finite_scores",
+    "check_known",
     "check_n_instances",
     "check_parameters",
     "concat_rows",

@@ -1,5 +1,6 @@
 """Checks of arguments and of scores; each error names what came, what is allowed, the remedy."""
 
+import difflib
 import numbers
 
 import numpy as np
@@ -51,6 +52,22 @@ def check_parameters(owner, checks):
     ]
     if wrong:
         raise InvalidParameterError(f"{type(owner).__name__}: " + "; ".join(wrong) + ".")
+
+
+def check_known(kind, name, known):
+    """Return `name` if it is one of the names in `known`.
+
+    Raises
+    ------
+    InvalidParameterError
+        Lists the known ones, and the nearest.
+    """
+    if isinstance(name, str) and name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, 1)
+    raise InvalidParameterError(
+        f"{name!r} is no {kind}{f' (did you mean {near[0]!r}?)' if near else ''}; known are {', '.join(known)}."
+    )
 
 
 def check_finite_scores(scores):

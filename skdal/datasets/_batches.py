@@ -1,0 +1,40 @@
+"""Mini-batches of images, made ahead."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+class Batches:
+    """A loader of `Images` that makes the next mini-batch in a thread while the last one is worked on.
+
+    It stands in for a DataLoader, as in `NeuralNetClassifier(..., iterator_train=Batches)`, at a fifth of the cost:
+    images become numbers a mini-batch at a time.
+
+    Parameters
+    ----------
+    dataset : Images
+        A random `augment` draws from torch's global generator in that thread, so its numbers are not repeatable
+        where the net draws as well.
+    batch_size : int
+    shuffle : bool, default=False
+        The order is drawn from torch's global generator at the start of an epoch.
+    """
+
+    def __init__(self, dataset, batch_size, shuffle=False):
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self):
+        n = len(self.dataset)
+        order = torch.randperm(n) if self.shuffle else torch.arange(n)
+        parts = [part.numpy() for part in order.split(self.batch_size)]
+        n_threads = torch.get_num_threads()  # a new thread would take all cores
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(n_threads,)) as thread:
+            following = thread.submit(self.dataset.batch, parts[0]) if parts else None
+            for part in [*parts[1:], None]:
+                batch = following.result()
+                following = None if part is None else thread.submit(self.dataset.batch, part)
+                yield batch

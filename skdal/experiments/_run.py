@@ -1,0 +1,240 @@
+"""One run: train, measure, query, and again. A round is stored before the next begins.
+
+Every source of chance of a round is seeded from the spec and the round's number, so a round that was
+cut short is done again from the checkpoint of the one before, and comes out the same.
+"""
+
+import functools
+import hashlib
+import time
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+
+from skdal.datasets import Batches, load_dataset
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.experiments._environment import PeakMemory, versions
+from skdal.experiments._store import RunFolder
+from skdal.experiments._train import RunningAccuracy, measure, train_until_learned
+from skdal.models import MODELS
+from skdal.samplers import SAMPLERS
+from skdal.utils import check_known, forked_rng
+
+_QUERY_BATCH = 256
+
+
+def run(spec, root, *, data_root="data", device="cpu", report=None):
+    """Do what is left of a run.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    root : str or Path
+        Folder of all runs; see `RunFolder`.
+    data_root : str or Path, default="data"
+        Where the data sets are; nothing is downloaded.
+    device : str, default="cpu"
+    report : callable, optional
+        Called with the record of each round, after it is stored.
+
+    Returns
+    -------
+    records : list of dict
+        Of all rounds.
+
+    Raises
+    ------
+    InvalidParameterError, InvalidDataError
+        Before any training: the spec names what does not exist or asks for more than there is, the folder belongs
+        to another run or is in use, the data are others than those of the rounds before.
+    """
+    data, digest = load(spec, data_root)
+    check(spec, data)
+    folder = RunFolder(root, spec)
+    with folder.locked() as is_mine:
+        if not is_mine:
+            raise InvalidDataError(f"another process is busy with {folder.path}.")
+        records, state = folder.resume()
+        _check_same_data(records, digest, folder)
+        work = _Run(spec, data, device)
+        work.restore(records, state)
+        for record in work.rounds():
+            record |= {"data": digest, "device": device, "threads": torch.get_num_threads(), "versions": versions()}
+            folder.append(record, work.state())
+            records.append(record)
+            if report is not None:
+                report(record)
+    return records
+
+
+def load(spec, data_root="data"):
+    """Return (ImageData, digest) of a spec's data; the last one stays in memory for the next run."""
+    seed = spec.seed_of("split") if spec.imbalance_ratio != 1 else 0
+    return _load(spec.dataset, str(data_root), spec.imbalance_ratio, seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(name, root, imbalance_ratio, seed):
+    data = load_dataset(name, root, imbalance_ratio=imbalance_ratio, seed=seed)
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (data.train, data.test):
+        digest.update(np.ascontiguousarray(part.images))
+        digest.update(part.targets)
+    return data, digest.hexdigest()
+
+
+def check(spec, data):
+    """Raise if a spec cannot be run on these data."""
+    check_known("model", spec.model, MODELS)
+    make_sampler(spec)
+    n_labels, n_pool = n_labeled(spec, len(data.train))[-1], len(data.train)
+    if n_labels > n_pool or spec.n_initial > n_pool:
+        raise InvalidParameterError(
+            f"{spec.n_initial} labels at the start and {spec.n_rounds} rounds of {spec.n_instances} make {n_labels}; "
+            f'the pool of {spec.dataset} has {n_pool}. Ask for fewer, or set last_round="partial".'
+        )
+
+
+def n_labeled(spec, n_pool):
+    """Return the number of labels in each round: with `last_round="partial"` no more than the pool has."""
+    counts = spec.n_initial + spec.n_instances * np.arange(spec.n_rounds + 1)
+    if spec.last_round == "partial":
+        counts = np.unique(np.minimum(counts, n_pool))
+    return counts.tolist()
+
+
+def make_net(spec, data, device):
+    """Return the untrained net of a spec, with the weights of its seed."""
+    return MODELS[spec.model](
+        len(data.class_names),
+        in_channels=data.train.images.shape[-1],
+        seed=spec.seed_of("weights"),
+        lr=spec.training.lr,
+        batch_size=spec.training.batch_size,
+        iterator_train=Batches,
+        iterator_valid__batch_size=_QUERY_BATCH,
+        callbacks=[("running_accuracy", RunningAccuracy())],
+        device=device,
+    )
+
+
+def make_sampler(spec):
+    """Return the sampler of a spec; its random numbers depend on the seed and on the size of the labeled set."""
+    check_known("sampler", spec.sampler, SAMPLERS)
+    try:
+        sampler = SAMPLERS[spec.sampler](**spec.sampler_params, random_state=spec.seed_of("query"))
+    except TypeError as error:
+        raise InvalidParameterError(f"sampler_params of {spec.sampler}: {error}") from error
+    return sampler
+
+
+def _check_same_data(records, digest, folder):
+    if records and records[-1]["data"] != digest:
+        raise InvalidDataError(
+            f"the rounds in {folder.path} were made with other data (digest {records[-1]['data']}) than those found "
+            f"now ({digest}). Restore the data, or use another folder."
+        )
+
+
+class _Run:
+    """The state of a run between two rounds."""
+
+    def __init__(self, spec, data, device):
+        self.spec, self.data, self.device = spec, data, device
+        self.n_labeled = n_labeled(spec, len(data.train))
+        self.net, self.sampler = make_net(spec, data, device), make_sampler(spec)
+        initial = np.random.default_rng(spec.seed_of("initial"))
+        self.labeled = initial.choice(len(data.train), spec.n_initial, replace=False)
+        self.round = 0
+
+    def restore(self, records, state):
+        """Go back to where the last record was stored."""
+        self.net.initialize()
+        if state is None:
+            return
+        self.round = len(records)
+        self.labeled = np.concatenate([self.labeled, *(record["queried"] for record in records)]).astype(np.intp)
+        self.net.module_.load_state_dict(state["module"])
+        self.net.initialize_optimizer()
+        self.net.optimizer_.load_state_dict(state["optimizer"])
+        if state["sampler"] is not None:
+            self.sampler.load_state_dict(state["sampler"])
+
+    def state(self):
+        """Return what `restore` needs beside the records."""
+        has_state = hasattr(self.sampler, "state_dict") and self.round < len(self.n_labeled)
+        return {
+            "module": self.net.module_.state_dict(),
+            "optimizer": self.net.optimizer_.state_dict(),
+            "sampler": self.sampler.state_dict() if has_state else None,
+        }
+
+    def rounds(self):
+        """Do the rounds that are left, and yield the record of each."""
+        while self.round < len(self.n_labeled):
+            with PeakMemory().measured(self.device) as peak:
+                record = {"round": self.round, "n_labeled": len(self.labeled)}
+                if self.round == 0:
+                    record["initial"] = self.labeled.tolist()
+                record |= self._train() | self._query()
+            record["peak_memory"] = peak.n_bytes
+            self.labeled = np.concatenate([self.labeled, np.asarray(record["queried"], dtype=np.intp)])
+            self.round += 1
+            yield record
+
+    def _train(self):
+        spec, net, looks = self.spec, self.net, []
+        labeled = self.data.train.take(self.labeled)
+        seconds_looking = 0.0
+
+        def look(epoch, is_last):
+            nonlocal seconds_looking
+            if is_last or spec.eval_every and epoch % spec.eval_every == 0:
+                start = time.perf_counter()
+                looks.append(measure(net, self.data.test, epoch))
+                seconds_looking += time.perf_counter() - start
+
+        start = time.perf_counter()
+        self._prepare_net()
+        with forked_rng(spec.seed_of("order", self.round), 0):
+            trained = train_until_learned(net, labeled, spec.training, look)
+        seconds = time.perf_counter() - start
+        best = max(looks, key=lambda one: one.accuracy)
+        return {
+            "epochs": trained.n_epochs,
+            "train_accuracy": trained.accuracy,
+            "converged": trained.converged,
+            "accuracy": looks[-1].accuracy,
+            "macro_f1": looks[-1].macro_f1,
+            "optimistic_accuracy": best.accuracy if spec.eval_every else None,
+            "optimistic_epoch": best.epoch if spec.eval_every else None,
+            "train_seconds": round(seconds - seconds_looking, 3),
+            "test_seconds": round(seconds_looking, 3),
+        }
+
+    def _prepare_net(self):
+        if self.round and not self.spec.training.warm_start:
+            self.net.initialize()  # its module draws the same weights again
+        elif self.round and self.spec.training.reset_optimizer:
+            self.net.initialize_optimizer()
+        self.net.initialize_history()
+
+    def _query(self):
+        if self.round + 1 == len(self.n_labeled):
+            return {"queried": [], "scores": None, "classes": None, "query_seconds": None}
+        train = self.data.train
+        pool = np.setdiff1d(np.arange(len(train)), self.labeled)
+        n_instances = self.n_labeled[self.round + 1] - len(self.labeled)
+        start = time.perf_counter()
+        self.sampler.estimator = FrozenEstimator(self.net)
+        self.sampler.fit(train.take(self.labeled))
+        picked, scores = self.sampler.query(train.take(pool).unlabeled(), n_instances, return_scores=True)
+        seconds = time.perf_counter() - start
+        queried = pool[picked]
+        return {
+            "queried": queried.tolist(),
+            "scores": None if np.isnan(scores).all() else [float(f"{score:.6g}") for score in scores],
+            "classes": np.bincount(train.targets[queried], minlength=len(self.data.class_names)).tolist(),
+            "query_seconds": round(seconds, 3),
+        }
