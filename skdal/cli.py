@@ -1,4 +1,4 @@
-"""The command line: `skdal demo`."""
+"""The command line: `skdal demo | run | table | plot`."""
 
 import argparse
 import sys
@@ -41,6 +41,9 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"skdal {skdal.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
     _add_demo(verbs)
+    _add_run(verbs)
+    _add_table(verbs)
+    _add_plot(verbs)
     return parser
 
 
@@ -76,6 +79,119 @@ def _demo(args):
     print(f"\nIn {folder.resolve()}, after {time.perf_counter() - start:.0f} s:")
     for path in paths:
         print(f"  {path.name}")
+    return 0
+
+
+def _add_run(verbs):
+    run = verbs.add_parser(
+        "run",
+        help="run an experiment of the paper, on its data or yours",
+        description="Do what is left of the runs of a suite. They are stored round by round: stop whenever you like, and "
+        "give the same command again to go on. Then: skdal table DIR, skdal plot DIR.",
+        epilog="Suites: table1 to table9 (also of figures 3 and 8), figure5, figure10, table11, table12, interaction, and "
+        "digits-quick for a first look.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    run.add_argument("suite", metavar="SUITE", help="such as table3 or digits-quick")
+    run.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder of the runs")
+    run.add_argument("--seeds", type=_positive, default=5, metavar="N", help="repetitions, with seeds 0 to N - 1")
+    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at once; they share the cores")
+    run.add_argument("--samplers", nargs="+", metavar="NAME", help="only these variants of the suite")
+    run.add_argument("--dataset", metavar="NAME", help="instead of the suite's: a name, an .npz file or a folder")
+    run.add_argument("--model", metavar="NAME", help="instead of the suite's")
+    run.add_argument("--rounds", type=_positive, metavar="N", help="queries a run, instead of the suite's")
+    run.add_argument("--data-root", default="data", metavar="DIR", help="where the data sets are")
+    run.add_argument("--download", action="store_true", help="fetch missing data sets, through torchvision")
+    run.add_argument("--device", default="cpu", help="of the nets, such as cuda")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    run.set_defaults(run=_run)
+
+
+def _run(args):
+    from skdal.experiments import run_suite  # imports torch, which `skdal --help` can do without
+
+    changes = {"dataset": args.dataset, "model": args.model, "n_rounds": args.rounds}
+    ended = run_suite(
+        args.suite,
+        args.out,
+        n_seeds=args.seeds,
+        n_jobs=args.jobs,
+        labels=args.samplers,
+        data_root=args.data_root,
+        download=args.download,
+        device=args.device,
+        verbose=0 if args.quiet else 1,
+        **{name: value for name, value in changes.items() if value is not None},
+    )
+    print(f"{len(ended.done)} runs are done, {len(ended.failed)} failed, {len(ended.in_use)} are in use ({args.out})")
+    for spec, why in ended.failed:
+        print(f"failed: {spec.to_json()}\n{why}", file=sys.stderr)
+    return 1 if ended.failed else 0
+
+
+def _add_table(verbs):
+    table = verbs.add_parser(
+        "table",
+        help="tables of the runs in a folder, with the paper's numbers beside them",
+        description="Mean and deviation by round, paired differences to random with 95%% confidence intervals, areas "
+        "under the curves, labels saved, and who beats whom.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_shown(table)
+    table.add_argument("--format", default="markdown", choices=("markdown", "latex", "csv"), help="of the text")
+    table.add_argument(
+        "--part",
+        nargs="+",
+        default=["rounds", "summary", "penalty"],
+        choices=("rounds", "summary", "penalty"),
+        help="which",
+    )
+    table.set_defaults(run=_table)
+
+
+def _add_plot(verbs):
+    plot = verbs.add_parser(
+        "plot",
+        help="learning curves of the runs in a folder, as PNG and SVG",
+        description="Learning curves with bands, and their differences to random.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_shown(plot)
+    plot.add_argument("--out", metavar="DIR", help="folder for the figures; DIR itself if not given")
+    plot.set_defaults(run=_plot)
+
+
+def _add_shown(parser):
+    parser.add_argument("folder", metavar="DIR", help="folder of the runs")
+    parser.add_argument("--suite", metavar="SUITE", help="only this one")
+    parser.add_argument(
+        "--measure",
+        default="accuracy",
+        choices=("accuracy", "optimistic_accuracy", "macro_f1"),
+        help="optimistic: the best of a round's looks at the test set",
+    )
+
+
+def _comparisons(args):
+    from skdal.experiments import comparisons, suites_of
+
+    return comparisons(args.folder, None if args.suite is None else suites_of(args.suite))
+
+
+def _table(args):
+    from skdal.experiments import format_comparison
+
+    for comparison in _comparisons(args):
+        print(format_comparison(comparison, measure=args.measure, style=args.format, parts=args.part))
+    return 0
+
+
+def _plot(args):
+    from skdal.experiments import write_plots
+
+    for comparison in _comparisons(args):
+        for path in write_plots(comparison, args.out or args.folder, measure=args.measure):
+            print(path)
     return 0
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from skdal.exceptions import InvalidParameterError
+from skdal.models import DigitsCNN
 from skdal.samplers import DynamicALSampler, MarginSampler, RandomSampler
 from skdal.utils import preserved_rng
 
@@ -74,17 +75,6 @@ class DemoResult:
     query: dict
 
 
-class DigitsCNN(nn.Sequential):
-    """Two convolutions and two dense layers, for images of 8x8 pixels."""
-
-    def __init__(self):
-        super().__init__(
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(32 * 4 * 4, 64), nn.ReLU(), nn.Linear(64, 10)),
-        )
-
-
 class ConvergingNet(NeuralNetClassifier):
     """A net that trains until it knows its labeled set: 97 % in an epoch, or `max_epochs`."""
 
@@ -103,6 +93,7 @@ def make_net():
     """Return the untrained net of the demonstration."""
     return ConvergingNet(
         DigitsCNN,
+        module__n_classes=10,
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         lr=1e-3,

@@ -69,3 +69,7 @@ class GradientMismatchError(SkdalError, ArithmeticError):
 
 class SampleTooLargeError(SkdalError, MemoryError):
     """Not even a single sample fits into memory."""
+
+
+class RunInUseError(SkdalError, RuntimeError):
+    """Another process is busy with this run of an experiment."""

@@ -19,12 +19,14 @@ N_PARAMETERS = {
     "vgg11": 132_863_336 - 990 * 4097,
     "vgg11_bn_small": 9_231_114,
     "resnet18_cifar": 11_689_512 - 990 * 513 - 3 * 64 * (49 - 9),
+    "digits_cnn": 3 * 9 * 16 + 16 + 16 * 9 * 32 + 32 + 512 * 64 + 64 + 64 * 10 + 10,
     "cnn_gap": 3 * 9 * 32 + 32 + 32 * 9 * 64 + 64 + 64 * 9 * 128 + 128 + 128 * 10 + 10,
 }
 small = pytest.mark.parametrize("key", [key for key in MODELS if key != "vgg11"])
 
 
-def images(n=4, channels=3, size=32):
+def images(key, n=4, channels=3):
+    size = 8 if key == "digits_cnn" else 32
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0)).numpy()
 
 
@@ -39,7 +41,7 @@ def test_number_of_parameters(key):
 @pytest.mark.parametrize("n_classes, channels", [(10, 3), (2, 1)])
 def test_outputs(key, n_classes, channels):
     net = MODELS[key](n_classes, in_channels=channels).initialize()
-    proba = net.predict_proba(images(channels=channels))
+    proba = net.predict_proba(images(key, channels=channels))
     assert proba.shape == (4, n_classes)
     np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
 
@@ -75,13 +77,13 @@ def test_training_settings(key):
 def test_a_net_is_pickled_trained_and_asked(key):
     y = np.array([0, 1, 2, 1])
     net = pickle.loads(pickle.dumps(MODELS[key](3, seed=0, max_epochs=1)))
-    sampler = DynamicALSampler(net).fit(images(), y)
-    assert len(sampler.query(images(6), 2)) == 2
+    sampler = DynamicALSampler(net).fit(images(key), y)
+    assert len(sampler.query(images(key, 6), 2)) == 2
 
 
 @small
 def test_scores_are_exact(key):
     net = MODELS[key](5, seed=0).initialize()
     net.module_.double()
-    X = images(3).astype("float64")
+    X = images(key, 3).astype("float64")
     assert_statistics(gradient_statistics(net, X, backend="ghost"), reference(net, X))

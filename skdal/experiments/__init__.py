@@ -1,7 +1,29 @@
-"""Experiments: frozen specs of runs, the round loop, and a store that survives being killed."""
+"""Experiments: frozen specs of runs, the round loop, a store that survives being killed, tables and plots."""
 
+from skdal.experiments._comparison import Comparison, comparisons
+from skdal.experiments._jobs import Ended, run_all
+from skdal.experiments._plots import write_plots
 from skdal.experiments._run import run
 from skdal.experiments._spec import RunSpec, Training
 from skdal.experiments._store import RunFolder
+from skdal.experiments._suite_run import run_suite
+from skdal.experiments._suites import SUITES, Suite, specs_of, suites_of
+from skdal.experiments._tables import format_comparison
 
-__all__ = ["RunFolder", "RunSpec", "Training", "run"]
+__all__ = [
+    "SUITES",
+    "Comparison",
+    "Ended",
+    "RunFolder",
+    "RunSpec",
+    "Suite",
+    "Training",
+    "comparisons",
+    "format_comparison",
+    "run",
+    "run_all",
+    "run_suite",
+    "specs_of",
+    "suites_of",
+    "write_plots",
+]

@@ -13,7 +13,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 
 from skdal.datasets import Batches, load_dataset
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import InvalidDataError, InvalidParameterError, RunInUseError
 from skdal.experiments._environment import PeakMemory, versions
 from skdal.experiments._store import RunFolder
 from skdal.experiments._train import RunningAccuracy, measure, train_until_learned
@@ -47,15 +47,18 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
     ------
     InvalidParameterError, InvalidDataError
         Before any training: the spec names what does not exist or asks for more than there is, the folder belongs
-        to another run or is in use, the data are others than those of the rounds before.
+        to another run, the data are others than those of the rounds before.
+    RunInUseError
+        Another process is busy with it.
     """
     data, digest = load(spec, data_root)
     check(spec, data)
     folder = RunFolder(root, spec)
     with folder.locked() as is_mine:
         if not is_mine:
-            raise InvalidDataError(f"another process is busy with {folder.path}.")
+            raise RunInUseError(f"another process is busy with {folder.path}; wait for it, or use another folder.")
         records, state = folder.resume()
+        folder.clear_failure()
         _check_same_data(records, digest, folder)
         work = _Run(spec, data, device)
         work.restore(records, state)

@@ -32,8 +32,8 @@ class ALBLSampler(BaseSampler):
         \frac{1}{q_a} \sqrt{\frac{\ln(N / \delta)}{N T}} \Big) \Big), \qquad
         \hat r_a = \frac{r}{p} \text{ if arm a asked for it, else } 0 .
 
-    The state lives in the object and is pickled with it (`state_dict` gives it as plain lists); `clone` starts anew. So there is no function
-    form: pass the instance, as in `ActiveLearner(net, query_strategy=ALBLSampler())`.
+    The state lives in the object and is pickled with it, and `state_dict` gives it as plain lists; `clone` starts anew.
+    So there is no function form: pass the instance, as in `ActiveLearner(net, query_strategy=ALBLSampler())`.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class ALBLSampler(BaseSampler):
         self._asked = self._asked._replace(order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y)
 
     def state_dict(self):
-        """Return what the bandit has learned as plain lists, for `torch.save` and `load_state_dict`; {} at the start."""
+        """Return what the bandit has learned, for `torch.save` and `load_state_dict`: plain lists, {} at the start."""
         if not hasattr(self, "_bound"):
             return {}
         asked = {

@@ -1,0 +1,97 @@
+"""Learning curves of comparisons."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from skdal.experiments._store import write_atomically
+from skdal.experiments._tables import MEASURES
+
+# dynamicAL first, random in grey; otherwise in the order of the variants
+_COLORS = {"dynamical": "#1f5fa8", "random": "#7f7f7f"}
+_OTHERS = ("#d9822b", "#2a9d5c", "#c0392b", "#8e44ad", "#17a2b8", "#b5a400", "#e377c2", "#5d4037")
+_FORMATS = ("png", "svg")
+
+
+def write_plots(comparison, folder, *, measure="accuracy"):
+    """Write the learning curves of a comparison as PNG and SVG.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    folder : str or Path
+        Made where it does not exist.
+    measure : str
+        A key of `MEASURES`.
+
+    Returns
+    -------
+    list of Path
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    figure = draw(comparison, measure=measure)
+    stem = "-".join(part for part in (comparison.name, comparison.dataset, measure) if part != "accuracy")
+    paths = [Path(folder) / f"{stem.replace(', ', '-').replace(' ', '-')}.{kind}" for kind in _FORMATS]
+    for path, kind in zip(paths, _FORMATS):
+        metadata = {"Date": None} if kind == "svg" else None  # the same runs give the same file
+        write_atomically(path, lambda out, kind=kind, metadata=metadata: _save(figure, out, kind, metadata))
+    return paths
+
+
+def draw(comparison, *, measure="accuracy"):
+    """Return a Figure: curves on the left, on the right their paired differences to random with standard errors."""
+    with_differences = comparison.baseline is not None and len(comparison.labels) > 1
+    figure = Figure(figsize=(11 if with_differences else 6.5, 4.6), layout="constrained")
+    figure.suptitle(f"{comparison.title} ({comparison.dataset}, {_seeds(comparison)})", fontsize=11, x=0.01, ha="left")
+    axes = figure.subplots(1, 2 if with_differences else 1, squeeze=False)[0]
+    colors = _colors(comparison.labels)
+    n_labeled = np.array(comparison.n_labeled)
+    for label in comparison.labels:
+        curves = 100 * comparison.curves(label, measure)
+        _band(axes[0], n_labeled, curves, np.nanstd, colors[label], label)
+        if with_differences:
+            difference = curves - 100 * comparison.curves(comparison.baseline, measure)
+            _band(axes[1], n_labeled, difference, _standard_error, colors[label], label)
+    axes[0].set_ylabel(MEASURES[measure].partition(",")[0])
+    axes[0].set_title("mean and standard deviation over seeds", fontsize=10)
+    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
+    if with_differences:
+        axes[1].set_title("minus random, paired by seed: mean and standard error", fontsize=10)
+        axes[1].set_ylabel("points")
+    for one in axes:
+        one.set_xlabel("labels")
+        one.grid(alpha=0.25, linewidth=0.6)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _band(axes, n_labeled, curves, spread, color, label):
+    seen = ~np.isnan(curves).all(axis=0)
+    n_labeled, curves = n_labeled[seen], curves[:, seen]
+    if not curves.size:
+        return
+    mean = np.nanmean(curves, axis=0)
+    axes.plot(n_labeled, mean, marker="o", markersize=3, linewidth=1.4, color=color, label=label)
+    if (np.sum(~np.isnan(curves), axis=0) > 1).all():
+        half = spread(curves, axis=0, ddof=1)
+        axes.fill_between(n_labeled, mean - half, mean + half, color=color, alpha=0.13, linewidth=0)
+
+
+def _standard_error(values, axis, ddof):
+    return np.nanstd(values, axis=axis, ddof=ddof) / np.sqrt(np.sum(~np.isnan(values), axis=axis))
+
+
+def _colors(labels):
+    others = iter(_OTHERS * len(labels))
+    return {label: _COLORS.get(label) or next(others) for label in labels}
+
+
+def _seeds(comparison):
+    counts = {len(seeds) for seeds in comparison.runs.values()}
+    words = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"{words} seed{'' if counts == {1} else 's'}"
+
+
+def _save(figure, out, kind, metadata):
+    figure.savefig(out, format=kind, dpi=150, metadata=metadata)

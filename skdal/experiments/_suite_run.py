@@ -1,0 +1,123 @@
+"""A suite from the beginning, or from where it was left, to the end."""
+
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from skdal.datasets import load_dataset
+from skdal.experiments._jobs import Ended, run_all
+from skdal.experiments._run import check, load, n_labeled
+from skdal.experiments._store import RunFolder
+from skdal.experiments._suites import specs_of, suites_of
+
+
+def run_suite(
+    name,
+    root,
+    *,
+    n_seeds=5,
+    n_jobs=1,
+    labels=None,
+    data_root="data",
+    download=False,
+    device="cpu",
+    verbose=0,
+    **changes,
+):
+    """Do what is left of the runs of a suite.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SUITES`, or the beginning of several ("table1").
+    root : str or Path
+        Folder of the runs. What is there already is not done again.
+    n_seeds : int, default=5
+    n_jobs : int, default=1
+        Runs at once; they share the cores.
+    labels : list of str, optional
+        Only these variants.
+    data_root : str or Path, default="data"
+    download : bool, default=False
+        Fetch data sets that are missing, through torchvision.
+    device : str, default="cpu"
+    verbose : int, default=0
+        1 shows a progress bar.
+    **changes
+        Entries of the specs that take precedence over the suite's, such as `dataset` or `n_rounds`.
+
+    Returns
+    -------
+    Ended
+
+    Raises
+    ------
+    InvalidParameterError, InvalidDataError
+        Before any training, of any run that could not be done.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skdal.experiments import run_suite
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ended = run_suite("digits-quick", folder, n_seeds=1, labels=["random"], n_rounds=1)
+    >>> [spec.sampler for spec in ended.done]
+    ['random']
+    """
+    specs = specs_of(suites_of(name), n_seeds=n_seeds, labels=labels, **changes)
+    plans = _plans(specs, data_root, download)
+    folders = [RunFolder(root, spec) for spec in specs]
+    stored = [folder.rounds() for folder in folders]
+    todo = [spec for spec, plan, records in zip(specs, plans, stored) if len(records) < len(plan)]
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with _Progress(plans, stored, verbose) as progress:
+        ended = run_all(todo, root, n_jobs=n_jobs, data_root=data_root, device=device, report=progress.report)
+    before = [spec for spec in specs if spec not in todo]
+    return Ended(before + ended.done, ended.failed, ended.in_use)
+
+
+def _plans(specs, data_root, download):
+    """Return the numbers of labels in the rounds of each run, after checking it on its data."""
+    fetched, plans = set(), {}
+    for i, spec in sorted(enumerate(specs), key=lambda item: item[1].dataset):
+        if download and spec.dataset not in fetched:
+            load_dataset(spec.dataset, data_root, download=True)
+            fetched.add(spec.dataset)
+        data, _ = load(spec, data_root)
+        check(spec, data)
+        plans[i] = n_labeled(spec, len(data.train))
+    return [plans[i] for i in range(len(specs))]
+
+
+class _Progress:
+    """A bar whose unit is a label trained on in a round: what a round costs grows about with these."""
+
+    def __init__(self, plans, stored, verbose):
+        self._n_runs, self._n_rounds = len(plans), sum(map(len, plans))
+        self._runs_done = sum(len(records) == len(plan) for plan, records in zip(plans, stored))
+        self._rounds_done = sum(map(len, stored))
+        self._bar = tqdm(
+            total=sum(map(sum, plans)),
+            initial=sum(record["n_labeled"] for records in stored for record in records),
+            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]",
+            disable=not verbose,
+        )
+        self._describe()
+
+    def report(self, spec, record):
+        """Take note of a round, or of the end of a run."""
+        if record is None:
+            self._runs_done += 1
+        else:
+            self._rounds_done += 1
+            self._bar.update(record["n_labeled"])
+        self._describe()
+
+    def _describe(self):
+        self._bar.set_description(f"runs {self._runs_done}/{self._n_runs}, rounds {self._rounds_done}/{self._n_rounds}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self._bar.close()
