@@ -1,8 +1,10 @@
 """Learning curves of comparisons."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from skdal.experiments._store import write_atomically
@@ -34,8 +36,7 @@ def write_plots(comparison, folder, *, measure="accuracy"):
     stem = "-".join(part for part in (comparison.name, comparison.dataset, measure) if part != "accuracy")
     paths = [Path(folder) / f"{stem.replace(', ', '-').replace(' ', '-')}.{kind}" for kind in _FORMATS]
     for path, kind in zip(paths, _FORMATS):
-        metadata = {"Date": None} if kind == "svg" else None  # the same runs give the same file
-        write_atomically(path, lambda out, kind=kind, metadata=metadata: _save(figure, out, kind, metadata))
+        write_atomically(path, partial(_save, figure, kind))
     return paths
 
 
@@ -93,5 +94,7 @@ def _seeds(comparison):
     return f"{words} seed{'' if counts == {1} else 's'}"
 
 
-def _save(figure, out, kind, metadata):
-    figure.savefig(out, format=kind, dpi=150, metadata=metadata)
+def _save(figure, kind, out):
+    """Write a figure so that the same runs give the same file."""
+    with rc_context({"svg.hashsalt": "skdal"}):
+        figure.savefig(out, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)

@@ -90,7 +90,7 @@ def _load(name, root, imbalance_ratio, seed):
 def check(spec, data):
     """Raise if a spec cannot be run on these data."""
     check_known("model", spec.model, MODELS)
-    make_sampler(spec)
+    make_sampler(spec)._check(make_net(spec, data, "cpu"))
     n_labels, n_pool = n_labeled(spec, len(data.train))[-1], len(data.train)
     if n_labels > n_pool or spec.n_initial > n_pool:
         raise InvalidParameterError(

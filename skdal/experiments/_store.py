@@ -106,6 +106,7 @@ class RunFolder:
 
     def fail(self, text):
         """Record that the run failed, and why."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._failed, lambda out: out.write(text.encode()))
 
     def clear_failure(self):

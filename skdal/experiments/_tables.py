@@ -109,7 +109,8 @@ def _heading(comparison, measure, style):
     mark = {"markdown": "## ", "latex": "% "}[style]
     lines = [f"{mark}{comparison.name}: {comparison.title}", f"Data: {comparison.dataset}; {MEASURES[measure]}."]
     if comparison.n_failed:
-        lines.append(f"{comparison.n_failed} runs failed; their tracebacks are in failed.txt of their folders.")
+        runs = "run" if comparison.n_failed == 1 else "runs"
+        lines.append(f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why.")
     return [lines[0], ("% " if style == "latex" else "") + " ".join(lines[1:])]
 
 
@@ -120,7 +121,7 @@ def _as_text(title, header, rows, style):
         return out.getvalue().rstrip("\n")
     if style == "latex":
         body = tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True)
-        return f"% {title}\n" + body.replace("±", "$\\pm$")
+        return f"% {title}\n{body}".replace("±", "$\\pm$")
     return f"{title}.\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}"
 
 

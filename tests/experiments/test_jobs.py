@@ -1,0 +1,141 @@
+"""Several runs at once: failures stay with their run, and no run is done twice."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+from experiments.helpers import quick, without_times
+
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.experiments import RunFolder, run, run_all, run_suite
+from skdal.experiments import _jobs as module
+from skdal.experiments import _suite_run as suite_module
+
+pytestmark = pytest.mark.slow
+
+
+def test_runs_at_once_are_as_one_after_the_other(tmp_path):
+    specs = [quick(key, seed=seed, n_rounds=1) for key in ("margin", "badge") for seed in (0, 1)]
+    heard = []
+    ended = run_all(specs, tmp_path / "jobs", n_jobs=2, report=lambda spec, record: heard.append((spec, record)))
+    assert sorted(map(specs.index, ended.done)) == [0, 1, 2, 3]
+    assert (ended.failed, ended.in_use) == ([], [])
+    n_threads = {record["threads"] for _, record in heard if record is not None}
+    assert n_threads == {max(1, os.cpu_count() // 2)}
+    for spec in specs:
+        assert [r["round"] for s, r in heard if s == spec and r is not None] == [0, 1]
+        assert heard.count((spec, None)) == 1
+        if n_threads == {1}:
+            expected = run(spec, tmp_path / "one", report=None)
+            found = RunFolder(tmp_path / "jobs", spec).rounds()
+            assert [r["queried"] for r in found] == [r["queried"] for r in expected]
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(tmp_path):
+    bad, good = quick("mc_dropout", n_rounds=1), quick(n_rounds=1)  # the net has no dropout
+    ended = run_all([bad, good], tmp_path)
+    assert ended.done == [good]
+    ((spec, why),) = ended.failed
+    assert spec == bad
+    assert "Traceback" in why
+    assert RunFolder(tmp_path, bad).failure == why
+    assert RunFolder(tmp_path, good).failure is None
+
+
+def test_a_failure_is_forgotten_when_the_run_succeeds(tmp_path):
+    RunFolder(tmp_path, quick(n_rounds=0)).fail("out of memory")
+    run(quick(n_rounds=0), tmp_path)
+    assert RunFolder(tmp_path, quick(n_rounds=0)).failure is None
+
+
+def test_a_process_that_dies_fails_its_run_alone(tmp_path):
+    """The first worker is killed as soon as it reports a round; another takes its place."""
+    specs = [quick(seed=seed, n_rounds=2) for seed in (0, 1)]
+    killed = []
+
+    def kill(spec, record):
+        if not killed:
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    ended = run_all(specs, tmp_path, report=kill)
+    ((spec, why),) = ended.failed
+    assert spec == specs[0]
+    assert "exit code -9" in why
+    assert ended.done == [specs[1]]
+    assert run_all(specs, tmp_path).failed == []
+    assert RunFolder(tmp_path, specs[0]).failure is None
+
+
+def test_two_processes_never_do_the_same_run(tmp_path):
+    specs = [quick(seed=seed, n_rounds=1) for seed in range(3)]
+    with RunFolder(tmp_path, specs[1]).locked():
+        ended = run_all(specs, tmp_path)
+    assert ended.in_use == [specs[1]]
+    assert ended.done == [specs[0], specs[2]]
+
+
+def _run_all(specs, root):
+    run_all(specs, root)
+
+
+def test_runs_end_with_the_process_that_waits_for_them(tmp_path):
+    specs = [quick("dynamical", seed=seed, n_rounds=8) for seed in range(20)]
+    parent = multiprocessing.get_context("spawn").Process(target=_run_all, args=(specs, tmp_path))
+    parent.start()
+    log = RunFolder(tmp_path, specs[0]).path / "rounds.jsonl"
+    deadline = time.time() + 120
+    while not log.exists() and time.time() < deadline:
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    deadline = time.time() + 30
+    while time.time() < deadline:
+        with RunFolder(tmp_path, specs[0]).locked() as is_free:
+            if is_free:
+                break
+        time.sleep(0.2)
+    assert is_free
+    n_rounds = len(RunFolder(tmp_path, specs[0]).rounds())
+    time.sleep(1)
+    assert len(RunFolder(tmp_path, specs[0]).rounds()) == n_rounds
+    assert not RunFolder(tmp_path, specs[1]).path.exists()
+
+
+def test_a_suite_goes_on_where_it_was_left(tmp_path, capsys):
+    few = {"labels": ["random"], "n_rounds": 1}
+    first = run_suite("digits-quick", tmp_path, n_seeds=1, **few)
+    records = RunFolder(tmp_path, first.done[0]).rounds()
+    ended = run_suite("digits-quick", tmp_path, n_seeds=2, verbose=1, **few)
+    assert [spec.seed for spec in ended.done] == [0, 1]
+    assert RunFolder(tmp_path, first.done[0]).rounds() == records
+    shown = capsys.readouterr().err
+    assert "runs 1/2, rounds 2/4" in shown
+    assert "runs 2/2, rounds 4/4" in shown
+    assert "left" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "said"),
+    [
+        ("digit-quick", {}, InvalidParameterError, "'digit-quick' is no suite .did you mean 'digits-quick'"),
+        ("digits-quick", {"labels": ["bagde"]}, InvalidParameterError, "no sampler of digits-quick .*'badge'"),
+        ("digits-quick", {"n_rounds": 40}, InvalidParameterError, "make 2050; the pool of digits has 1438"),
+        ("digits-quick", {"model": "cnn5"}, InvalidParameterError, "'cnn5' is no model .did you mean 'cnn'"),
+        ("table3", {}, InvalidDataError, "CIFAR10 is not in .*download=True"),
+        ("table3", {"dataset": "other.npz"}, InvalidDataError, "there is no file other.npz"),
+    ],
+)
+def test_a_suite_that_cannot_be_run_is_refused_before_any_training(tmp_path, monkeypatch, name, changes, error, said):
+    monkeypatch.setattr(suite_module, "run_all", lambda *args, **kwargs: pytest.fail("runs began"))
+    with pytest.raises(error, match=said):
+        run_suite(name, tmp_path / "runs", data_root=tmp_path, **changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_outcome_has_the_records_of_the_run(tmp_path):
+    heard = []
+    assert module._outcome(quick(n_rounds=1), tmp_path, "data", "cpu", heard.append) == ("done", None)
+    assert without_times(heard) == without_times(RunFolder(tmp_path, quick(n_rounds=1)).rounds())
