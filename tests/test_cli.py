@@ -37,10 +37,70 @@ def test_demo_shows_a_progress_bar(tmp_path, capsys):
     assert "6/6" in capsys.readouterr().err  # three samplers, two fits each
 
 
+RUN = ["run", "digits-quick", "--seeds", "2", "--rounds", "1", "--samplers", "random", "margin"]
+
+
+@pytest.mark.slow
+def test_run_then_table_then_plot(tmp_path, capsys):
+    out = str(tmp_path / "runs")
+    assert main([*RUN, "--jobs", "2", "--out", out]) == 0
+    shown = capsys.readouterr()
+    assert "4 runs are done, 0 failed, 0 are in use" in shown.out
+    assert "runs 4/4, rounds 8/8" in shown.err
+    assert main([*RUN, "--out", out, "--quiet"]) == 0  # nothing is left to do
+    assert capsys.readouterr().err == ""
+    assert main(["table", out]) == 0
+    table = capsys.readouterr().out
+    assert "## digits-quick: A first look" in table
+    assert "minus random" in table
+    assert main(["table", out, "--suite", "digits-quick", "--format", "csv", "--part", "rounds"]) == 0
+    assert capsys.readouterr().out.startswith("labels,random,margin\n50,")
+    assert main(["plot", out, "--suite", "digits-quick", "--out", str(tmp_path / "plots")]) == 0
+    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
+        "digits-quick-digits.png",
+        "digits-quick-digits.svg",
+    ]
+
+
+def test_a_failed_run_exits_with_1_and_shows_why(tmp_path, capsys, monkeypatch):
+    from skdal import experiments
+
+    spec = experiments.SUITES["digits-quick"].spec("random", 0)
+    monkeypatch.setattr(
+        experiments, "run_suite", lambda *a, **k: experiments.Ended([], [(spec, "Traceback: it broke")], [])
+    )
+    assert main([*RUN, "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "1 failed" in out
+    assert "it broke" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "tabel3", "--out", "x"], 2, "'tabel3' is no suite (did you mean 'table3'?)"),
+        (["run", "table3", "--out", "x", "--samplers", "bagde"], 2, "did you mean 'badge'"),
+        (["run", "table3", "--out", "x", "--dataset", "cifra10"], 2, "did you mean 'cifar10'"),
+        (["run", "table3", "--out", "x", "--data-root", "nowhere"], 1, "download=True"),
+        (["table", "nowhere"], 1, "skdal run SUITE --out DIR"),
+        (["plot", "nowhere", "--suite", "table33"], 2, "'table33' is no suite"),
+    ],
+)
+def test_what_experiments_refuse(arguments, code, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "verb"),
+        (["run", "table3"], "--out"),
+        (["run", "table3", "--out", "x", "--jobs", "0"], "--jobs"),
+        (["table"], "DIR"),
+        (["table", "x", "--format", "html"], "html"),
         (["demonstrate"], "demo"),
         (["demo", "--seeds", "0"], "--seeds: must be an integer of at least 1; got '0'"),
         (["demo", "--rounds", "-1"], "--rounds"),

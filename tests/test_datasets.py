@@ -8,7 +8,17 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from skdal.datasets import DATASETS, ImageData, Images, _registry, imbalanced, load_dataset, load_folder, load_npz
+from skdal.datasets import (
+    DATASETS,
+    Batches,
+    ImageData,
+    Images,
+    _registry,
+    imbalanced,
+    load_dataset,
+    load_folder,
+    load_npz,
+)
 from skdal.datasets._imbalance import profile
 from skdal.datasets._registry import split_by_class
 from skdal.exceptions import InvalidDataError, InvalidParameterError
@@ -259,3 +269,67 @@ def test_what_is_missing_is_named(tmp_path):
         load_folder(tmp_path)
     with pytest.raises(InvalidParameterError, match="did you mean 'cifar10'.*one of cifar10, cifar100, svhn"):
         load_dataset("cifar-10")
+
+
+# --- mini-batches made ahead ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
+def test_batches_are_those_of_a_data_loader(batch_size):
+    data = Images(eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4]).take([4, 0, 2, 5, 1, 3])
+    found, expected = list(Batches(data, batch_size)), list(DataLoader(data, batch_size))
+    assert len(found) == len(Batches(data, batch_size)) == len(expected)
+    for (x, y), (x_expected, y_expected) in zip(found, expected):
+        assert torch.equal(x, x_expected)
+        assert torch.equal(y, y_expected)
+    assert found[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_shuffled_batches_depend_on_the_global_seed_alone():
+    data = Images(eight_bit(20), range(20))
+
+    def labels(seed):
+        torch.manual_seed(seed)
+        return torch.cat([y for _, y in Batches(data, 3, shuffle=True)]).tolist()
+
+    assert labels(0) == labels(0) != labels(1)
+    assert sorted(labels(0)) == list(range(20))
+
+
+def test_batches_that_are_not_used_up_leave_no_thread():
+    import threading
+
+    before = threading.active_count()
+    batches = iter(Batches(Images(eight_bit(20), range(20)), 2))
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_in_the_thread_is_raised():
+    def fail(x):
+        raise RuntimeError("augmenting failed")
+
+    with pytest.raises(RuntimeError, match="augmenting failed"):
+        list(Batches(Images(eight_bit(), range(6)).augmented(fail), 2))
+
+
+def test_no_batches_of_no_images():
+    assert list(Batches(Images(eight_bit(), range(6)).take([]), 2)) == []
+
+
+def test_unlabeled_images():
+    data = Images(eight_bit(), range(6))
+    assert torch.equal(data.unlabeled()[3], data[3][0])
+    assert torch.equal(next(iter(DataLoader(data.unlabeled(), 4))), next(iter(DataLoader(data, 4)))[0])
+    assert data[3][1] == 3
+
+
+def test_paths_may_start_at_the_root(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    np.savez(tmp_path / "here" / "mine.npz", X_train=eight_bit(), y_train=range(6), X_test=eight_bit(), y_test=range(6))
+    assert len(load_dataset("mine.npz", tmp_path / "here").train) == 6
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("here/mine.npz", "elsewhere").train) == 6
+    with pytest.raises(InvalidDataError, match="there is no file mine.npz"):
+        load_dataset("mine.npz", "elsewhere")

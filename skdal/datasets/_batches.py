@@ -30,11 +30,14 @@ class Batches:
     def __iter__(self):
         n = len(self.dataset)
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        parts = [part.numpy() for part in order.split(self.batch_size)]
+        parts = [order[i : i + self.batch_size].numpy() for i in range(0, n, self.batch_size)]
         n_threads = torch.get_num_threads()  # a new thread would take all cores
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(n_threads,)) as thread:
-            following = thread.submit(self.dataset.batch, parts[0]) if parts else None
-            for part in [*parts[1:], None]:
-                batch = following.result()
-                following = None if part is None else thread.submit(self.dataset.batch, part)
-                yield batch
+            current = None
+            for part in parts:
+                following = thread.submit(self.dataset.batch, part)
+                if current is not None:
+                    yield current.result()
+                current = following
+            if current is not None:
+                yield current.result()

@@ -77,7 +77,7 @@ def comparisons(root, suites=None):
     ----------
     root : str or Path
     suites : list of Suite, optional
-        Only these. None: all of which two variants besides random have runs, and by setting what belongs to none.
+        Only these. None: all that have runs which are not all in another one, and by setting what belongs to none.
 
     Returns
     -------
@@ -89,16 +89,15 @@ def comparisons(root, suites=None):
         The folder holds no runs, or none of these suites.
     """
     found = stored_runs(root)
-    groups, used = {}, set()
+    groups = {}
     for suite in SUITES.values() if suites is None else suites:
         for i, (spec, _, _) in enumerate(found):
             label = suite.label(spec)
             if label is not None:
-                is_paper = suite.is_paper_setting(spec)
-                key = (suite.name, suite.title, _data_name(spec), is_paper, suite)
+                key = (suite.name, suite.title, _data_name(spec), suite.is_paper_setting(spec), suite)
                 groups.setdefault(key, []).append((label, i))
     if suites is None:
-        groups = {key: members for key, members in groups.items() if _compares(members)}
+        groups = _without_parts(groups)
         used = {i for members in groups.values() for _, i in members}
         for i, (spec, _, _) in enumerate(found):
             if i not in used:
@@ -145,9 +144,14 @@ def _comparison(key, members, found):
     return Comparison(name, title, dataset, runs, suite.paper if is_paper else None, n_failed)
 
 
-def _compares(members):
-    """Tell whether there are two variants besides random, which several suites share."""
-    return len({label for label, _ in members} - {"random"}) > 1
+def _without_parts(groups):
+    """Return the groups whose runs are not all in one other group: suites share their plain runs."""
+    members = [{i for _, i in group} for group in groups.values()]
+    return {
+        key: group
+        for n, (key, group) in enumerate(groups.items())
+        if not any(members[n] < other or members[n] == other and m < n for m, other in enumerate(members))
+    }
 
 
 def _data_name(spec):

@@ -147,6 +147,29 @@ def test_a_query_without_answers_teaches_nothing():
     assert sampler.weights_.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("per", ["batch", "sample"])
+def test_the_state_is_plain_and_goes_on(tmp_path, per):
+    def make():
+        return ALBLSampler(always(1), samplers=[UP, DOWN], per=per, random_state=0)
+
+    sampler, X_all, y_all = make().fit(X, y), X, y
+    assert sampler.state_dict() == {}
+    for n in (3, 4):
+        indices = sampler.query(POOL, n)
+        sampler.update(indices, POOL_y[indices])
+        torch.save(sampler.state_dict(), tmp_path / "state.pt")
+        twin = make()
+        twin.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        X_all, y_all = answer(sampler, indices, X_all, y_all)
+        assert (twin.fit(X_all, y_all).query(POOL, 5) == sampler.query(POOL, 5)).all()
+        assert twin.history_ == sampler.history_
+        np.testing.assert_array_equal(twin.weights_, sampler.weights_)
+        sampler.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        sampler.query(POOL, 1)
+    sampler.load_state_dict({})
+    assert not hasattr(sampler, "weights_")
+
+
 def test_clone_forgets_and_pickle_keeps():
     sampler = ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0).fit(X, y)
     X_all, y_all = answer(sampler, sampler.query(POOL, 4), X, y)
