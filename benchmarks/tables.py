@@ -139,6 +139,21 @@ def _ms(value):
     return "–" if value is None else f"{value:.1f}"
 
 
+def harness(record):
+    """Return the table of what a run costs beyond its training and queries."""
+    header = ["sampler", "by hand", "overhead", "least to most"]
+    lines = [
+        [
+            row["sampler"],
+            f"{row['by hand s']:.1f} s",
+            f"{row['overhead %']:+.1f} %",
+            f"{row['least %']:+.1f} to {row['most %']:+.1f} %",
+        ]
+        for row in record["rows"]
+    ]
+    return _table(header, lines) + _machine(record)
+
+
 MAKERS = {
     "speed-cpu": speed,
     "speed-cuda": speed,
@@ -146,6 +161,7 @@ MAKERS = {
     "coverage": coverage,
     "peers": peers,
     "samplers": samplers,
+    "harness": harness,
 }
 
 

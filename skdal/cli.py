@@ -138,7 +138,7 @@ def _add_table(verbs):
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_shown(table)
-    table.add_argument("--format", default="markdown", choices=("markdown", "latex", "csv"), help="of the text")
+    table.add_argument("--format", default="markdown", choices=("markdown", "latex", "rst", "csv"), help="of the text")
     table.add_argument(
         "--part",
         nargs="+",

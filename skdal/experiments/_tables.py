@@ -14,7 +14,8 @@ MEASURES = {
     "optimistic_accuracy": "accuracy in %, best over the round's looks at the test set: optimistic",
     "macro_f1": "macro-F1 in %, after the last epoch of the round",
 }
-FORMATS = ("markdown", "latex", "csv")
+FORMATS = ("markdown", "latex", "rst", "csv")
+_TABULATE = {"markdown": "github", "latex": "latex_booktabs", "rst": "rst"}
 PARTS = ("rounds", "summary", "penalty")
 
 
@@ -106,8 +107,10 @@ def penalty_table(comparison, measure):
 def _heading(comparison, measure, style):
     if style == "csv":
         return []
-    mark = {"markdown": "## ", "latex": "% "}[style]
+    mark = {"markdown": "## ", "latex": "% ", "rst": ""}[style]
     lines = [f"{mark}{comparison.name}: {comparison.title}", f"Data: {comparison.dataset}; {MEASURES[measure]}."]
+    if style == "rst":
+        lines[0] += "\n" + "-" * len(lines[0])
     if comparison.n_failed:
         runs = "run" if comparison.n_failed == 1 else "runs"
         lines.append(f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why.")
@@ -120,9 +123,9 @@ def _as_text(title, header, rows, style):
         csv.writer(out, lineterminator="\n").writerows([header, *rows])
         return out.getvalue().rstrip("\n")
     if style == "latex":
-        body = tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True)
+        body = tabulate(rows, header, tablefmt=_TABULATE[style], disable_numparse=True)
         return f"% {title}\n{body}".replace("±", "$\\pm$")
-    return f"{title}.\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}"
+    return f"{title}.\n\n{tabulate(rows, header, tablefmt=_TABULATE[style], disable_numparse=True)}"
 
 
 def _last_of_paper(comparison):

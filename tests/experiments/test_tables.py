@@ -103,6 +103,14 @@ def test_latex(table3):
     assert all(line.startswith(("%", "\\", " ")) or "&" in line or not line for line in text.splitlines())
 
 
+def test_restructured_text(table3):
+    text = format_comparison(table3, style="rst")
+    title, line = text.splitlines()[:2]
+    assert title == "table3: CIFAR-10, CNN, 500 labels a query"
+    assert line == "-" * len(title)
+    assert text.count("=======") > 9
+
+
 @pytest.mark.parametrize("measure", ["optimistic_accuracy", "macro_f1"])
 def test_other_measures(table3, measure):
     text = format_comparison(table3, measure=measure)
