@@ -89,7 +89,7 @@ def _add_run(verbs):
         description="Do what is left of the runs of a suite. They are stored round by round: stop whenever you like, "
         "and give the same command again to go on. Then: skdal table DIR, skdal plot DIR.",
         epilog="Suites: table1 to table9 (also of figures 3 and 8), table11, table12, figure5, figure10, interaction, "
-        "and digits-quick for a first look.",
+        "protocol, and digits-quick for a first look.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     run.add_argument("suite", metavar="SUITE", help="such as table3 or digits-quick")

@@ -60,7 +60,19 @@ def _caltech101(root, *, download):
 
 
 def split_by_class(images, labels, share, seed=0):
-    """Return (train, test): of each class a share, rounded, is drawn as test."""
+    """Split images so that of each class the same share, rounded, becomes the test set.
+
+    Parameters
+    ----------
+    images, labels : array (n, ...), int array (n,)
+    share : float
+    seed : int, default=0
+
+    Returns
+    -------
+    (images, labels), (images, labels)
+        To train on, and to test on; the order stays.
+    """
     rng, is_test = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
         rows = np.flatnonzero(labels == c)
