@@ -27,6 +27,9 @@ def main(argv=None):
     except SkdalError as error:
         print(f"skdal {args.verb}: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidParameterError) else 1
+    except OSError as error:  # a full disk, a folder that cannot be made
+        print(f"skdal {args.verb}: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"skdal {args.verb}: interrupted", file=sys.stderr)
         return 130
@@ -99,7 +102,10 @@ def _add_run(verbs):
     run.add_argument("--samplers", nargs="+", metavar="NAME", help="only these variants of the suite")
     run.add_argument("--dataset", metavar="NAME", help="instead of the suite's: a name, an .npz file or a folder")
     run.add_argument("--model", metavar="NAME", help="instead of the suite's")
-    run.add_argument("--rounds", type=_positive, metavar="N", help="queries a run, instead of the suite's")
+    run.add_argument("--rounds", type=_positive, metavar="N", help="at most so many queries a run; its runs are others")
+    run.add_argument(
+        "--imbalance-ratio", type=float, metavar="R", help="images of the first class over those of the last"
+    )
     run.add_argument("--data-root", default="data", metavar="DIR", help="where the data sets are")
     run.add_argument("--download", action="store_true", help="fetch missing data sets, through torchvision")
     run.add_argument("--device", default="cpu", help="of the nets, such as cuda")
@@ -110,7 +116,12 @@ def _add_run(verbs):
 def _run(args):
     from skdal.experiments import run_suite  # imports torch, which `skdal --help` can do without
 
-    changes = {"dataset": args.dataset, "model": args.model, "n_rounds": args.rounds}
+    changes = {
+        "dataset": args.dataset,
+        "model": args.model,
+        "n_rounds": args.rounds,
+        "imbalance_ratio": args.imbalance_ratio,
+    }
     ended = run_suite(
         args.suite,
         args.out,
@@ -138,7 +149,12 @@ def _add_table(verbs):
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_shown(table)
-    table.add_argument("--format", default="markdown", choices=("markdown", "latex", "rst", "csv"), help="of the text")
+    table.add_argument(
+        "--format",
+        default="markdown",
+        choices=("markdown", "latex", "rst", "csv"),
+        help="csv: one table of all, a row a sampler and number of labels",
+    )
     table.add_argument(
         "--part",
         nargs="+",
@@ -179,8 +195,11 @@ def _comparisons(args):
 
 
 def _table(args):
-    from skdal.experiments import format_comparison
+    from skdal.experiments import format_comparison, format_csv
 
+    if args.format == "csv":
+        print(format_csv(_comparisons(args), measure=args.measure), end="")
+        return 0
     for comparison in _comparisons(args):
         print(format_comparison(comparison, measure=args.measure, style=args.format, parts=args.part))
     return 0

@@ -53,8 +53,8 @@ def test_run_then_table_then_plot(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "## digits-quick: A first look" in table
     assert "minus random" in table
-    assert main(["table", out, "--suite", "digits-quick", "--format", "csv", "--part", "rounds"]) == 0
-    assert capsys.readouterr().out.startswith("labels,random,margin\n50,")
+    assert main(["table", out, "--suite", "digits-quick", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("suite,data,measure,sampler,labels,")
     assert main(["plot", out, "--suite", "digits-quick", "--out", str(tmp_path / "plots")]) == 0
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
         "digits-quick-digits.png",

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 
 
@@ -18,19 +19,23 @@ class Batches:
         where the net draws as well.
     batch_size : int
     shuffle : bool, default=False
-        The order is drawn from torch's global generator at the start of an epoch.
+        For training: the order is drawn from torch's global generator at the start of an epoch, and a last sample that
+        would be alone joins the mini-batch before it, since batch normalization cannot train on one.
     """
 
     def __init__(self, dataset, batch_size, shuffle=False):
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
 
     def __len__(self):
-        return -(-len(self.dataset) // self.batch_size)
+        n, rest = divmod(len(self.dataset), self.batch_size)
+        return n + (rest > 1 or rest == 1 and not (self.shuffle and n))
 
     def __iter__(self):
         n = len(self.dataset)
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
         parts = [order[i : i + self.batch_size].numpy() for i in range(0, n, self.batch_size)]
+        if self.shuffle and len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [np.concatenate(parts[-2:])]
         n_threads = torch.get_num_threads()  # a new thread would take all cores
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(n_threads,)) as thread:
             current = None

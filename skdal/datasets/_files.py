@@ -1,5 +1,7 @@
 """People's own data: an .npz file, or folders of images."""
 
+import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,20 @@ def load_npz(path, *, normalize=True):
     path = Path(path)
     if not path.is_file():
         raise InvalidDataError(f"there is no file {path}; an .npz with {', '.join(_PARTS)} is expected.")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         missing = [name for name in _PARTS if name not in archive]
         if missing:
             raise InvalidDataError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files)}.")
         parts = {name: archive[name] for name in _PARTS}
+        for name in ("y_train", "y_test"):
+            if parts[name].dtype.kind not in "iu" or not parts[name].size:
+                raise InvalidDataError(
+                    f"{name} of {path} must be integers from 0, at least one; got {parts[name].size} of type "
+                    f"{parts[name].dtype}. A LabelEncoder makes some of names."
+                )
         n_classes = max(int(parts[name].max()) for name in ("y_train", "y_test")) + 1
         names = archive["class_names"] if "class_names" in archive else range(n_classes)
-        train, test = ((_with_channels(parts[f"X_{part}"]), parts[f"y_{part}"]) for part in ("train", "test"))
+        train, test = ((_with_channels(parts[f"X_{part}"]), parts[f"y_{part}"].ravel()) for part in ("train", "test"))
         return image_data(train, test, names, normalize=normalize)
 
 
@@ -62,7 +70,10 @@ def load_folder(path, *, size=64, normalize=True):
         raise InvalidDataError(
             f"there is no folder {' and no folder '.join(missing)}; CLASS/*.png in both are expected."
         )
-    found = {part: ImageFolder(folder, loader=lambda file: square(file, size)) for part, folder in folders.items()}
+    try:
+        found = {part: ImageFolder(folder, loader=lambda file: square(file, size)) for part, folder in folders.items()}
+    except FileNotFoundError as error:  # a class without images
+        raise InvalidDataError(f"{path}: {error}") from error
     if found["train"].classes != found["test"].classes:
         raise InvalidDataError(
             f"the classes of train and test differ: {found['train'].classes} and {found['test'].classes}."
@@ -87,6 +98,17 @@ def stacked(dataset, size):
     for i in range(len(dataset)):
         images[i], labels[i] = dataset[i]
     return images, labels
+
+
+@contextmanager
+def _opened(path):
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InvalidDataError):
+            raise
+        raise InvalidDataError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from error
 
 
 def _with_channels(images):

@@ -31,7 +31,10 @@ class Images(Dataset):
     """
 
     def __init__(self, images, labels, *, mean=None, std=None, augment=None):
-        self.images, self.labels = images, np.asarray(labels, dtype=np.int64)
+        labels = np.asarray(labels)
+        if labels.size and labels.dtype.kind not in "iu":
+            raise InvalidDataError(f"labels must be integers from 0; got {labels.dtype}. A LabelEncoder makes some.")
+        self.images, self.labels = images, labels.astype(np.int64)
         if images.ndim != 4 or len(images) != len(self.labels) or self.labels.ndim != 1:
             raise InvalidDataError(
                 f"images must have shape (n, height, width, channels) and labels (n,); got {images.shape} and "
@@ -111,9 +114,32 @@ def image_data(train, test, class_names, *, normalize=True):
     """Return ImageData of two pairs (images, labels), normalized by the channels of the training images.
 
     Mean and deviation are those of at most 10,000 evenly spaced training images.
+
+    Raises
+    ------
+    InvalidDataError
+        A part is empty or holds NaN, shapes differ, labels are not of the classes, or there is only one class.
     """
+    _check_parts(train, test, len(class_names))
     mean, std = _channels(train[0]) if normalize else (None, None)
     return ImageData(*(Images(*pair, mean=mean, std=std) for pair in (train, test)), tuple(map(str, class_names)))
+
+
+def _check_parts(train, test, n_classes):
+    for part, (images, labels) in (("train", train), ("test", test)):
+        labels = np.asarray(labels)
+        if not len(images):
+            raise InvalidDataError(f"there are no {part} images.")
+        if labels.dtype.kind in "iu" and (labels.min() < 0 or labels.max() >= n_classes or n_classes < 2):
+            raise InvalidDataError(
+                f"{part} labels must be from 0 to {n_classes - 1}, of at least two classes; got {labels.min()} to "
+                f"{labels.max()}."
+            )
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            n_bad = int((~np.isfinite(images).reshape(len(images), -1).all(axis=1)).sum())
+            raise InvalidDataError(f"{n_bad} of {len(images)} {part} images hold NaN or infinity; leave them out.")
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise InvalidDataError(f"train images have shape {train[0].shape[1:]}, and test images {test[0].shape[1:]}.")
 
 
 def _channels(images):

@@ -1,6 +1,7 @@
 """Data sets by name: torchvision's, digits, and files."""
 
 import difflib
+import re
 from functools import partial
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     ----------
     name : str
         A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and ``test/CLASS/*``;
-        paths may start at `root`.
+        paths may start at `root`. "photos@32" scales the images of the folder photos to 32x32 pixels instead of 64x64.
     root : str or Path, default="data"
         Where torchvision's data sets are, or go.
     download : bool, default=False
@@ -134,12 +135,13 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     >>> len(data.train), len(data.test), data.train[0][0].shape
     (1438, 359, torch.Size([1, 8, 8]))
     """
+    folder, size = re.fullmatch(r"(.*?)(?:@(\d+))?", str(name)).groups()
     if name in DATASETS:
         data = DATASETS[name](root, download=download)
     elif str(name).endswith(".npz"):
         data = load_npz(_below(root, name))
-    elif _below(root, name).is_dir():
-        data = load_folder(_below(root, name))
+    elif _below(root, folder).is_dir():
+        data = load_folder(_below(root, folder), size=int(size or 64))
     else:
         near = difflib.get_close_matches(str(name), DATASETS, 1)
         raise InvalidParameterError(

@@ -8,7 +8,7 @@ from skdal.experiments._spec import RunSpec, Training
 from skdal.experiments._store import RunFolder
 from skdal.experiments._suite_run import run_suite
 from skdal.experiments._suites import SUITES, Suite, specs_of, suites_of
-from skdal.experiments._tables import format_comparison
+from skdal.experiments._tables import format_comparison, format_csv
 
 __all__ = [
     "SUITES",
@@ -20,6 +20,7 @@ __all__ = [
     "Training",
     "comparisons",
     "format_comparison",
+    "format_csv",
     "run",
     "run_all",
     "run_suite",

@@ -1,13 +1,14 @@
 """From folders of runs to comparisons: which runs answer the same question."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from skdal.exceptions import InvalidDataError
+from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments._spec import RunSpec, Training
-from skdal.experiments._store import RunFolder
+from skdal.experiments._store import RunFolder, data_name
 from skdal.experiments._suites import SUITES
 
 
@@ -39,9 +40,14 @@ class Comparison:
         return list(self.runs)
 
     @property
+    def records(self):
+        """The records of all rounds of all runs."""
+        return [r for seeds in self.runs.values() for records in seeds.values() for r in records]
+
+    @property
     def n_labeled(self):
         """Numbers of labels at which anything was measured, ascending."""
-        return sorted({r["n_labeled"] for seeds in self.runs.values() for records in seeds.values() for r in records})
+        return sorted({record["n_labeled"] for record in self.records})
 
     @property
     def seeds(self):
@@ -59,7 +65,7 @@ class Comparison:
         return found
 
     def of_paper(self, label):
-        """Return the paper's (means, deviations) in percent, (n_points,) each, NaN where it has none."""
+        """Return the paper's accuracy in percent, (means, deviations) of (n_points,) each, NaN where it has none."""
         held = {} if self.paper is None else self.paper["columns"].get(label, {})
         pairs = [held.get(str(n), (None, None)) for n in self.n_labeled]
         return np.array(pairs, dtype=float).reshape(-1, 2).T
@@ -70,8 +76,18 @@ class Comparison:
         return "random" if "random" in self.runs else None
 
 
+class Stored(NamedTuple):
+    """A run as it is stored: its records may be none, its failure None."""
+
+    spec: RunSpec
+    records: list
+    failure: str | None
+
+
 def comparisons(root, suites=None):
     """Return what the runs below a folder compare.
+
+    Runs on different data, or on other data under the same name, are kept apart.
 
     Parameters
     ----------
@@ -86,67 +102,82 @@ def comparisons(root, suites=None):
     Raises
     ------
     InvalidDataError
-        The folder holds no runs, or none of these suites.
+        The folder holds no finished round of these suites, or what cannot be read.
     """
     found = stored_runs(root)
+    names = _data_names(found)
     groups = {}
     for suite in SUITES.values() if suites is None else suites:
-        for i, (spec, _, _) in enumerate(found):
-            label = suite.label(spec)
+        for run in found:
+            label = suite.label(run.spec)
             if label is not None:
-                key = (suite.name, suite.title, _data_name(spec), suite.is_paper_setting(spec), suite)
-                groups.setdefault(key, []).append((label, i))
+                key = (suite.name, suite.title, names[run.spec], suite.is_paper_setting(run.spec))
+                groups.setdefault(key, []).append((label, run))
     if suites is None:
         groups = _without_parts(groups)
-        used = {i for members in groups.values() for _, i in members}
-        for i, (spec, _, _) in enumerate(found):
-            if i not in used:
-                key = ("other", _setting(spec), _data_name(spec), False, None)
-                groups.setdefault(key, []).append((_label(spec), i))
-    if not groups:
-        raise InvalidDataError(f"{root} holds no runs of {', '.join(suite.name for suite in suites)}.")
-    return [_comparison(key, members, found) for key, members in groups.items()]
+        used = {run.spec for members in groups.values() for _, run in members}
+        for run in found:
+            if run.spec not in used:
+                key = ("other", _setting(run.spec), names[run.spec], False)
+                groups.setdefault(key, []).append((_label(run.spec), run))
+    made = [_comparison(*key, members) for key, members in groups.items()]
+    made = [comparison for comparison in made if comparison.runs]
+    if not made:
+        what = "any run" if suites is None else ", ".join(suite.name for suite in suites)
+        n_failed = sum(run.failure is not None for run in found)
+        raise InvalidDataError(
+            f"{root} holds no finished round of {what} ({n_failed} of {len(found)} runs there failed); `skdal run` "
+            "makes some."
+        )
+    return made
 
 
 def stored_runs(root):
-    """Return (spec, records, failure) of each run below a folder.
+    """Return a `Stored` for each run below a folder.
 
     Raises
     ------
     InvalidDataError
-        There is none, or a spec cannot be read.
+        There is none, or one cannot be read.
     """
     found = []
-    for file in sorted(Path(root).glob("*/spec.json")):
-        spec = RunSpec.from_json(file.read_text())
+    folders = sorted({file.parent for name in ("spec.json", "rounds.jsonl") for file in Path(root).glob(f"*/{name}")})
+    for path in folders:
+        try:
+            spec = RunSpec.from_json((path / "spec.json").read_text())
+        except (OSError, InvalidParameterError) as error:
+            raise InvalidDataError(
+                f"{path / 'spec.json'} cannot be read ({error}). The `skdal run` of this run restores it; or move the "
+                "folder away."
+            ) from error
         folder = RunFolder(root, spec)
-        if folder.path != file.parent:
-            raise InvalidDataError(f"{file} is the spec of {folder.path.name}; the folder has another name.")
-        found.append((spec, folder.rounds(), folder.failure))
+        if folder.path != path:
+            raise InvalidDataError(
+                f"{path / 'spec.json'} is of the run {folder.path.name}; the folder has another name."
+            )
+        found.append(Stored(spec, folder.rounds(), folder.failure))
     if not found:
         raise InvalidDataError(f"there are no runs in {Path(root).resolve()}; `skdal run SUITE --out DIR` makes some.")
     return found
 
 
-def _comparison(key, members, found):
-    name, title, dataset, is_paper, suite = key
+def _comparison(name, title, dataset, is_paper, members):
+    suite = SUITES.get(name)
     order = {label: i for i, label in enumerate(suite.variants if suite else ())}
-    runs, n_failed = {}, 0
-    for label, i in sorted(members, key=lambda member: (order.get(member[0], 0), member[0])):
-        spec, records, failure = found[i]
-        n_failed += failure is not None
+    runs = {}
+    for label, run in sorted(members, key=lambda member: (order.get(member[0], 0), member[0])):
+        records = run.records
         if suite is not None:  # the first rounds of a longer run are the same run
             records = records[: suite.spec(label, 0).n_rounds + 1]
-        held = runs.setdefault(label, {}).get(spec.seed, [])
-        if len(records) > len(held):
-            runs[label][spec.seed] = records
-    runs = {label: seeds for label, seeds in runs.items() if seeds}
+        if len(records) > len(runs.get(label, {}).get(run.spec.seed, [])):
+            runs.setdefault(label, {})[run.spec.seed] = records
+    n_failed = sum(run.failure is not None for _, run in members)
     return Comparison(name, title, dataset, runs, suite.paper if is_paper else None, n_failed)
 
 
 def _without_parts(groups):
     """Return the groups whose runs are not all in one other group: suites share their plain runs."""
-    members = [{i for _, i in group} for group in groups.values()]
+    members = [{run.spec for _, run in group} for group in groups.values()]
     return {
         key: group
         for n, (key, group) in enumerate(groups.items())
@@ -154,9 +185,24 @@ def _without_parts(groups):
     }
 
 
-def _data_name(spec):
-    ratio = f", imbalance ratio {spec.imbalance_ratio:g}" if spec.imbalance_ratio != 1 else ""
-    return Path(spec.dataset).stem + ratio
+def _data_names(found):
+    """Return what to call the data of each run's spec: short, but other names for other data."""
+    sources = {}
+    for run in found:
+        held = sources.setdefault(data_name(run.spec.dataset), {}).setdefault(run.spec.dataset, set())
+        if run.records and run.spec.imbalance_ratio == 1:  # an imbalanced form is another for each seed
+            held.add(run.records[0]["data"])
+    names = {}
+    for run in found:
+        dataset, ratio = run.spec.dataset, run.spec.imbalance_ratio
+        paths = sources[data_name(dataset)]
+        name = data_name(dataset) if len(paths) == 1 else dataset
+        if ratio != 1:
+            name += f", imbalance ratio {ratio:g}"
+        elif len(paths[dataset]) > 1 and run.records:
+            name += f" ({run.records[0]['data']})"
+        names[run.spec] = name
+    return names
 
 
 def _label(spec):
@@ -166,9 +212,6 @@ def _label(spec):
 
 def _setting(spec):
     """Return in words what is alike in runs that differ in sampler and seed: what is not the default."""
-    plain = replace(spec, training=Training())
     words = [spec.model, f"{spec.n_initial} labels, then {spec.n_rounds} x {spec.n_instances}"]
-    words += [
-        f"{name} {value}" for name, value in vars(spec.training).items() if value != getattr(plain.training, name)
-    ]
+    words += [f"{name} {value}" for name, value in vars(spec.training).items() if value != getattr(Training(), name)]
     return ", ".join(words)

@@ -1,5 +1,7 @@
 """Learning curves of comparisons."""
 
+import hashlib
+import re
 from functools import partial
 from pathlib import Path
 
@@ -33,11 +35,20 @@ def write_plots(comparison, folder, *, measure="accuracy"):
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     figure = draw(comparison, measure=measure)
-    stem = "-".join(part for part in (comparison.name, comparison.dataset, measure) if part != "accuracy")
-    paths = [Path(folder) / f"{stem.replace(', ', '-').replace(' ', '-')}.{kind}" for kind in _FORMATS]
+    paths = [Path(folder) / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
     for path, kind in zip(paths, _FORMATS):
         write_atomically(path, partial(_save, figure, kind))
     return paths
+
+
+def _stem(comparison, measure):
+    """Return a file name for a comparison; settings of no suite share a name, so theirs has a digest."""
+    parts = [comparison.name, comparison.dataset]
+    if comparison.name == "other":
+        parts.append(hashlib.sha256(comparison.title.encode()).hexdigest()[:6])
+    if measure != "accuracy":
+        parts.append(measure)
+    return re.sub(r"[^\w.-]+", "-", "-".join(parts)).rstrip("-")
 
 
 def draw(comparison, *, measure="accuracy"):
@@ -56,7 +67,8 @@ def draw(comparison, *, measure="accuracy"):
             _band(axes[1], n_labeled, difference, _standard_error, colors[label], label)
     axes[0].set_ylabel(MEASURES[measure].partition(",")[0])
     axes[0].set_title("mean and standard deviation over seeds", fontsize=10)
-    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
+    if axes[0].lines:
+        axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     if with_differences:
         axes[1].set_title("minus random, paired by seed: mean and standard error", fontsize=10)
         axes[1].set_ylabel("points")

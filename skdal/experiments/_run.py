@@ -7,6 +7,7 @@ cut short is done again from the checkpoint of the one before, and comes out the
 import functools
 import hashlib
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
     """
     data, digest = load(spec, data_root)
     check(spec, data)
+    work = _Run(spec, data, device)
+    work.try_out()
     folder = RunFolder(root, spec)
     with folder.locked() as is_mine:
         if not is_mine:
@@ -60,7 +63,6 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
         records, state = folder.resume()
         folder.clear_failure()
         _check_same_data(records, digest, folder)
-        work = _Run(spec, data, device)
         work.restore(records, state)
         for record in work.rounds():
             record |= {"data": digest, "device": device, "threads": torch.get_num_threads(), "versions": versions()}
@@ -74,11 +76,14 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
 def load(spec, data_root="data"):
     """Return (ImageData, digest) of a spec's data; the last one stays in memory for the next run."""
     seed = spec.seed_of("split") if spec.imbalance_ratio != 1 else 0
-    return _load(spec.dataset, str(data_root), spec.imbalance_ratio, seed)
+    file = Path(data_root) / spec.dataset
+    file = file if file.is_file() else Path(spec.dataset)
+    version = (file.resolve(), file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
+    return _load(spec.dataset, str(data_root), spec.imbalance_ratio, seed, version)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(name, root, imbalance_ratio, seed):
+def _load(name, root, imbalance_ratio, seed, version):
     data = load_dataset(name, root, imbalance_ratio=imbalance_ratio, seed=seed)
     digest = hashlib.blake2b(digest_size=8)
     for part in (data.train, data.test):
@@ -88,15 +93,25 @@ def _load(name, root, imbalance_ratio, seed):
 
 
 def check(spec, data):
-    """Raise if a spec cannot be run on these data."""
+    """Raise if a spec names what does not exist, or asks for more labels than there are."""
     check_known("model", spec.model, MODELS)
     make_sampler(spec)._check(make_net(spec, data, "cpu"))
-    n_labels, n_pool = n_labeled(spec, len(data.train))[-1], len(data.train)
-    if n_labels > n_pool or spec.n_initial > n_pool:
+    n_pool = len(data.train)
+    if spec.n_initial > n_pool:
+        raise InvalidParameterError(
+            f"{spec.n_initial} labels at the start are more than the pool of {spec.dataset} has: {n_pool}."
+        )
+    n_labels = n_labeled(spec, n_pool)[-1]
+    if n_labels > n_pool:
         raise InvalidParameterError(
             f"{spec.n_initial} labels at the start and {spec.n_rounds} rounds of {spec.n_instances} make {n_labels}; "
             f'the pool of {spec.dataset} has {n_pool}. Ask for fewer, or set last_round="partial".'
         )
+
+
+def check_net(spec, data, device):
+    """Raise if the net of a spec does not take the images, the sampler not the net, or if there is no such device."""
+    _Run(spec, data, device).try_out()
 
 
 def n_labeled(spec, n_pool):
@@ -151,12 +166,27 @@ class _Run:
         self.labeled = initial.choice(len(data.train), spec.n_initial, replace=False)
         self.round = 0
 
+    def try_out(self):
+        """Initialize the net and pass two images of each part through it; raise if anything does not fit."""
+        spec = self.spec
+        try:
+            self.net.initialize()
+            for part in (self.data.train, self.data.test):
+                self.net.evaluation_step(part.batch(np.arange(min(2, len(part)))), training=False)
+        except (RuntimeError, AssertionError) as error:
+            shape = self.data.train.images.shape[1:]
+            raise InvalidParameterError(
+                f"the model {spec.model} does not work with the images of {spec.dataset}, of shape {shape}, on the "
+                f"device {self.device}. torch said: {error}"
+            ) from error
+        self.sampler._check_module(self.net.module_)
+
     def restore(self, records, state):
         """Go back to where the last record was stored."""
         self.net.initialize()
-        if state is None:
-            return
         self.round = len(records)
+        if state is None or self.round == len(self.n_labeled):
+            return
         self.labeled = np.concatenate([self.labeled, *(record["queried"] for record in records)]).astype(np.intp)
         self.net.module_.load_state_dict(state["module"])
         self.net.initialize_optimizer()
@@ -165,12 +195,12 @@ class _Run:
             self.sampler.load_state_dict(state["sampler"])
 
     def state(self):
-        """Return what `restore` needs beside the records."""
-        has_state = hasattr(self.sampler, "state_dict") and self.round < len(self.n_labeled)
+        """Return what `restore` needs beside the records; after the last round only the net is kept."""
+        goes_on = self.round < len(self.n_labeled)
         return {
             "module": self.net.module_.state_dict(),
-            "optimizer": self.net.optimizer_.state_dict(),
-            "sampler": self.sampler.state_dict() if has_state else None,
+            "optimizer": self.net.optimizer_.state_dict() if goes_on else None,
+            "sampler": self.sampler.state_dict() if goes_on and hasattr(self.sampler, "state_dict") else None,
         }
 
     def rounds(self):

@@ -88,10 +88,21 @@ class RunSpec:
     training: Training = Training()
 
     def __post_init__(self):
-        object.__setattr__(self, "sampler_params", dict(self.sampler_params))
+        if not isinstance(self.sampler_params, Mapping) or not isinstance(self.training, Training):
+            raise InvalidParameterError(
+                f"sampler_params must be a dict and training a Training; got {self.sampler_params!r} and "
+                f"{self.training!r}."
+            )
+        object.__setattr__(self, "sampler_params", _canonical(dict(self.sampler_params)))
         wrong = [f"{name} must be {allowed}; got {value!r}" for name, value, allowed in self._faults()]
         if wrong:
             raise InvalidParameterError("; ".join(wrong) + ".")
+        object.__setattr__(self, "imbalance_ratio", float(self.imbalance_ratio))
+        own = {name: float(getattr(self.training, name)) for name in ("accuracy", "lr")}
+        object.__setattr__(self, "training", dataclasses.replace(self.training, **own))
+
+    def __hash__(self):
+        return hash(self.to_json())
 
     def _faults(self):
         checks = {
@@ -156,13 +167,32 @@ def _is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _plain(value):
+def _canonical(value):
+    """Return a parameter in the one form that its JSON gives back: whole numbers as integers, tuples as lists.
+
+    Raises
+    ------
+    InvalidParameterError
+        It is nothing that JSON can hold.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, (str, bool, int, float)) and value == value:
+        return value
+    raise InvalidParameterError(f"sampler_params must be numbers, strings, lists and dicts of these; got {value!r}.")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = value.item() if isinstance(value, np.generic) else value
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 
 class Difference(NamedTuple):
-    """A mean difference with its 95% confidence interval; NaN bounds where there are fewer than two pairs."""
+    """A mean difference with its 95% confidence interval; NaN bounds where the pairs do not tell how it varies."""
 
     mean: float
     low: float
@@ -33,7 +33,9 @@ def paired_difference(a, b):
     if n == 0:
         return Difference(np.nan, np.nan, np.nan, 0)
     mean = differences.mean()
-    half = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    deviation = differences.std(ddof=1) if n > 1 else 0.0
+    varies = deviation > 1e-9 * max(1.0, abs(mean))  # a few equal differences are chance, no certainty
+    half = stats.t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if varies else np.nan
     return Difference(float(mean), float(mean - half), float(mean + half), n)
 
 
@@ -60,19 +62,25 @@ def area_under_curve(n_labeled, accuracy):
 def labels_saved(n_labeled, accuracy, baseline):
     """Return how many labels fewer than a baseline a sampler needs for the same accuracy.
 
-    It is the accuracy that both reach, so that of the lower curve at its end; where the higher curve first gets there
-    is interpolated linearly. Negative where the baseline is the higher one.
+    It is the accuracy that both have reached in the end, the lower of their last values. Where a curve first gets there
+    is interpolated linearly. On a plateau this is mostly noise: look at its interval over seeds.
 
     Parameters
     ----------
     n_labeled : array-like (n_points,)
+        Ascending.
     accuracy, baseline : array-like (n_points,)
-        Mean curves.
+
+    Returns
+    -------
+    float
+        Negative where the baseline needs fewer; NaN where a value is missing.
     """
     n_labeled, accuracy, baseline = (np.asarray(v, dtype=float) for v in (n_labeled, accuracy, baseline))
-    if accuracy[-1] >= baseline[-1]:
-        return float(n_labeled[-1] - _first_reached(n_labeled, accuracy, baseline[-1]))
-    return float(_first_reached(n_labeled, baseline, accuracy[-1]) - n_labeled[-1])
+    if np.isnan(accuracy + baseline).any():
+        return np.nan
+    height = min(accuracy[-1], baseline[-1])
+    return float(_first_reached(n_labeled, baseline, height) - _first_reached(n_labeled, accuracy, height))
 
 
 def _first_reached(n_labeled, curve, height):
@@ -94,14 +102,14 @@ def penalty_matrix(curves):
     Returns
     -------
     array (n_samplers, n_samplers)
-        Entry (i, j): the share of points at which i beats j by a two-sided paired t-test at 5%. The lower the mean of
-        a column, the better its sampler.
+        Entry (i, j): the share of points at which i beats j by a two-sided paired t-test at 5%, of those with at least
+        three pairs; NaN where there is none. The lower the mean of a column, the better its sampler.
     """
-    n = len(curves)
-    found = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                pairs = zip(curves[i].T, curves[j].T)
-                found[i, j] = np.mean([paired_difference(a, b).low > 0 for a, b in pairs])
+    found = np.full((len(curves), len(curves)), np.nan)
+    for i, ours in enumerate(curves):
+        for j, theirs in enumerate(curves):
+            tested = [paired_difference(a, b) for a, b in zip(ours.T, theirs.T)]
+            wins = [difference.low > 0 for difference in tested if difference.n_pairs >= 3]
+            if wins and i != j:
+                found[i, j] = np.mean(wins)
     return found

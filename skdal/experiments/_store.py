@@ -7,6 +7,7 @@ completed from it.
 
 import json
 import os
+import pickle
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,9 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None
+
+
+_KEYS = {"round", "n_labeled", "queried"}  # what is read of every record
 
 
 class RunFolder:
@@ -32,7 +36,8 @@ class RunFolder:
 
     def __init__(self, root, spec):
         self.spec = spec
-        self.path = Path(root) / f"{Path(spec.dataset).stem}-{spec.model}-{spec.sampler}-{spec.seed}-{spec.digest}"
+        name = f"{data_name(spec.dataset)}-{spec.model}-{spec.sampler}-{spec.seed}-{spec.digest}"
+        self.path = Path(root) / name
         self._log, self._checkpoint = self.path / "rounds.jsonl", self.path / "checkpoint.pt"
         self._failed = self.path / "failed.txt"
 
@@ -56,12 +61,14 @@ class RunFolder:
                     yield False
                     return
             self._keep_spec()
+            for unfinished in self.path.glob(".*.unfinished"):
+                unfinished.unlink()  # of a process that was killed
             yield True
 
     def _keep_spec(self):
         file, text = self.path / "spec.json", self.spec.to_json()
-        found = file.read_text().strip() if file.exists() else None
-        if found is None:
+        found = file.read_text().strip() if file.exists() else ""
+        if not found:
             write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
         elif found != text:
             raise InvalidDataError(
@@ -93,7 +100,7 @@ class RunFolder:
         InvalidDataError
             Log and checkpoint do not belong together.
         """
-        held = torch.load(self._checkpoint, weights_only=True) if self._checkpoint.exists() else None
+        held = self._load() if self._checkpoint.exists() else None
         if held is not None:
             self._complete(held)
         rounds, expected = self.rounds(), 0 if held is None else held["n_rounds"]
@@ -103,6 +110,16 @@ class RunFolder:
                 "changed; move the folder away to run it again."
             )
         return rounds, None if held is None else held["state"]
+
+    def _load(self):
+        try:
+            held = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+            return {name: held[name] for name in ("n_rounds", "line", "state")}
+        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise InvalidDataError(
+                f"{self._checkpoint} is damaged ({type(error).__name__}: {error}). Nothing was changed; restore the "
+                "file, or move the folder away to run it again."
+            ) from error
 
     def fail(self, text):
         """Record that the run failed, and why."""
@@ -138,13 +155,18 @@ class RunFolder:
         records = []
         for number, line in enumerate(lines):
             record = _parsed(line)
-            if not isinstance(record, dict) or record.get("round") != number:
+            if not isinstance(record, dict) or record.get("round") != number or not record.keys() >= _KEYS:
                 raise InvalidDataError(
                     f"{self._log}, line {number + 1}, is not the record of round {number}: {line[:80]!r}. Nothing was "
                     "changed; restore the file, or move the folder away to run it again."
                 )
             records.append(record)
         return records, self._log.stat().st_size - len(rest)
+
+
+def data_name(dataset):
+    """Return what to call a data set: the last part of a path, without .npz."""
+    return Path(dataset).name.removesuffix(".npz")
 
 
 def _parsed(line):
@@ -156,12 +178,16 @@ def _parsed(line):
 
 def write_atomically(path, write):
     """Call `write(file)` on a new file that takes the place of `path` once it is safe on disk."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(unfinished, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 
 from skdal.datasets import load_dataset
 from skdal.experiments._jobs import Ended, run_all
-from skdal.experiments._run import check, load, n_labeled
+from skdal.experiments._run import check, check_net, load, n_labeled
 from skdal.experiments._store import RunFolder
 from skdal.experiments._suites import specs_of, suites_of
 
@@ -65,7 +65,7 @@ def run_suite(
     ['random']
     """
     specs = specs_of(suites_of(name), n_seeds=n_seeds, labels=labels, **changes)
-    plans = _plans(specs, data_root, download)
+    plans = _plans(specs, data_root, download, device)
     folders = [RunFolder(root, spec) for spec in specs]
     stored = [folder.rounds() for folder in folders]
     todo = [spec for spec, plan, records in zip(specs, plans, stored) if len(records) < len(plan)]
@@ -76,17 +76,20 @@ def run_suite(
     return Ended(before + ended.done, ended.failed, ended.in_use)
 
 
-def _plans(specs, data_root, download):
+def _plans(specs, data_root, download, device):
     """Return the numbers of labels in the rounds of each run, after checking it on its data."""
-    fetched, plans = set(), {}
-    for i, spec in sorted(enumerate(specs), key=lambda item: item[1].dataset):
-        if download and spec.dataset not in fetched:
+    tried, plans = set(), {}
+    for spec in sorted(specs, key=lambda spec: spec.dataset):
+        if download and spec.dataset not in {dataset for dataset, *_ in tried}:
             load_dataset(spec.dataset, data_root, download=True)
-            fetched.add(spec.dataset)
         data, _ = load(spec, data_root)
         check(spec, data)
-        plans[i] = n_labeled(spec, len(data.train))
-    return [plans[i] for i in range(len(specs))]
+        combination = (spec.dataset, spec.model, spec.sampler)
+        if combination not in tried:
+            check_net(spec, data, device)
+            tried.add(combination)
+        plans[spec] = n_labeled(spec, len(data.train))
+    return [plans[spec] for spec in specs]
 
 
 class _Progress:

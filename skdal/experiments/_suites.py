@@ -5,11 +5,13 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 from skdal.exceptions import InvalidParameterError
 from skdal.experiments._spec import RunSpec
+from skdal.experiments._store import data_name
 from skdal.utils import check_known
+
+_STAND_INS = ("", "-jpeg", "-64")  # compressed pixels, and squares of 64 pixels, of the same images
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,14 @@ class Suite:
             Of the variant.
         seed : int
         **changes
-            Entries of the spec that take precedence over the suite's.
+            Entries of the spec that take precedence over the suite's; of `n_rounds` the smaller one.
         """
-        variant = {"sampler": label} | self.variants[label]
-        return RunSpec.from_json(json.dumps(self.base | variant | changes | {"seed": seed}))
+        entries = {"sampler": label} | self.base | self.variants[label]
+        changes = dict(changes)
+        training = entries.get("training", {}) | changes.pop("training", {})
+        if "n_rounds" in changes:
+            changes["n_rounds"] = min(changes["n_rounds"], entries["n_rounds"])
+        return RunSpec.from_json(json.dumps(entries | changes | {"seed": seed, "training": training}))
 
     def label(self, spec):
         """Return which variant a run is of, None if it is of another suite.
@@ -61,9 +67,9 @@ class Suite:
         return None
 
     def is_paper_setting(self, spec):
-        """Tell whether the paper's numbers are for such data: "cifar10", and "cifar10-jpeg.npz", for CIFAR-10."""
-        is_same = Path(spec.dataset).stem.split("-")[0] == self.base["dataset"] and spec.imbalance_ratio == 1
-        return self.paper is not None and is_same
+        """Tell whether the paper's numbers are for such data: for CIFAR-10 "cifar10", and "cifar10-jpeg.npz"."""
+        names = [self.base["dataset"] + stand_in for stand_in in _STAND_INS]
+        return self.paper is not None and data_name(spec.dataset) in names and spec.imbalance_ratio == 1
 
 
 @cache
@@ -113,4 +119,5 @@ def specs_of(suites, *, n_seeds=5, labels=None, **changes):
     chosen = [(suite, label) for suite in suites for label in suite.variants if labels is None or label in labels]
     if not chosen or n_seeds < 1:
         raise InvalidParameterError(f"at least one sampler and one seed are needed; got {labels} and {n_seeds}.")
-    return [suite.spec(label, seed, **changes) for seed in range(n_seeds) for suite, label in chosen]
+    specs = [suite.spec(label, seed, **changes) for seed in range(n_seeds) for suite, label in chosen]
+    return list(dict.fromkeys(specs))

@@ -14,8 +14,8 @@ MEASURES = {
     "optimistic_accuracy": "accuracy in %, best over the round's looks at the test set: optimistic",
     "macro_f1": "macro-F1 in %, after the last epoch of the round",
 }
-FORMATS = ("markdown", "latex", "rst", "csv")
-_TABULATE = {"markdown": "github", "latex": "latex_booktabs", "rst": "rst"}
+_OF_ACCURACY = ("accuracy", "optimistic_accuracy")
+STYLES = {"markdown": "github", "latex": "latex_booktabs", "rst": "rst"}  # as tabulate calls them
 PARTS = ("rounds", "summary", "penalty")
 
 
@@ -28,16 +28,50 @@ def format_comparison(comparison, *, measure="accuracy", style="markdown", parts
     measure : str
         A key of `MEASURES`.
     style : str
-        One of `FORMATS`; in csv a table follows the other after an empty line.
+        One of `STYLES`.
     parts : sequence of str
         Of `PARTS`.
     """
     check_known("measure", measure, MEASURES)
-    check_known("format", style, FORMATS)
+    check_known("format", style, STYLES)
     makers = {"rounds": rounds_table, "summary": summary_table, "penalty": penalty_table}
     tables = [makers[check_known("part", part, PARTS)](comparison, measure) for part in parts]
     shown = [_as_text(title, header, rows, style) for title, header, rows in tables if rows]
     return "\n\n".join([*_heading(comparison, measure, style), *shown]) + "\n"
+
+
+def format_csv(found, *, measure="accuracy"):
+    """Return comparisons as one table of comma-separated values, a row a sampler and number of labels.
+
+    Its columns: suite, data, measure, sampler, labels, seeds, mean and deviation in percent, the difference to random
+    with its 95% interval and its number of pairs, the paper's mean and deviation.
+
+    Parameters
+    ----------
+    found : list of Comparison
+    measure : str
+        A key of `MEASURES`.
+    """
+    check_known("measure", measure, MEASURES)
+    header = (
+        "suite data measure sampler labels seeds mean deviation difference low high pairs paper_mean paper_deviation"
+    )
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header.split())
+    for comparison in found:
+        for label in comparison.labels:
+            paper = _paper(comparison, label, measure)
+            ours, random = (_percent(comparison, name, measure) for name in (label, comparison.baseline))
+            for i, n in enumerate(comparison.n_labeled):
+                values = ours[:, i][~np.isnan(ours[:, i])]
+                if len(values):
+                    difference = paired_difference(ours[:, i], random[:, i])
+                    numbers = [values.mean(), _deviation(values), *difference[:3]]
+                    row = [comparison.name, comparison.dataset, measure, label, n, len(values)]
+                    row += ["" if np.isnan(v) else f"{v:.4f}" for v in numbers]
+                    writer.writerow([*row, difference.n_pairs, *("" if np.isnan(v) else v for v in paper[:, i])])
+    return out.getvalue()
 
 
 def rounds_table(comparison, measure):
@@ -46,58 +80,57 @@ def rounds_table(comparison, measure):
     for i, n in enumerate(comparison.n_labeled):
         cells = []
         for label in comparison.labels:
-            ours = _spread(100 * comparison.curves(label, measure)[:, i])
-            mean, deviation = comparison.of_paper(label)[:, i]
+            ours = _spread(_percent(comparison, label, measure)[:, i])
+            mean, deviation = _paper(comparison, label, measure)[:, i]
             cells.append(ours if np.isnan(mean) else f"{ours} [{_plus_minus(mean, deviation)}]")
         rows.append([n, *cells])
-    source = f"; in brackets the paper's ({comparison.paper['source']})" if comparison.paper else ""
+    has_paper = comparison.paper and measure in _OF_ACCURACY
+    source = f"; in brackets the paper's ({comparison.paper['source']})" if has_paper else ""
     return f"Mean ± standard deviation over seeds{source}", header, rows
 
 
 def summary_table(comparison, measure):
     """Return (title, header, rows): a row a sampler, at the last number of labels that the paper has, else the last."""
     at = _last_of_paper(comparison)
-    n_labeled, base = comparison.n_labeled[: at + 1], comparison.baseline
+    base = comparison.baseline
     header = ["sampler", "seeds", "at the end", "minus random", "paper", "paper minus random"]
     header += ["mean of the curve", "curve minus random", "labels saved", "s training", "s query"]
     rows = []
     for label in comparison.labels:
-        curves = 100 * comparison.curves(label, measure)[:, : at + 1]
-        random = np.nan * curves if base is None else 100 * comparison.curves(base, measure)[:, : at + 1]
-        paper = comparison.of_paper(label)[0, at]
-        paper_random = np.nan if base is None else comparison.of_paper(base)[0, at]
+        curves, random = (_percent(comparison, name, measure)[:, : at + 1] for name in (label, base))
+        own = ~np.isnan(curves).all(axis=0)  # variants of other batch sizes have other points
+        n_labeled, curves, random = np.array(comparison.n_labeled[: at + 1])[own], curves[:, own], random[:, own]
+        whole = ~np.isnan(curves).any(axis=1)
+        if not whole.any():
+            rows.append([label, 0, *[""] * 9])
+            continue
         area, random_area = area_under_curve(n_labeled, curves), area_under_curve(n_labeled, random)
-        whole = ~np.isnan(curves - random).any(axis=1)
-        saved = labels_saved(n_labeled, curves[whole].mean(0), random[whole].mean(0)) if whole.any() else np.nan
-        is_other = label != base
-        rows.append(
-            [
-                label,
-                int((~np.isnan(curves[:, -1])).sum()),
-                _spread(curves[:, -1]),
-                _interval(paired_difference(curves[:, -1], random[:, -1])) if is_other else "",
-                _number(paper),
-                _number(paper - paper_random, "+.2f") if is_other else "",
-                _spread(area),
-                _interval(paired_difference(area, random_area)) if is_other else "",
-                _number(saved, "+.0f") if is_other else "",
-                _number(np.nanmean(np.nansum(comparison.curves(label, "train_seconds"), axis=1)), ".0f"),
-                _number(_mean(comparison.curves(label, "query_seconds")), ".2f"),
-            ]
-        )
-    title = f"At {n_labeled[-1]} labels; differences are paired by seed, with 95% confidence intervals"
+        saved = [labels_saved(n_labeled, a, b) for a, b in zip(curves, random)]
+        paper, paper_random = (_paper(comparison, name, measure)[0, at] for name in (label, base))
+        beside = [
+            _interval(paired_difference(curves[:, -1], random[:, -1])),
+            _number(paper),
+            _number(paper - paper_random, "+.2f"),
+            _spread(area),
+            _interval(paired_difference(area, random_area)),
+            _interval(paired_difference(saved, np.zeros(len(saved))), "+.0f"),
+        ]
+        if label == base:
+            beside = ["", beside[1], "", beside[3], "", ""]
+        seconds = [_seconds(comparison, label, name, whole, at) for name in ("train_seconds", "query_seconds")]
+        rows.append([label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds])
+    title = f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% confidence intervals"
     return title, header, rows
 
 
 def penalty_table(comparison, measure):
     """Return (title, header, rows): how often the row's sampler is significantly better than the column's."""
     labels = comparison.labels
-    curves = [100 * comparison.curves(label, measure)[:, 1:] for label in labels]
-    if len(labels) < 2 or len(comparison.seeds) < 2 or not curves[0].size:
+    found = penalty_matrix([_percent(comparison, label, measure)[:, 1:] for label in labels])
+    if np.isnan(found).all():
         return "", [], []
-    found = penalty_matrix(curves)
-    rows = [[label, *(f"{value:.2f}" for value in row)] for label, row in zip(labels, found)]
-    rows.append(["mean of the column", *(f"{value:.2f}" for value in found.sum(0) / (len(labels) - 1))])
+    rows = [[label, *(_number(value) for value in row)] for label, row in zip(labels, found)]
+    rows.append(["mean of the column", *(_number(_mean(column)) for column in found.T)])
     title = (
         "Share of the rounds in which the row's sampler beats the column's (paired t-test, 5%); low columns are good"
     )
@@ -105,27 +138,36 @@ def penalty_table(comparison, measure):
 
 
 def _heading(comparison, measure, style):
-    if style == "csv":
-        return []
     mark = {"markdown": "## ", "latex": "% ", "rst": ""}[style]
-    lines = [f"{mark}{comparison.name}: {comparison.title}", f"Data: {comparison.dataset}; {MEASURES[measure]}."]
+    title = f"{mark}{comparison.name}: {comparison.title}"
     if style == "rst":
-        lines[0] += "\n" + "-" * len(lines[0])
+        title += "\n" + "-" * len(title)
+    sentences = [f"Data: {comparison.dataset}; {MEASURES[measure]}."]
+    n_limited, n_rounds = sum(not r["converged"] for r in comparison.records), len(comparison.records)
+    if n_limited:
+        sentences.append(f"{n_limited} of {n_rounds} trainings ended at the limit of epochs, not by their rule.")
     if comparison.n_failed:
         runs = "run" if comparison.n_failed == 1 else "runs"
-        lines.append(f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why.")
-    return [lines[0], ("% " if style == "latex" else "") + " ".join(lines[1:])]
+        sentences.append(f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why.")
+    return [title, ("% " if style == "latex" else "") + " ".join(sentences)]
 
 
 def _as_text(title, header, rows, style):
-    if style == "csv":
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([header, *rows])
-        return out.getvalue().rstrip("\n")
-    if style == "latex":
-        body = tabulate(rows, header, tablefmt=_TABULATE[style], disable_numparse=True)
-        return f"% {title}\n{body}".replace("±", "$\\pm$")
-    return f"{title}.\n\n{tabulate(rows, header, tablefmt=_TABULATE[style], disable_numparse=True)}"
+    body = tabulate(rows, header, tablefmt=STYLES[style], disable_numparse=True)
+    return f"% {title}\n{body}".replace("±", "$\\pm$") if style == "latex" else f"{title}.\n\n{body}"
+
+
+def _percent(comparison, label, measure):
+    """Return the curves of a label in percent; of no label NaN."""
+    if label is None:
+        return np.full((len(comparison.seeds), len(comparison.n_labeled)), np.nan)
+    return 100 * comparison.curves(label, measure)
+
+
+def _paper(comparison, label, measure):
+    """Return the paper's (means, deviations), NaN where it has none: its numbers are accuracies."""
+    found = comparison.of_paper(label)
+    return found if measure in _OF_ACCURACY else np.full_like(found, np.nan)
 
 
 def _last_of_paper(comparison):
@@ -134,26 +176,36 @@ def _last_of_paper(comparison):
     return int(rows[-1]) if len(rows) else len(comparison.n_labeled) - 1
 
 
+def _seconds(comparison, label, name, whole, at):
+    """Return the training of a whole run, or a query, in seconds, over the seeds that are complete."""
+    held = comparison.curves(label, name)[whole, : at + 1]
+    value = np.nansum(held, axis=1).mean() if name == "train_seconds" else _mean(held)
+    return _number(value, ".0f" if name == "train_seconds" else ".2f")
+
+
 def _mean(values):
-    return np.nan if np.isnan(values).all() else np.nanmean(values)
+    values = values[~np.isnan(values)]
+    return values.mean() if len(values) else np.nan
+
+
+def _deviation(values):
+    return values.std(ddof=1) if len(values) > 1 else np.nan
 
 
 def _spread(values):
     values = values[~np.isnan(values)]
-    if not len(values):
-        return ""
-    return _plus_minus(values.mean(), values.std(ddof=1) if len(values) > 1 else np.nan)
+    return _plus_minus(values.mean(), _deviation(values)) if len(values) else ""
 
 
 def _plus_minus(mean, deviation):
     return f"{mean:.2f}" if np.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
 
 
-def _interval(difference):
+def _interval(difference, how="+.2f"):
     if not difference.n_pairs:
         return ""
-    bounds = "" if np.isnan(difference.low) else f" ({difference.low:+.2f} to {difference.high:+.2f})"
-    return f"{difference.mean:+.2f}{bounds}"
+    bounds = "" if np.isnan(difference.low) else f" ({difference.low:{how}} to {difference.high:{how}})"
+    return f"{difference.mean:{how}}{bounds}"
 
 
 def _number(value, how=".2f"):

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from skorch.callbacks import Callback
 
 from skdal.datasets import Batches
+from skdal.exceptions import NonFiniteScoreError
 
 _TEST_BATCH = 128
 
@@ -83,10 +84,19 @@ def train_until_learned(net, labeled, training, look):
 
 
 def measure(net, test, epoch):
-    """Return a `Look` at the test set."""
-    batches = Batches(test, _TEST_BATCH)
-    predicted = torch.cat([net.evaluation_step(batch, training=False).argmax(1) for batch in batches]).cpu().numpy()
-    labels = test.targets
-    classes = np.arange(max(labels.max(), predicted.max()) + 1)
-    macro_f1 = f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
+    """Return a `Look` at the test set; macro-F1 is the mean over the classes that are in it.
+
+    Raises
+    ------
+    NonFiniteScoreError
+        The net gives NaN or infinity: its training has diverged.
+    """
+    outputs = torch.cat([net.evaluation_step(batch, training=False) for batch in Batches(test, _TEST_BATCH)])
+    if not bool(outputs.isfinite().all()):
+        raise NonFiniteScoreError(
+            f"the net gives NaN or infinity for test images after epoch {epoch} of the round: its training has "
+            "diverged. Lower the learning rate, or look for unusual values in the images."
+        )
+    predicted, labels = outputs.argmax(1).cpu().numpy(), test.targets
+    macro_f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
     return Look(epoch, float(accuracy_score(labels, predicted)), float(macro_f1))

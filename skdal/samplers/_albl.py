@@ -174,7 +174,9 @@ class ALBLSampler(BaseSampler):
             vars(self).pop(name, None)
         if not state:
             return
-        asked = {name: None if part is None else np.asarray(part) for name, part in state["asked"].items()}
+        types = {"picks": np.intp, "order": np.intp, "advised": bool, "p": np.float64, "q": np.float64, "labels": None}
+        parts = state["asked"].items()
+        asked = {name: None if part is None else np.asarray(part, types[name]) for name, part in parts}
         bound = _Labeled(np.asarray(state["labels"]), state["digest"])
         weights, probabilities = (np.asarray(state[name], dtype=np.float64) for name in ("weights", "probabilities"))
         values = (weights, probabilities, copy.deepcopy(state["history"]), bound, _Asked(**asked))

@@ -23,6 +23,8 @@ def fake_records(accuracies, n_initial=50, n_instances=50):
     return [
         {
             "round": i,
+            "data": "digest",
+            "converged": True,
             "n_labeled": n_initial + i * n_instances,
             "accuracy": accuracy,
             "optimistic_accuracy": accuracy + 0.01,

@@ -9,7 +9,7 @@ import pytest
 from experiments.helpers import quick, store
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.experiments import SUITES, RunFolder, comparisons, format_comparison, suites_of, write_plots
+from skdal.experiments import SUITES, RunFolder, comparisons, format_comparison, format_csv, suites_of, write_plots
 from skdal.experiments._tables import summary_table
 
 RANDOM = [[0.30, 0.34, 0.38], [0.31, 0.36, 0.37], [0.29, 0.35, 0.39]]
@@ -65,8 +65,8 @@ def test_summary_by_hand(table3):
     # areas: random 34, 35, 34.5; dynamicAL 35.5, 36.75, 36
     assert dynamical["mean of the curve"] == "36.08 ± 0.63"
     assert dynamical["curve minus random"] == "+1.58 (+1.22 to +1.94)"
-    # means 30, 37, 40.33 reach random's 38 at 1000 + 500 * 1 / 3.333
-    assert dynamical["labels saved"] == "+350"
+    # random's 38, 37 and 39 are reached at 1250, 500 + 500 * 6 / 7 and 1250 instead of 1500
+    assert dynamical["labels saved"] == "+357 (-104 to +818)"
     assert (dynamical["s training"], dynamical["s query"]) == ("6", "0.50")
     assert found["random"]["minus random"] == ""
 
@@ -82,17 +82,28 @@ def test_summary_is_at_the_paper_s_last_round(tmp_path):
 
 def test_penalty(table3):
     rows = rows_of(format_comparison(table3, parts=["penalty"]))[2:]
-    # dynamicAL beats random by 2, 2, 2 and 2, 3, 2, and margin by 1, 3, 1 and 0, 4, 3, which is not significant
-    assert rows[2] == ["dynamical", "1.00", "0.00", "0.00"]
-    assert rows[3] == ["mean of the column", "0.50", "0.00", "0.00"]
+    # dynamicAL beats random by 2, 3, 2 in the end; 2, 2, 2 before does not say how it varies
+    assert rows[2] == ["dynamical", "0.50", "0.00", ""]
+    assert rows[3] == ["mean of the column", "0.25", "0.00", "0.00"]
 
 
-def test_csv_is_read_back(table3):
-    text = format_comparison(table3, style="csv", parts=["rounds"])
-    rows = list(csv.reader(text.splitlines()))
-    assert rows[0] == ["labels", "random", "margin", "dynamical"]
-    assert len(rows) == 4
-    assert format_comparison(table3, style="csv").count("\n\n") == 2
+def test_two_seeds_decide_nothing(tmp_path):
+    fill(tmp_path, curves={"random": RANDOM[:2], "dynamical": BETTER[:2]})
+    assert "beats" not in format_comparison(comparisons(tmp_path)[0])
+
+
+def test_csv_is_read_back(tmp_path):
+    fill(tmp_path, dataset="cifar10-jpeg.npz")
+    fill(tmp_path, dataset="mine.npz")
+    rows = list(csv.DictReader(format_csv(comparisons(tmp_path)).splitlines()))
+    assert len(rows) == 2 * 3 * 3
+    row = next(r for r in rows if (r["data"], r["sampler"], r["labels"]) == ("cifar10-jpeg", "dynamical", "1500"))
+    assert (row["suite"], row["measure"], row["seeds"], row["pairs"]) == ("table3", "accuracy", "3", "3")
+    numbers = [
+        float(row[k]) for k in ("mean", "deviation", "difference", "low", "high", "paper_mean", "paper_deviation")
+    ]
+    np.testing.assert_allclose(numbers, [40.3333, 0.5774, 2.3333, 0.8991, 3.7676, 36.78, 1.253], atol=1e-4)
+    assert {r["paper_mean"] for r in rows if r["data"] == "mine"} == {""}
 
 
 def test_latex(table3):
@@ -114,6 +125,7 @@ def test_restructured_text(table3):
 @pytest.mark.parametrize("measure", ["optimistic_accuracy", "macro_f1"])
 def test_other_measures(table3, measure):
     text = format_comparison(table3, measure=measure)
+    assert ("paper's" in text) == (measure == "optimistic_accuracy")  # its numbers are accuracies
     assert ("optimistic" in text) == (measure == "optimistic_accuracy")
     assert ("36.00" if measure == "optimistic_accuracy" else "34.00") in text
 
@@ -158,7 +170,7 @@ def test_runs_of_no_suite_are_grouped_by_setting(tmp_path):
         store(tmp_path, quick("margin", seed=seed, n_instances=30), OTHER[seed])
     found = comparisons(tmp_path)
     assert sorted(map(len, (c.labels for c in found))) == [1, 2]
-    assert {"margin", "dynamical (gamma=1.0)"} == {label for c in found for label in c.labels}
+    assert {"margin", "dynamical (gamma=1)"} == {label for c in found for label in c.labels}
     assert "digits_cnn, 40 labels, then 2 x 30, accuracy 0.8" in format_comparison(found[-1])
 
 
@@ -166,15 +178,84 @@ def test_data_sets_are_kept_apart(tmp_path):
     fill(tmp_path, dataset="cifar10")
     fill(tmp_path, dataset="svhn")
     fill(tmp_path, dataset="cifar10", imbalance_ratio=100)
+    fill(tmp_path, dataset="cifar10-blurred.npz")
     found = {c.dataset: c.paper is not None for c in comparisons(tmp_path)}
-    assert found == {"cifar10": True, "svhn": False, "cifar10, imbalance ratio 100": False}
+    names = ("svhn", "cifar10, imbalance ratio 100", "cifar10-blurred")
+    assert found == {"cifar10": True} | dict.fromkeys(names, False)
+
+
+def test_data_of_one_name_are_kept_apart(tmp_path):
+    fill(tmp_path, curves={"random": RANDOM, "margin": OTHER}, dataset="a/flowers.npz")
+    fill(tmp_path, curves={"random": BETTER, "margin": OTHER}, dataset="b/flowers.npz")
+    found = {c.dataset: c.curves("random")[0, 1] for c in comparisons(tmp_path)}
+    assert found == {"a/flowers.npz": 0.34, "b/flowers.npz": 0.36}
+
+
+def test_data_that_were_replaced_are_kept_apart(tmp_path):
+    fill(tmp_path, curves={"random": RANDOM, "margin": OTHER}, dataset="flowers.npz")
+    for log in tmp_path.glob("*margin*/rounds.jsonl"):
+        log.write_text(log.read_text().replace('"digest"', '"another"'))
+    assert [(c.dataset, c.labels) for c in comparisons(tmp_path)] == [
+        ("flowers (another)", ["margin"]),
+        ("flowers (digest)", ["random"]),
+    ]
+
+
+def test_trainings_that_did_not_converge_are_told(tmp_path):
+    fill(tmp_path)
+    log = next(tmp_path.glob("*margin-0*/rounds.jsonl"))
+    log.write_text(log.read_text().replace('"converged":true', '"converged":false', 1))
+    assert "1 of 27 trainings ended at the limit of epochs" in format_comparison(comparisons(tmp_path)[0])
+
+
+def test_seconds_are_those_of_complete_runs(tmp_path):
+    fill(tmp_path, curves={"random": RANDOM, "margin": OTHER[:1]})
+    _, header, rows = summary_table(comparisons(tmp_path)[0], "accuracy")
+    assert [dict(zip(header, row))["s training"] for row in rows] == ["6", "6"]
+
+
+def test_variants_of_other_points_have_areas(tmp_path):
+    fill(tmp_path, "table1-cifar10-cnn", {"2 x 500": RANDOM, "1 x 1000": [r[:2] for r in OTHER]})
+    _, header, rows = summary_table(comparisons(tmp_path)[0], "accuracy")
+    assert {row[0]: dict(zip(header, row))["mean of the curve"] for row in rows} == {
+        "2 x 500": "34.50 ± 0.50",
+        "1 x 1000": "32.67 ± 0.29",
+    }
+
+
+def test_runs_without_a_finished_round(tmp_path):
+    spec = SUITES["table3"].spec("margin", 1)
+    with RunFolder(tmp_path, spec).locked():
+        RunFolder(tmp_path, spec).fail("why")
+    with pytest.raises(InvalidDataError, match="no finished round of any run .1 of 1 runs there failed"):
+        comparisons(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "{"])
+def test_a_spec_that_cannot_be_read_is_named(tmp_path, text):
+    fill(tmp_path)
+    file = RunFolder(tmp_path, SUITES["table3"].spec("dynamical", 0)).path / "spec.json"
+    file.unlink() if text is None else file.write_text(text)
+    with pytest.raises(InvalidDataError, match=r"spec\.json cannot be read"):
+        comparisons(tmp_path)
+    if text != "{":  # a run that begins restores what is not there, and overwrites nothing
+        with RunFolder(tmp_path, SUITES["table3"].spec("dynamical", 0)).locked():
+            pass
+        assert comparisons(tmp_path)[0].labels == ["random", "margin", "dynamical"]
+
+
+def test_plots_of_other_settings_do_not_overwrite_each_other(tmp_path):
+    for n_instances in (20, 30):
+        store(tmp_path, quick("margin", n_instances=n_instances), RANDOM[0])
+    paths = [path for c in comparisons(tmp_path) for path in write_plots(c, tmp_path / "plots")]
+    assert len(set(paths)) == 4
 
 
 def test_nothing_to_show(tmp_path):
     with pytest.raises(InvalidDataError, match="no runs in .*skdal run"):
         comparisons(tmp_path)
     fill(tmp_path)
-    with pytest.raises(InvalidDataError, match="no runs of table4"):
+    with pytest.raises(InvalidDataError, match="no finished round of table4"):
         comparisons(tmp_path, suites_of("table4"))
 
 
@@ -185,7 +266,7 @@ def test_a_folder_of_another_name_is_told(tmp_path):
         comparisons(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("measure", "loss"), ("style", "html"), ("parts", ["rows"])])
+@pytest.mark.parametrize(("name", "value"), [("measure", "loss"), ("style", "csv"), ("parts", ["rows"])])
 def test_wrong_arguments(table3, name, value):
     with pytest.raises(InvalidParameterError, match="known are"):
         format_comparison(table3, **{name: value})

@@ -204,8 +204,10 @@ def test_warm_and_cold_starts(tmp_path):
 def test_the_optimizer_is_rebuilt_or_kept(tmp_path):
     steps = {}
     for is_reset in (True, False):
-        spec = quick(n_rounds=1, training=Training(accuracy=1.0, max_epochs=2, batch_size=20, reset_optimizer=is_reset))
-        run(spec, tmp_path)
+        spec = quick(training=Training(accuracy=1.0, max_epochs=2, batch_size=20, reset_optimizer=is_reset))
+        for _ in range(2):
+            with pytest.raises(Interrupt):
+                run(spec, tmp_path, report=interrupt)
         state = RunFolder(tmp_path, spec).resume()[1]["optimizer"]["state"]
         steps[is_reset] = int(state[0]["step"])
     assert steps == {True: 2 * 3, False: 2 * 2 + 2 * 3}  # 40 labels, then 60
@@ -252,7 +254,6 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
     write(0)
     with pytest.raises(Interrupt):
         run(spec, tmp_path / "runs", data_root=tmp_path, report=interrupt)
-    module._load.cache_clear()
     write(1)
     with pytest.raises(InvalidDataError, match="made with other data"):
         run(spec, tmp_path / "runs", data_root=tmp_path)

@@ -16,7 +16,7 @@ SPEC = RunSpec("digits", "cnn", "random", n_rounds=3)
 
 
 def record(i):
-    return {"round": i, "queried": [i, i + 1], "accuracy": 0.1 * i}
+    return {"round": i, "n_labeled": 2 * i, "queried": [i, i + 1], "accuracy": 0.1 * i}
 
 
 def state(i):
@@ -68,7 +68,7 @@ def test_a_log_behind_its_checkpoint(folder):
 
 def test_an_unfinished_checkpoint_is_as_none(folder):
     folder.append(record(0), state(0))
-    (folder.path / ".checkpoint.pt.1").write_bytes(b"half of it")
+    (folder.path / ".checkpoint.pt.1.unfinished").write_bytes(b"half of it")
     assert folder.resume()[1]["n"] == 0
 
 
