@@ -333,3 +333,52 @@ def test_paths_may_start_at_the_root(tmp_path, monkeypatch):
     assert len(load_dataset("here/mine.npz", "elsewhere").train) == 6
     with pytest.raises(InvalidDataError, match="there is no file mine.npz"):
         load_dataset("mine.npz", "elsewhere")
+
+
+def test_a_last_sample_alone_joins_the_batch_before_it_in_training():
+    data = Images(eight_bit(9), range(9))
+    assert [len(y) for _, y in Batches(data, 4, shuffle=True)] == [4, 5]
+    assert len(Batches(data, 4, shuffle=True)) == 2
+    assert [len(y) for _, y in Batches(data, 4)] == [4, 4, 1]
+    assert [len(y) for _, y in Batches(data, 9, shuffle=True)] == [9]
+    assert [len(y) for _, y in Batches(data.take([0]), 4, shuffle=True)] == [1]
+
+
+SOUND = {"X_train": eight_bit(), "y_train": np.arange(6) % 3, "X_test": eight_bit(), "y_test": np.arange(6) % 3}
+UNSOUND = {
+    "float labels": ({"y_train": np.arange(6) % 3 + 0.7}, "y_train .* must be integers"),
+    "names as labels": ({"y_test": np.array(list("abcabc"))}, "y_test .* must be integers"),
+    "negative labels": ({"y_train": np.arange(6) - 1}, "train labels must be from 0 to 4.*got -1 to 4"),
+    "fewer names than classes": ({"class_names": ["a", "b"]}, "labels must be from 0 to 1"),
+    "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(6, int)}, "at least two classes"),
+    "no test images": ({"X_test": eight_bit(0), "y_test": np.zeros(0, int)}, "y_test .* at least one"),
+    "other sizes": ({"X_test": eight_bit(size=6)}, r"train images have shape \(5, 5, 3\), and test images \(6, 6, 3\)"),
+    "NaN": ({"X_train": np.where(np.arange(6) == 2, np.nan, 1.0)[:, None, None] * np.ones((6, 5, 5))}, "1 of 6 train"),
+    "objects": ({"X_train": np.array([{}, 1], dtype=object)}, "cannot be read as an .npz file of plain arrays"),
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_unsound_files_are_refused(tmp_path, name):
+    parts, said = UNSOUND[name]
+    np.savez(tmp_path / "mine.npz", **(SOUND | parts))
+    with pytest.raises(InvalidDataError, match=said):
+        load_npz(tmp_path / "mine.npz")
+
+
+def test_a_file_that_is_no_npz_is_named(tmp_path):
+    (tmp_path / "mine.npz").write_text("hello")
+    with pytest.raises(InvalidDataError, match=r"mine\.npz cannot be read"):
+        load_npz(tmp_path / "mine.npz")
+
+
+def test_folders_of_images_have_a_size(tmp_path):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            Image.fromarray(eight_bit(1, 40)[0]).save(tmp_path / "photos" / part / name / "1.png")
+    assert load_dataset("photos", tmp_path).train[0][0].shape == (3, 64, 64)
+    assert load_dataset("photos@32", tmp_path).train[0][0].shape == (3, 32, 32)
+    (tmp_path / "photos" / "train" / "cat" / "1.png").unlink()
+    with pytest.raises(InvalidDataError, match="cat"):
+        load_dataset("photos", tmp_path)

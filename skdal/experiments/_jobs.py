@@ -132,7 +132,7 @@ class _Worker:
             return message
         except (EOFError, ConnectionResetError):
             self._process.join()
-        if not self._has_spoken:
+        if not self._has_spoken and self._process.exitcode > 0:  # no signal
             raise SkdalError(
                 f"a process for runs ended with exit code {self._process.exitcode} before it began. Called from a "
                 'script, this must stand below `if __name__ == "__main__":`; or use one job at a time.'

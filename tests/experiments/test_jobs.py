@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -146,3 +148,45 @@ def test_an_outcome_has_the_records_of_the_run(tmp_path):
     heard = []
     assert module._outcome(quick(n_rounds=1), tmp_path, report=heard.append) == ("done", None)
     assert without_times(heard) == without_times(RunFolder(tmp_path, quick(n_rounds=1)).rounds())
+
+
+def test_a_script_without_a_guard_is_told(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from experiments.helpers import quick\nfrom skdal.experiments import run_all\n"
+        f"run_all([quick(seed=seed) for seed in (0, 1)], {str(tmp_path)!r}, n_jobs=2)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert 'below `if __name__ == "__main__":`' in ended.stderr.splitlines()[-1]
+
+
+def test_a_full_disk_fails_a_run_and_not_the_others(tmp_path, monkeypatch):
+    """Nothing of the run can be written, not even why it failed; what was written in part is gone."""
+    bad, good = quick(n_rounds=0), quick(n_rounds=0, seed=1)
+
+    def full(self, *args):
+        if self.spec == bad:
+            raise OSError(28, "No space left on device")
+        return stored(self, *args)
+
+    stored = RunFolder.append
+    monkeypatch.setattr(RunFolder, "append", full)
+    monkeypatch.setattr(RunFolder, "fail", full)
+    ended = run_all([bad, good], tmp_path)
+    assert ended.done == [good]
+    assert "No space left on device, as this was to be stored in" in ended.failed[0][1]
+
+
+def test_what_is_written_in_part_is_removed(tmp_path):
+    from skdal.experiments._store import write_atomically
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "kept").write_text("before")
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "kept", fail)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("kept", "before")]

@@ -11,10 +11,11 @@ import pytest
 import torch
 from experiments.helpers import QUICK, quick, without_times
 
-from skdal.datasets import load_dataset
-from skdal.exceptions import InvalidDataError, InvalidParameterError, RunInUseError
+from skdal.datasets import Images, load_dataset
+from skdal.exceptions import InvalidDataError, InvalidParameterError, NonFiniteScoreError, RunInUseError, SkdalError
 from skdal.experiments import RunFolder, Training, run
 from skdal.experiments import _run as module
+from skdal.experiments._train import measure
 from skdal.samplers import SAMPLERS, RandomSampler
 
 
@@ -273,3 +274,45 @@ def test_peak_memory_is_that_of_the_block():
     with peak.measured("cpu"):
         pass
     assert large - peak.n_bytes > 2**27 or sys.platform != "linux"
+
+
+def test_macro_f1_is_over_the_classes_of_the_test_set():
+    class Net:
+        def evaluation_step(self, batch, training):
+            return torch.eye(3)[batch[1]]
+
+    test = Images(np.zeros((4, 2, 2, 1), dtype=np.uint8), [0, 2, 2, 0])
+    assert measure(Net(), test, 1) == (1, 1.0, 1.0)
+
+
+def test_a_diverged_training_is_an_error(tmp_path):
+    with pytest.raises(NonFiniteScoreError, match="diverged. Lower the learning rate"):
+        run(quick(training=Training(lr=1e30, max_epochs=2)), tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"device": "gpu"}, {"device": "cuda:99"}])
+def test_a_device_that_is_not_there(tmp_path, changes):
+    with pytest.raises(InvalidParameterError, match="on the device"):
+        run(quick(), tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sampler_that_does_not_fit_the_net_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "train_until_learned", lambda *args: pytest.fail("training began"))
+    with pytest.raises(SkdalError, match="[Dd]ropout"):
+        run(quick("mc_dropout"), tmp_path)
+
+
+def test_data_that_were_replaced_are_loaded_anew(tmp_path):
+    digests = []
+    for shift in (0, 1):
+        X, y = np.full((60, 8, 8), shift, dtype=np.uint8), np.arange(60) % 3
+        np.savez(tmp_path / "mine.npz", X_train=X, y_train=y, X_test=X, y_test=y)
+        digests.append(module.load(dataclasses.replace(quick(), dataset="mine.npz"), tmp_path)[1])
+    assert digests[0] != digests[1]
+
+
+def test_no_training_step_sees_a_single_sample(tmp_path):
+    """Batch normalization could not: 33 labels in mini-batches of 32."""
+    spec = dataclasses.replace(quick(n_initial=33, n_rounds=0), model="resnet18")
+    assert run(spec, tmp_path)[0]["n_labeled"] == 33

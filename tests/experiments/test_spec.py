@@ -94,3 +94,32 @@ def test_wrong_values(change, words):
 def test_no_spec(text):
     with pytest.raises(InvalidParameterError, match="no spec of a run"):
         RunSpec.from_json(text)
+
+
+def test_equal_specs_have_one_digest():
+    gammas = (2, 2.0, np.float64(2))
+    made = [RunSpec("digits", "cnn", "dynamical", {"gamma": gamma}, imbalance_ratio=1) for gamma in gammas]
+    assert len({spec.digest for spec in made}) == len(set(made)) == 1
+    assert len({RunSpec("digits", "cnn", "random", seed=seed) for seed in (0, 0, 1)}) == 2
+
+
+def test_a_spec_is_what_its_json_gives_back():
+    params = {"layers": ("a", "b"), "gamma": float("inf"), "n": np.int64(3), "x": 0.5, "flag": True, "none": None}
+    spec = RunSpec("digits", "cnn", "dynamical", params)
+    assert RunSpec.from_json(spec.to_json()) == spec
+    assert spec.sampler_params["layers"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"sampler_params": None},
+        {"sampler_params": {"gamma": float("nan")}},
+        {"sampler_params": {"samplers": [object()]}},
+        {"sampler_params": {"x": np.ones(2)}},
+        {"training": {"lr": 0.1}},
+    ],
+)
+def test_what_json_cannot_hold_is_refused(entries):
+    with pytest.raises(InvalidParameterError, match="must be"):
+        RunSpec("digits", "cnn", "random", **entries)

@@ -162,3 +162,26 @@ def test_kill_9_at_any_moment(tmp_path):
         seen.append(len(rounds))
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 half a file"])
+def test_a_damaged_checkpoint_is_named(folder, content):
+    folder.append(record(0), state(0))
+    (folder.path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(InvalidDataError, match=r"checkpoint\.pt is damaged .*Nothing was changed"):
+        folder.resume()
+    assert (folder.path / "checkpoint.pt").read_bytes() == content
+
+
+def test_a_checkpoint_of_something_else_is_named(folder):
+    torch.save({"other": 1}, folder.path / "checkpoint.pt")
+    with pytest.raises(InvalidDataError, match=r"checkpoint\.pt is damaged .KeyError"):
+        folder.resume()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    path = RunFolder(tmp_path, SPEC).path
+    path.mkdir()
+    (path / ".checkpoint.pt.1.unfinished").write_bytes(b"half of it")
+    with RunFolder(tmp_path, SPEC).locked():
+        assert not (path / ".checkpoint.pt.1.unfinished").exists()
