@@ -6,35 +6,82 @@ records anew: docs/results/tables/*.rst and docs/results/plots. A test holds the
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+from tabulate import tabulate
+
 from skdal.experiments import comparisons, format_comparison, write_plots
+from skdal.experiments._statistics import area_under_curve, paired_difference
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 MEASURES = ("accuracy", "optimistic_accuracy")
 
 
 def add(folder):
-    """Copy what a folder has of finished runs."""
+    """Copy what a folder has of finished runs: after the last round nothing was queried."""
     for log in sorted(Path(folder).glob("*/rounds.jsonl")):
-        if log.read_text().splitlines()[-1].find('"queried":[]') > 0:
+        last = json.loads(log.read_text().splitlines()[-1])
+        if not last["queried"]:
             target = RESULTS / "records" / log.parent.name
             target.mkdir(parents=True, exist_ok=True)
             for name in ("spec.json", "rounds.jsonl"):
                 shutil.copyfile(log.parent / name, target / name)
 
 
+def picks_table(comparison):
+    """Return a table of what samplers ask for: shared picks of the first query, where all ask the same net; classes.
+
+    "Classes" is the exponential of the entropy of the classes in a query, K for equal shares, averaged over queries.
+    """
+    labels, runs = comparison.labels, comparison.runs
+    seeds = set.intersection(*(set(runs[label]) for label in labels))
+    first = {label: [set(runs[label][seed][0]["queried"]) for seed in seeds] for label in labels}
+    rows = []
+    for label in labels:
+        shared = {name: np.mean([len(a & b) / len(a) for a, b in zip(first[label], first[name])]) for name in labels}
+        classes = [_effective(r["classes"]) for seed in seeds for r in runs[label][seed] if r["queried"]]
+        cells = ["" if name == label else f"{100 * share:.0f} %" for name, share in shared.items()]
+        rows.append([label, *cells, f"{np.mean(classes):.2f}"])
+    return tabulate(rows, ["", *labels, "classes"], tablefmt="rst", disable_numparse=True) + "\n"
+
+
+def versus_table(comparison, label):
+    """Return a table of a sampler minus each other, paired by seed: at the end and over the curve, 95% intervals."""
+    ours, rows = 100 * comparison.curves(label), []
+    for other in comparison.labels:
+        theirs = 100 * comparison.curves(other)
+        areas = (area_under_curve(comparison.n_labeled, curves) for curves in (ours, theirs))
+        cells = [paired_difference(ours[:, -1], theirs[:, -1]), paired_difference(*areas)]
+        if other != label:
+            rows.append([other, *(f"{d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in cells)])
+    header = [f"{label} minus", f"at {comparison.n_labeled[-1]} labels", "mean of the curve"]
+    return tabulate(rows, header, tablefmt="rst", disable_numparse=True) + "\n"
+
+
+def _effective(counts):
+    shares = np.array([count for count in counts if count]) / sum(counts)
+    return np.exp(-(shares * np.log(shares)).sum())
+
+
 def tables():
     """Return the text of every table of the records, by name."""
     found = {}
     for comparison in comparisons(RESULTS / "records"):
+        stem = f"{comparison.name}-{comparison.dataset}"
         for measure in MEASURES:
             for part in ("rounds", "summary", "penalty"):
                 text = format_comparison(comparison, measure=measure, style="rst", parts=[part])
-                name = f"{comparison.name}-{comparison.dataset}-{measure}-{part}"
-                found[name] = text.split("\n\n", 2)[2] if text.count("\n\n") > 1 else ""
-    return {name: text for name, text in found.items() if text}
+                if "===" in text:
+                    found[f"{stem}-{measure}-{part}"] = text.split("\n\n", 2)[2]  # below the heading
+        if len({record["n_labeled"] for record in comparison.records if record["round"] == 1}) == 1:
+            found[f"{stem}-picks"] = picks_table(comparison)
+        for label in ("dynamical", "kappa -1"):
+            if label in comparison.labels:
+                found[f"{stem}-versus-{label.split()[0]}"] = versus_table(comparison, label)
+    return found
 
 
 def main():
@@ -43,7 +90,8 @@ def main():
     parser.add_argument("--add", nargs="+", default=[], metavar="DIR")
     for folder in parser.parse_args().add:
         add(folder)
-    (RESULTS / "tables").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(RESULTS / "tables", ignore_errors=True)
+    (RESULTS / "tables").mkdir(parents=True)
     for name, text in tables().items():
         (RESULTS / "tables" / f"{name}.rst").write_text(text)
     for comparison in comparisons(RESULTS / "records"):

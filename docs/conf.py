@@ -20,7 +20,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates", "tables"]
+exclude_patterns = ["_build", "_templates", "tables", "results/tables"]
 default_role = "py:obj"  # `name` in a docstring is a link where it names something
 highlight_language = "pycon"
 

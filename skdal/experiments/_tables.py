@@ -120,7 +120,8 @@ def summary_table(comparison, measure):
         seconds = [_seconds(comparison, label, name, whole, at) for name in ("train_seconds", "query_seconds")]
         rows.append([label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds])
     title = f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% confidence intervals"
-    return title, header, rows
+    kept = [i for i in range(len(header)) if any(row[i] != "" for row in rows)]  # there may be no paper and no random
+    return title, [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def penalty_table(comparison, measure):

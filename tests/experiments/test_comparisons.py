@@ -184,6 +184,12 @@ def test_data_sets_are_kept_apart(tmp_path):
     assert found == {"cifar10": True} | dict.fromkeys(names, False)
 
 
+def test_columns_without_numbers_are_left_out(tmp_path):
+    store(tmp_path, quick("margin"), RANDOM[0])
+    _, header, _ = summary_table(comparisons(tmp_path)[0], "accuracy")
+    assert header == ["sampler", "seeds", "at the end", "mean of the curve", "s training", "s query"]
+
+
 def test_data_of_one_name_are_kept_apart(tmp_path):
     fill(tmp_path, curves={"random": RANDOM, "margin": OTHER}, dataset="a/flowers.npz")
     fill(tmp_path, curves={"random": BETTER, "margin": OTHER}, dataset="b/flowers.npz")
