@@ -155,6 +155,11 @@ def _check_same_data(records, digest, folder):
         )
 
 
+def _rounded(score):
+    """Return six digits of a score, None for one that is not finite: JSON has no word for it."""
+    return float(f"{score:.6g}") if np.isfinite(score) else None
+
+
 class _Run:
     """The state of a run between two rounds."""
 
@@ -267,7 +272,7 @@ class _Run:
         queried = pool[picked]
         return {
             "queried": queried.tolist(),
-            "scores": None if np.isnan(scores).all() else [float(f"{score:.6g}") for score in scores],
+            "scores": None if np.isnan(scores).all() else [_rounded(score) for score in scores],
             "classes": np.bincount(train.targets[queried], minlength=len(self.data.class_names)).tolist(),
             "query_seconds": round(seconds, 3),
         }

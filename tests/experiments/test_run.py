@@ -316,3 +316,13 @@ def test_no_training_step_sees_a_single_sample(tmp_path):
     """Batch normalization could not: 33 labels in mini-batches of 32."""
     spec = dataclasses.replace(quick(n_initial=33, n_rounds=0), model="resnet18")
     assert run(spec, tmp_path)[0]["n_labeled"] == 33
+
+
+def test_scores_that_are_not_finite_are_null(tmp_path, monkeypatch):
+    class Infinite(RandomSampler):
+        def _select(self, trained, X, n_instances, rng):
+            return np.arange(n_instances), np.array([np.inf, 1234.56789, np.nan])
+
+    monkeypatch.setitem(SAMPLERS, "random", Infinite)
+    run(quick(n_rounds=1, n_instances=3), tmp_path)
+    assert RunFolder(tmp_path, quick(n_rounds=1, n_instances=3)).rounds()[0]["scores"] == [None, 1234.57, None]
