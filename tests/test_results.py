@@ -1,0 +1,107 @@
+"""The page of results says what the records say."""
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skdal.experiments import comparisons, suites_of
+from skdal.experiments._statistics import area_under_curve, paired_difference
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGE = " ".join((RESULTS / "index.rst").read_text().split())
+
+
+@pytest.fixture(scope="module")
+def table3():
+    return comparisons(RESULTS / "records", suites_of("table3"))[0]
+
+
+def test_tables_are_those_of_the_records():
+    written = {path.stem: path.read_text() for path in (RESULTS / "tables").glob("*.rst")}
+    assert written == runpy.run_path(str(ROOT / "benchmarks" / "render_results.py"))["tables"]()
+
+
+def test_every_table_and_plot_of_the_page_is_there():
+    named = re.findall(r"(?:include|image):: (\S+)", PAGE)
+    assert named
+    assert [name for name in named if not (RESULTS / name).exists()] == []
+
+
+def test_every_run_is_whole(table3):
+    assert table3.dataset == "cifar10-jpeg"
+    assert {label: len(seeds) for label, seeds in table3.runs.items()} == dict.fromkeys(table3.labels, 5)
+    assert len(table3.labels) == 8
+    for record in table3.records:
+        assert record["converged"]
+    for seeds in table3.runs.values():
+        for records in seeds.values():
+            taken = records[0]["initial"] + [i for r in records for i in r["queried"]]
+            assert len(taken) == len(set(taken)) == 5500
+
+
+def at(comparison, label, n_labeled=5000, measure="accuracy"):
+    return 100 * comparison.curves(label, measure)[:, comparison.n_labeled.index(n_labeled)]
+
+
+def gain(comparison, label, other="random", **kwargs):
+    return paired_difference(at(comparison, label, **kwargs), at(comparison, other, **kwargs))
+
+
+def curve_gain(comparison, label, other):
+    areas = (100 * area_under_curve(comparison.n_labeled, comparison.curves(name)) for name in (label, other))
+    return paired_difference(*areas)
+
+
+def of_paper(comparison, label):
+    return comparison.of_paper(label)[0, comparison.n_labeled.index(5000)]
+
+
+def test_what_the_page_says_of_table_3(table3):
+    end, curve = gain(table3, "dynamical"), curve_gain(table3, "dynamical", "random")
+    says = [
+        f"dynamicAL beats random: {end.mean:+.2f} points at 5000 labels",
+        f"(95 % interval {end.low:+.2f} to {end.high:+.2f})",
+        f"and {curve.mean:+.2f} over the whole curve ({curve.low:+.2f} to {curve.high:+.2f})",
+        f"The paper has {of_paper(table3, 'dynamical') - of_paper(table3, 'random'):+.2f} at 5000 labels",
+        "BADGE ({:+.2f} over random), margin ({:+.2f}) and confidence ({:+.2f}) have higher means".format(
+            *(gain(table3, label).mean for label in ("badge", "margin", "confidence"))
+        ),
+        f"Random itself reaches {at(table3, 'random').mean():.2f} ({of_paper(table3, 'random'):.2f})",
+        f"dynamicAL is at {gain(table3, 'dynamical', measure='optimistic_accuracy').mean:+.2f} over random by that",
+        f"the paper's lead of {of_paper(table3, 'dynamical') - of_paper(table3, 'margin'):.2f} points over margin",
+    ]
+    for other, words in (("badge", "points below BADGE over the curve"), ("margin", "below margin")):
+        found = curve_gain(table3, "dynamical", other)
+        says.append(f"{-found.mean:.2f} {words} ({found.low:+.2f} to {found.high:+.2f})")
+    for label, words in {
+        "margin": "margin {:+.2f} over random (paper {:+.2f})",
+        "confidence": "confidence {:+.2f} ({:+.2f})",
+        "entropy": "entropy {:+.2f} ({:+.2f})",
+        "coreset": "Coreset below random at {:+.2f} ({:+.2f})",
+        "badge": "BADGE is better here, at {:+.2f} ({:+.2f})",
+        "albl": "ALBL too, at {:+.2f} ({:+.2f})",
+    }.items():
+        says.append(words.format(gain(table3, label).mean, of_paper(table3, label) - of_paper(table3, "random")))
+    assert [sentence for sentence in says if sentence not in PAGE] == []
+
+
+def test_what_the_page_says_of_optimism(table3):
+    flattery = [
+        100 * np.mean(table3.curves(label, "optimistic_accuracy") - table3.curves(label), axis=0)
+        for label in table3.labels
+    ]
+    assert 0.9 < np.mean(flattery, axis=0)[0] < 1.1
+    last = np.array(flattery)[:, -1]
+    assert f"by {last.min():.1f} to {last.max():.1f} in the last" in PAGE
+
+
+def test_what_the_page_says_of_picks():
+    text = (RESULTS / "tables" / "table3-cifar10-jpeg-picks.rst").read_text()
+    classes = {line.split()[0]: line.split()[-1] for line in text.splitlines()[3:-1]}
+    assert (
+        f"{classes['dynamical']} in effect, where random has {classes['random']} and BADGE {classes['badge']}" in PAGE
+    )
