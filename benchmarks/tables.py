@@ -154,6 +154,33 @@ def harness(record):
     return _table(header, lines) + _machine(record)
 
 
+def delta(record):
+    """Return the table of which term decides Eq. 15: means over seeds, and the range of |g_S|."""
+    header = [
+        "epochs above 97 %",
+        "labels",
+        "length of g_S",
+        "median length of g_u",
+        "rank correlation of Delta",
+        "top",
+    ]
+    lines = []
+    for key in dict.fromkeys((row["epochs above"], row["labels"]) for row in record["rows"]):
+        rows = [row for row in record["rows"] if (row["epochs above"], row["labels"]) == key]
+        mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        lengths = [row["length of g_S"] for row in rows]
+        lines.append(
+            [
+                *(f"{v}" for v in key),
+                f"{mean['length of g_S']:,.0f} ({min(lengths):,.0f} to {max(lengths):,.0f})",
+                f"{mean['median length of g_u']:.1f}",
+                f"{mean['rank correlation with length']:.2f}, {mean['rank correlation with dot']:.2f}",
+                f"{100 * mean['top shared with length']:.0f} %, {100 * mean['top shared with dot']:.0f} %",
+            ]
+        )
+    return _table(header, lines) + _machine(record)
+
+
 MAKERS = {
     "speed-cpu": speed,
     "speed-cuda": speed,
@@ -162,6 +189,7 @@ MAKERS = {
     "peers": peers,
     "samplers": samplers,
     "harness": harness,
+    "delta": delta,
 }
 
 
