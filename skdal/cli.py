@@ -8,6 +8,13 @@ import skdal
 from skdal.exceptions import InvalidParameterError, SkdalError
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where there are any."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def main(argv=None):
     """Run the command line.
 
@@ -56,7 +63,7 @@ def _add_demo(verbs):
         help="compare dynamicAL with margin and random sampling on handwritten digits",
         description="Active learning on scikit-learn's handwritten digits: a small CNN, a few rounds of dynamicAL "
         "beside margin and random sampling. Prints a table and writes learning_curve.png and queries.png.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     demo.add_argument("--out", default="skdal_demo", metavar="DIR", help="folder for the two figures")
     for flag, default, meaning in (
@@ -93,7 +100,7 @@ def _add_run(verbs):
         "and give the same command again to go on. Then: skdal table DIR, skdal plot DIR.",
         epilog="Suites: table1 to table9 (also of figures 3 and 8), table11, table12, figure5, figure10, interaction, "
         "protocol, and digits-quick for a first look.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     run.add_argument("suite", metavar="SUITE", help="such as table3 or digits-quick")
     run.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder of the runs")
@@ -102,7 +109,12 @@ def _add_run(verbs):
     run.add_argument("--samplers", nargs="+", metavar="NAME", help="only these variants of the suite")
     run.add_argument("--dataset", metavar="NAME", help="instead of the suite's: a name, an .npz file or a folder")
     run.add_argument("--model", metavar="NAME", help="instead of the suite's")
-    run.add_argument("--rounds", type=_positive, metavar="N", help="at most so many queries a run; its runs are others")
+    run.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        help="at most so many queries a run; with another number it is another run",
+    )
     run.add_argument(
         "--imbalance-ratio", type=float, metavar="R", help="images of the first class over those of the last"
     )
@@ -146,7 +158,7 @@ def _add_table(verbs):
         help="tables of the runs in a folder, with the paper's numbers beside them",
         description="Mean and deviation by round, paired differences to random with 95%% confidence intervals, areas "
         "under the curves, labels saved, and who beats whom.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     _add_shown(table)
     table.add_argument(
@@ -170,7 +182,7 @@ def _add_plot(verbs):
         "plot",
         help="learning curves of the runs in a folder, as PNG and SVG",
         description="Learning curves with bands, and their differences to random.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     _add_shown(plot)
     plot.add_argument("--out", metavar="DIR", help="folder for the figures; DIR itself if not given")
