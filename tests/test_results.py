@@ -1,5 +1,6 @@
 """The page of results says what the records say."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_what_the_page_says_of_optimism(table3):
     assert 0.9 < np.mean(flattery, axis=0)[0] < 1.1
     last = np.array(flattery)[:, -1]
     assert f"by {last.min():.1f} to {last.max():.1f} in the last" in PAGE
+
+
+def test_what_the_page_says_of_the_terms():
+    rows = json.loads((ROOT / "benchmarks" / "results" / "delta.json").read_text())["rows"]
+    by_training = {n: [row for row in rows if row["epochs above"] == n] for n in (10, 50, 200)}
+    lengths = [row["length of g_S"] for row in by_training[10]]
+    assert 25 < max(lengths) / min(lengths) < 35
+    assert "varies thirtyfold" in PAGE
+    decides = [row["rank correlation with dot"] > row["rank correlation with length"] for row in by_training[10]]
+    assert 0.6 < np.mean(decides) < 1
+    for row in by_training[50] + by_training[200]:
+        assert row["top shared with length"] >= 0.9
+        assert row["length of g_S"] < 30
+    accuracy = {n: np.mean([row["accuracy"] for row in found]) for n, found in by_training.items()}
+    assert max(accuracy.values()) - min(accuracy.values()) < 0.01
 
 
 def test_what_the_page_says_of_picks():
