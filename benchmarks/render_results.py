@@ -55,7 +55,7 @@ def versus_table(comparison, label):
         theirs = 100 * comparison.curves(other)
         areas = (area_under_curve(comparison.n_labeled, curves) for curves in (ours, theirs))
         cells = [paired_difference(ours[:, -1], theirs[:, -1]), paired_difference(*areas)]
-        if other != label:
+        if other != label and cells[0].n_pairs > 1:
             rows.append([other, *(f"{d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in cells)])
     header = [f"{label} minus", f"at {comparison.n_labeled[-1]} labels", "mean of the curve"]
     return tabulate(rows, header, tablefmt="rst", disable_numparse=True) + "\n"
@@ -78,9 +78,9 @@ def tables():
                     found[f"{stem}-{measure}-{part}"] = text.split("\n\n", 2)[2]  # below the heading
         if len({record["n_labeled"] for record in comparison.records if record["round"] == 1}) == 1:
             found[f"{stem}-picks"] = picks_table(comparison)
-        for label in ("dynamical", "kappa -1"):
+        for label in ("dynamical", "gamma 2", "kappa 0"):  # the paper's
             if label in comparison.labels:
-                found[f"{stem}-versus-{label.split()[0]}"] = versus_table(comparison, label)
+                found[f"{stem}-versus"] = versus_table(comparison, label)
     return found
 
 

@@ -156,14 +156,8 @@ def harness(record):
 
 def delta(record):
     """Return the table of which term decides Eq. 15: means over seeds, and the range of |g_S|."""
-    header = [
-        "epochs above 97 %",
-        "labels",
-        "length of g_S",
-        "median length of g_u",
-        "rank correlation of Delta",
-        "top",
-    ]
+    header = ["epochs above 97 %", "labels", "length of g_S (range)", "median length of g_u"]
+    header += ["rank correlation of Delta with length, dot", "top shared with length, dot"]
     lines = []
     for key in dict.fromkeys((row["epochs above"], row["labels"]) for row in record["rows"]):
         rows = [row for row in record["rows"] if (row["epochs above"], row["labels"]) == key]
@@ -172,7 +166,7 @@ def delta(record):
         lines.append(
             [
                 *(f"{v}" for v in key),
-                f"{mean['length of g_S']:,.0f} ({min(lengths):,.0f} to {max(lengths):,.0f})",
+                f"{mean['length of g_S']:,.1f} ({min(lengths):,.1f} to {max(lengths):,.1f})",
                 f"{mean['median length of g_u']:.1f}",
                 f"{mean['rank correlation with length']:.2f}, {mean['rank correlation with dot']:.2f}",
                 f"{100 * mean['top shared with length']:.0f} %, {100 * mean['top shared with dot']:.0f} %",

@@ -100,6 +100,23 @@ def test_what_the_page_says_of_optimism(table3):
     assert f"by {last.min():.1f} to {last.max():.1f} in the last" in PAGE
 
 
+def test_what_the_page_says_of_gamma():
+    figure5 = comparisons(RESULTS / "records", suites_of("figure5"))[0]
+    counts = {label: len(seeds) for label, seeds in figure5.runs.items()}
+    assert counts == {"random": 5, "gamma 0": 3, "gamma 1": 3, "gamma 2": 5, "gamma inf": 3}
+    says = []
+    for label, words in {
+        "gamma 0": "points below gamma 0",
+        "gamma 1": "below gamma 1",
+        "gamma inf": "below infinity",
+    }.items():
+        found = curve_gain(figure5, "gamma 2", label)
+        assert found.high > 0 > found.mean
+        says.append(f"{-found.mean:.2f} {words} ({found.low:+.2f} to {found.high:+.2f})")
+        assert curve_gain(figure5, label, "random").mean > 0
+    assert [sentence for sentence in says if sentence not in PAGE] == []
+
+
 def test_what_the_page_says_of_the_terms():
     rows = json.loads((ROOT / "benchmarks" / "results" / "delta.json").read_text())["rows"]
     by_training = {n: [row for row in rows if row["epochs above"] == n] for n in (10, 50, 200)}
