@@ -12,6 +12,7 @@ __all__ = [
     "MissingLabeledDataError",
     "NonFiniteScoreError",
     "NotFittedError",
+    "RunInUseError",
     "SampleTooLargeError",
     "SkdalError",
     "UnsupportedEstimatorError",

@@ -680,6 +680,7 @@ KINDS = {
     "SkdalError": Exception,
     "UnsupportedEstimatorError": (TypeError, ValueError),
     "UnsupportedLayerError": (NotImplementedError, ValueError),
+    "RunInUseError": (RuntimeError,),
 }
 
 
