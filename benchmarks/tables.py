@@ -145,7 +145,7 @@ def harness(record):
     lines = [
         [
             row["sampler"],
-            f"{row['by hand s']:.1f} s",
+            f"{row['by hand CPU s']:.1f} s",
             f"{row['overhead %']:+.1f} %",
             f"{row['least %']:+.1f} to {row['most %']:+.1f} %",
         ]
