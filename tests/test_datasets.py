@@ -354,6 +354,7 @@ UNSOUND = {
     "no test images": ({"X_test": eight_bit(0), "y_test": np.zeros(0, int)}, "y_test .* at least one"),
     "other sizes": ({"X_test": eight_bit(size=6)}, r"train images have shape \(5, 5, 3\), and test images \(6, 6, 3\)"),
     "NaN": ({"X_train": np.where(np.arange(6) == 2, np.nan, 1.0)[:, None, None] * np.ones((6, 5, 5))}, "1 of 6 train"),
+    "channels first": ({"X_test": np.zeros((4, 3, 8, 8), dtype=np.uint8)}, "X_test has shape .*Store X_test.transp"),
     "objects": ({"X_train": np.array([{}, 1], dtype=object)}, "cannot be read as an .npz file of plain arrays"),
 }
 

@@ -27,7 +27,7 @@ def load_npz(path, *, normalize=True):
     Raises
     ------
     InvalidDataError
-        The file does not exist, or lacks one of these.
+        The file does not exist, lacks one of these, or holds channels before height and width.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def load_npz(path, *, normalize=True):
                 )
         n_classes = max(int(parts[name].max()) for name in ("y_train", "y_test")) + 1
         names = archive["class_names"] if "class_names" in archive else range(n_classes)
-        train, test = ((_with_channels(parts[f"X_{part}"]), parts[f"y_{part}"].ravel()) for part in ("train", "test"))
+        train, test = ((_with_channels(parts, f"X_{part}"), parts[f"y_{part}"].ravel()) for part in ("train", "test"))
         return image_data(train, test, names, normalize=normalize)
 
 
@@ -111,5 +111,11 @@ def _opened(path):
         raise InvalidDataError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from error
 
 
-def _with_channels(images):
+def _with_channels(parts, name):
+    images = parts[name]
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+        raise InvalidDataError(
+            f"{name} has shape {images.shape}, which looks like channels first; images are (n, height, width, "
+            f"channels) here. Store {name}.transpose(0, 2, 3, 1)."
+        )
     return images[..., None] if images.ndim == 3 else images

@@ -105,7 +105,8 @@ def check(spec, data):
     if n_labels > n_pool:
         raise InvalidParameterError(
             f"{spec.n_initial} labels at the start and {spec.n_rounds} rounds of {spec.n_instances} make {n_labels}; "
-            f'the pool of {spec.dataset} has {n_pool}. Ask for fewer, or set last_round="partial".'
+            f"the pool of {spec.dataset} has {n_pool}. Ask for fewer rounds (n_rounds, "
+            'on the command line --rounds) or fewer labels, or set last_round="partial".'
         )
 
 
