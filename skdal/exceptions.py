@@ -6,7 +6,9 @@ __all__ = [
     "CrossSampleLayerError",
     "EmptyPoolError",
     "GradientMismatchError",
+    "IllConditionedWarning",
     "InvalidDataError",
+    "InvalidKernelError",
     "InvalidLabelsError",
     "InvalidParameterError",
     "MissingLabeledDataError",
@@ -34,6 +36,10 @@ class InvalidDataError(SkdalError, ValueError):
 
 class EmptyPoolError(InvalidDataError):
     """The pool holds no sample."""
+
+
+class InvalidKernelError(SkdalError, ValueError):
+    """A kernel, or a learning rate for it, that breaks an assumption of the theory."""
 
 
 class InvalidLabelsError(SkdalError, ValueError):
@@ -74,3 +80,7 @@ class SampleTooLargeError(SkdalError, MemoryError):
 
 class RunInUseError(SkdalError, RuntimeError):
     """Another process is busy with this run of an experiment."""
+
+
+class IllConditionedWarning(UserWarning):
+    """A kernel's smallest eigenvalues are lost in rounding, and were raised."""

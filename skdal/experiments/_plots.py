@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from skdal.experiments._store import write_atomically
 from skdal.experiments._tables import MEASURES
+from skdal.utils import write_atomically
 
 # dynamicAL first, random in grey; otherwise in the order of the variants
 _COLORS = {"dynamical": "#1f5fa8", "random": "#7f7f7f"}

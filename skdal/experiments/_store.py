@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from skdal.exceptions import InvalidDataError
+from skdal.utils import write_atomically
 
 try:
     import fcntl
@@ -174,23 +175,3 @@ def _parsed(line):
         return json.loads(line)
     except ValueError:
         return None
-
-
-def write_atomically(path, write):
-    """Call `write(file)` on a new file that takes the place of `path` once it is safe on disk."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

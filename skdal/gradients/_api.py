@@ -1,13 +1,12 @@
 """The public functions: statistics of a pool, gradient of a labeled set."""
 
-from contextlib import contextmanager
-
 import torch
 
 from skdal.adapters import open_net
 from skdal.exceptions import EmptyPoolError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
+from skdal.gradients._context import differentiating
 from skdal.gradients._loop import gradient_of
 from skdal.gradients._memory import Halving
 from skdal.gradients._parameters import select_parameters
@@ -94,7 +93,7 @@ def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size
         raise EmptyPoolError("X is empty: pass at least one sample.")
     run = StatisticsPass(view, direction=direction, layers=layers, backend=backend, only_dot=only_dot)
     total = empty_statistics(n_samples, with_dot=direction is not None)
-    with _differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
+    with differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
         start = 0
         for inputs, labels in view.pool_batches(X, y, batch_size=batch_size):
             start += store(run(inputs, labels), total, start)
@@ -145,7 +144,7 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     refuse_cross_sample_layers(view.module)
     parameters, total, halving = {}, {}, Halving()
     run = lambda inputs, labels: gradient_of(view, view.forward(inputs), labels, parameters)
-    with _differentiating(view):
+    with differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
             if not total:
                 parameters |= select_parameters(view, layers, inputs)
@@ -154,31 +153,3 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
                 for name, gradient in gradients.items():
                     total[name].add_(gradient, alpha=1 / float(scale))
     return total
-
-
-@contextmanager
-def _differentiating(view):
-    """Run a block that reads the net with autograd on, whatever mode the caller is in."""
-    module = view.module
-    with view.reading(), torch.enable_grad(), _without_cudnn(module):
-        yield
-
-
-@contextmanager
-def _without_cudnn(module):
-    """Run recurrent parts by torch's own kernels: cuDNN's have no backward pass in eval mode."""
-    found, handles = torch.backends.cudnn.enabled, []
-
-    def switch(value):
-        torch.backends.cudnn.enabled = value
-
-    try:
-        for part in module.modules():
-            if isinstance(part, torch.nn.RNNBase):
-                handles.append(part.register_forward_pre_hook(lambda *_: switch(False)))
-                handles.append(part.register_forward_hook(lambda *_: switch(found), always_call=True))
-        yield
-    finally:
-        switch(found)
-        for handle in handles:
-            handle.remove()

@@ -23,9 +23,7 @@ def functorch_backend(model, inputs, labels, parameters, direction):
     Uncovered
         torch.func cannot trace the module.
     """
-    for name, part in model.module.named_modules():
-        if isinstance(part, (torch.nn.RNNBase, torch.jit.ScriptModule)):
-            raise Uncovered({name: f"torch.func cannot trace {type(part).__name__}"})
+    refuse_untraceable(model.module)
     labels = predicted_labels(model, inputs) if labels is None else labels
     try:
         with frozen(model.module), warnings.catch_warnings():
@@ -41,7 +39,7 @@ def functorch_backend(model, inputs, labels, parameters, direction):
 def _per_sample(model, inputs, labels, parameters, direction):
     def loss(values, sample, label):
         with swapped(model.module, parameters, values):
-            return model.losses(model.forward(_batch_of_one(sample)), label[None]).sum()
+            return model.losses(model.forward(batch_of_one(sample)), label[None]).sum()
 
     def statistics(sample, label):
         sq_norm, dot = reduce_gradient(grad(loss)(values, sample, label), direction)
@@ -52,9 +50,23 @@ def _per_sample(model, inputs, labels, parameters, direction):
     return vmap(statistics, chunk_size=chunk)(inputs, labels)
 
 
-def _batch_of_one(sample):
+def refuse_untraceable(module):
+    """Raise if torch.func is known not to trace a part.
+
+    Raises
+    ------
+    Uncovered
+        It is a recurrent or scripted one.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, (torch.nn.RNNBase, torch.jit.ScriptModule)):
+            raise Uncovered({name: f"torch.func cannot trace {type(part).__name__}"})
+
+
+def batch_of_one(sample):
+    """Return a sample, a tensor or dicts and lists of them, with an axis of one sample."""
     if isinstance(sample, dict):
-        return {key: _batch_of_one(value) for key, value in sample.items()}
+        return {key: batch_of_one(value) for key, value in sample.items()}
     if isinstance(sample, (list, tuple)):
-        return [_batch_of_one(value) for value in sample]
+        return [batch_of_one(value) for value in sample]
     return sample[None]

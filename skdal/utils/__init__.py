@@ -1,6 +1,7 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
 from skdal.utils._device import may_use_tf32
+from skdal.utils._files import write_atomically
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
@@ -53,4 +54,5 @@ __all__ = [
     "take_rows",
     "uncompiled",
     "untouched",
+    "write_atomically",
 ]

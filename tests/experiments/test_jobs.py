@@ -180,7 +180,7 @@ def test_a_full_disk_fails_a_run_and_not_the_others(tmp_path, monkeypatch):
 
 
 def test_what_is_written_in_part_is_removed(tmp_path):
-    from skdal.experiments._store import write_atomically
+    from skdal.utils import write_atomically
 
     def fail(file):
         file.write(b"half")

@@ -1,0 +1,120 @@
+"""Inner products of the gradients of what a net computes for its samples, in chunks."""
+
+import numpy as np
+import torch
+
+from skdal.adapters import open_net
+from skdal.exceptions import EmptyPoolError
+from skdal.gradients._checks import refuse_cross_sample_layers
+from skdal.gradients._context import differentiating
+from skdal.gradients._factors import Factorizer, concatenated
+from skdal.gradients._parameters import select_parameters
+from skdal.gradients._products import Products
+from skdal.utils import count_rows, progress_bar, take_rows
+
+_ENTRIES = 2**26  # of gradients held at once
+_ENTRIES_A_SAMPLE = 2**22  # above it no sample's gradients are kept, but products taken one by one
+
+
+def gradient_gram(
+    net, values, X1, y1=None, X2=None, y2=None, *, traced=False, layers="all", batch_size=None, verbose=0
+):
+    """Return inner products of the gradients of m values a sample.
+
+    Parameters
+    ----------
+    net : as in `skdal.gradients.gradient_statistics`
+    values : callable
+        (view of the net, outputs (n, K), labels (n,) or None) -> (n, m).
+    X1, X2 : data
+        None for X2: X1, and what is left of the diagonal is mirrored.
+    y1, y2 : array of int, optional
+        Labels for `values`.
+    traced : bool
+        Sum over equal values of both samples.
+    layers, batch_size
+        As in `skdal.gradients.gradient_statistics`.
+    verbose : int
+
+    Returns
+    -------
+    array (n1, m, n2, m) or (n1, n2) where traced, float64
+    """
+    view = open_net(net)
+    refuse_cross_sample_layers(view.module)
+    rows = _Samples(view, X1, y1, batch_size)
+    columns = rows if X2 is None else _Samples(view, X2, y2, batch_size)
+    of_view = lambda outputs, labels: values(view, outputs, labels)
+    with differentiating(view), progress_bar(len(rows) * len(columns), "kernel", verbose) as bar:
+        first = next(rows.batches(slice(0, 3)))
+        parameters = select_parameters(view, layers, first[0])
+        factorizer = Factorizer(view, parameters, of_view, *first)
+        m = 1 if traced else factorizer.n_values
+        result = np.zeros((len(rows), m, len(columns), m))
+        n_entries = factorizer.n_values * sum(p.numel() for p in factorizer.rest.values())
+        if n_entries > _ENTRIES_A_SAMPLE:
+            _by_products(Products(view, parameters, of_view), rows, columns, traced, result, bar)
+        else:
+            chunk = max(1, _ENTRIES // max(1, n_entries))
+            _by_contraction(factorizer, rows, columns, chunk, traced, result, bar)
+    return result[:, 0, :, 0] if traced else result
+
+
+class _Samples:
+    """Samples, some of which can be had as mini-batches."""
+
+    def __init__(self, view, X, y, batch_size):
+        if not count_rows(X):
+            raise EmptyPoolError("there are no samples: pass at least one.")
+        self._view, self._X, self._y, self._size = view, X, y, view.batch_size(X, batch_size)
+
+    def __len__(self):
+        return count_rows(self._X)
+
+    def batches(self, rows):
+        """Yield (inputs, labels) of a slice of the samples."""
+        y = None if self._y is None else self._y[rows]
+        yield from self._view.pool_batches(take_rows(self._X, rows), y, batch_size=self._size)
+
+    def slices(self, size=None):
+        """Return slices of consecutive samples."""
+        size = size or self._size
+        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+
+def _by_contraction(factorizer, rows, columns, chunk, traced, result, bar):
+    """Fill in blocks from the gradients of two chunks of samples, which are held."""
+    factors = lambda samples, some: concatenated([factorizer(*batch) for batch in samples.batches(some)])
+    for here in rows.slices(chunk):
+        of_rows = factors(rows, here)
+        for there in columns.slices(chunk):
+            if rows is columns and there.start > here.start:
+                break
+            of_columns = of_rows if rows is columns and there == here else factors(columns, there)
+            block = of_rows.gram(of_columns, traced=traced).cpu().numpy()
+            block = block[:, None, :, None] if traced else block
+            result[here, :, there] = block
+            if rows is columns:
+                result[there, :, here] = block.transpose(2, 3, 0, 1)
+        bar.update(len(columns) * (here.stop - here.start))
+
+
+def _by_products(products, rows, columns, traced, result, bar):
+    """Fill in columns: derivatives of the values of all rows along the gradient of one."""
+    j = 0
+    for there in columns.slices():
+        for batch in columns.batches(there):
+            for gradients in products.gradients(*batch):
+                for k, gradient in enumerate(gradients):
+                    for here in rows.slices():
+                        if rows is columns and here.stop <= j:  # mirrored below
+                            continue
+                        along = torch.cat([products.along(gradient, *part) for part in rows.batches(here)])
+                        if traced:
+                            result[here, 0, j, 0] += along[:, k].cpu().numpy()
+                        else:
+                            result[here, :, j, k] = along.cpu().numpy()
+                if rows is columns:
+                    result[j, :, j + 1 :] = result[j + 1 :, :, j].transpose(2, 0, 1)
+                j += 1
+                bar.update(len(rows))

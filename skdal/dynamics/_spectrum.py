@@ -1,0 +1,136 @@
+"""Kernels, labels and eigenvalues as the theory assumes them."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidKernelError, InvalidLabelsError
+
+_ROUNDINGS = 10  # times n eps lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues of a kernel, and labels in the basis of its eigenvectors.
+
+    Attributes
+    ----------
+    eigenvalues : array (n,)
+        In ascending order, none negative.
+    eigenvectors : array (n, n)
+        In columns.
+    projections : array (n, K)
+        v_i . Y^k.
+    """
+
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    projections: np.ndarray
+
+
+def check_kernel(theta, name="theta"):
+    """Return a kernel (n, n) as float64 after checking that it is a finite symmetric matrix.
+
+    Raises
+    ------
+    InvalidDataError
+        It is no square matrix of finite numbers.
+    InvalidKernelError
+        It is not symmetric.
+    """
+    kernel = as_matrix(theta, name)
+    if kernel.shape[0] != kernel.shape[1]:
+        raise InvalidDataError(f"{name} must be square, (n, n); got {kernel.shape}.")
+    asymmetry = np.abs(kernel - kernel.T).max()
+    if asymmetry > _roundings(theta, kernel) * np.abs(kernel).max():
+        raise InvalidKernelError(
+            f"{name} is not symmetric (entries differ by up to {asymmetry:.3g}), and a tangent kernel is: "
+            "Theta(x, x') = Theta(x', x). Symmetrize it, (theta + theta.T) / 2, if this is rounding."
+        )
+    return (kernel + kernel.T) / 2
+
+
+def check_labels(Y, n):
+    """Return labels (n, K) as float64 after checking that they are one-hot.
+
+    Raises
+    ------
+    InvalidLabelsError
+        They are not, or of another number of samples.
+    """
+    labels = np.asarray(Y, dtype=np.float64) if np.asarray(Y).dtype.kind in "biuf" else None
+    if labels is None or labels.ndim != 2 or not ((labels == 0) | (labels == 1)).all() or (labels.sum(1) != 1).any():
+        raise InvalidLabelsError(
+            f"Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got {np.shape(Y)} of type "
+            f"{np.asarray(Y).dtype}. numpy.eye(K)[y] makes it of integers y."
+        )
+    if len(labels) != n:
+        raise InvalidLabelsError(f"theta is of {n} samples and Y of {len(labels)}.")
+    return labels
+
+
+def as_matrix(values, name):
+    """Return a matrix of finite numbers as float64.
+
+    Raises
+    ------
+    InvalidDataError
+        It is none.
+    """
+    matrix = np.asarray(values)
+    if matrix.dtype.kind not in "biuf" or matrix.ndim != 2 or not matrix.size:
+        raise InvalidDataError(f"{name} must be a matrix of numbers; got {matrix.shape} of type {matrix.dtype}.")
+    if not np.isfinite(matrix).all():
+        raise InvalidDataError(f"{name} has {(~np.isfinite(matrix)).sum()} NaN or infinite entries.")
+    return matrix.astype(np.float64)
+
+
+def spectrum(theta, labels, *, invertible):
+    """Decompose a kernel.
+
+    Parameters
+    ----------
+    theta : array (n, n)
+    labels : array (n, K)
+    invertible : bool
+        Whether eigenvalues are divided by. If the smallest is below n eps lambda_max (eps of the kernel's own
+        type), where rounding is all that is left of it, then all are raised by as much as it lacks.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    InvalidKernelError
+        An eigenvalue is negative beyond rounding, or all are zero.
+
+    Warns
+    -----
+    IllConditionedWarning
+        Eigenvalues were raised; the condition number is told.
+    """
+    kernel = check_kernel(theta)
+    eigenvalues, eigenvectors = np.linalg.eigh(kernel)
+    largest, rounding = eigenvalues[-1], _roundings(theta, kernel)
+    if largest <= 0 or eigenvalues[0] < -_ROUNDINGS * rounding * max(largest, -eigenvalues[0]):
+        raise InvalidKernelError(
+            f"theta has eigenvalues from {eigenvalues[0]:.3g} to {largest:.3g}, and a tangent kernel is positive "
+            "semidefinite, as a matrix of inner products of gradients, and not zero (the lemmas assume lambda_min > 0)."
+        )
+    if invertible and eigenvalues[0] < rounding * largest:
+        jitter = rounding * largest - eigenvalues[0]
+        warnings.warn(
+            f"theta is ill-conditioned: its eigenvalues go from {eigenvalues[0]:.3g} to {largest:.3g}. {jitter:.3g} is "
+            f"added to all, which makes its condition number {(largest + jitter) / (rounding * largest):.3g}; what is "
+            "computed from the inverse depends on this. Equal or all but equal samples are the usual cause.",
+            IllConditionedWarning,
+            stacklevel=3,
+        )
+        eigenvalues = eigenvalues + jitter
+    return Spectrum(np.maximum(eigenvalues, 0), eigenvectors, eigenvectors.T @ labels)
+
+
+def _roundings(theta, kernel):
+    dtype = np.asarray(theta).dtype
+    return len(kernel) * np.finfo(dtype if dtype.kind == "f" else np.float64).eps

@@ -1,0 +1,123 @@
+"""The training dynamics of a trained net, and how a query changes them."""
+
+import numpy as np
+
+from skdal.gradients import gradient_statistics, labeled_gradient
+
+
+def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
+    r"""Compute the training dynamics G(S), how fast the loss of the labeled set falls under gradient descent.
+
+    G(S) is the squared length of the summed gradient of S; no gradient of a sample is kept.
+
+    Parameters
+    ----------
+    net : NeuralNetClassifier, Pipeline that ends in one, or FrozenEstimator of one
+        Trained; nothing of it changes.
+    X : data (n, ...)
+        The labeled set, in any form that `skdal.gradients.gradient_statistics` takes.
+    y : array-like of int (n,), optional
+        Labels in [0, K); None takes those of the Dataset X.
+    layers, batch_size
+        As in `skdal.gradients.gradient_statistics`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidLabelsError, InvalidDataError, NotFittedError
+        As of `skdal.gradients.labeled_gradient`.
+
+    References
+    ----------
+    Wang et al., "Deep Active Learning by Leveraging Training Dynamics", NeurIPS 2022, Eq. 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from skdal.dynamics import training_dynamics
+    >>> X, y = torch.eye(4), torch.tensor([0, 1, 0, 1])
+    >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=4, module__out_features=2,
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0).fit(X, y)
+    >>> training_dynamics(net, X, y) > 0
+    True
+    """
+    gradient = labeled_gradient(net, X, y, layers=layers, batch_size=batch_size)
+    return _inner(gradient, gradient)
+
+
+def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
+    """Compute exactly by how much a query changes the training dynamics: Delta(Q|S) = G(S and Q) - G(S).
+
+    Parameters
+    ----------
+    net : as in `training_dynamics`
+    X, y : data (n, ...), array-like of int (n,)
+        The labeled set.
+    X_query : data (b, ...)
+        The query.
+    y_query : array-like of int (b,), optional
+        None: the net's own predictions (pseudo-labels).
+    layers, batch_size
+        As in `skdal.gradients.gradient_statistics`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidLabelsError, InvalidDataError, NotFittedError
+        As of `skdal.gradients.gradient_statistics`.
+
+    References
+    ----------
+    Eq. 11 and 13.
+    """
+    return _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size)[0]
+
+
+def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
+    """Compute the approximation ratio R(Q|S): the sum of the samples' own changes over the change of the whole query.
+
+    It is 1 where the gradients of the query's samples are orthogonal to each other, and below 1 where they repeat each
+    other, as far as the change is positive.
+
+    Parameters
+    ----------
+    net, X, y, X_query, y_query, layers, batch_size
+        As in `training_dynamics_change`.
+
+    Returns
+    -------
+    float
+        NaN or infinite where the query changes nothing.
+
+    Raises
+    ------
+    InvalidLabelsError, InvalidDataError, NotFittedError
+        As of `skdal.gradients.gradient_statistics`.
+
+    References
+    ----------
+    Eq. 14.
+    """
+    together, apart = _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(apart) / np.float64(together))
+
+
+def _changes(net, X, y, X_query, y_query, **how):
+    """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
+    labeled = labeled_gradient(net, X, y, **how)
+    statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
+    queried = labeled_gradient(net, X_query, statistics.label, **how)
+    together = _inner(queried, queried) + 2 * _inner(queried, labeled)
+    return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
+
+
+def _inner(one, other):
+    return float(sum((gradient * other[name]).sum() for name, gradient in one.items()))

@@ -1,0 +1,239 @@
+"""Gradients of several values a sample, kept in the form that their inner products are cheapest in.
+
+A Linear layer with one position has the gradient b a^T of a value, a its input and b the value's derivative by its
+output, and inner products are (a . a') (b . b'): nothing of the size of the weight is made. What other parameters have
+is kept entry by entry.
+"""
+
+import logging
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.func import jacrev, vmap
+
+from skdal.exceptions import UnsupportedLayerError
+from skdal.gradients._coverage import cover
+from skdal.gradients._functorch import batch_of_one, refuse_untraceable
+from skdal.gradients._loop import cut
+from skdal.gradients._memory import is_out_of_memory
+from skdal.gradients._tape import Tape, Uncovered, arguments, output_hooks, tensors_in
+from skdal.utils import frozen, swapped
+
+logger = logging.getLogger("skdal")
+_FEW = 3  # samples on which it is shown what covers a parameter
+
+
+class Dense(NamedTuple):
+    """Gradients by a Linear layer's parameters.
+
+    Attributes
+    ----------
+    a : tensor (n, d) or None
+        Inputs of the layer; None where its weight is not among the parameters.
+    b : tensor (n, m, p)
+        Derivatives of the values by the layer's outputs.
+    has_bias : bool
+        Whether its bias is.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    has_bias: bool
+
+
+class Factors(NamedTuple):
+    """Gradients of m values of each of n samples.
+
+    Attributes
+    ----------
+    dense : dict of str to Dense
+        By the layer's name.
+    entries : tensor (n, m, P)
+        By all other parameters.
+    """
+
+    dense: dict
+    entries: torch.Tensor
+
+    def gram(self, other, *, traced):
+        """Return the inner products with other gradients.
+
+        Parameters
+        ----------
+        other : Factors
+            Of n' samples and m' values.
+        traced : bool
+            Sum over equal values of both.
+
+        Returns
+        -------
+        tensor (n, m, n', m'), float64, or (n, n') where traced
+        """
+        equation = "iap,jap->ij" if traced else "iap,jbp->iajb"
+        total = torch.einsum(equation, self.entries, other.entries).double()
+        for name, (a, b, has_bias) in self.dense.items():
+            inner = float(has_bias) if a is None else a @ other.dense[name].a.T + float(has_bias)
+            if not traced and a is not None:
+                inner = inner[:, None, :, None]
+            total += inner * torch.einsum(equation, b, other.dense[name].b)
+        return total
+
+
+def concatenated(parts):
+    """Return the `Factors` of the samples of several, in their order."""
+    dense = {}
+    for name, first in parts[0].dense.items():
+        a = None if first.a is None else torch.cat([part.dense[name].a for part in parts])
+        dense[name] = Dense(a, torch.cat([part.dense[name].b for part in parts]), first.has_bias)
+    return Factors(dense, torch.cat([part.entries for part in parts]))
+
+
+class Factorizer:
+    """Makes `Factors` of mini-batches.
+
+    Parameters
+    ----------
+    model : object
+        With `module` and `forward`.
+    parameters : dict of str to Parameter
+        What to differentiate by.
+    values : callable
+        (outputs (n, K), labels (n,) or None) -> (n, m), each row of the sample's own.
+    inputs, labels
+        A first mini-batch, on which it is shown which Linear layers can be kept factored.
+
+    Attributes
+    ----------
+    n_values : int
+        m.
+    rest : dict of str to Parameter
+        Those that are not kept factored.
+    """
+
+    def __init__(self, model, parameters, values, inputs, labels):
+        self._model, self._values, self._is_traceable = model, values, True
+        n = len(tensors_in(inputs)[0])
+        few, few_labels = cut(inputs, slice(0, _FEW), n), None if labels is None else labels[:_FEW]
+        with torch.no_grad():
+            self.n_values = values(model.forward(few), few_labels).shape[1]
+        self._layers = self._dense_layers(parameters, few, few_labels)
+        dense = {name for layer in self._layers.values() for name in layer.names.values()}
+        self.rest = {name: p for name, p in parameters.items() if name not in dense}
+
+    def __call__(self, inputs, labels):
+        """Return the `Factors` of a mini-batch.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            Some samples run the layers otherwise than those before.
+        """
+        try:
+            by_value = [self._of_value(k, inputs, labels) for k in range(self.n_values)] if self._layers else []
+        except Uncovered as error:
+            raise UnsupportedLayerError(
+                f"the module runs otherwise for some samples than for others: {error}"
+            ) from error
+        dense = {}
+        for name, layer in self._layers.items():
+            a, b = by_value[0][name][0], torch.stack([found[name][1] for found in by_value], dim=1)
+            dense[name] = Dense(a if "weight" in layer.names else None, b, "bias" in layer.names)
+        return Factors(dense, self._entries(inputs, labels))
+
+    # --- Linear layers ----------------------------------------------------------------------------
+
+    def _dense_layers(self, parameters, few, labels):
+        """Return the Linear layers, by name, all uses of whose parameters are one call on (n, d)."""
+        try:
+            layers = cover(self._model, few, None, parameters).layers
+        except Uncovered:
+            return {}
+        linears = {name: layer for name, layer in layers.items() if type(layer.module) is nn.Linear}
+        calls = {}
+        note = lambda name, called, _: calls.setdefault(name, []).append(tensors_in(called)[0].ndim)
+        with torch.no_grad(), output_hooks(_modules(linears), note):
+            self._model.forward(few)
+        self._layers = {name: layer for name, layer in linears.items() if calls.get(name) == [2]}
+        try:
+            self._of_value(0, few, labels)
+        except Uncovered:
+            return {}
+        return self._layers
+
+    def _of_value(self, k, inputs, labels):
+        """Return, by layer, its input (n, d) and the derivatives (n, p) of value k by its output."""
+        found, n = {}, len(tensors_in(inputs)[0])
+        keep = lambda name: lambda *call: _keep(found, name, *call)
+        tape = Tape({name: layer._replace(statistics=keep(name)) for name, layer in self._layers.items()}, None)
+        tape.n_samples = n
+        with frozen(self._model.module), output_hooks(_modules(self._layers), tape.record):
+            value = self._values(self._model.forward(inputs), labels)[:, k].sum()
+        if value.requires_grad:
+            torch.autograd.grad(value, tape.roots, allow_unused=True)
+        tape.fold_rest()
+        for name, layer in self._layers.items():  # of a value that does not depend on the layer
+            weight = layer.module.weight.detach()
+            found.setdefault(name, (weight.new_zeros(n, weight.shape[1]), weight.new_zeros(n, weight.shape[0])))
+        return found
+
+    # --- all others -------------------------------------------------------------------------------
+
+    def _entries(self, inputs, labels):
+        n = len(tensors_in(inputs)[0])
+        if not self.rest:
+            return next(self._model.module.parameters()).new_zeros(n, self.n_values, 0).detach()
+        if self._is_traceable:
+            try:
+                return self._traced(inputs, labels)
+            except (Uncovered, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+                if is_out_of_memory(error):
+                    raise
+                self._is_traceable = False
+                logger.info("torch.func cannot trace the module, each sample is run by itself: %s", error)
+        return torch.stack([self._alone(inputs, labels, i, n) for i in range(n)])
+
+    def _traced(self, inputs, labels):
+        refuse_untraceable(self._model.module)
+
+        def of_sample(parameters, sample, label):
+            with swapped(self._model.module, self.rest, parameters):
+                outputs = self._model.forward(batch_of_one(sample))
+                return self._values(outputs, None if label is None else label[None])[0]
+
+        held = {name: p.detach() for name, p in self.rest.items()}
+        by_sample = vmap(jacrev(of_sample), in_dims=(None, 0, None if labels is None else 0))
+        with frozen(self._model.module), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            found = by_sample(held, inputs, labels)
+        return torch.cat([jacobian.flatten(2) for jacobian in found.values()], dim=2)
+
+    def _alone(self, inputs, labels, i, n):
+        row = slice(i, i + 1)
+        outputs = self._model.forward(cut(inputs, row, n))
+        values = self._values(outputs, None if labels is None else labels[row])[0]
+        return torch.stack([gradient_entries(value, self.rest) for value in values])
+
+
+def gradient_entries(value, parameters):
+    """Return the gradient of a scalar by parameters (by name), flat; its graph is kept."""
+    parameters = list(parameters.values())
+    grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    found = [
+        torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g for p, g in zip(parameters, grads)
+    ]
+    return torch.cat([g.flatten() for g in found])
+
+
+def _keep(found, name, layer, inputs, output_grads, direction):
+    """Keep what a rule is called with; as a rule it adds nothing."""
+    a, b = arguments(layer, *inputs[0]), output_grads[0]
+    if len(inputs) != 1 or a.ndim != 2:
+        raise NotImplementedError("called several times, or on more than one position")
+    found[name] = a, b
+    return a.new_zeros(len(a)), None
+
+
+def _modules(layers):
+    return {name: layer.module for name, layer in layers.items()}

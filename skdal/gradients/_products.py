@@ -1,0 +1,72 @@
+"""Inner products of gradients without any of them in memory but one: forward-mode derivatives along it."""
+
+import logging
+
+import torch
+from torch.func import jvp
+
+from skdal.gradients._factors import gradient_entries
+from skdal.gradients._loop import cut
+from skdal.gradients._memory import is_out_of_memory
+from skdal.gradients._tape import tensors_in
+from skdal.utils import frozen, swapped
+
+logger = logging.getLogger("skdal")
+
+
+class Products:
+    """Inner products of the gradients of values.
+
+    Parameters
+    ----------
+    model : object
+        With `module` and `forward`.
+    parameters : dict of str to Parameter
+    values : callable
+        (outputs (n, K), labels (n,) or None) -> (n, m), each row of the sample's own.
+    """
+
+    def __init__(self, model, parameters, values):
+        self._model, self._parameters, self._values, self._forwards = model, parameters, values, True
+
+    def gradients(self, inputs, labels):
+        """Yield, by sample, an iterator over its values' gradients, dicts of parameter name to tensor."""
+        n = len(tensors_in(inputs)[0])
+        for i in range(n):
+            outputs = self._model.forward(cut(inputs, slice(i, i + 1), n))
+            row = self._values(outputs, None if labels is None else labels[i : i + 1])[0]
+            yield (self._shaped(gradient_entries(value, self._parameters)) for value in row)
+
+    def along(self, direction, inputs, labels):
+        """Return the derivatives (n, m) of all values of a mini-batch along a direction, a dict by name."""
+        if self._forwards:
+            try:
+                return self._forward(direction, inputs, labels)
+            except (RuntimeError, NotImplementedError) as error:
+                if is_out_of_memory(error):
+                    raise
+                self._forwards = False
+                logger.info("no forward-mode derivatives of the module, two backward passes do it: %s", error)
+        return self._twice_backward(direction, inputs, labels)
+
+    def _forward(self, direction, inputs, labels):
+        held = {name: p.detach() for name, p in self._parameters.items()}
+        with frozen(self._model.module), torch.no_grad():
+            return jvp(lambda values: self._run(values, inputs, labels), (held,), (direction,))[1]
+
+    def _twice_backward(self, direction, inputs, labels):
+        """Differentiate J'u, which is linear in u, by u."""
+        held = {name: p.detach().requires_grad_() for name, p in self._parameters.items()}
+        values = self._run(held, inputs, labels)
+        u = torch.zeros_like(values, requires_grad=True)
+        back = torch.autograd.grad(values, list(held.values()), u, create_graph=True, allow_unused=True)
+        product = sum((g * v).sum() for g, v in zip(back, direction.values()) if g is not None)
+        return torch.autograd.grad(product, u)[0]
+
+    def _run(self, held, inputs, labels):
+        with swapped(self._model.module, self._parameters, held):
+            return self._values(self._model.forward(inputs), labels)
+
+    def _shaped(self, entries):
+        parts = entries.split([p.numel() for p in self._parameters.values()])
+        return {name: part.view_as(p) for part, (name, p) in zip(parts, self._parameters.items())}
