@@ -93,28 +93,32 @@ def _by_contraction(factorizer, rows, columns, chunk, traced, result, bar):
             of_columns = of_rows if rows is columns and there == here else factors(columns, there)
             block = of_rows.gram(of_columns, traced=traced).cpu().numpy()
             block = block[:, None, :, None] if traced else block
-            result[here, :, there] = block
-            if rows is columns:
-                result[there, :, here] = block.transpose(2, 3, 0, 1)
+            mirrored = block.transpose(2, 3, 0, 1)
+            result[here, :, there] = (block + mirrored) / 2 if of_columns is of_rows else block
+            if rows is columns and of_columns is not of_rows:
+                result[there, :, here] = mirrored
         bar.update(len(columns) * (here.stop - here.start))
 
 
 def _by_products(products, rows, columns, traced, result, bar):
-    """Fill in columns: derivatives of the values of all rows along the gradient of one."""
-    j = 0
+    """Fill in columns: derivatives of the values of all rows along the gradients of one sample."""
+    j, m = 0, result.shape[3]
     for there in columns.slices():
         for batch in columns.batches(there):
             for gradients in products.gradients(*batch):
-                for k, gradient in enumerate(gradients):
-                    for here in rows.slices():
-                        if rows is columns and here.stop <= j:  # mirrored below
-                            continue
-                        along = torch.cat([products.along(gradient, *part) for part in rows.batches(here)])
-                        if traced:
-                            result[here, 0, j, 0] += along[:, k].cpu().numpy()
-                        else:
-                            result[here, :, j, k] = along.cpu().numpy()
+                gradients = list(gradients)
+                for here in rows.slices():
+                    if rows is columns and here.stop <= j:  # mirrored already
+                        continue
+                    block = torch.cat([_along(products, gradients, part) for part in rows.batches(here)])
+                    block = block.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] if traced else block
+                    result[here, :, j] = block.reshape(-1, m, m).cpu().numpy()
                 if rows is columns:
                     result[j, :, j + 1 :] = result[j + 1 :, :, j].transpose(2, 0, 1)
                 j += 1
                 bar.update(len(rows))
+
+
+def _along(products, gradients, batch):
+    """Return the inner products (n, m, m') of a mini-batch's gradients with those of one sample."""
+    return torch.stack([products.along(gradient, *batch) for gradient in gradients], dim=2)

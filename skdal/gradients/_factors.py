@@ -16,6 +16,7 @@ from torch.func import jacrev, vmap
 from skdal.exceptions import UnsupportedLayerError
 from skdal.gradients._coverage import cover
 from skdal.gradients._functorch import batch_of_one, refuse_untraceable
+from skdal.gradients._isolated import Isolated
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import Tape, Uncovered, arguments, output_hooks, tensors_in
@@ -150,7 +151,8 @@ class Factorizer:
             layers = cover(self._model, few, None, parameters).layers
         except Uncovered:
             return {}
-        linears = {name: layer for name, layer in layers.items() if type(layer.module) is nn.Linear}
+        by_rule = {name: layer for name, layer in layers.items() if not isinstance(layer.statistics, Isolated)}
+        linears = {name: layer for name, layer in by_rule.items() if type(layer.module) is nn.Linear}
         calls = {}
         note = lambda name, called, _: calls.setdefault(name, []).append(tensors_in(called)[0].ndim)
         with torch.no_grad(), output_hooks(_modules(linears), note):

@@ -4,6 +4,7 @@ import logging
 
 import torch
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from skdal.gradients._factors import gradient_entries
 from skdal.gradients._loop import cut
@@ -27,7 +28,10 @@ class Products:
     """
 
     def __init__(self, model, parameters, values):
-        self._model, self._parameters, self._values, self._forwards = model, parameters, values, True
+        self._model, self._parameters, self._values = model, parameters, values
+        self._ways = [self._forward, self._twice_backward, self._one_by_one]
+        if any(isinstance(part, torch.jit.ScriptModule) for part in model.module.modules()):
+            self._ways = [self._one_by_one]  # its parameters cannot be swapped
 
     def gradients(self, inputs, labels):
         """Yield, by sample, an iterator over its values' gradients, dicts of parameter name to tensor."""
@@ -39,15 +43,15 @@ class Products:
 
     def along(self, direction, inputs, labels):
         """Return the derivatives (n, m) of all values of a mini-batch along a direction, a dict by name."""
-        if self._forwards:
+        while len(self._ways) > 1:
             try:
-                return self._forward(direction, inputs, labels)
-            except (RuntimeError, NotImplementedError) as error:
+                return self._ways[0](direction, inputs, labels)
+            except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
                 if is_out_of_memory(error):
                     raise
-                self._forwards = False
-                logger.info("no forward-mode derivatives of the module, two backward passes do it: %s", error)
-        return self._twice_backward(direction, inputs, labels)
+                logger.info("derivatives of the module along a direction are taken another way: %s", error)
+                self._ways.pop(0)
+        return self._ways[0](direction, inputs, labels)
 
     def _forward(self, direction, inputs, labels):
         held = {name: p.detach() for name, p in self._parameters.items()}
@@ -63,8 +67,14 @@ class Products:
         product = sum((g * v).sum() for g, v in zip(back, direction.values()) if g is not None)
         return torch.autograd.grad(product, u)[0]
 
+    def _one_by_one(self, direction, inputs, labels):
+        along = torch.cat([v.flatten() for v in direction.values()])
+        flat = lambda gradient: torch.cat([g.flatten() for g in gradient.values()])
+        rows = [[flat(gradient) @ along for gradient in row] for row in self.gradients(inputs, labels)]
+        return torch.tensor(rows, dtype=along.dtype, device=along.device)
+
     def _run(self, held, inputs, labels):
-        with swapped(self._model.module, self._parameters, held):
+        with swapped(self._model.module, self._parameters, held), sdpa_kernel(SDPBackend.MATH):
             return self._values(self._model.forward(inputs), labels)
 
     def _shaped(self, entries):

@@ -1,0 +1,184 @@
+"""The tangent kernel of a net against explicit Jacobians in float64, for every layer and net of the engine's tests."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from cases import LAYERS, NETS, over
+from common import X as POOL
+from common import make_net, trained_net
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from wide import wide_net
+
+from skdal.dynamics import _gram, empirical_ntk
+from skdal.exceptions import (
+    CrossSampleLayerError,
+    EmptyPoolError,
+    InvalidParameterError,
+    NotFittedError,
+)
+from skdal.gradients import _products
+from skdal.gradients._factors import Factorizer
+from skdal.utils import take_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
+LIGHT = [case for case in NETS if not case.heavy]
+SMALL = [case for case in LIGHT if case.n == 6]
+
+
+def jacobians(net, X, layers=None):
+    """Return (n, K, P) by one backward pass a sample and output."""
+    module = net.module_.eval()
+    parameters = [p for name, p in module.named_parameters() if p.requires_grad and (not layers or name in layers)]
+    rows = []
+    for i in range(len(next(iter(X.values())) if isinstance(X, dict) else X)):
+        one = take_rows(X, slice(i, i + 1))
+        tensors = {k: torch.as_tensor(v) for k, v in one.items()} if isinstance(X, dict) else torch.as_tensor(one)
+        outputs = module(**tensors) if isinstance(X, dict) else module(tensors)
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        rows.append([])
+        for f in outputs[0]:
+            grads = torch.autograd.grad(f, parameters, retain_graph=True, allow_unused=True)
+            found = [torch.zeros_like(p) if g is None else g.to_dense() for g, p in zip(grads, parameters)]
+            rows[-1].append(torch.cat([g.flatten() for g in found]).double())
+    module.train()
+    return torch.stack([torch.stack(row) for row in rows]).detach().numpy()
+
+
+def assert_kernel(found, expected, rtol=1e-10, scale=None):
+    assert found.shape == expected.shape
+    assert found.dtype == np.float64
+    scale = np.abs(expected).max() if scale is None else scale
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * scale)
+
+
+def kernel_of(J, other=None):
+    return np.einsum("iap,jbp->iajb", J, J if other is None else other)
+
+
+@over(LIGHT)
+def test_nets(problem):
+    expected = kernel_of(jacobians(problem.net, problem.X))
+    assert_kernel(empirical_ntk(problem.net, problem.X), expected)
+
+
+@over(LAYERS)
+def test_layers(problem):
+    assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(jacobians(problem.net, problem.X)))
+
+
+@over(SMALL)
+def test_products(problem, monkeypatch):
+    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
+    expected = kernel_of(jacobians(problem.net, problem.X))
+    assert_kernel(empirical_ntk(problem.net, problem.X), expected)
+    trace = np.einsum("iaja->ij", expected)
+    assert_kernel(empirical_ntk(problem.net, problem.X, reduction="trace", batch_size=2), trace)
+
+
+@over(SMALL)
+def test_products_without_forward_mode(problem, monkeypatch):
+    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
+
+    def refuse(*_):
+        raise NotImplementedError("no forward mode")
+
+    monkeypatch.setattr(_products, "jvp", refuse)
+    assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(jacobians(problem.net, problem.X)))
+
+
+@over(SMALL)
+def test_two_sets_in_small_chunks(problem, monkeypatch):
+    J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
+    expected = kernel_of(J[:4], J)
+    monkeypatch.setattr(_gram, "_ENTRIES", 1)
+    assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
+    assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(J))
+    assert_kernel(empirical_ntk(problem.net, first, problem.X, reduction="trace"), np.einsum("iaja->ij", expected))
+    summed = empirical_ntk(problem.net, first, problem.X, reduction="sum")
+    assert_kernel(summed, expected.sum((1, 3)), scale=np.abs(expected).max())  # probabilities add up to one
+
+
+WIDE = wide_net(0, shape=(2, 3, 3), width=50, K=3)
+DENSE = trained_net()
+
+
+def test_linear_layers_are_kept_factored(monkeypatch):
+    rests = []
+    call = Factorizer.__call__
+    monkeypatch.setattr(Factorizer, "__call__", lambda self, *batch: rests.append(self.rest) or call(self, *batch))
+    empirical_ntk(DENSE, POOL[:5])
+    assert [set(rest) for rest in rests] == [{"body.1.weight", "body.1.bias"}]
+
+
+@pytest.mark.parametrize("layers", ["last", "0", ["0.weight"], ["0.bias", "2.weight"]])
+def test_some_parameters(layers):
+    net = make_net(torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))).initialize()
+    net.module_.double()
+    X = np.random.default_rng(0).normal(size=(5, 8))
+    names = {"last": ["2.weight", "2.bias"], "0": ["0.weight", "0.bias"]}.get(layers if isinstance(layers, str) else 0)
+    assert_kernel(empirical_ntk(net, X, layers=layers), kernel_of(jacobians(net, X, names or layers)))
+
+
+def test_it_is_symmetric_and_positive_semidefinite():
+    found = empirical_ntk(WIDE, np.random.default_rng(0).normal(size=(6, 2, 3, 3)))
+    matrix = found.reshape(18, 18)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert np.linalg.eigvalsh(matrix)[0] > -1e-10 * np.abs(matrix).max()
+
+
+def test_the_training_dynamics_of_eq_8_come_from_it():
+    from skdal.dynamics import training_dynamics
+
+    net, X = WIDE, np.random.default_rng(1).normal(size=(6, 2, 3, 3))
+    y = np.array([0, 1, 2, 0, 1, 2])
+    outputs = net.module_(torch.tensor(X)).softmax(1).detach().numpy()
+    d = outputs - np.eye(3)[y]
+    expected = np.einsum("ia,iajb,jb", d, empirical_ntk(net, X), d)
+    assert training_dynamics(net, X, y) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_pipeline_and_nothing_is_changed():
+    pipeline = make_pipeline(StandardScaler(), copy.deepcopy(DENSE))
+    pipeline[0].fit(POOL)
+    before = copy.deepcopy(DENSE.module_.state_dict())
+    rng = torch.random.get_rng_state()
+    found = empirical_ntk(pipeline, POOL[:4])
+    assert_kernel(found, empirical_ntk(DENSE, pipeline[0].transform(POOL[:4]).astype(POOL.dtype)), rtol=1e-6)
+    assert all((value == before[name]).all() for name, value in DENSE.module_.state_dict().items())
+    assert (rng == torch.random.get_rng_state()).all()
+    assert DENSE.module_.training and all(p.grad is None for p in pipeline[-1].module_.parameters())
+
+
+def test_the_bar(capsys):
+    empirical_ntk(DENSE, POOL[:4], verbose=1)
+    assert "16/16" in capsys.readouterr().err
+
+
+BAD = {
+    "reduction": (lambda: empirical_ntk(DENSE, POOL, reduction="mean"), InvalidParameterError, "full, trace, sum"),
+    "unfitted": (lambda: empirical_ntk(make_net(), POOL), NotFittedError, "fit"),
+    "nothing": (lambda: empirical_ntk(DENSE, POOL[:0]), EmptyPoolError, "at least one"),
+    "a second set of nothing": (lambda: empirical_ntk(DENSE, POOL, POOL[:0]), EmptyPoolError, "at least one"),
+    "layers": (lambda: empirical_ntk(DENSE, POOL, layers="nope"), InvalidParameterError, "nope"),
+    "mixing": (
+        lambda: empirical_ntk(
+            make_net(
+                torch.nn.Sequential(
+                    torch.nn.Linear(POOL.shape[1], 3), torch.nn.BatchNorm1d(3, track_running_stats=False)
+                )
+            ).initialize(),
+            POOL,
+        ),
+        *(CrossSampleLayerError, "BatchNorm1d"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    call, error, said = BAD[name]
+    with pytest.raises(error, match=said):
+        call()

@@ -1,0 +1,196 @@
+"""Alignment, both theorems, kernel regression: identities on random kernels under their assumptions."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skdal.dynamics import (
+    alignment,
+    convergence_bounds,
+    convergence_error,
+    generalization_bound,
+    generalization_bounds,
+    kernel_regression,
+    mse_training_dynamics,
+)
+from skdal.exceptions import (
+    IllConditionedWarning,
+    InvalidDataError,
+    InvalidKernelError,
+    InvalidLabelsError,
+    InvalidParameterError,
+)
+
+
+def draw(seed, n=12, n_classes=3, spread=2.0):
+    """Return a positive definite kernel, one-hot labels, eigenvalues of which the largest is 10 ** spread."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    eigenvalues = 10 ** rng.uniform(-spread, spread, n)
+    eigenvalues[0] = 10**spread
+    theta = basis * eigenvalues @ basis.T
+    return (theta + theta.T) / 2, np.eye(n_classes)[rng.integers(n_classes, size=n)], eigenvalues
+
+
+many = given(seed=st.integers(0, 2**32 - 1))
+quickly = settings(max_examples=60, deadline=None)
+
+
+@quickly
+@many
+def test_alignment_is_the_sum_over_eigenvectors(seed):
+    theta, Y, _ = draw(seed)
+    values, vectors = np.linalg.eigh(theta)
+    expected = sum(values[i] * (vectors[:, i] @ Y[:, k]) ** 2 for i in range(len(Y)) for k in range(Y.shape[1]))
+    assert alignment(theta, Y) == pytest.approx(expected, rel=1e-10)
+
+
+@quickly
+@given(seed=st.integers(0, 2**32 - 1), t=st.integers(1, 1000), share=st.floats(1e-3, 1))
+def test_theorem_1(seed, t, share):
+    theta, Y, eigenvalues = draw(seed)
+    rate = share / np.linalg.eigvalsh(theta)[-1]
+    error = convergence_error(theta, Y, t=t, learning_rate=rate)
+    lower, upper = convergence_bounds(theta, Y, t=t, learning_rate=rate)
+    assert lower <= error**2 * (1 + 1e-10) and error**2 <= upper * (1 + 1e-10)
+    total = np.trace(Y.T @ Y)
+    assert lower == pytest.approx(total - 2 * t * rate * alignment(theta, Y), rel=1e-9)
+    assert upper == pytest.approx(total - rate * alignment(theta, Y), rel=1e-9, abs=1e-9)
+
+
+def test_the_error_is_what_gradient_descent_is_left_with():
+    theta, Y, _ = draw(0, spread=1.0)
+    rate, f = 0.5 / np.linalg.eigvalsh(theta)[-1], np.zeros_like(Y)
+    for t in range(30):
+        expected = np.linalg.norm(Y - f)
+        assert convergence_error(theta, Y, t=t, learning_rate=rate) == pytest.approx(expected, rel=1e-10)
+        f = f - rate * theta @ (f - Y)
+
+
+@quickly
+@many
+def test_theorem_2(seed):
+    theta, Y, _ = draw(seed)
+    bound = generalization_bound(theta, Y)
+    n = len(Y)
+    assert bound == pytest.approx(np.sqrt(2 * np.trace(Y.T @ np.linalg.solve(theta, Y)) / n), rel=1e-8)
+    lower, upper = generalization_bounds(theta, Y)
+    assert lower * (1 - 1e-10) <= n / 2 * bound**2 <= upper * (1 + 1e-10)
+    assert lower == pytest.approx(np.trace(Y.T @ Y) ** 2 / alignment(theta, Y), rel=1e-9)
+    values = np.linalg.eigvalsh(theta)
+    assert upper == pytest.approx(values[-1] / values[0] * lower, rel=1e-6)
+
+
+@quickly
+@many
+def test_mse_training_dynamics(seed):
+    theta, Y, _ = draw(seed)
+    residual = np.random.default_rng(seed).normal(size=Y.shape)
+    expected = np.trace(residual.T @ theta @ residual)
+    assert mse_training_dynamics(theta, residual) == pytest.approx(expected, rel=1e-10)
+    assert mse_training_dynamics(theta, -Y) == pytest.approx(alignment(theta, Y), rel=1e-12)  # before training
+
+
+def test_kernel_regression_follows_gradient_flow():
+    theta, Y, _ = draw(1, n=15, spread=1.0)
+    train, cross, Y, rate = theta[:10, :10], theta[10:, :10], Y[:10], 0.01
+    weights, n_steps = np.zeros_like(Y), 20_000  # small steps in the dual
+    for _ in range(n_steps):
+        weights -= rate / 100 * (train @ weights - Y)
+    found = kernel_regression(train, cross, Y, t=n_steps / 100, learning_rate=rate)
+    np.testing.assert_allclose(found, cross @ weights, rtol=2e-3, atol=2e-3)
+    converged = kernel_regression(train, cross, Y)
+    np.testing.assert_allclose(converged, cross @ np.linalg.solve(train, Y), rtol=1e-8)
+    np.testing.assert_allclose(kernel_regression(train, cross, Y, t=1e9, learning_rate=1.0), converged, rtol=1e-8)
+    assert not kernel_regression(train, cross, Y, t=0, learning_rate=1.0).any()
+
+
+def test_directions_without_an_eigenvalue_are_learned_at_the_rate():
+    theta, Y = np.diag([1.0, 0.0]), np.eye(2)
+    found = kernel_regression(theta, np.eye(2), Y, t=3, learning_rate=0.5)
+    np.testing.assert_allclose(found, np.diag([1 - np.exp(-1.5), 1.5]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_twins_are_told_of_and_raised(dtype):
+    theta, Y, _ = draw(2)
+    theta = theta[np.ix_([*range(12), 0], [*range(12), 0])].astype(dtype)
+    Y = Y[[*range(12), 0]]
+    smallest = len(theta) * np.finfo(dtype).eps * np.linalg.eigvalsh(theta.astype(float))[-1]
+    with pytest.warns(IllConditionedWarning, match="condition number .*Equal or all but equal samples"):
+        bound = generalization_bound(theta, Y)
+    raised = theta.astype(float) + (smallest - np.linalg.eigvalsh(theta.astype(float))[0]) * np.eye(len(theta))
+    expected = np.sqrt(2 * np.trace(Y.T @ np.linalg.solve(raised, Y)) / len(Y))
+    assert bound == pytest.approx(expected, rel=1e-2)
+    with pytest.warns(IllConditionedWarning):
+        lower, upper = generalization_bounds(theta, Y)
+    assert lower <= len(Y) / 2 * bound**2 <= upper
+    with pytest.warns(IllConditionedWarning):
+        kernel_regression(theta, theta, Y)
+
+
+def test_a_sound_kernel_is_not_warned_of():
+    theta, Y, _ = draw(3, spread=5.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generalization_bounds(theta, Y)
+
+
+def test_tensors_and_integers_are_taken():
+    torch = pytest.importorskip("torch")
+    theta, Y, _ = draw(4)
+    assert alignment(torch.tensor(theta), torch.tensor(Y).long()) == alignment(theta, Y)
+
+
+GOOD, LABELS, _ = draw(5)
+ASYMMETRIC = GOOD + np.triu(np.full_like(GOOD, 0.1), 1)
+NEGATIVE = GOOD - 1e-3 * np.linalg.eigvalsh(GOOD)[-1] * np.eye(12)
+HOLED = np.where(np.eye(12) == 1, np.nan, GOOD)
+BAD = {
+    "a kernel that is not symmetric": (lambda: alignment(ASYMMETRIC, LABELS), InvalidKernelError, "symmetric.*0.1"),
+    "a negative eigenvalue": (lambda: generalization_bound(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
+    "a kernel of zeros": (lambda: generalization_bound(0 * GOOD, LABELS), InvalidKernelError, "not zero"),
+    "a kernel with NaN": (lambda: alignment(HOLED, LABELS), InvalidDataError, "12 NaN"),
+    "a kernel that is not square": (lambda: alignment(GOOD[:5], LABELS), InvalidDataError, "square.*5, 12"),
+    "a kernel of words": (lambda: alignment([["a"]], LABELS), InvalidDataError, "matrix of numbers"),
+    "integers as labels": (lambda: alignment(GOOD, LABELS.argmax(1)), InvalidLabelsError, "one-hot.*numpy.eye"),
+    "two classes at once": (lambda: alignment(GOOD, 0 * LABELS + 1), InvalidLabelsError, "one-hot"),
+    "probabilities": (lambda: alignment(GOOD, 0 * LABELS + 1 / 3), InvalidLabelsError, "one-hot"),
+    "labels of other samples": (lambda: alignment(GOOD, LABELS[:5]), InvalidLabelsError, "12 samples and Y of 5"),
+    "a step of Theorem 1 too many": (
+        lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=1.01 / np.linalg.eigvalsh(GOOD)[-1]),
+        *(InvalidKernelError, "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101"),
+    ),
+    "no step": (
+        lambda: convergence_bounds(GOOD, LABELS, t=0, learning_rate=1e-3),
+        *(InvalidParameterError, "Theorem 1 is for an integer .* at least 1; got 0"),
+    ),
+    "half a step": (
+        lambda: convergence_error(GOOD, LABELS, t=0.5, learning_rate=1e-3),
+        *(InvalidParameterError, "integer .*got 0.5"),
+    ),
+    "a negative rate": (
+        lambda: convergence_error(GOOD, LABELS, t=1, learning_rate=-1.0),
+        *(InvalidParameterError, "above 0; got -1.0"),
+    ),
+    "a time without a rate": (lambda: kernel_regression(GOOD, GOOD, LABELS, t=3), InvalidParameterError, "together"),
+    "a negative time": (
+        lambda: kernel_regression(GOOD, GOOD, LABELS, t=-1, learning_rate=1.0),
+        *(InvalidParameterError, "at least 0; got -1"),
+    ),
+    "a kernel the wrong way": (
+        lambda: kernel_regression(GOOD, GOOD[:, :5], LABELS),
+        *(InvalidDataError, "theta_test_train of 5 .its columns."),
+    ),
+    "a residual of other samples": (lambda: mse_training_dynamics(GOOD, LABELS[:5]), InvalidDataError, "12 .* 5"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    call, error, said = BAD[name]
+    with pytest.raises(error, match=said):
+        call()
