@@ -1,5 +1,6 @@
 """The paper's theory as functions: training dynamics, tangent kernels, alignment, bounds."""
 
+from skdal.dynamics._diagnose import diagnose
 from skdal.dynamics._discrepancy import mmd_bound, mmd_squared
 from skdal.dynamics._empirical import empirical_ntk
 from skdal.dynamics._infinite import infinite_ntk
@@ -21,6 +22,7 @@ __all__ = [
     "approximation_ratio",
     "convergence_bounds",
     "convergence_error",
+    "diagnose",
     "empirical_ntk",
     "generalization_bound",
     "generalization_bounds",

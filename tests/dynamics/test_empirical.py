@@ -149,7 +149,8 @@ def test_a_pipeline_and_nothing_is_changed():
     assert_kernel(found, empirical_ntk(DENSE, pipeline[0].transform(POOL[:4]).astype(POOL.dtype)), rtol=1e-6)
     assert all((value == before[name]).all() for name, value in DENSE.module_.state_dict().items())
     assert (rng == torch.random.get_rng_state()).all()
-    assert DENSE.module_.training and all(p.grad is None for p in pipeline[-1].module_.parameters())
+    assert DENSE.module_.training
+    assert all(p.grad is None for p in pipeline[-1].module_.parameters())
 
 
 def test_the_bar(capsys):

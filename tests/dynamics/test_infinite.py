@@ -139,7 +139,8 @@ def test_chunks_make_no_difference(monkeypatch):
 def test_float32_and_tensors():
     exact = infinite_ntk(IMAGES, OTHERS, **CONV)
     found = infinite_ntk(torch.tensor(IMAGES, requires_grad=True), torch.tensor(OTHERS), dtype="float32", **CONV)
-    assert found.dtype == np.float32 and exact.dtype == np.float64
+    assert found.dtype == np.float32
+    assert exact.dtype == np.float64
     np.testing.assert_allclose(found, exact, rtol=1e-5)
     eight_bit = RNG.integers(256, size=(3, 1, 4, 4), dtype=np.uint8)
     np.testing.assert_array_equal(infinite_ntk(eight_bit, **CONV), infinite_ntk(eight_bit.astype(float), **CONV))
@@ -147,7 +148,9 @@ def test_float32_and_tensors():
 
 def test_a_black_image_has_no_kernel():
     found = infinite_ntk(np.concatenate([IMAGES[:2], np.zeros((1, 2, 5, 4))]), **CONV)
-    assert np.isfinite(found).all() and not found[2].any() and found[0, 1] > 0
+    assert np.isfinite(found).all()
+    assert not found[2].any()
+    assert found[0, 1] > 0
 
 
 def test_torchs_threads_are_as_before():

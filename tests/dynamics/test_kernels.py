@@ -55,7 +55,8 @@ def test_theorem_1(seed, t, share):
     rate = share / np.linalg.eigvalsh(theta)[-1]
     error = convergence_error(theta, Y, t=t, learning_rate=rate)
     lower, upper = convergence_bounds(theta, Y, t=t, learning_rate=rate)
-    assert lower <= error**2 * (1 + 1e-10) and error**2 <= upper * (1 + 1e-10)
+    assert lower <= error**2 * (1 + 1e-10)
+    assert error**2 <= upper * (1 + 1e-10)
     total = np.trace(Y.T @ Y)
     assert lower == pytest.approx(total - 2 * t * rate * alignment(theta, Y), rel=1e-9)
     assert upper == pytest.approx(total - rate * alignment(theta, Y), rel=1e-9, abs=1e-9)

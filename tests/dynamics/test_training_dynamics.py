@@ -87,7 +87,7 @@ def test_nothing_to_change():
 
 BAD = {
     "labels": (lambda: training_dynamics(NET, X, y + 3), InvalidLabelsError, r"\[0, 3\)|0 to 2"),
-    "no labels": (lambda: training_dynamics(NET, X), InvalidDataError, "labels"),
+    "no labels": (lambda: training_dynamics(NET, X), InvalidLabelsError, "Pass y"),
     "unfitted": (lambda: training_dynamics_change(DynamicALSampler(NET), X, y, QUERY), TypeError, "DynamicALSampler"),
     "a query of nothing": (lambda: approximation_ratio(NET, X, y, QUERY[:0]), InvalidDataError, "empty"),
 }

@@ -26,7 +26,7 @@ class WideLayer(nn.Module):
 class Wide(nn.Module):
     """Hidden layers of one width, ReLU, and a linear output layer."""
 
-    def __init__(self, shape, width, K=2, depth=2, window=None, weight_std=math.sqrt(2), bias_std=0.0, pools=True):
+    def __init__(self, shape, width, K=2, depth=2, window=None, weight_std=2**0.5, bias_std=0.0, pools=True):
         super().__init__()
         self.is_flat, self.pools = window is None, pools
         sizes = [math.prod(shape) if self.is_flat else shape[0]] + [width] * depth

@@ -1,0 +1,200 @@
+"""What a query by dynamicAL was decided by."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from skdal.adapters import final_estimator
+from skdal.base import highest
+from skdal.dynamics._gram import gradient_gram
+from skdal.dynamics._page import draw_page
+from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
+from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
+from skdal.utils import count_rows, take_rows
+
+_SAME = 0.9  # overlap from which two criteria are as good as one
+_FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
+_CLOSE = 0.95  # cosine from which a pick is as good as another one
+
+
+def diagnose(sampler, X_pool, indices, *, figure=None):
+    r"""Tell what a query by dynamicAL was decided by, after it and before the next `fit`.
+
+    Delta = ||g||^2 + gamma g . g_S has two terms; the labeled set's summed gradient g_S is large after a short
+    training and vanishes in a long one, so either of them may decide. And Delta scores each sample by itself, so a
+    batch may repeat itself.
+
+    Parameters
+    ----------
+    sampler : DynamicALSampler
+        Fitted.
+    X_pool : data (n_pool, ...)
+        The pool that was queried.
+    indices : array-like of int (b,)
+        What was picked from it.
+    figure : str or Path, optional
+        A file that a figure of one page is written to, in the format of its ending.
+
+    Returns
+    -------
+    dict
+        - ``n_pool``, ``n_instances``: int.
+        - ``gamma``: float.
+        - ``sq_norm``, ``dot``: arrays (n_pool,), the terms without gamma.
+        - ``norm_share``, ``norm_share_pool``: of what the terms add in size, sum of ||g||^2 against the sum of
+          \|gamma g . g_S\|, the share of the norm term, over the picks and over the pool.
+        - ``correlation``: of the two terms over the pool.
+        - ``rank_correlation``: Spearman's, of Delta and ||g||^2.
+        - ``overlap``: dict of "gradient length", "dot", "margin" and "entropy" to the share of the picks that are among
+          the b best by that criterion.
+        - ``approximation_ratio``: of the picks with their predicted labels (Eq. 14).
+        - ``effective_rank``: of the picks' gradients, the exponential of the entropy of the normalized eigenvalues of
+          their Gram matrix; from 1 to b.
+        - ``eigenvalues``: array (b,), of that matrix, descending.
+        - ``nearest_cosine``: array (b,), each pick's largest cosine with the gradient of another pick (NaN of one).
+        - ``classes_pool``, ``classes_picked``: int arrays (K,), how many are predicted to be of each class.
+        - ``findings``: list of str, what of this to mind.
+
+    Raises
+    ------
+    InvalidParameterError
+        `sampler` is no DynamicALSampler.
+    NotFittedError
+        It is not fitted.
+    InvalidDataError
+        `indices` are not different positions in the pool.
+
+    References
+    ----------
+    Eq. 13-15. Roy and Vetterli, "The effective rank", EUSIPCO 2007.
+    """
+    picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
+    trained = sampler._trained()
+    net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
+    labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
+    pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
+    gram = gradient_gram(net, _losses, take_rows(X_pool, picks), pool.label[picks], traced=True, **how)
+    eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
+    n_classes = sampler.predict_proba(take_rows(X_pool, slice(0, 1))).shape[1]
+    found = {
+        "n_pool": n_pool,
+        "n_instances": len(picks),
+        "gamma": float(sampler.gamma),
+        "sq_norm": pool.sq_norm,
+        "dot": pool.dot,
+        "norm_share": _norm_share(pool.sq_norm[picks], pool.dot[picks], sampler.gamma),
+        "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, sampler.gamma),
+        "correlation": _correlation(pool.sq_norm, pool.dot),
+        "rank_correlation": _rank_correlation(_delta(pool, sampler.gamma), pool.sq_norm),
+        "overlap": _overlaps(trained, X_pool, pool, picks),
+        "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
+        "effective_rank": _effective_rank(eigenvalues),
+        "eigenvalues": eigenvalues,
+        "nearest_cosine": _nearest_cosine(gram),
+        "classes_pool": np.bincount(pool.label, minlength=n_classes),
+        "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
+    }
+    found["findings"] = _findings(found)
+    if figure is not None:
+        draw_page(found, picks).savefig(Path(figure), dpi=150)
+    return found
+
+
+def _checked(sampler, X_pool, indices):
+    if not isinstance(sampler, DynamicALSampler):
+        raise InvalidParameterError(f"diagnose is for a fitted DynamicALSampler; got {type(sampler).__name__}.")
+    if not hasattr(sampler, "estimator_"):
+        raise NotFittedError("this DynamicALSampler is not fitted yet; call fit(X, y) and query first.")
+    final_estimator(sampler.estimator_)
+    picks, n_pool = np.asarray(indices), count_rows(X_pool)
+    if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
+        raise InvalidDataError(f"indices must be positions in the pool, (b,); got {picks.shape} of type {picks.dtype}.")
+    if picks.min() < 0 or picks.max() >= n_pool or len(np.unique(picks)) < len(picks):
+        raise InvalidDataError(
+            f"indices must be different positions from 0 to {n_pool - 1}, as query returns them; got {picks.min()} to "
+            f"{picks.max()}, {len(picks) - len(np.unique(picks))} of them twice."
+        )
+    return picks
+
+
+def _losses(view, outputs, labels):
+    return view.losses(outputs, labels)[:, None]
+
+
+def _delta(pool, gamma):
+    return pool.dot if gamma == np.inf else pool.sq_norm + gamma * pool.dot
+
+
+def _norm_share(sq_norm, dot, gamma):
+    if gamma == np.inf:
+        return 0.0
+    norms, dots = np.sum(sq_norm), np.sum(np.abs(gamma * dot))
+    return float(norms / (norms + dots)) if norms + dots > 0 else np.nan
+
+
+def _correlation(one, other):
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) > 0 and np.ptp(other) > 0 else np.nan
+
+
+def _rank_correlation(one, other):
+    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else np.nan
+
+
+def _overlaps(trained, X_pool, pool, picks):
+    scores = {
+        "gradient length": pool.sq_norm,
+        "dot": pool.dot,
+        "margin": MarginSampler()._score_samples(trained, X_pool),
+        "entropy": EntropySampler()._score_samples(trained, X_pool),
+    }
+    return {name: float(np.isin(picks, highest(score, len(picks))).mean()) for name, score in scores.items()}
+
+
+def _approximation_ratio(gram, dot):
+    apart, together = np.trace(gram) + 2 * dot.sum(), gram.sum() + 2 * dot.sum()
+    return float(apart / together) if together != 0 else np.nan
+
+
+def _effective_rank(eigenvalues):
+    shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum())) if shares.size else np.nan
+
+
+def _nearest_cosine(gram):
+    lengths = np.sqrt(np.diag(gram))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosines = gram / np.outer(lengths, lengths)
+    np.fill_diagonal(cosines, -np.inf)
+    return np.where(np.isfinite(cosines).any(1), cosines.max(1), np.nan)
+
+
+def _findings(found):
+    said, b = [], found["n_instances"]
+    if found["overlap"]["gradient length"] >= _SAME:
+        said.append(
+            f"{found['overlap']['gradient length']:.0%} of the picks are those of gradient length alone: the labeled "
+            "set's gradient has no say, as after a long training."
+        )
+    if found["overlap"]["dot"] >= _SAME:
+        said.append(
+            f"{found['overlap']['dot']:.0%} of the picks are those of the inner product alone: the gradient's length "
+            "has no say, as after a short training."
+        )
+    for name in ("margin", "entropy"):
+        if found["overlap"][name] >= _SAME:
+            said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")
+    if b > 1 and found["effective_rank"] < _FEW * b:
+        said.append(
+            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. A negative "
+            "interaction spreads a batch, and a smaller batch repeats less."
+        )
+    n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
+    if n_close > b / 2:
+        said.append(f"{n_close} of {b} picks have a gradient within a cosine of {_CLOSE} of another pick's.")
+    share, share_of_pool = found["classes_picked"] / b, found["classes_pool"] / found["n_pool"]
+    most = share.argmax()
+    if b > 1 and share[most] > max(0.5, 2 * share_of_pool[most]):
+        said.append(f"{found['classes_picked'][most]} of {b} picks are predicted to be of class {most}.")
+    return said

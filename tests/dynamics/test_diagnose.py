@@ -1,0 +1,142 @@
+"""What decided a query: built cases in which it is known, and sums written out."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from common import POOL, X, make_net, trained_net, y
+from reference import reference
+from sklearn.frozen import FrozenEstimator
+
+from skdal import DynamicALSampler
+from skdal.dynamics import approximation_ratio, diagnose
+from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
+from skdal.samplers import MarginSampler
+
+NET = trained_net()
+
+
+def fitted(net=NET, **settings):
+    return DynamicALSampler(FrozenEstimator(net), **settings).fit(X, y)
+
+
+def gradients(net, rows):
+    """Return the gradients (n, P) of samples under their predicted labels."""
+    found = [reference(net, row[None]).gradient for row in rows]
+    return np.stack([torch.cat([g.flatten() for g in one.values()]).numpy() for one in found])
+
+
+def test_every_number():
+    sampler = fitted()
+    picks = sampler.query(POOL, 8)
+    found = diagnose(sampler, POOL, picks)
+    g, g_S = gradients(NET, POOL), reference(NET, X, y).gradient
+    dot = g @ torch.cat([part.flatten() for part in g_S.values()]).numpy()
+    sq_norm = (g**2).sum(1)
+    np.testing.assert_allclose(found["sq_norm"], sq_norm, rtol=1e-9)
+    np.testing.assert_allclose(found["dot"], dot, rtol=1e-9, atol=1e-12)
+    terms = sq_norm[picks].sum(), np.abs(2 * dot[picks]).sum()
+    assert found["norm_share"] == pytest.approx(terms[0] / sum(terms))
+    assert found["correlation"] == pytest.approx(np.corrcoef(sq_norm, dot)[0, 1])
+    gram = g[picks] @ g[picks].T
+    values = np.linalg.eigvalsh(gram)[::-1]
+    np.testing.assert_allclose(found["eigenvalues"], values, atol=1e-9 * values[0])
+    shares = np.clip(values / values.sum(), 1e-300, 1)
+    assert found["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
+    assert found["approximation_ratio"] == pytest.approx(approximation_ratio(NET, X, y, POOL[picks]), rel=1e-9)
+    unit = g[picks] / np.linalg.norm(g[picks], axis=1)[:, None]
+    np.testing.assert_allclose(found["nearest_cosine"], (unit @ unit.T - 9 * np.eye(8)).max(1), rtol=1e-9)
+    margins = MarginSampler(FrozenEstimator(NET)).fit(X, y).query(POOL, 8)
+    assert found["overlap"]["margin"] == len(set(margins) & set(picks)) / 8
+    longest = np.argsort(-sq_norm)[:8]
+    assert found["overlap"]["gradient length"] == len(set(longest) & set(picks)) / 8
+    labels = NET.predict(POOL)
+    assert found["classes_pool"].tolist() == np.bincount(labels, minlength=3).tolist()
+    assert found["classes_picked"].tolist() == np.bincount(labels[picks], minlength=3).tolist()
+    assert (found["n_pool"], found["n_instances"], found["gamma"]) == (41, 8, 2.0)
+
+
+def test_it_tells_of_plain_gradient_length():
+    sampler = fitted(gamma=0.0)
+    found = diagnose(sampler, POOL, sampler.query(POOL, 8))
+    assert found["overlap"]["gradient length"] == 1
+    assert found["norm_share"] == 1
+    assert found["rank_correlation"] == pytest.approx(1)
+    assert any("100% of the picks are those of gradient length alone" in said for said in found["findings"])
+
+
+def test_it_tells_of_the_inner_product_alone():
+    sampler = fitted(gamma=np.inf)
+    found = diagnose(sampler, POOL, sampler.query(POOL, 8))
+    assert found["overlap"]["dot"] == 1
+    assert found["norm_share"] == 0
+    assert any("inner product alone" in said for said in found["findings"])
+
+
+def test_it_tells_of_a_batch_that_repeats_itself():
+    sampler, pool = fitted(), np.concatenate([POOL, np.repeat(POOL[:1], 9, axis=0)])
+    found = diagnose(sampler, pool, [0, *range(41, 50)])
+    assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(found["nearest_cosine"], 1, rtol=1e-9)
+    assert any("repeats itself: 10 gradients span about 1.0 directions" in said for said in found["findings"])
+    assert any("10 of 10 picks have a gradient within a cosine" in said for said in found["findings"])
+
+
+def test_it_tells_of_one_class():
+    rarest = np.bincount(NET.predict(POOL), minlength=3).argmin()
+    picks = np.flatnonzero(NET.predict(POOL) == rarest)[:6]
+    found = diagnose(fitted(), POOL, picks)
+    assert any(f"6 of 6 picks are predicted to be of class {rarest}." in said for said in found["findings"])
+
+
+def test_one_pick():
+    sampler = fitted()
+    found = diagnose(sampler, POOL, sampler.query(POOL, 1))
+    assert found["effective_rank"] == pytest.approx(1)
+    assert found["approximation_ratio"] == pytest.approx(1)
+    assert np.isnan(found["nearest_cosine"]).all()
+
+
+def test_a_net_without_gradients():
+    net = copy.deepcopy(NET)
+    torch.nn.init.zeros_(net.module_.head.weight)
+    net.module_.head.bias.data = torch.tensor([800.0, 0, 0], dtype=torch.float64)
+    found = diagnose(DynamicALSampler(FrozenEstimator(net)).fit(X, 0 * y), POOL, [1, 2])
+    assert np.isnan(found["effective_rank"])
+    assert np.isnan(found["correlation"])
+
+
+def test_the_page(tmp_path):
+    sampler = fitted(gamma=np.inf)
+    picks = sampler.query(POOL, 8)
+    diagnose(sampler, POOL, picks, figure=tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def test_a_trained_sampler_and_the_last_layer():
+    sampler = DynamicALSampler(make_net(), layers="last", random_state=0).fit(X, y)
+    found = diagnose(sampler, POOL, sampler.query(POOL, 5))
+    delta = found["sq_norm"] + 2 * found["dot"]
+    np.testing.assert_allclose(delta, sampler.score_samples(POOL), rtol=1e-9)
+
+
+SAMPLER = fitted()
+BAD = {
+    "another sampler": (
+        lambda: diagnose(MarginSampler(FrozenEstimator(NET)).fit(X, y), POOL, [0]),
+        *(InvalidParameterError, "DynamicALSampler; got MarginSampler"),
+    ),
+    "unfitted": (lambda: diagnose(DynamicALSampler(make_net()), POOL, [0]), NotFittedError, "call fit"),
+    "outside": (lambda: diagnose(SAMPLER, POOL, [0, 41]), InvalidDataError, "from 0 to 40.*got 0 to 41"),
+    "twice": (lambda: diagnose(SAMPLER, POOL, [3, 3]), InvalidDataError, "1 of them twice"),
+    "none": (lambda: diagnose(SAMPLER, POOL, []), InvalidDataError, r"positions in the pool, \(b,\)"),
+    "a mask": (lambda: diagnose(SAMPLER, POOL, np.ones(41, bool)), InvalidDataError, "type bool"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    call, error, said = BAD[name]
+    with pytest.raises(error, match=said):
+        call()
