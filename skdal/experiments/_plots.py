@@ -37,7 +37,7 @@ def write_plots(comparison, folder, *, measure="accuracy"):
     figure = draw(comparison, measure=measure)
     paths = [Path(folder) / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
     for path, kind in zip(paths, _FORMATS):
-        write_atomically(path, partial(_save, figure, kind))
+        write_atomically(path, partial(save_figure, figure, kind))
     return paths
 
 
@@ -106,7 +106,7 @@ def _seeds(comparison):
     return f"{words} seed{'' if counts == {1} else 's'}"
 
 
-def _save(figure, kind, out):
+def save_figure(figure, kind, out):
     """Write a figure so that the same runs give the same file."""
     with rc_context({"svg.hashsalt": "skdal"}):
         figure.savefig(out, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)

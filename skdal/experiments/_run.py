@@ -115,6 +115,14 @@ def check_net(spec, data, device):
     _Run(spec, data, device).try_out()
 
 
+def prepared_net(spec, data, device):
+    """Return the net of a run as its first query finds it, and the initial labeled set (n_initial,)."""
+    work = _Run(spec, data, device)
+    work.try_out()
+    work._train()
+    return work.net, work.labeled
+
+
 def n_labeled(spec, n_pool):
     """Return the number of labels in each round: with `last_round="partial"` no more than the pool has."""
     counts = spec.n_initial + spec.n_instances * np.arange(spec.n_rounds + 1)

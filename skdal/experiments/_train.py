@@ -83,6 +83,11 @@ def train_until_learned(net, labeled, training, look):
             return Trained(epoch, running.value_, bool(converged))
 
 
+def outputs_of(net, images):
+    """Return a net's outputs (n, K) in eval mode."""
+    return torch.cat([net.evaluation_step(batch, training=False) for batch in Batches(images, _TEST_BATCH)])
+
+
 def measure(net, test, epoch):
     """Return a `Look` at the test set; macro-F1 is the mean over the classes that are in it.
 
@@ -91,7 +96,7 @@ def measure(net, test, epoch):
     NonFiniteScoreError
         The net gives NaN or infinity: its training has diverged.
     """
-    outputs = torch.cat([net.evaluation_step(batch, training=False) for batch in Batches(test, _TEST_BATCH)])
+    outputs = outputs_of(net, test)
     if not bool(outputs.isfinite().all()):
         raise NonFiniteScoreError(
             f"the net gives NaN or infinity for test images after epoch {epoch} of the round: its training has "

@@ -1,0 +1,78 @@
+"""Figure 4: how good the sum of the samples' own changes of the training dynamics is, as training goes on."""
+
+import numpy as np
+
+from skdal.base import highest
+from skdal.experiments._run import load, make_net
+from skdal.experiments._spec import RunSpec
+from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.utils import forked_rng, progress_bar
+
+USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
+
+
+def compute(settings, folder, *, data_root, device, verbose):
+    """Return approximation ratios of random queries and of dynamicAL's own, after each number of epochs.
+
+    Returns
+    -------
+    dict
+        "rows": list of dict with "model", "epoch", "batch", "random" (list over draws), "own", "train_accuracy".
+    """
+    rows = []
+    for model in settings.models:
+        rows += _of_model(model, settings, data_root, device, verbose)
+    return {"rows": rows}
+
+
+def _of_model(model, settings, data_root, device, verbose):
+    spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
+    data, _ = load(spec, data_root)
+    net = make_net(spec, data, device).initialize()
+    rng = np.random.default_rng(spec.seed_of("initial"))
+    initial = rng.choice(len(data.train), spec.n_initial, replace=False)
+    labeled = data.train.take(initial)
+    pool = np.setdiff1d(np.arange(len(data.train)), initial)
+    largest = min(max(settings.batches), len(pool) // 2)
+    draws = [rng.choice(len(pool), largest, replace=False) for _ in range(settings.n_ratio_draws)]
+    rows, trained = [], 0
+    with (
+        forked_rng(spec.seed_of("order", 0), 0),
+        progress_bar(len(settings.epochs), f"epochs of {model}", verbose) as bar,
+    ):
+        for epoch in settings.epochs:
+            if epoch > trained:
+                net.fit_loop(labeled, epochs=epoch - trained)
+                trained = epoch
+            accuracy = float((net.predict(labeled) == labeled.targets).mean())
+            for batch, ratios in _ratios(net, labeled, data.train.take(pool), draws, settings.batches).items():
+                rows.append({"model": model, "epoch": epoch, "batch": batch, "train_accuracy": accuracy, **ratios})
+            bar.update(1)
+    return rows
+
+
+def _ratios(net, labeled, pool, draws, batches):
+    """Return, by size of the query, Eq. 14 of random queries and of the highest scores; smaller ones are parts."""
+    direction = labeled_gradient(net, labeled)
+    statistics = gradient_statistics(net, pool.unlabeled(), direction=direction)
+    scores = statistics.sq_norm + 2 * statistics.dot
+    of_query = lambda picks: _nested(
+        net, pool, picks, statistics, direction, [b for b in batches if b <= len(draws[0])]
+    )
+    by_draw = [of_query(picks) for picks in draws]
+    own = of_query(highest(scores, len(draws[0])))
+    return {b: {"random": [found[b] for found in by_draw], "own": own[b]} for b in own}
+
+
+def _nested(net, pool, picks, statistics, direction, sizes):
+    """Return the approximation ratio of the first b picks, by b; the gradients of each are summed once."""
+    found, total, start = {}, {name: 0.0 for name in direction}, 0
+    for b in sorted(sizes):
+        part = picks[start:b]
+        more = labeled_gradient(net, pool.take(part).unlabeled(), statistics.label[part])
+        total, start = {name: total[name] + more[name] for name in total}, b
+        dots = float(sum((total[name] * direction[name]).sum() for name in total))
+        together = float(sum((g * g).sum() for g in total.values())) + 2 * dots
+        apart = float(statistics.sq_norm[picks[:b]].sum()) + 2 * dots
+        found[b] = apart / together
+    return found

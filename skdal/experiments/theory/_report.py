@@ -1,0 +1,120 @@
+"""The verification experiments by name: computed once, kept, shown."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skdal.exceptions import InvalidDataError
+from skdal.experiments._environment import versions
+from skdal.experiments._plots import save_figure
+from skdal.experiments.theory import _correlation, _discrepancy, _figures, _ratio, _tables
+from skdal.experiments.theory._settings import TheorySettings
+from skdal.utils import check_known, write_atomically
+
+
+class Theory(NamedTuple):
+    """A figure or table of the paper.
+
+    Attributes
+    ----------
+    title : str
+    experiment : module
+        With `compute` and the settings that it `USES`.
+    table, draw : callable
+    """
+
+    title: str
+    experiment: Any
+    table: Callable
+    draw: Callable
+
+
+_CORRELATION = (_correlation, _tables.correlation_table, _figures.draw_correlation)
+_DISCREPANCY = (_discrepancy, _tables.discrepancy_table, _figures.draw_discrepancy)
+THEORY = {
+    "fig1": Theory("Figure 1: MMD and B after one query", *_DISCREPANCY),
+    "fig2": Theory("Figure 2: G and alignment, true labels", *_CORRELATION),
+    "fig4": Theory("Figure 4: the approximation ratio over training", _ratio, _tables.ratio_table, _figures.draw_ratio),
+    "fig6": Theory("Figure 6: G and alignment, pseudo-labels", *_CORRELATION),
+    "fig7": Theory("Figure 7: G and the generalization bound", *_CORRELATION),
+    "fig9": Theory("Figure 9: MMD/B over rounds", *_DISCREPANCY),
+    "table10": Theory("Table 10: MMD/B of one budget in several rounds", *_DISCREPANCY),
+}
+
+
+def run_theory(name, root, settings=None, *, data_root="data", device="cpu", verbose=0, style="markdown"):
+    """Do, or read, a verification experiment; write its figure and return its table.
+
+    Parameters
+    ----------
+    name : str
+        A key of `THEORY`.
+    root : str or Path
+        Folder of results, kernels and runs. What is there already is not done again.
+    settings : TheorySettings, optional
+        None: the paper's sizes; `QUICK` for a first look.
+    data_root : str or Path, default="data"
+    device : str, default="cpu"
+    verbose : int, default=0
+        1 shows progress bars.
+    style : {"markdown", "rst", "latex"}, default="markdown"
+
+    Returns
+    -------
+    text : str
+        A title, what was run, and the table.
+    paths : list of Path
+        Of the figure, PNG and SVG.
+
+    Raises
+    ------
+    InvalidParameterError, InvalidDataError
+        There is no such experiment, or data are missing or too few.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skdal.experiments.theory import QUICK, run_theory
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text, paths = run_theory("fig2", folder, QUICK)
+    >>> text.splitlines()[0]
+    '## Figure 2: G and alignment, true labels'
+    """
+    theory = THEORY[check_known("verification experiment", name, THEORY)]
+    settings = settings or TheorySettings()
+    root = Path(root)
+    found = _found(theory, root, settings, data_root, device, verbose)
+    used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
+    text = f"## {theory.title}\n\nRun with {used}.\n\n{theory.table(found, settings, name, style)}"
+    figure = theory.draw(found, settings, name)
+    paths = [root / f"{name}-{Path(settings.dataset).stem}.{kind}" for kind in ("png", "svg")]
+    for path in paths:
+        write_atomically(path, partial(save_figure, figure, path.suffix[1:]))
+    return text, paths
+
+
+def result_file(theory, root, settings):
+    """Return where the result of an experiment with some settings is kept."""
+    name = theory.experiment.__name__.rpartition("._")[2]
+    return Path(root) / f"{name}-{settings.digest(*theory.experiment.USES)}.json"
+
+
+def _found(theory, root, settings, data_root, device, verbose):
+    file = result_file(theory, root, settings)
+    if file.exists():
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
+    root.mkdir(parents=True, exist_ok=True)
+    found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
+    found |= {
+        "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
+        "versions": versions(),
+        "device": device,
+    }
+    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
+    write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
+    return json.loads(text)
