@@ -5,7 +5,7 @@ import numpy as np
 from skdal.dynamics import generalization_bound, infinite_ntk, mmd_squared
 from skdal.experiments._run import load, run
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, kernel_images
+from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_sizes, kernel_images
 
 USES = ("dataset", "pixels", "n_initial", "budget", "batches", "seed")
 
@@ -35,8 +35,9 @@ def _rounds(settings, folder, sampler, batch, data_root, device, verbose):
         eval_every=0,
         seed=settings.seed,
     )
-    records = run(spec, folder / "runs", data_root=data_root, device=device)
     data, _ = load(spec, data_root)
+    check_sizes(settings, data)
+    records = run(spec, folder / "runs", data_root=data_root, device=device)
     order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(np.intp)
     images = kernel_images(data.train, order, settings.pixels)
     theta = infinite_ntk(images, **THEORY_NET, cache_dir=folder / "kernels", device=device, verbose=verbose)

@@ -5,8 +5,10 @@ import numpy as np
 from skdal.base import highest
 from skdal.experiments._run import load, make_net
 from skdal.experiments._spec import RunSpec
+from skdal.experiments.theory._settings import check_sizes
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.utils import forked_rng, progress_bar
+from skdal.models import MODELS
+from skdal.utils import check_known, forked_rng, progress_bar
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
 
@@ -21,6 +23,8 @@ def compute(settings, folder, *, data_root, device, verbose):
     """
     rows = []
     for model in settings.models:
+        check_known("model", model, MODELS)
+    for model in settings.models:
         rows += _of_model(model, settings, data_root, device, verbose)
     return {"rows": rows}
 
@@ -28,6 +32,7 @@ def compute(settings, folder, *, data_root, device, verbose):
 def _of_model(model, settings, data_root, device, verbose):
     spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
+    check_sizes(settings, data)
     net = make_net(spec, data, device).initialize()
     rng = np.random.default_rng(spec.seed_of("initial"))
     initial = rng.choice(len(data.train), spec.n_initial, replace=False)

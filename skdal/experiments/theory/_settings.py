@@ -104,6 +104,17 @@ def kernel_images(images, indices, pixels):
     return F.adaptive_avg_pool2d(batch.double().contiguous(), pixels)
 
 
+def check_sizes(settings, data):
+    """Raise, before anything is computed, if the data are too few or too small for an experiment's settings."""
+    kernel_images(data.train, [0], settings.pixels)
+    n, needed = len(data.train), settings.n_initial + max(settings.n_candidates, settings.budget)
+    if needed > n or settings.n_query > settings.n_candidates:
+        raise InvalidParameterError(
+            f"{needed} training images are needed, {settings.n_initial} labeled and those that queries are drawn from, "
+            f"and {settings.dataset} has {n}; a query of {settings.n_query} comes from {settings.n_candidates} candidates."
+        )
+
+
 THEORY_NET = {"kind": "conv", "depth": 3, "readout": "gap"}  # three convolutions and global average pooling
 
 

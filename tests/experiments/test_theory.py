@@ -1,0 +1,176 @@
+"""The verification experiments, on small data: numbers against the functions they are made of, going on, errors."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from skdal.datasets import load_dataset
+from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.experiments import RunSpec
+from skdal.experiments._run import make_net
+from skdal.experiments.theory import QUICK, THEORY, TheorySettings, _discrepancy, result_file, run_theory
+from skdal.experiments.theory._correlation import rank_correlations
+from skdal.experiments.theory._settings import kernel_images
+
+SMALL = dataclasses.replace(
+    QUICK,
+    pixels=4,
+    n_initial=30,
+    n_query=10,
+    n_draws=12,
+    n_candidates=40,
+    budget=16,
+    batches=(4, 16),
+    epochs=(0, 3),
+    models=("digits_cnn",),
+    n_ratio_draws=5,
+)
+DIGITS = load_dataset("digits").train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results of all experiments, each done once."""
+    root = tmp_path_factory.mktemp("theory")
+    for name in THEORY:
+        run_theory(name, root, SMALL)
+    return root
+
+
+def result(folder, name):
+    return json.loads(result_file(THEORY[name], folder, SMALL).read_text())
+
+
+@pytest.mark.parametrize("name", THEORY)
+def test_a_table_and_a_figure(folder, name, monkeypatch):
+    monkeypatch.setattr(THEORY[name].experiment, "compute", None)  # it is there already
+    text, paths = run_theory(name, folder, SMALL)
+    assert text.startswith(f"## {THEORY[name].title}")
+    assert "pixels = 4" in text or name == "fig4"
+    assert "paper" in text or name in ("fig1", "fig9")
+    assert [path.suffix for path in paths] == [".png", ".svg"]
+    assert all(path.stat().st_size > 5_000 for path in paths)
+    for style, mark in (("rst", "====="), ("latex", r"\begin{tabular}")):
+        assert mark in run_theory(name, folder, SMALL, style=style)[0]
+
+
+def test_one_computation_serves_several_figures(folder):
+    assert len(list(folder.glob("*.json"))) == 3
+
+
+def test_correlations(folder):
+    found = result(folder, "fig2")
+    dynamics = {key: np.array(values) for key, values in found["dynamics"].items()}
+    assert all(len(values) == 12 for values in dynamics.values())
+    np.testing.assert_allclose(dynamics["zero, true"], found["alignment"], rtol=1e-9)
+    assert np.abs(dynamics["kernel, pseudo"]).max() < 1e-9 * np.max(found["alignment"])
+    taus = rank_correlations(found, "alignment")
+    assert taus["zero, true"][0] == pytest.approx(1)
+    assert np.isnan(taus["kernel, pseudo"][0])
+    assert np.isnan(taus["net, pseudo"][0])
+    expected = kendalltau(dynamics["net, true"], found["bound"])
+    assert rank_correlations(found, "bound")["net, true"] == pytest.approx(tuple(expected))
+
+
+def test_the_first_draw_by_hand(folder):
+    found, spec = result(folder, "fig2"), RunSpec("digits", "cnn_gap", "random", n_initial=30, n_rounds=1)
+    initial = np.random.default_rng(spec.seed_of("initial")).choice(len(DIGITS), 30, replace=False)
+    rng = np.random.default_rng([0, 2])
+    candidates = rng.choice(np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False)
+    drawn = np.concatenate([initial, candidates[rng.choice(40, 10, replace=False)]])
+    theta = infinite_ntk(kernel_images(DIGITS, drawn, 4), kind="conv", depth=3)
+    Y = np.eye(10)[DIGITS.targets[drawn]]
+    assert found["alignment"][0] == pytest.approx(alignment(theta, Y), rel=1e-9)
+    assert found["bound"][0] == pytest.approx(generalization_bound(theta, Y), rel=1e-6)
+
+
+def test_discrepancies(folder):
+    rows = result(folder, "fig1")["rows"]
+    assert [(row["sampler"], row["batch"], row["round"]) for row in rows] == [
+        *(("dynamical", 4, r) for r in (1, 2, 3, 4)),
+        ("dynamical", 16, 1),
+        *(("random", 4, r) for r in (1, 2, 3, 4)),
+    ]
+    (log,) = (folder / "runs").glob("digits-cnn_gap-random-0-*/rounds.jsonl")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(int)[:38]
+    theta = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
+    row = next(row for row in rows if (row["sampler"], row["n"]) == ("random", 38))
+    assert row["mmd_squared"] == pytest.approx(mmd_squared(theta, range(30)), rel=1e-9)
+    assert row["bound"] == pytest.approx(generalization_bound(theta, np.eye(10)[DIGITS.targets[order]]), rel=1e-6)
+    normalized = theta / np.diag(theta).mean()
+    expected = np.sqrt(max(0, mmd_squared(normalized, range(30))))
+    expected /= generalization_bound(normalized, np.eye(10)[DIGITS.targets[order]])
+    assert _discrepancy.ratio(row, normalized=True) == pytest.approx(expected, rel=1e-6)
+
+
+def test_approximation_ratios(folder):
+    rows = result(folder, "fig4")["rows"]
+    assert [(row["epoch"], row["batch"]) for row in rows] == [(e, b) for e in (0, 3) for b in (4, 16)]
+    spec = RunSpec("digits", "digits_cnn", "random", n_initial=30, n_rounds=1)
+    net = make_net(spec, load_dataset("digits"), "cpu").initialize()
+    rng = np.random.default_rng(spec.seed_of("initial"))
+    labeled = DIGITS.take(rng.choice(len(DIGITS), 30, replace=False))
+    pool = DIGITS.take(np.setdiff1d(np.arange(len(DIGITS)), labeled._rows))
+    draw = rng.choice(len(pool), 16, replace=False)
+    for row, b in zip(rows, (4, 16)):
+        expected = approximation_ratio(net, labeled, None, pool.take(draw[:b]).unlabeled())
+        assert row["random"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
+    work, seen = _discrepancy.run, []
+
+    def interrupted(spec, *args, **kwargs):
+        if spec.sampler == "random":
+            raise KeyboardInterrupt
+        seen.append(spec)
+        return work(spec, *args, **kwargs)
+
+    monkeypatch.setattr(_discrepancy, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_theory("fig1", tmp_path, SMALL)
+    assert not result_file(THEORY["fig1"], tmp_path, SMALL).exists()
+    monkeypatch.setattr(_discrepancy, "run", work)
+    run_theory("fig1", tmp_path, SMALL)
+    assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
+
+
+def test_other_settings_are_other_results(folder):
+    other = dataclasses.replace(SMALL, n_draws=13)
+    assert result_file(THEORY["fig2"], folder, other) != result_file(THEORY["fig2"], folder, SMALL)
+    assert result_file(THEORY["fig4"], folder, other) == result_file(THEORY["fig4"], folder, SMALL)
+
+
+def test_the_papers_sizes():
+    settings = TheorySettings()
+    assert (settings.n_initial, settings.n_query, settings.n_draws, settings.n_candidates) == (500, 250, 150, 1000)
+
+
+def test_a_damaged_result_is_told_of_and_kept(tmp_path):
+    file = result_file(THEORY["fig2"], tmp_path, SMALL)
+    file.write_text('{"alignment": [1')
+    with pytest.raises(InvalidDataError, match=r"is damaged .* move it away"):
+        run_theory("fig2", tmp_path, SMALL)
+    assert file.read_text() == '{"alignment": [1'
+
+
+BAD = {
+    "name": ("fig3", {}, "'fig3' is no verification experiment.*fig1, fig2"),
+    "pixels": ("fig2", {"pixels": 9}, r"of \(8, 8\) pixels .* down to 9.*--pixels"),
+    "too few images": ("fig2", {"n_candidates": 2000}, "2030 training images are needed.*has 14"),
+    "too few for the rounds": ("table10", {"budget": 3000}, "3030 training images are needed"),
+    "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 comes from 40 candidates"),
+    "a model": ("fig4", {"models": ("resnet19",)}, "'resnet19' is no model"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, tmp_path):
+    name, changes, said = BAD[case]
+    with pytest.raises(InvalidParameterError, match=said):
+        run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes))
