@@ -188,7 +188,7 @@ def _findings(found):
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(
             f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. A negative "
-            "interaction spreads a batch, and a smaller batch repeats less."
+            "interaction spreads it."
         )
     n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
     if n_close > b / 2:

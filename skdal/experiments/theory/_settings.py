@@ -111,7 +111,8 @@ def check_sizes(settings, data):
     if needed > n or settings.n_query > settings.n_candidates:
         raise InvalidParameterError(
             f"{needed} training images are needed, {settings.n_initial} labeled and those that queries are drawn from, "
-            f"and {settings.dataset} has {n}; a query of {settings.n_query} comes from {settings.n_candidates} candidates."
+            f"and {settings.dataset} has {n}; a query of {settings.n_query} comes from "
+            f"{settings.n_candidates} candidates."
         )
 
 
