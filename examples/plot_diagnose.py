@@ -3,8 +3,8 @@ What decided a query
 ====================
 
 dynamicAL scores a sample by two terms, the squared length of its gradient and twice its inner product with the summed
-gradient of the labeled set. The second fades as the net learns its labels. So how long you train decides which criterion
-you use. ``diagnose`` shows it on one page; here for one net after a short and a long training.
+gradient of the labeled set. The second fades as the net learns its labels. So how long you train decides which
+criterion you use. ``diagnose`` shows it on one page; here for one net after a short and a long training.
 """
 
 # %%

@@ -670,6 +670,7 @@ KINDS = {
     "CrossSampleLayerError": ValueError,
     "EmptyPoolError": ValueError,
     "GradientMismatchError": ArithmeticError,
+    "InvalidKernelError": ValueError,
     "InvalidDataError": ValueError,
     "InvalidLabelsError": ValueError,
     "InvalidParameterError": (ValueError, TypeError),
@@ -683,10 +684,13 @@ KINDS = {
     "RunInUseError": (RuntimeError,),
 }
 
+WARNINGS = ["IllConditionedWarning"]
+
 
 def test_all_errors_are_listed():
-    assert sorted(errors.__all__) == sorted(KINDS)
-    assert sorted(name for name, _ in inspect.getmembers(errors, inspect.isclass)) == sorted(KINDS)
+    assert sorted(errors.__all__) == sorted([*KINDS, *WARNINGS])
+    assert sorted(name for name, _ in inspect.getmembers(errors, inspect.isclass)) == sorted([*KINDS, *WARNINGS])
+    assert all(issubclass(getattr(errors, name), UserWarning) for name in WARNINGS)
 
 
 @pytest.mark.parametrize("name", KINDS)

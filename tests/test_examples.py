@@ -99,6 +99,7 @@ SMALLER = {
     "sklearn_loop": ("= 12, 3, 20", "= 12, 3, 4"),
     "samplers": ("= 30, 30, 3, 4", "= 30, 5, 1, 2"),
     "gamma_kappa": ("n_instances=12", "n_instances=12"),
+    "diagnose": ("max_epochs=200", "max_epochs=40"),
     "experiment": ("n_seeds=3, n_rounds=3", "n_seeds=2, n_rounds=1"),
     "own_sampler": ("max_epochs=20", "max_epochs=5"),
 }
