@@ -117,6 +117,25 @@ def test_what_the_page_says_of_gamma():
     assert [sentence for sentence in says if sentence not in PAGE] == []
 
 
+def test_what_the_page_says_of_interaction():
+    interaction = comparisons(RESULTS / "records", suites_of("interaction"))[0]
+    assert {len(seeds) for seeds in interaction.runs.values()} == {5}
+    kappas = [label for label in interaction.labels if label != "random"]
+    ends = [gain(interaction, label, n_labeled=5500).mean for label in kappas]
+    says = [
+        f"within {max(ends) - min(ends):.2f} points of each other, {min(ends):.2f} to {max(ends):.2f} above random",
+    ]
+    curves = {label: curve_gain(interaction, "kappa 0", label) for label in kappas if label != "kappa 0"}
+    assert min(found.mean for found in curves.values()) > 0
+    assert max(found.low for found in curves.values()) < 0
+    for label, words in (("kappa -1", "above kappa -1"), ("kappa -4", "above kappa -4")):
+        says.append(f"{curves[label].mean:.2f} {words} ({curves[label].low:+.2f} to {curves[label].high:+.2f})")
+    text = (RESULTS / "tables" / "interaction-cifar10-jpeg-picks.rst").read_text()
+    classes = {line.split("  ")[0]: line.split()[-1] for line in text.splitlines()[3:-1]}
+    says.append(f"{classes['kappa -1']} in effect against {classes['kappa 0']}")
+    assert [sentence for sentence in says if sentence not in PAGE] == []
+
+
 def test_what_the_page_says_of_the_terms():
     rows = json.loads((ROOT / "benchmarks" / "results" / "delta.json").read_text())["rows"]
     by_training = {n: [row for row in rows if row["epochs above"] == n] for n in (10, 50, 200)}
