@@ -1,8 +1,9 @@
 """Keep the results of experiments in the documentation.
 
-`python benchmarks/render_results.py [--add DIR ...]` copies the specs and logs of all finished runs below each DIR
-(a folder that `skdal run` wrote) to docs/results/records, without checkpoints, and draws the tables and plots of all
-records anew: docs/results/tables/*.rst and docs/results/plots. A test holds the tables against the records.
+`python benchmarks/render_results.py [--add DIR ...] [--theory DIR ...]` copies the specs and logs of all finished runs
+below each DIR (a folder that `skdal run` wrote) to docs/results/records, without checkpoints, and the results of
+`skdal theory` to docs/results/theory; it draws the tables and plots of all of them anew: docs/results/tables/*.rst and
+docs/results/plots. A test holds the tables against the records.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import numpy as np
 from tabulate import tabulate
 
 from skdal.experiments import comparisons, format_comparison, write_plots
+from skdal.experiments._plots import save_figure
 from skdal.experiments._statistics import area_under_curve, paired_difference
+from skdal.experiments.theory import THEORY, stored_results
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 MEASURES = ("accuracy", "optimistic_accuracy")
@@ -81,15 +84,29 @@ def tables():
         for label in ("dynamical", "gamma 2", "kappa 0"):  # the paper's
             if label in comparison.labels:
                 found[f"{stem}-versus"] = versus_table(comparison, label)
+    for name, settings, result in stored_results(RESULTS / "theory"):
+        found[theory_stem(name, settings)] = THEORY[name].table(result, settings, name, "rst")
     return found
+
+
+def theory_stem(name, settings):
+    """Return the name of a verification experiment's table and plots."""
+    parts = ["theory", name, Path(settings.dataset).stem]
+    return "-".join(parts if name == "fig4" else [*parts, f"{settings.pixels}px"])
 
 
 def main():
     """Copy, then draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--add", nargs="+", default=[], metavar="DIR")
-    for folder in parser.parse_args().add:
+    parser.add_argument("--theory", nargs="+", default=[], metavar="DIR")
+    args = parser.parse_args()
+    for folder in args.add:
         add(folder)
+    for folder in args.theory:
+        (RESULTS / "theory").mkdir(exist_ok=True)
+        for file in Path(folder).glob("*.json"):
+            shutil.copyfile(file, RESULTS / "theory" / file.name)
     shutil.rmtree(RESULTS / "tables", ignore_errors=True)
     (RESULTS / "tables").mkdir(parents=True)
     for name, text in tables().items():
@@ -97,6 +114,11 @@ def main():
     for comparison in comparisons(RESULTS / "records"):
         for measure in MEASURES:
             write_plots(comparison, RESULTS / "plots", measure=measure)
+    for name, settings, result in stored_results(RESULTS / "theory"):
+        figure = THEORY[name].draw(result, settings, name)
+        for kind in ("png", "svg"):
+            with open(RESULTS / "plots" / f"{theory_stem(name, settings)}.{kind}", "wb") as out:
+                save_figure(figure, kind, out)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,33 @@ def delta(record):
     return _table(header, lines) + _machine(record)
 
 
+def kernels(record):
+    """Return the tables of what tangent kernels cost: infinitely wide, and of nets as they are."""
+    found = record["rows"]
+    conv = [
+        [
+            f"{row['pixels']} x {row['pixels']}",
+            row["dtype"],
+            f"{row['milliseconds a pair']:.3g} ms",
+            f"{row['minutes of 750 x 750']:.3g} min",
+        ]
+        for row in found["infinite"]
+    ]
+    whole = [
+        [name, f"{seconds:.0f} s" if seconds > 20 else f"{seconds:.1f} s"] for name, seconds in found["whole"].items()
+    ]
+    nets = [
+        [row["net"], row["images"], *(f"{row[name]:.2f} s" for name in ("seconds", "whole Jacobians", "products"))]
+        for row in found["empirical"]
+    ]
+    parts = [
+        _table(["images", "dtype", "a pair", "750 x 750, each pair once"], conv),
+        _table(["in full", "took"], whole),
+        _table(["net", "images", "empirical_ntk", "whole Jacobians", "products alone"], nets),
+    ]
+    return "\n".join(parts) + _machine(record)
+
+
 MAKERS = {
     "speed-cpu": speed,
     "speed-cuda": speed,
@@ -184,6 +211,7 @@ MAKERS = {
     "samplers": samplers,
     "harness": harness,
     "delta": delta,
+    "kernels": kernels,
 }
 
 

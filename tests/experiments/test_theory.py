@@ -12,7 +12,16 @@ from skdal.dynamics import alignment, approximation_ratio, generalization_bound,
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments import RunSpec
 from skdal.experiments._run import make_net
-from skdal.experiments.theory import QUICK, THEORY, TheorySettings, _discrepancy, result_file, run_theory
+from skdal.experiments.theory import (
+    QUICK,
+    THEORY,
+    TheorySettings,
+    _discrepancy,
+    _ratio,
+    result_file,
+    run_theory,
+    stored_results,
+)
 from skdal.experiments.theory._correlation import rank_correlations
 from skdal.experiments.theory._settings import kernel_images
 
@@ -140,6 +149,28 @@ def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
 
 
+def test_ratios_go_on_after_an_interruption(tmp_path, folder, monkeypatch):
+    work, seen = _ratio._rows, []
+
+    def interrupted(model, epoch, *args):
+        seen.append(epoch)
+        if seen == [0, 3]:
+            raise KeyboardInterrupt
+        return work(model, epoch, *args)
+
+    monkeypatch.setattr(_ratio, "_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_theory("fig4", tmp_path, SMALL)
+    run_theory("fig4", tmp_path, SMALL)
+    assert seen == [0, 3, 3]
+    assert result(tmp_path, "fig4")["rows"] == result(folder, "fig4")["rows"]
+
+
+def test_stored_results_are_found_by_name(folder):
+    assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
+    assert next(settings.n_draws for name, settings, _ in stored_results(folder) if name == "fig2") == 12
+
+
 def test_other_settings_are_other_results(folder):
     other = dataclasses.replace(SMALL, n_draws=13)
     assert result_file(THEORY["fig2"], folder, other) != result_file(THEORY["fig2"], folder, SMALL)
@@ -164,7 +195,8 @@ BAD = {
     "pixels": ("fig2", {"pixels": 9}, r"of \(8, 8\) pixels .* down to 9.*--pixels"),
     "too few images": ("fig2", {"n_candidates": 2000}, "2030 training images are needed.*has 14"),
     "too few for the rounds": ("table10", {"budget": 3000}, "3030 training images are needed"),
-    "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 comes from 40 candidates"),
+    "too few for a query": ("fig4", {"batches": (4, 2000)}, "2030 training images are needed"),
+    "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 cannot come from 40 candidates"),
     "a model": ("fig4", {"models": ("resnet19",)}, "'resnet19' is no model"),
 }
 

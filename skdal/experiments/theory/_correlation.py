@@ -7,10 +7,11 @@ from scipy.stats import kendalltau
 from sklearn.utils.extmath import softmax
 
 from skdal.dynamics import alignment, generalization_bound, infinite_ntk, kernel_regression, mse_training_dynamics
+from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import load, prepared_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import outputs_of
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_sizes, kernel_images
+from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
 from skdal.utils import progress_bar
 
 # What the residual's f is, and what stands for the labels of Q.
@@ -30,7 +31,12 @@ def compute(settings, folder, *, data_root, device, verbose):
     """
     spec = RunSpec(settings.dataset, "cnn_gap", "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
-    check_sizes(settings, data)
+    kernel_images(data.train, [0], settings.pixels)  # raises, before the training
+    check_enough(settings, data, settings.n_candidates)
+    if settings.n_query > settings.n_candidates:
+        raise InvalidParameterError(
+            f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; ask for fewer."
+        )
     net, initial = prepared_net(spec, data, device)
     rng = np.random.default_rng([settings.seed, 2])
     pool = np.setdiff1d(np.arange(len(data.train)), initial)

@@ -5,7 +5,7 @@ import numpy as np
 from skdal.dynamics import generalization_bound, infinite_ntk, mmd_squared
 from skdal.experiments._run import load, run
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_sizes, kernel_images
+from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
 
 USES = ("dataset", "pixels", "n_initial", "budget", "batches", "seed")
 
@@ -36,7 +36,8 @@ def _rounds(settings, folder, sampler, batch, data_root, device, verbose):
         seed=settings.seed,
     )
     data, _ = load(spec, data_root)
-    check_sizes(settings, data)
+    kernel_images(data.train, [0], settings.pixels)  # raises, before the training
+    check_enough(settings, data, settings.budget)
     records = run(spec, folder / "runs", data_root=data_root, device=device)
     order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(np.intp)
     images = kernel_images(data.train, order, settings.pixels)

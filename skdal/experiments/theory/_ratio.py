@@ -1,14 +1,16 @@
 """Figure 4: how good the sum of the samples' own changes of the training dynamics is, as training goes on."""
 
+import json
+
 import numpy as np
 
 from skdal.base import highest
 from skdal.experiments._run import load, make_net
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import check_sizes
+from skdal.experiments.theory._settings import check_enough
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
-from skdal.utils import check_known, forked_rng, progress_bar
+from skdal.utils import check_known, forked_rng, progress_bar, write_atomically
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
 
@@ -21,39 +23,50 @@ def compute(settings, folder, *, data_root, device, verbose):
     dict
         "rows": list of dict with "model", "epoch", "batch", "random" (list over draws), "own", "train_accuracy".
     """
-    rows = []
     for model in settings.models:
         check_known("model", model, MODELS)
-    for model in settings.models:
-        rows += _of_model(model, settings, data_root, device, verbose)
-    return {"rows": rows}
+    kept = folder / "ratios" / settings.digest(*USES)
+    rows = [_of_model(model, settings, kept, data_root, device, verbose) for model in settings.models]
+    return {"rows": sum(rows, [])}
 
 
-def _of_model(model, settings, data_root, device, verbose):
+def _of_model(model, settings, kept, data_root, device, verbose):
+    """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
     spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
-    check_sizes(settings, data)
+    check_enough(settings, data, max(settings.batches))
     net = make_net(spec, data, device).initialize()
     rng = np.random.default_rng(spec.seed_of("initial"))
     initial = rng.choice(len(data.train), spec.n_initial, replace=False)
     labeled = data.train.take(initial)
-    pool = np.setdiff1d(np.arange(len(data.train)), initial)
-    largest = min(max(settings.batches), len(pool) // 2)
-    draws = [rng.choice(len(pool), largest, replace=False) for _ in range(settings.n_ratio_draws)]
+    pool = data.train.take(np.setdiff1d(np.arange(len(data.train)), initial))
+    draws = [rng.choice(len(pool), max(settings.batches), replace=False) for _ in range(settings.n_ratio_draws)]
     rows, trained = [], 0
-    with (
-        forked_rng(spec.seed_of("order", 0), 0),
-        progress_bar(len(settings.epochs), f"epochs of {model}", verbose) as bar,
-    ):
+    bar = progress_bar(len(settings.epochs), f"epochs of {model}", verbose)
+    with bar, forked_rng(spec.seed_of("order", 0), 0):
         for epoch in settings.epochs:
             if epoch > trained:
                 net.fit_loop(labeled, epochs=epoch - trained)
                 trained = epoch
-            accuracy = float((net.predict(labeled) == labeled.targets).mean())
-            for batch, ratios in _ratios(net, labeled, data.train.take(pool), draws, settings.batches).items():
-                rows.append({"model": model, "epoch": epoch, "batch": batch, "train_accuracy": accuracy, **ratios})
+            make = lambda epoch=epoch: _rows(model, epoch, net, labeled, pool, draws, settings.batches)
+            rows += _kept(kept / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
+
+
+def _kept(file, make):
+    """Return what a file holds; make and store it if there is none."""
+    if not file.exists():
+        text = json.dumps(make(), allow_nan=False)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda out: out.write(text.encode()))
+    return json.loads(file.read_text())
+
+
+def _rows(model, epoch, net, labeled, pool, draws, batches):
+    accuracy = float((net.predict(labeled) == labeled.targets).mean())
+    common = {"model": model, "epoch": epoch, "train_accuracy": accuracy}
+    return [{**common, "batch": b, **ratios} for b, ratios in _ratios(net, labeled, pool, draws, batches).items()]
 
 
 def _ratios(net, labeled, pool, draws, batches):
@@ -61,9 +74,7 @@ def _ratios(net, labeled, pool, draws, batches):
     direction = labeled_gradient(net, labeled)
     statistics = gradient_statistics(net, pool.unlabeled(), direction=direction)
     scores = statistics.sq_norm + 2 * statistics.dot
-    of_query = lambda picks: _nested(
-        net, pool, picks, statistics, direction, [b for b in batches if b <= len(draws[0])]
-    )
+    of_query = lambda picks: _nested(net, pool, picks, statistics, direction, batches)
     by_draw = [of_query(picks) for picks in draws]
     own = of_query(highest(scores, len(draws[0])))
     return {b: {"random": [found[b] for found in by_draw], "own": own[b]} for b in own}

@@ -97,17 +97,34 @@ def run_theory(name, root, settings=None, *, data_root="data", device="cpu", ver
 
 def result_file(theory, root, settings):
     """Return where the result of an experiment with some settings is kept."""
-    name = theory.experiment.__name__.rpartition("._")[2]
-    return Path(root) / f"{name}-{settings.digest(*theory.experiment.USES)}.json"
+    return Path(root) / f"{_stem(theory)}-{settings.digest(*theory.experiment.USES)}.json"
+
+
+def stored_results(root):
+    """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
+    for file in sorted(Path(root).glob("*.json")):
+        found = _read(file)
+        settings = TheorySettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()})
+        for name, theory in THEORY.items():
+            if file.name.startswith(f"{_stem(theory)}-"):
+                yield name, settings, found
+
+
+def _stem(theory):
+    return theory.experiment.__name__.rpartition("._")[2]
+
+
+def _read(file):
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
 
 
 def _found(theory, root, settings, data_root, device, verbose):
     file = result_file(theory, root, settings)
     if file.exists():
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
+        return _read(file)
     root.mkdir(parents=True, exist_ok=True)
     found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
     found |= {

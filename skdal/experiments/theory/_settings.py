@@ -104,15 +104,13 @@ def kernel_images(images, indices, pixels):
     return F.adaptive_avg_pool2d(batch.double().contiguous(), pixels)
 
 
-def check_sizes(settings, data):
-    """Raise, before anything is computed, if the data are too few or too small for an experiment's settings."""
-    kernel_images(data.train, [0], settings.pixels)
-    n, needed = len(data.train), settings.n_initial + max(settings.n_candidates, settings.budget)
-    if needed > n or settings.n_query > settings.n_candidates:
+def check_enough(settings, data, n_more):
+    """Raise if there are not as many training images as labels at the start and `n_more`."""
+    n, needed = len(data.train), settings.n_initial + n_more
+    if needed > n:
         raise InvalidParameterError(
-            f"{needed} training images are needed, {settings.n_initial} labeled and those that queries are drawn from, "
-            f"and {settings.dataset} has {n}; a query of {settings.n_query} comes from "
-            f"{settings.n_candidates} candidates."
+            f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
+            f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or --quick sizes."
         )
 
 
