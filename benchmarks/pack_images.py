@@ -5,6 +5,7 @@
 
 - OUT/cifar10-jpeg.npz: CIFAR-10's own split. Its pixels were compressed as JPEG and differ a little from the originals.
 - OUT/caltech101-64.npz: both splits of the folder joined, and a fifth of each class drawn anew as the test set.
+- OUT/caltech101-32.npz: the same, averaged down to 32x32, for nets that take no other size.
 """
 
 import argparse
@@ -30,7 +31,16 @@ def main():
     parts = {name: [load(name, split) for split in ("train", "test")] for name in ("cifar10", "caltech101")}
     save(out / "cifar10-jpeg.npz", *(part[:2] for part in parts["cifar10"]), parts["cifar10"][0][2])
     images, labels = (np.concatenate([part[i] for part in parts["caltech101"]]) for i in (0, 1))
-    save(out / "caltech101-64.npz", *split_by_class(images, labels, 0.2), parts["caltech101"][0][2])
+    split = split_by_class(images, labels, 0.2)
+    save(out / "caltech101-64.npz", *split, parts["caltech101"][0][2])
+    save(out / "caltech101-32.npz", *((halved(x), y) for x, y in split), parts["caltech101"][0][2])
+
+
+def halved(images):
+    """Return images (n, h, w, c) of half the sides, averaged."""
+    n, height, width, n_channels = images.shape
+    parts = images.reshape(n, height // 2, 2, width // 2, 2, n_channels)
+    return parts.mean((2, 4), dtype=np.float32).round().astype(np.uint8)
 
 
 def save(path, train, test, class_names):
