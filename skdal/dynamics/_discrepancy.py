@@ -86,7 +86,7 @@ def mmd_bound(theta, initial, *, delta):
     if not is_number(delta) or not 0 < delta < 1:
         raise InvalidParameterError(f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}.")
     squared = mmd_squared(theta, initial)
-    n, n_initial, largest = len(theta), len(initial), float(np.max(theta))
+    n, n_initial, largest = len(theta), len(initial), float(np.asarray(theta).max())
     discrepancy = math.sqrt(max(0.0, squared))
     return discrepancy + 4 * math.sqrt(largest / n) + math.sqrt(4 * largest * math.log(4 / delta) / n_initial)
 

@@ -60,7 +60,7 @@ def infinite_ntk(
     kernel : {"ntk", "nngp"}, default="ntk"
         The tangent kernel, or the covariance of the outputs at initialization.
     dtype : {"float64", "float32"}, default="float64"
-        float32 takes about half the time, and agrees to about 1e-4 relative.
+        float32 takes about half the time, and agrees to about 1e-5 relative.
     device : str or torch.device, optional
         None: that of X1, the CPU for arrays.
     cache_dir : path, optional
