@@ -17,7 +17,7 @@ from tabulate import tabulate
 from skdal.experiments import comparisons, format_comparison, write_plots
 from skdal.experiments._plots import save_figure
 from skdal.experiments._statistics import area_under_curve, paired_difference
-from skdal.experiments.theory import THEORY, stored_results
+from skdal.experiments.theory import THEORY, figure_stem, stored_results
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 MEASURES = ("accuracy", "optimistic_accuracy")
@@ -85,14 +85,8 @@ def tables():
             if label in comparison.labels:
                 found[f"{stem}-versus"] = versus_table(comparison, label)
     for name, settings, result in stored_results(RESULTS / "theory"):
-        found[theory_stem(name, settings)] = THEORY[name].table(result, settings, name, "rst")
+        found[f"theory-{figure_stem(name, settings)}"] = THEORY[name].table(result, settings, name, "rst")
     return found
-
-
-def theory_stem(name, settings):
-    """Return the name of a verification experiment's table and plots."""
-    parts = ["theory", name, Path(settings.dataset).stem]
-    return "-".join(parts if name == "fig4" else [*parts, f"{settings.pixels}px"])
 
 
 def main():
@@ -117,7 +111,7 @@ def main():
     for name, settings, result in stored_results(RESULTS / "theory"):
         figure = THEORY[name].draw(result, settings, name)
         for kind in ("png", "svg"):
-            with open(RESULTS / "plots" / f"{theory_stem(name, settings)}.{kind}", "wb") as out:
+            with open(RESULTS / "plots" / f"theory-{figure_stem(name, settings)}.{kind}", "wb") as out:
                 save_figure(figure, kind, out)
 
 

@@ -39,7 +39,7 @@ class EmptyPoolError(InvalidDataError):
 
 
 class InvalidKernelError(SkdalError, ValueError):
-    """A kernel, or a learning rate for it, that breaks an assumption of the theory."""
+    """A kernel that breaks an assumption of the theory."""
 
 
 class InvalidLabelsError(SkdalError, ValueError):

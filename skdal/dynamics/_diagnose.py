@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from skdal.adapters import final_estimator
+from skdal.adapters import open_net
 from skdal.base import highest
 from skdal.dynamics._gram import gradient_gram
-from skdal.dynamics._page import draw_page
+from skdal.dynamics._page import check_figure_file, draw_page
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
@@ -71,13 +71,15 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     Eq. 13-15. Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
     picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
+    if figure is not None:
+        check_figure_file(figure)
     trained = sampler._trained()
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
     labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
     pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
     gram = gradient_gram(net, _losses, take_rows(X_pool, picks), pool.label[picks], traced=True, **how)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
-    n_classes = sampler.predict_proba(take_rows(X_pool, slice(0, 1))).shape[1]
+    n_classes = open_net(net).n_outputs(X_pool)
     found = {
         "n_pool": n_pool,
         "n_instances": len(picks),
@@ -107,7 +109,6 @@ def _checked(sampler, X_pool, indices):
         raise InvalidParameterError(f"diagnose is for a fitted DynamicALSampler; got {type(sampler).__name__}.")
     if not hasattr(sampler, "estimator_"):
         raise NotFittedError("this DynamicALSampler is not fitted yet; call fit(X, y) and query first.")
-    final_estimator(sampler.estimator_)
     picks, n_pool = np.asarray(indices), count_rows(X_pool)
     if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
         raise InvalidDataError(f"indices must be positions in the pool, (b,); got {picks.shape} of type {picks.dtype}.")
@@ -166,24 +167,26 @@ def _nearest_cosine(gram):
     lengths = np.sqrt(np.diag(gram))
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = gram / np.outer(lengths, lengths)
-    np.fill_diagonal(cosines, -np.inf)
-    return np.where(np.isfinite(cosines).any(1), cosines.max(1), np.nan)
+    np.fill_diagonal(cosines, np.nan)
+    known = np.isfinite(cosines)  # not of gradients that are zero
+    return np.where(known.any(1), np.where(known, cosines, -np.inf).max(1), np.nan)
 
 
 def _findings(found):
     said, b = [], found["n_instances"]
-    if found["overlap"]["gradient length"] >= _SAME:
+    is_choice = b < found["n_pool"] / 2  # of most of the pool, every criterion takes the same
+    if is_choice and found["overlap"]["gradient length"] >= _SAME:
         said.append(
             f"{found['overlap']['gradient length']:.0%} of the picks are those of gradient length alone: the labeled "
             "set's gradient has no say, as after a long training."
         )
-    if found["overlap"]["dot"] >= _SAME:
+    if is_choice and found["overlap"]["dot"] >= _SAME:
         said.append(
             f"{found['overlap']['dot']:.0%} of the picks are those of the inner product alone: the gradient's length "
             "has no say, as after a short training."
         )
     for name in ("margin", "entropy"):
-        if found["overlap"][name] >= _SAME:
+        if is_choice and found["overlap"][name] >= _SAME:
             said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from skdal.dynamics._spectrum import check_kernel
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import InvalidDataError, InvalidKernelError, InvalidParameterError
 from skdal.utils import is_number
 
 
@@ -58,7 +58,7 @@ def mmd_bound(theta, initial, *, delta):
 
     .. math:: \mathrm{MMD} + 4 \sqrt{C / n} + \sqrt{4 C \ln(4 / \delta) / (\gamma n)}, \qquad \gamma = n_0 / n
 
-    with C the largest entry of the kernel. It holds with probability 1 - delta at least.
+    with C the largest entry of the kernel; for a probability of 1 - delta, as the appendix has it.
 
     Parameters
     ----------
@@ -86,6 +86,12 @@ def mmd_bound(theta, initial, *, delta):
     if not is_number(delta) or not 0 < delta < 1:
         raise InvalidParameterError(f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}.")
     squared = mmd_squared(theta, initial)
+    diagonal = np.diag(np.asarray(theta))
+    if diagonal.max() < np.asarray(theta).max() * (1 - 1e-6) or diagonal.min() < 0:
+        raise InvalidKernelError(
+            "theta is not positive semidefinite, as a tangent kernel is: its largest entry is not on the diagonal, or "
+            "one on the diagonal is negative."
+        )
     n, n_initial, largest = len(theta), len(initial), float(np.asarray(theta).max())
     discrepancy = math.sqrt(max(0.0, squared))
     return discrepancy + 4 * math.sqrt(largest / n) + math.sqrt(4 * largest * math.log(4 / delta) / n_initial)

@@ -28,7 +28,8 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
 
     Returns
     -------
-    array (n1, K, n2, K), or (n1, n2) with a reduction, float64
+    array (n1, K, n2, K), or (n1, n2) with a reduction
+        float64 of a net in float64, else float32.
 
     Raises
     ------
@@ -39,8 +40,8 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     -----
     Linear layers with one position are never differentiated by their weights: with a their inputs and b the
     derivatives by their outputs, the share of a pair is (a . a') (b . b'). All other parameters' Jacobians are held for
-    chunks of at most 2**26 entries and contracted; where one sample's would exceed 2**22 entries, columns of the kernel
-    are taken by forward-mode derivatives along a sample's gradient, which hold one gradient.
+    two chunks of at most 2**26 entries each and contracted; where one sample's would exceed 2**24 entries, columns of
+    the kernel are taken by forward-mode derivatives along a sample's K gradients, which alone are held.
 
     References
     ----------
@@ -61,10 +62,8 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     """
     check_known("reduction", reduction, ("full", "trace", "sum"))
     values = _summed if reduction == "sum" else _outputs
-    result = gradient_gram(
-        net, values, X1, X2=X2, traced=reduction != "full", layers=layers, batch_size=batch_size, verbose=verbose
-    )
-    return result
+    how = {"layers": layers, "batch_size": batch_size, "verbose": verbose}
+    return gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
 
 
 def _outputs(view, outputs, labels):

@@ -1,5 +1,8 @@
 """Inner products of the gradients of what a net computes for its samples, in chunks."""
 
+import logging
+import math
+
 import numpy as np
 import torch
 
@@ -7,13 +10,15 @@ from skdal.adapters import open_net
 from skdal.exceptions import EmptyPoolError
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._context import differentiating
-from skdal.gradients._factors import Factorizer, concatenated
+from skdal.gradients._factors import Factorizer, RunsOtherwise, concatenated
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._products import Products
 from skdal.utils import count_rows, progress_bar, take_rows
 
-_ENTRIES = 2**26  # of gradients held at once
-_ENTRIES_A_SAMPLE = 2**22  # above it no sample's gradients are kept, but products taken one by one
+_ENTRIES = 2**26  # of gradients held of a chunk
+_ENTRIES_A_SAMPLE = 2**24  # above it no chunk's gradients are held, but products taken one by one
+
+logger = logging.getLogger("skdal")
 
 
 def gradient_gram(
@@ -38,26 +43,37 @@ def gradient_gram(
 
     Returns
     -------
-    array (n1, m, n2, m) or (n1, n2) where traced, float64
+    array (n1, m, n2, m) or (n1, n2) where traced, of the parameters' precision, float32 at least
     """
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
     rows = _Samples(view, X1, y1, batch_size)
     columns = rows if X2 is None else _Samples(view, X2, y2, batch_size)
     of_view = lambda outputs, labels: values(view, outputs, labels)
-    with differentiating(view), progress_bar(len(rows) * len(columns), "kernel", verbose) as bar:
-        first = next(rows.batches(slice(0, 3)))
-        parameters = select_parameters(view, layers, first[0])
-        factorizer = Factorizer(view, parameters, of_view, *first)
-        m = 1 if traced else factorizer.n_values
-        result = np.zeros((len(rows), m, len(columns), m))
-        n_entries = factorizer.n_values * sum(p.numel() for p in factorizer.rest.values())
-        if n_entries > _ENTRIES_A_SAMPLE:
-            _by_products(Products(view, parameters, of_view), rows, columns, traced, result, bar)
-        else:
-            chunk = max(1, _ENTRIES // max(1, n_entries))
-            _by_contraction(factorizer, rows, columns, chunk, traced, result, bar)
+    work = lambda factors: _filled(view, of_view, rows, columns, traced, layers, factors, verbose)
+    with differentiating(view):
+        try:
+            result = work(True)
+        except RunsOtherwise as error:
+            logger.info("Linear layers are not kept factored, since samples run otherwise: %s", error)
+            result = work(False)
     return result[:, 0, :, 0] if traced else result
+
+
+def _filled(view, values, rows, columns, traced, layers, factors, verbose):
+    first = next(rows.batches(slice(0, 3)))
+    parameters = select_parameters(view, layers, first[0])
+    factorizer = Factorizer(view, parameters, values, *first, factors=factors)
+    m = 1 if traced else factorizer.n_values
+    dtype = np.float64 if any(p.dtype == torch.float64 for p in parameters.values()) else np.float32
+    result = np.zeros((len(rows), m, len(columns), m), dtype=dtype)
+    with progress_bar(len(rows) * len(columns), "kernel", verbose, unit="pairs") as bar:
+        if factorizer.n_entries > _ENTRIES_A_SAMPLE:
+            _by_products(Products(view, parameters, values), rows, columns, traced, result, bar)
+        else:
+            chunk = max(1, min(_ENTRIES // max(1, factorizer.n_held), math.isqrt(_ENTRIES) // m))
+            _by_contraction(factorizer, rows, columns, chunk, traced, result, bar)
+    return result
 
 
 class _Samples:
@@ -115,6 +131,7 @@ def _by_products(products, rows, columns, traced, result, bar):
                     result[here, :, j] = block.reshape(-1, m, m).cpu().numpy()
                 if rows is columns:
                     result[j, :, j + 1 :] = result[j + 1 :, :, j].transpose(2, 0, 1)
+                    result[j, :, j] = (result[j, :, j] + result[j, :, j].T) / 2
                 j += 1
                 bar.update(len(rows))
 

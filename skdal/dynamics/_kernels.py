@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdal.dynamics._spectrum import as_matrix, check_kernel, check_labels, spectrum
-from skdal.exceptions import InvalidDataError, InvalidKernelError, InvalidParameterError
+from skdal.dynamics._spectrum import as_matrix, check_kernel, check_labels, roundings, spectrum
+from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import is_boolean, is_number
 
 
@@ -118,9 +118,11 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
 
     Raises
     ------
+    InvalidParameterError
+        The learning rate is above 1 / lambda_max, or another argument does not fit.
     InvalidKernelError
-        The learning rate is above 1 / lambda_max, or the kernel is not symmetric and positive semidefinite.
-    InvalidParameterError, InvalidDataError, InvalidLabelsError
+        The kernel is not symmetric and positive semidefinite.
+    InvalidDataError, InvalidLabelsError
         Other arguments do not fit.
 
     References
@@ -131,8 +133,8 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     _check_rate(learning_rate)
     found = _spectrum(theta, Y)
     largest = found.eigenvalues[-1]
-    if learning_rate * largest > 1 + 1e-12:
-        raise InvalidKernelError(
+    if learning_rate * largest > 1 + roundings(theta, found.eigenvalues):
+        raise InvalidParameterError(
             f"Theorem 1 assumes a learning rate of at most 1 / lambda_max = {1 / largest:.6g}; got {learning_rate:.6g}."
         )
     squares = (found.projections**2).sum(1)
@@ -300,8 +302,11 @@ def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate
     if t is None:
         weights = 1 / values
     else:
-        if not is_number(t) or t < 0:
-            raise InvalidParameterError(f"t must be a number of steps, at least 0; got {t!r}.")
+        if not is_number(t) or not 0 <= t < np.inf:
+            raise InvalidParameterError(
+                f"t must be a finite number of steps, at least 0; got {t!r}. Leave out t and learning_rate for a "
+                "converged net."
+            )
         _check_rate(learning_rate)
         # The limit eta t of directions without an eigenvalue is what they are learned at.
         weights = np.full_like(values, learning_rate * t)
@@ -310,7 +315,7 @@ def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate
 
 
 def _spectrum(theta, Y, *, invertible=False):
-    return spectrum(theta, check_labels(Y, len(check_kernel(theta))), invertible=invertible)
+    return spectrum(theta, check_labels(Y, len(check_kernel(theta))), invertible=invertible, stacklevel=4)
 
 
 def _inverse_norm(found):

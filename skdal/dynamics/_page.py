@@ -1,11 +1,29 @@
 """The page that `diagnose` draws."""
 
 import textwrap
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from skdal.exceptions import InvalidParameterError
+
 _POOL, _PICKS = "#b8bcc2", "#1f5fa8"
+
+
+def check_figure_file(path):
+    """Raise if no figure can be written to a file of that name.
+
+    Raises
+    ------
+    InvalidParameterError
+        Its folder does not exist, or matplotlib knows no such format.
+    """
+    path, formats = Path(path), Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats or not path.parent.is_dir():
+        raise InvalidParameterError(
+            f"figure must be a file in a folder that exists, ending in one of {', '.join(formats)}; got {str(path)!r}."
+        )
 
 
 def draw_page(found, picks):

@@ -42,7 +42,7 @@ def check_kernel(theta, name="theta"):
     if kernel.shape[0] != kernel.shape[1]:
         raise InvalidDataError(f"{name} must be square, (n, n); got {kernel.shape}.")
     asymmetry = np.abs(kernel - kernel.T).max()
-    if asymmetry > _roundings(theta, kernel) * np.abs(kernel).max():
+    if asymmetry > roundings(theta, kernel) * np.abs(kernel).max():
         raise InvalidKernelError(
             f"{name} is not symmetric (entries differ by up to {asymmetry:.3g}), and a tangent kernel is: "
             "Theta(x, x') = Theta(x', x). Symmetrize it, (theta + theta.T) / 2, if this is rounding."
@@ -85,7 +85,7 @@ def as_matrix(values, name):
     return matrix.astype(np.float64)
 
 
-def spectrum(theta, labels, *, invertible):
+def spectrum(theta, labels, *, invertible, stacklevel=3):
     """Decompose a kernel.
 
     Parameters
@@ -112,7 +112,7 @@ def spectrum(theta, labels, *, invertible):
     """
     kernel = check_kernel(theta)
     eigenvalues, eigenvectors = np.linalg.eigh(kernel)
-    largest, rounding = eigenvalues[-1], _roundings(theta, kernel)
+    largest, rounding = eigenvalues[-1], roundings(theta, kernel)
     if largest <= 0 or eigenvalues[0] < -_ROUNDINGS * rounding * max(largest, -eigenvalues[0]):
         raise InvalidKernelError(
             f"theta has eigenvalues from {eigenvalues[0]:.3g} to {largest:.3g}, and a tangent kernel is positive "
@@ -125,12 +125,13 @@ def spectrum(theta, labels, *, invertible):
             f"added to all, which makes its condition number {(largest + jitter) / (rounding * largest):.3g}; what is "
             "computed from the inverse depends on this. Equal or all but equal samples are the usual cause.",
             IllConditionedWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
         eigenvalues = eigenvalues + jitter
     return Spectrum(np.maximum(eigenvalues, 0), eigenvectors, eigenvectors.T @ labels)
 
 
-def _roundings(theta, kernel):
+def roundings(theta, kernel):
+    """Return n eps: the share of the largest eigenvalue that rounding makes of zero."""
     dtype = np.asarray(theta).dtype
-    return len(kernel) * np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    return len(kernel) * max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, np.finfo(np.float64).eps)

@@ -77,7 +77,10 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     ----------
     Eq. 11 and 13.
     """
-    return _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size)[0]
+    how = {"layers": layers, "batch_size": batch_size}
+    if y_query is None:
+        return _changes(net, X, y, X_query, None, **how)[0]
+    return _change(labeled_gradient(net, X, y, **how), labeled_gradient(net, X_query, y_query, **how))
 
 
 def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
@@ -114,9 +117,12 @@ def _changes(net, X, y, X_query, y_query, **how):
     """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
     labeled = labeled_gradient(net, X, y, **how)
     statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
-    queried = labeled_gradient(net, X_query, statistics.label, **how)
-    together = _inner(queried, queried) + 2 * _inner(queried, labeled)
+    together = _change(labeled, labeled_gradient(net, X_query, statistics.label, **how))
     return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
+
+
+def _change(labeled, queried):
+    return _inner(queried, queried) + 2 * _inner(queried, labeled)
 
 
 def _inner(one, other):

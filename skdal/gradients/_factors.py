@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.func import jacrev, vmap
 
-from skdal.exceptions import UnsupportedLayerError
 from skdal.gradients._coverage import cover
 from skdal.gradients._functorch import batch_of_one, refuse_untraceable
 from skdal.gradients._isolated import Isolated
@@ -24,6 +23,10 @@ from skdal.utils import frozen, swapped
 
 logger = logging.getLogger("skdal")
 _FEW = 3  # samples on which it is shown what covers a parameter
+
+
+class RunsOtherwise(Exception):
+    """Some samples run Linear layers otherwise than those on which coverage was shown; internal."""
 
 
 class Dense(NamedTuple):
@@ -70,10 +73,10 @@ class Factors(NamedTuple):
 
         Returns
         -------
-        tensor (n, m, n', m'), float64, or (n, n') where traced
+        tensor (n, m, n', m'), or (n, n') where traced
         """
         equation = "iap,jap->ij" if traced else "iap,jbp->iajb"
-        total = torch.einsum(equation, self.entries, other.entries).double()
+        total = torch.einsum(equation, self.entries, other.entries)
         for name, (a, b, has_bias) in self.dense.items():
             inner = float(has_bias) if a is None else a @ other.dense[name].a.T + float(has_bias)
             if not traced and a is not None:
@@ -104,6 +107,8 @@ class Factorizer:
         (outputs (n, K), labels (n,) or None) -> (n, m), each row of the sample's own.
     inputs, labels
         A first mini-batch, on which it is shown which Linear layers can be kept factored.
+    factors : bool
+        Whether any may be.
 
     Attributes
     ----------
@@ -113,30 +118,42 @@ class Factorizer:
         Those that are not kept factored.
     """
 
-    def __init__(self, model, parameters, values, inputs, labels):
-        self._model, self._values, self._is_traceable = model, values, True
+    def __init__(self, model, parameters, values, inputs, labels, *, factors=True):
+        self._model, self._parameters, self._values, self._is_traceable = model, parameters, values, True
         n = len(tensors_in(inputs)[0])
         few, few_labels = cut(inputs, slice(0, _FEW), n), None if labels is None else labels[:_FEW]
         with torch.no_grad():
             self.n_values = values(model.forward(few), few_labels).shape[1]
-        self._layers = self._dense_layers(parameters, few, few_labels)
+        self._layers = self._dense_layers(few, few_labels) if factors else {}
         dense = {name for layer in self._layers.values() for name in layer.names.values()}
         self.rest = {name: p for name, p in parameters.items() if name not in dense}
+
+    @property
+    def n_held(self):
+        """How many numbers the gradients of a sample take."""
+        sizes = ((layer.module.in_features, layer.module.out_features) for layer in self._layers.values())
+        return sum(d + self.n_values * p for d, p in sizes) + self.n_entries
+
+    @property
+    def n_entries(self):
+        """How many of these are not factored."""
+        return self.n_values * sum(p.numel() for p in self.rest.values())
 
     def __call__(self, inputs, labels):
         """Return the `Factors` of a mini-batch.
 
         Raises
         ------
-        UnsupportedLayerError
-            Some samples run the layers otherwise than those before.
+        RunsOtherwise
+            What was shown on the first samples does not hold for these.
         """
+        by_value = []
         try:
-            by_value = [self._of_value(k, inputs, labels) for k in range(self.n_values)] if self._layers else []
+            if self._layers:
+                self._check_still_covered(inputs)
+                by_value = [self._of_value(k, inputs, labels) for k in range(self.n_values)]
         except Uncovered as error:
-            raise UnsupportedLayerError(
-                f"the module runs otherwise for some samples than for others: {error}"
-            ) from error
+            raise RunsOtherwise(str(error)) from error
         dense = {}
         for name, layer in self._layers.items():
             a, b = by_value[0][name][0], torch.stack([found[name][1] for found in by_value], dim=1)
@@ -145,14 +162,23 @@ class Factorizer:
 
     # --- Linear layers ----------------------------------------------------------------------------
 
-    def _dense_layers(self, parameters, few, labels):
-        """Return the Linear layers, by name, all uses of whose parameters are one call on (n, d)."""
+    def _covered(self, inputs):
+        """Return the Linear layers, by name, whose calls are all uses of their parameters in a mini-batch."""
+        layers = cover(self._model, inputs, None, self._parameters).layers
+        by_rule = {name: layer for name, layer in layers.items() if not isinstance(layer.statistics, Isolated)}
+        return {name: layer for name, layer in by_rule.items() if type(layer.module) is nn.Linear}
+
+    def _check_still_covered(self, inputs):
+        covered = {name: layer.names for name, layer in self._covered(inputs).items()}
+        if changed := [name for name, layer in self._layers.items() if covered.get(name) != layer.names]:
+            raise Uncovered(dict.fromkeys(changed, "not used, or in other ways too"))
+
+    def _dense_layers(self, few, labels):
+        """Return those of which each sample makes one call on (n, d)."""
         try:
-            layers = cover(self._model, few, None, parameters).layers
+            linears = self._covered(few)
         except Uncovered:
             return {}
-        by_rule = {name: layer for name, layer in layers.items() if not isinstance(layer.statistics, Isolated)}
-        linears = {name: layer for name, layer in by_rule.items() if type(layer.module) is nn.Linear}
         calls = {}
         note = lambda name, called, _: calls.setdefault(name, []).append(tensors_in(called)[0].ndim)
         with torch.no_grad(), output_hooks(_modules(linears), note):

@@ -8,6 +8,7 @@ import torch
 from common import POOL, X, make_net, trained_net, y
 from reference import reference
 from sklearn.frozen import FrozenEstimator
+from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
 from skdal.dynamics import approximation_ratio, diagnose
@@ -100,6 +101,30 @@ def test_one_pick():
     assert np.isnan(found["nearest_cosine"]).all()
 
 
+def test_one_pick_without_a_gradient_among_others():
+    net = copy.deepcopy(NET)
+    net.module_.head.weight.data *= 1e4  # some are sure beyond rounding
+    sampler = DynamicALSampler(FrozenEstimator(net)).fit(X, y)
+    found = diagnose(sampler, POOL, np.arange(20))
+    zero = found["sq_norm"][:20] == 0
+    assert zero.any()
+    assert np.isfinite(found["nearest_cosine"][~zero]).all() == (np.sum(~zero) > 1)
+
+
+def test_nothing_changes_and_datasets_are_taken():
+    sampler, rng = fitted(), torch.random.get_rng_state()
+    NET.module_.train()
+    pool = TensorDataset(torch.tensor(POOL))
+    found = diagnose(sampler, POOL, [3, 1])
+    assert diagnose(sampler, pool, [3, 1])["approximation_ratio"] == pytest.approx(found["approximation_ratio"])
+    assert NET.module_.training
+    assert (torch.random.get_rng_state() == rng).all()
+
+
+def test_most_of_a_pool_is_no_choice():
+    assert not any("alone" in said for said in diagnose(fitted(), POOL, np.arange(38))["findings"])
+
+
 def test_a_net_without_gradients():
     net = copy.deepcopy(NET)
     torch.nn.init.zeros_(net.module_.head.weight)
@@ -130,6 +155,11 @@ BAD = {
         *(InvalidParameterError, "DynamicALSampler; got MarginSampler"),
     ),
     "unfitted": (lambda: diagnose(DynamicALSampler(make_net()), POOL, [0]), NotFittedError, "call fit"),
+    "a folder that is not there": (
+        lambda: diagnose(SAMPLER, POOL, [0], figure="nowhere/page.png"),
+        *(InvalidParameterError, "folder that exists.*nowhere/page.png"),
+    ),
+    "no format": (lambda: diagnose(SAMPLER, POOL, [0], figure="page.doc"), InvalidParameterError, "ending in one of"),
     "outside": (lambda: diagnose(SAMPLER, POOL, [0, 41]), InvalidDataError, "from 0 to 40.*got 0 to 41"),
     "twice": (lambda: diagnose(SAMPLER, POOL, [3, 3]), InvalidDataError, "1 of them twice"),
     "none": (lambda: diagnose(SAMPLER, POOL, []), InvalidDataError, r"positions in the pool, \(b,\)"),

@@ -12,10 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from wide import wide_net
 
-from skdal.dynamics import _gram, empirical_ntk
+from skdal.dynamics import _gram, empirical_ntk, generalization_bound
 from skdal.exceptions import (
     CrossSampleLayerError,
     EmptyPoolError,
+    IllConditionedWarning,
     InvalidParameterError,
     NotFittedError,
 )
@@ -93,6 +94,7 @@ def test_products_without_forward_mode(problem, monkeypatch):
 def test_two_sets_in_small_chunks(problem, monkeypatch):
     J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
     expected = kernel_of(J[:4], J)
+    assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
     monkeypatch.setattr(_gram, "_ENTRIES", 1)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
     assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(J))
@@ -111,6 +113,55 @@ def test_linear_layers_are_kept_factored(monkeypatch):
     monkeypatch.setattr(Factorizer, "__call__", lambda self, *batch: rests.append(self.rest) or call(self, *batch))
     empirical_ntk(DENSE, POOL[:5])
     assert [set(rest) for rest in rests] == [{"body.1.weight", "body.1.bias"}]
+
+
+class Branching(torch.nn.Module):
+    """Uses a layer's weight in another way, too, for samples that come later."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = self.a(x)
+        is_large = x[:, :1] > 2
+        if is_large.any():
+            hidden = hidden + is_large * torch.nn.functional.linear(x**2, self.a.weight)
+        return self.b(torch.tanh(hidden))
+
+
+class Experts(torch.nn.Module):
+    """Sends samples to one of two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        chosen = x[:, 0] > 2
+        out = x.new_zeros(len(x), 3)
+        for part, rows in ((self.one, ~chosen), (self.other, chosen)):
+            if rows.any():
+                out = out.index_put((rows.nonzero()[:, 0],), part(x[rows]))
+        return out
+
+
+@pytest.mark.parametrize("module", [Branching, Experts])
+def test_later_samples_that_run_otherwise(module):
+    net = make_net(module).initialize()
+    net.module_.double()
+    X = np.random.default_rng(0).normal(size=(8, 4))
+    X[:, 0] = [0, 0, 0, 0, 5, 0, 6, 0]
+    assert_kernel(empirical_ntk(net, X, batch_size=4), kernel_of(jacobians(net, X)))
+
+
+def test_a_net_in_float32_gives_a_kernel_that_the_theory_takes():
+    net = make_net(torch.nn.Linear, module__in_features=5, module__out_features=3).initialize()
+    X = np.random.default_rng(0).normal(size=(100, 5)).astype("float32")
+    theta = empirical_ntk(net, X, reduction="trace")
+    assert theta.dtype == np.float32
+    with pytest.warns(IllConditionedWarning):
+        assert generalization_bound(theta, np.eye(3)[np.arange(100) % 3]) > 0
 
 
 @pytest.mark.parametrize("layers", ["last", "0", ["0.weight"], ["0.bias", "2.weight"]])

@@ -1,6 +1,7 @@
 """Kernels of infinitely wide networks: an independent implementation's values, loops, and wide nets."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,7 @@ def test_chunks_make_no_difference(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-13)
     np.testing.assert_allclose(whole[0], infinite_ntk(IMAGES, IMAGES.copy(), **CONV), rtol=1e-13)
     assert (parts[0] == parts[0].T).all()
+    assert (whole[0] == whole[0].T).all()
     assert np.linalg.eigvalsh(parts[0])[0] > 0
 
 
@@ -155,8 +157,40 @@ def test_a_black_image_has_no_kernel():
 
 def test_torchs_threads_are_as_before():
     before = torch.get_num_threads()
-    infinite_ntk(IMAGES, **CONV)
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(4) as pool:  # calls that overlap
+            kernels = list(pool.map(lambda _: infinite_ntk(IMAGES, **CONV), range(8)))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert all((kernel == kernels[0]).all() for kernel in kernels)
+
+
+def test_tiles_of_another_size_are_kept_apart(tmp_path, monkeypatch):
+    """A device with more memory works in larger tiles."""
+    flat = {"kind": "conv", "depth": 1, "readout": "flatten", "cache_dir": tmp_path}
+    for values in (20, 200, 20):
+        monkeypatch.setitem(_infinite._TILE_VALUES, "cpu", values)
+        found = infinite_ntk(IMAGES, **flat)
+        np.testing.assert_allclose(found, infinite_ntk(IMAGES, **flat | {"cache_dir": None}), rtol=1e-13)
+
+
+def test_damaged_rows_are_told_of(tmp_path):
+    infinite_ntk(IMAGES, cache_dir=tmp_path, **CONV)
+    (file,) = tmp_path.glob("*/rows-*.npy")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InvalidDataError, match=r"rows-.*npy is damaged .* remove it"):
+        infinite_ntk(IMAGES, cache_dir=tmp_path, **CONV)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_scales_that_float32_cannot_square_are_refused(scale):
+    with pytest.raises(InvalidDataError, match="too large or too small for float32"):
+        infinite_ntk(scale * IMAGES, dtype="float32", **CONV)
+    np.testing.assert_allclose(
+        infinite_ntk(scale * IMAGES, **CONV), scale**2 * infinite_ntk(IMAGES, **CONV), rtol=1e-10
+    )
 
 
 @pytest.fixture
@@ -196,7 +230,7 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path, rows_worked):
 
 CHANGES = {
     "inputs": {"X1": IMAGES + 1e-12},
-    "a second set": {"X2": IMAGES},
+    "a second set": {"X2": IMAGES[:6]},
     "dtype": {"dtype": "float32"},
     "depth": {"depth": 3},
     "readout": {"readout": "flatten"},
@@ -246,6 +280,8 @@ BAD = {
     "a negative bias": ({"bias_std": -0.1}, InvalidParameterError, "bias_std.*at least 0; got -0.1"),
     "dtype": ({"dtype": "float16"}, InvalidParameterError, "dtype.*float64, float32"),
     "no images": ({"X1": np.ones((3, 8))}, InvalidDataError, r"X1 must have shape \(n, channels, height, width\)"),
+    "words": ({"X1": np.array([["a", "b"]])}, InvalidDataError, "real numbers"),
+    "no pixels": ({"X1": IMAGES[..., :0]}, InvalidDataError, "at least one sample"),
     "nothing": ({"X1": IMAGES[:0]}, InvalidDataError, "at least one sample"),
     "NaN": ({"X2": np.full_like(OTHERS, np.nan)}, InvalidDataError, "X2 has NaN"),
     "other sizes": ({"X2": OTHERS[..., :3]}, InvalidDataError, "samples of X1 have shape .*5, 4.*X2 .*5, 3"),

@@ -140,6 +140,23 @@ def test_a_sound_kernel_is_not_warned_of():
         generalization_bounds(theta, Y)
 
 
+def test_the_largest_rate_of_a_float32_kernel_is_allowed():
+    for seed in range(40):
+        theta, Y, _ = draw(seed)
+        theta = theta.astype(np.float32)
+        convergence_bounds(theta, Y, t=2, learning_rate=float(1 / np.linalg.eigvalsh(theta)[-1]))
+
+
+def test_a_warning_points_at_the_caller():
+    theta, Y, _ = draw(2)
+    twins = [0, *range(12)]
+    with pytest.warns(IllConditionedWarning) as bound:
+        generalization_bound(theta[np.ix_(twins, twins)], Y[twins])
+    with pytest.warns(IllConditionedWarning) as regression:
+        kernel_regression(np.ones((12, 12)), np.ones((1, 12)), Y)
+    assert {warning.filename for warning in [*bound, *regression]} == {__file__}
+
+
 def test_tensors_and_integers_are_taken():
     torch = pytest.importorskip("torch")
     theta, Y, _ = draw(4)
@@ -163,7 +180,7 @@ BAD = {
     "labels of other samples": (lambda: alignment(GOOD, LABELS[:5]), InvalidLabelsError, "12 samples and Y of 5"),
     "a step of Theorem 1 too many": (
         lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=1.01 / np.linalg.eigvalsh(GOOD)[-1]),
-        *(InvalidKernelError, "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101"),
+        *(InvalidParameterError, "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101"),
     ),
     "no step": (
         lambda: convergence_bounds(GOOD, LABELS, t=0, learning_rate=1e-3),
@@ -178,6 +195,10 @@ BAD = {
         *(InvalidParameterError, "above 0; got -1.0"),
     ),
     "a time without a rate": (lambda: kernel_regression(GOOD, GOOD, LABELS, t=3), InvalidParameterError, "together"),
+    "for ever": (
+        lambda: kernel_regression(GOOD, GOOD, LABELS, t=np.inf, learning_rate=1.0),
+        *(InvalidParameterError, "finite.*converged"),
+    ),
     "a negative time": (
         lambda: kernel_regression(GOOD, GOOD, LABELS, t=-1, learning_rate=1.0),
         *(InvalidParameterError, "at least 0; got -1"),

@@ -149,7 +149,7 @@ def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
 
 
-def test_ratios_go_on_after_an_interruption(tmp_path, folder, monkeypatch):
+def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     work, seen = _ratio._rows, []
 
     def interrupted(model, epoch, *args):
@@ -158,12 +158,33 @@ def test_ratios_go_on_after_an_interruption(tmp_path, folder, monkeypatch):
             raise KeyboardInterrupt
         return work(model, epoch, *args)
 
+    settings = dataclasses.replace(SMALL, n_initial=100, epochs=(0, 3, 5), n_ratio_draws=2)  # two mini-batches an epoch
     monkeypatch.setattr(_ratio, "_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_theory("fig4", tmp_path, SMALL)
-    run_theory("fig4", tmp_path, SMALL)
-    assert seen == [0, 3, 3]
-    assert result(tmp_path, "fig4")["rows"] == result(folder, "fig4")["rows"]
+        run_theory("fig4", tmp_path, settings)
+    run_theory("fig4", tmp_path, settings)
+    assert seen == [0, 3, 3, 5]
+    monkeypatch.setattr(_ratio, "_rows", work)
+    run_theory("fig4", tmp_path / "whole", settings)
+    file = result_file(THEORY["fig4"], tmp_path, settings).name
+    parts, whole = (json.loads((root / file).read_text()) for root in (tmp_path, tmp_path / "whole"))
+    assert parts["rows"] == whole["rows"]
+
+
+def test_results_of_other_data_of_the_same_name_are_told_apart(tmp_path):
+    def save(seed):
+        rng, parts = np.random.default_rng(seed), {}
+        for part, n in (("train", 90), ("test", 9)):
+            parts[f"X_{part}"] = rng.integers(256, size=(n, 8, 8), dtype=np.uint8)
+            parts[f"y_{part}"] = np.arange(n) % 3
+        np.savez(tmp_path / "mine.npz", **parts)
+
+    settings = dataclasses.replace(SMALL, dataset="mine.npz", n_draws=2)
+    save(0)
+    run_theory("fig2", tmp_path / "out", settings, data_root=tmp_path)
+    save(1)
+    with pytest.raises(InvalidDataError, match=r"other data of the name mine.npz .*use another folder"):
+        run_theory("fig7", tmp_path / "out", settings, data_root=tmp_path)
 
 
 def test_stored_results_are_found_by_name(folder):

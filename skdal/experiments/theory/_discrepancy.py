@@ -3,6 +3,7 @@
 import numpy as np
 
 from skdal.dynamics import generalization_bound, infinite_ntk, mmd_squared
+from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import load, run
 from skdal.experiments._spec import RunSpec
 from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
@@ -18,6 +19,8 @@ def compute(settings, folder, *, data_root, device, verbose):
     dict
         "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound" and "mean_diagonal".
     """
+    if too_large := [batch for batch in settings.batches if batch > settings.budget]:
+        raise InvalidParameterError(f"queries of {too_large} are above the budget of {settings.budget} labels.")
     rows = []
     for sampler, batch in [*(("dynamical", b) for b in settings.batches), ("random", min(settings.batches))]:
         rows += _rounds(settings, folder, sampler, batch, data_root, device, verbose)

@@ -7,10 +7,10 @@ import numpy as np
 from skdal.base import highest
 from skdal.experiments._run import load, make_net
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import check_enough
+from skdal.experiments.theory._settings import check_enough, read_json
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
-from skdal.utils import check_known, forked_rng, progress_bar, write_atomically
+from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar, write_atomically
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
 
@@ -49,7 +49,8 @@ def _of_model(model, settings, kept, data_root, device, verbose):
                 net.fit_loop(labeled, epochs=epoch - trained)
                 trained = epoch
             make = lambda epoch=epoch: _rows(model, epoch, net, labeled, pool, draws, settings.batches)
-            rows += _kept(kept / f"{model}-{epoch}.json", make)
+            with preserved_rng():  # whether they are kept or not, training goes on the same
+                rows += _kept(kept / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
 
@@ -60,7 +61,7 @@ def _kept(file, make):
         text = json.dumps(make(), allow_nan=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda out: out.write(text.encode()))
-    return json.loads(file.read_text())
+    return read_json(file)
 
 
 def _rows(model, epoch, net, labeled, pool, draws, batches):

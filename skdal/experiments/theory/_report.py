@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
 from skdal.experiments._plots import save_figure
+from skdal.experiments._run import load
+from skdal.experiments._spec import RunSpec
+from skdal.experiments._store import data_name
 from skdal.experiments.theory import _correlation, _discrepancy, _figures, _ratio, _tables
-from skdal.experiments.theory._settings import TheorySettings
+from skdal.experiments.theory._settings import TheorySettings, read_json
 from skdal.utils import check_known, write_atomically
 
 
@@ -87,12 +90,20 @@ def run_theory(name, root, settings=None, *, data_root="data", device="cpu", ver
     root = Path(root)
     found = _found(theory, root, settings, data_root, device, verbose)
     used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
-    text = f"## {theory.title}\n\nRun with {used}.\n\n{theory.table(found, settings, name, style)}"
+    text = f"## {theory.title}\n\nRun with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
+    text += theory.table(found, settings, name, style)
     figure = theory.draw(found, settings, name)
-    paths = [root / f"{name}-{Path(settings.dataset).stem}.{kind}" for kind in ("png", "svg")]
+    paths = [root / f"{figure_stem(name, settings)}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write_atomically(path, partial(save_figure, figure, path.suffix[1:]))
     return text, paths
+
+
+def figure_stem(name, settings):
+    """Return the name of a figure's files, without ending."""
+    parts = [name, data_name(settings.dataset)]
+    parts += [f"{settings.pixels}px"] if "pixels" in THEORY[name].experiment.USES else []
+    return "-".join(parts + [f"seed{settings.seed}"] * (settings.seed != 0))
 
 
 def result_file(theory, root, settings):
@@ -103,7 +114,7 @@ def result_file(theory, root, settings):
 def stored_results(root):
     """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
     for file in sorted(Path(root).glob("*.json")):
-        found = _read(file)
+        found = read_json(file)
         settings = TheorySettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()})
         for name, theory in THEORY.items():
             if file.name.startswith(f"{_stem(theory)}-"):
@@ -114,24 +125,39 @@ def _stem(theory):
     return theory.experiment.__name__.rpartition("._")[2]
 
 
-def _read(file):
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
-
-
 def _found(theory, root, settings, data_root, device, verbose):
     file = result_file(theory, root, settings)
+    digest = _same_data(root, settings, data_root)
     if file.exists():
-        return _read(file)
-    root.mkdir(parents=True, exist_ok=True)
+        return read_json(file)
     found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
     found |= {
         "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
+        "data": digest,
         "versions": versions(),
         "device": device,
     }
     text = json.dumps(found, separators=(",", ":"), allow_nan=False)
     write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
     return json.loads(text)
+
+
+def _same_data(root, settings, data_root):
+    """Return the digest of the data, which is kept beside the results: they are of no other.
+
+    Raises
+    ------
+    InvalidDataError
+        The results in the folder are of other data of this name.
+    """
+    _, digest = load(RunSpec(settings.dataset, "cnn_gap", "random"), data_root)
+    file = root / f"{data_name(settings.dataset)}.digest"
+    if not file.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda out: out.write(digest.encode()))
+    if file.read_text() != digest:
+        raise InvalidDataError(
+            f"the results in {root} were made with other data of the name {settings.dataset} (digest "
+            f"{file.read_text()}) than those found now ({digest}). Restore the data, or use another folder."
+        )
+    return digest

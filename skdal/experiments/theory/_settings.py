@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from skdal.exceptions import InvalidParameterError
+from skdal.exceptions import InvalidDataError, InvalidParameterError
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,20 @@ def check_enough(settings, data, n_more):
             f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
             f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or --quick sizes."
         )
+
+
+def read_json(file):
+    """Return what a file holds.
+
+    Raises
+    ------
+    InvalidDataError
+        It is damaged.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
 
 
 THEORY_NET = {"kind": "conv", "depth": 3, "readout": "gap"}  # three convolutions and global average pooling
