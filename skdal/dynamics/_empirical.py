@@ -58,7 +58,7 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0).fit(X, y)
     >>> empirical_ntk(net, X, reduction="trace")[:2, :2]
     array([[4., 2.],
-           [2., 4.]])
+           [2., 4.]], dtype=float32)
     """
     check_known("reduction", reduction, ("full", "trace", "sum"))
     values = _summed if reduction == "sum" else _outputs

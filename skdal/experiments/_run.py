@@ -115,12 +115,17 @@ def check_net(spec, data, device):
     _Run(spec, data, device).try_out()
 
 
+def initial_set(spec, data):
+    """Return which training images a run begins with, (n_initial,)."""
+    return np.random.default_rng(spec.seed_of("initial")).choice(len(data.train), spec.n_initial, replace=False)
+
+
 def prepared_net(spec, data, device):
-    """Return the net of a run as its first query finds it, and the initial labeled set (n_initial,)."""
+    """Return the net of a run as its first query finds it."""
     work = _Run(spec, data, device)
     work.try_out()
     work._train()
-    return work.net, work.labeled
+    return work.net
 
 
 def n_labeled(spec, n_pool):
@@ -176,8 +181,7 @@ class _Run:
         self.spec, self.data, self.device = spec, data, device
         self.n_labeled = n_labeled(spec, len(data.train))
         self.net, self.sampler = make_net(spec, data, device), make_sampler(spec)
-        initial = np.random.default_rng(spec.seed_of("initial"))
-        self.labeled = initial.choice(len(data.train), spec.n_initial, replace=False)
+        self.labeled = initial_set(spec, data)
         self.round = 0
 
     def try_out(self):

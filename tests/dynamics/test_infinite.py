@@ -119,7 +119,7 @@ def test_wide_nets_approach_it(name):
     X, theta = IMAGES[:3], infinite_ntk(IMAGES[:3], **infinite)
     errors = []
     for width in widths:
-        nets = [wide_net(seed, shape=X.shape[1:], width=width, **finite) for seed in range(32)]
+        nets = [wide_net(seed, shape=X.shape[1:], width=width, **finite) for seed in range(20)]
         found = [empirical_ntk(net, X, reduction="trace") / 2 for net in nets]
         errors.append(np.sqrt(np.mean([((K - theta) ** 2).mean() for K in found])) / np.abs(theta).max())
     assert errors[-1] < 0.08

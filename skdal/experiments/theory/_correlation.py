@@ -8,7 +8,7 @@ from sklearn.utils.extmath import softmax
 
 from skdal.dynamics import alignment, generalization_bound, infinite_ntk, kernel_regression, mse_training_dynamics
 from skdal.exceptions import InvalidParameterError
-from skdal.experiments._run import load, prepared_net
+from skdal.experiments._run import initial_set, load, prepared_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import outputs_of
 from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
@@ -37,7 +37,7 @@ def compute(settings, folder, *, data_root, device, verbose):
         raise InvalidParameterError(
             f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; ask for fewer."
         )
-    net, initial = prepared_net(spec, data, device)
+    initial = initial_set(spec, data)
     rng = np.random.default_rng([settings.seed, 2])
     pool = np.setdiff1d(np.arange(len(data.train)), initial)
     candidates = rng.choice(pool, settings.n_candidates, replace=False)
@@ -46,6 +46,7 @@ def compute(settings, folder, *, data_root, device, verbose):
     theta = infinite_ntk(images, **THEORY_NET, cache_dir=folder / "kernels", device=device, verbose=verbose)
     Y = as_one_hot(data.train.targets[together], len(data.class_names))
     n = len(initial)
+    net = prepared_net(spec, data, device)
     predictions = _predictions(theta, Y, n, net, data.train.take(together))
     found = {"alignment": [], "bound": [], "dynamics": {f"{f}, {y}": [] for f in PREDICTIONS for y in LABELS}}
     with progress_bar(settings.n_draws, "draws", verbose) as bar:

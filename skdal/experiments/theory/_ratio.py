@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from skdal.base import highest
-from skdal.experiments._run import load, make_net
+from skdal.experiments._run import initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments.theory._settings import check_enough, read_json
 from skdal.gradients import gradient_statistics, labeled_gradient
@@ -36,8 +36,7 @@ def _of_model(model, settings, kept, data_root, device, verbose):
     data, _ = load(spec, data_root)
     check_enough(settings, data, max(settings.batches))
     net = make_net(spec, data, device).initialize()
-    rng = np.random.default_rng(spec.seed_of("initial"))
-    initial = rng.choice(len(data.train), spec.n_initial, replace=False)
+    initial, rng = initial_set(spec, data), np.random.default_rng([settings.seed, 4])
     labeled = data.train.take(initial)
     pool = data.train.take(np.setdiff1d(np.arange(len(data.train)), initial))
     draws = [rng.choice(len(pool), max(settings.batches), replace=False) for _ in range(settings.n_ratio_draws)]
