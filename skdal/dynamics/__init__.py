@@ -11,9 +11,8 @@ from skdal.dynamics._kernels import (
     convergence_error,
     generalization_bound,
     generalization_bounds,
-    kernel_regression,
-    mse_training_dynamics,
 )
+from skdal.dynamics._regression import kernel_regression, mse_training_dynamics
 from skdal.dynamics._training import approximation_ratio, training_dynamics, training_dynamics_change
 
 __all__ = [

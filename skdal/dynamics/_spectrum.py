@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidKernelError, InvalidLabelsError
+from skdal.exceptions import (
+    IllConditionedWarning,
+    InvalidDataError,
+    InvalidKernelError,
+    InvalidLabelsError,
+    InvalidParameterError,
+)
+from skdal.utils import is_number
 
 _ROUNDINGS = 10  # times n eps lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
 
@@ -135,3 +142,9 @@ def roundings(theta, kernel):
     """Return n eps: the share of the largest eigenvalue that rounding makes of zero."""
     dtype = np.asarray(theta).dtype
     return len(kernel) * max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, np.finfo(np.float64).eps)
+
+
+def check_rate(learning_rate):
+    """Raise if a learning rate is no finite number above 0."""
+    if not is_number(learning_rate) or not 0 < learning_rate < np.inf:
+        raise InvalidParameterError(f"learning_rate must be a finite number above 0; got {learning_rate!r}.")

@@ -137,14 +137,16 @@ def test_a_sound_kernel_is_not_warned_of():
     theta, Y, _ = draw(3, spread=5.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        generalization_bounds(theta, Y)
+        lower, upper = generalization_bounds(theta, Y)
+    assert lower < upper
 
 
 def test_the_largest_rate_of_a_float32_kernel_is_allowed():
     for seed in range(40):
         theta, Y, _ = draw(seed)
         theta = theta.astype(np.float32)
-        convergence_bounds(theta, Y, t=2, learning_rate=float(1 / np.linalg.eigvalsh(theta)[-1]))
+        lower, upper = convergence_bounds(theta, Y, t=2, learning_rate=float(1 / np.linalg.eigvalsh(theta)[-1]))
+        assert lower < upper
 
 
 def test_a_warning_points_at_the_caller():
