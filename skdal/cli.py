@@ -246,6 +246,7 @@ def _add_theory(verbs):
     theory.add_argument("--models", nargs="+", metavar="NAME", help="of fig4 (cnn resnet18)")
     theory.add_argument("--seed", type=int, metavar="N", help="of the labeled set and the draws (0)")
     theory.add_argument("--data-root", default="data", metavar="DIR", help="where the data sets are")
+    theory.add_argument("--download", action="store_true", help="fetch missing data sets, through torchvision")
     theory.add_argument("--device", default="cpu", help="of nets and kernels, such as cuda")
     theory.add_argument("--format", default="markdown", choices=("markdown", "latex", "rst"), help="of the table")
     theory.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -267,6 +268,7 @@ def _theory(args):
         args.out,
         settings,
         data_root=args.data_root,
+        download=args.download,
         device=args.device,
         verbose=0 if args.quiet else 1,
         style=args.format,

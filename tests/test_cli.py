@@ -141,6 +141,30 @@ def test_failures_have_their_exit_codes(error, code, said, tmp_path, capsys, mon
     assert said in capsys.readouterr().err
 
 
+def test_theory(tmp_path, capsys):
+    assert main(["theory", "fig2", "--quick", "--pixels", "4", "--quiet", "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "## Figure 2" in out
+    assert "pixels = 4" in out
+    assert err == ""
+    for kind in ("png", "svg"):
+        assert str(tmp_path / f"fig2-digits-4px.{kind}") in out
+        assert (tmp_path / f"fig2-digits-4px.{kind}").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["fig3"], 2, "'fig3' is no verification experiment"),
+        (["fig2", "--quick", "--pixels", "16"], 2, r"cannot be averaged down to 16"),
+        (["fig2", "--data-root", "nowhere"], 1, "CIFAR10 is not in nowhere"),
+    ],
+)
+def test_what_theory_refuses(arguments, code, said, tmp_path, capsys):
+    assert main(["theory", *arguments, "--quiet", "--out", str(tmp_path)]) == code
+    assert said in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])

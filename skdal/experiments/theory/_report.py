@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
 from skdal.experiments._plots import save_figure
@@ -47,7 +48,9 @@ THEORY = {
 }
 
 
-def run_theory(name, root, settings=None, *, data_root="data", device="cpu", verbose=0, style="markdown"):
+def run_theory(
+    name, root, settings=None, *, data_root="data", download=False, device="cpu", verbose=0, style="markdown"
+):
     """Do, or read, a verification experiment; write its figure and return its table.
 
     Parameters
@@ -59,6 +62,8 @@ def run_theory(name, root, settings=None, *, data_root="data", device="cpu", ver
     settings : TheorySettings, optional
         None: the paper's sizes; `QUICK` for a first look.
     data_root : str or Path, default="data"
+    download : bool, default=False
+        Fetch a data set that is missing, through torchvision.
     device : str, default="cpu"
     verbose : int, default=0
         1 shows progress bars.
@@ -88,6 +93,8 @@ def run_theory(name, root, settings=None, *, data_root="data", device="cpu", ver
     theory = THEORY[check_known("verification experiment", name, THEORY)]
     settings = settings or TheorySettings()
     root = Path(root)
+    if download:
+        load_dataset(settings.dataset, data_root, download=True)
     found = _found(theory, root, settings, data_root, device, verbose)
     used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
     text = f"## {theory.title}\n\nRun with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
