@@ -157,7 +157,7 @@ def test_theory(tmp_path, capsys):
     [
         (["fig3"], 2, "'fig3' is no verification experiment"),
         (["fig2", "--quick", "--pixels", "16"], 2, r"cannot be averaged down to 16"),
-        (["fig2", "--data-root", "nowhere"], 1, "CIFAR10 is not in nowhere"),
+        (["fig2", "--data-root", "nowhere"], 1, "nowhere, or is damaged"),
     ],
 )
 def test_what_theory_refuses(arguments, code, said, tmp_path, capsys):
