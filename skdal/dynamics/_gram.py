@@ -138,4 +138,5 @@ def _by_products(products, rows, columns, traced, result, bar):
 
 def _along(products, gradients, batch):
     """Return the inner products (n, m, m') of a mini-batch's gradients with those of one sample."""
-    return torch.stack([products.along(gradient, *batch) for gradient in gradients], dim=2)
+    block = torch.stack([products.along(gradient, *batch) for gradient in gradients], dim=2)
+    return block.to(torch.promote_types(block.dtype, torch.float32))

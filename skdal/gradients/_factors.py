@@ -158,7 +158,8 @@ class Factorizer:
         for name, layer in self._layers.items():
             a, b = by_value[0][name][0], torch.stack([found[name][1] for found in by_value], dim=1)
             dense[name] = Dense(a if "weight" in layer.names else None, b, "bias" in layer.names)
-        return Factors(dense, self._entries(inputs, labels))
+        entries = self._entries(inputs, labels)
+        return Factors(dense, entries.to(torch.promote_types(entries.dtype, torch.float32)))
 
     # --- Linear layers ----------------------------------------------------------------------------
 

@@ -164,6 +164,21 @@ def test_a_net_in_float32_gives_a_kernel_that_the_theory_takes():
         assert generalization_bound(theta, np.eye(3)[np.arange(100) % 3]) > 0
 
 
+@pytest.mark.parametrize("at_most", [0, 2**24])
+def test_a_net_in_half_precision(at_most, monkeypatch):
+    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+    module = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4, 4)), torch.nn.Conv2d(1, 3, 3), torch.nn.Flatten())
+    net = make_net(torch.nn.Sequential(module, torch.nn.ReLU(), torch.nn.Linear(12, 3))).initialize()
+    wide = copy.deepcopy(net)
+    net.module_.bfloat16()
+    wide.module_.load_state_dict(net.module_.state_dict())
+    X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = empirical_ntk(net, X)
+    assert found.dtype == np.float32
+    expected = empirical_ntk(wide, X.float())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.03 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("layers", ["last", "0", ["0.weight"], ["0.bias", "2.weight"]])
 def test_some_parameters(layers):
     net = make_net(torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))).initialize()
