@@ -39,6 +39,8 @@ def test_every_number():
     np.testing.assert_allclose(found["dot"], dot, rtol=1e-9, atol=1e-12)
     terms = sq_norm[picks].sum(), np.abs(2 * dot[picks]).sum()
     assert found["norm_share"] == pytest.approx(terms[0] / sum(terms))
+    assert (dot < 0).any()
+    assert found["norm_share_pool"] == pytest.approx(sq_norm.sum() / (sq_norm.sum() + np.abs(2 * dot).sum()))
     assert found["correlation"] == pytest.approx(np.corrcoef(sq_norm, dot)[0, 1])
     gram = g[picks] @ g[picks].T
     values = np.linalg.eigvalsh(gram)[::-1]
