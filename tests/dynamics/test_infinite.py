@@ -161,6 +161,7 @@ def test_torchs_threads_are_as_before():
     try:
         with ThreadPoolExecutor(4) as pool:  # calls that overlap
             kernels = list(pool.map(lambda _: infinite_ntk(IMAGES, **CONV), range(8)))
+        infinite_ntk(IMAGES, **CONV)  # in this thread, whose number is its own
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
