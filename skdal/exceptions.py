@@ -5,20 +5,25 @@ import sklearn.exceptions
 __all__ = [
     "CrossSampleLayerError",
     "EmptyPoolError",
+    "GatherTooLargeError",
     "GradientMismatchError",
     "IllConditionedWarning",
     "InvalidDataError",
     "InvalidKernelError",
     "InvalidLabelsError",
     "InvalidParameterError",
+    "MissingExtraError",
     "MissingLabeledDataError",
     "NonFiniteScoreError",
     "NotFittedError",
     "RunInUseError",
     "SampleTooLargeError",
     "SkdalError",
+    "TooManyUnreadableError",
+    "UnreadableSampleError",
     "UnsupportedEstimatorError",
     "UnsupportedLayerError",
+    "WorkerLostError",
 ]
 
 
@@ -76,6 +81,26 @@ class GradientMismatchError(SkdalError, ArithmeticError):
 
 class SampleTooLargeError(SkdalError, MemoryError):
     """Not even a single sample fits into memory."""
+
+
+class UnreadableSampleError(SkdalError, OSError):
+    """A sample of a pool that cannot be read; pools raise it, and queries set the sample aside."""
+
+
+class TooManyUnreadableError(InvalidDataError):
+    """More samples of a pool cannot be read than its `max_unreadable` allows."""
+
+
+class GatherTooLargeError(SkdalError, MemoryError):
+    """What a sampler has to gather of a pool is above the limit of its executor."""
+
+
+class MissingExtraError(SkdalError, ImportError):
+    """A package is missing that is an extra of skdal."""
+
+
+class WorkerLostError(SkdalError, RuntimeError):
+    """Workers were lost again and again."""
 
 
 class RunInUseError(SkdalError, RuntimeError):

@@ -28,11 +28,13 @@ from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
 from skdal.adapters._trained import Trained, resolve, wants_scores
+from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
 
 __all__ = [
     "LastLayer",
     "NetView",
     "NoLinearHeadError",
+    "PackedEstimator",
     "Trained",
     "as_rows",
     "check_classifier",
@@ -45,6 +47,7 @@ __all__ = [
     "collect_heads",
     "correct_answers",
     "default_batch_size",
+    "estimator_digest",
     "final_estimator",
     "first_output",
     "has_dropout",
@@ -55,9 +58,11 @@ __all__ = [
     "module_output",
     "open_net",
     "over_dropout_passes",
+    "packed",
     "paired",
     "predict_proba",
     "resolve",
+    "tensors_digest",
     "transform_rows",
     "unfrozen",
     "wants_scores",

@@ -177,14 +177,26 @@ class NetView:
 
     def labeled_batches(self, X, y=None, *, batch_size=None):
         """Yield (inputs, labels) of a labeled set in index order; y None: the Dataset's labels."""
+        y, n_outputs = self.checked_labels(X, y), None
+        for inputs, labels in self._batches(X, y, True, batch_size):
+            if y is None:
+                n_outputs = self.n_outputs(X) if n_outputs is None else n_outputs
+                check_labels(labels, n_outputs=n_outputs)
+            yield inputs, labels
+
+    def checked_labels(self, X, y=None):
+        """Return the labels of a labeled set as integers in [0, K), None where only the items of a Dataset have them.
+
+        Raises
+        ------
+        InvalidDataError
+            The labeled set is empty.
+        InvalidLabelsError
+            Labels are wrong, or missing.
+        """
         if not count_rows(X):
             raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
-        n_outputs = self.n_outputs(X)
-        if labels_of(X, y) is not None:
-            y = check_labels(y, count_rows(X), n_outputs)
-        for inputs, labels in self._batches(X, y, True, batch_size):
-            check_labels(labels, n_outputs=n_outputs)
-            yield inputs, labels
+        return None if labels_of(X, y) is None else check_labels(y, count_rows(X), self.n_outputs(X))
 
     def n_outputs(self, X):
         """Return K, from a forward pass of the first samples of X."""

@@ -29,9 +29,11 @@ def predict_proba(classifier, X, *, verbose=0):
             f"{type(final).__name__} has no predict_proba, which this sampler needs. Use a classifier that has it, or "
             "wrap yours in sklearn.calibration.CalibratedClassifierCV."
         )
-    shards = iter_shards(X, _SHARD_ROWS)
     if not is_net(classifier):
+        shards = iter_shards(X, _SHARD_ROWS)
         return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
+    size = max(1, final.batch_size)
+    shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
 
     NetView(classifier).n_outputs(X)  # a net that cannot take X says so at the first sample, and why
 

@@ -11,6 +11,7 @@ from skdal.gradients._loop import gradient_of
 from skdal.gradients._memory import Halving
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._statistics import empty_statistics, store
+from skdal.gradients._sums import add_to, chunk_rows
 from skdal.utils import count_rows, progress_bar
 
 
@@ -119,7 +120,7 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     -------
     dict of str to tensor
         Parameter name to the summed gradient: float64, of the parameter's shape, on its device.
-        Mini-batches are added in index order, so a run repeats bit for bit.
+        Mini-batches are added in chunks of at least four, and these in index order, so a run repeats bit for bit.
 
     Raises
     ------
@@ -142,14 +143,19 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     """
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
-    parameters, total, halving = {}, {}, Halving()
+    parameters, total, chunk, n_added, halving = {}, None, None, 0, Halving()
     run = lambda inputs, labels: gradient_of(view, view.forward(inputs), labels, parameters)
     with differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
-            if not total:
+            if chunk is None:
+                n_chunk = chunk_rows(count_rows(X), view.batch_size(X, batch_size))
                 parameters |= select_parameters(view, layers, inputs)
-                total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+                chunk = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+            elif n_added % n_chunk == 0:
+                total = add_to(total, chunk)
+                chunk = {name: torch.zeros_like(sum_) for name, sum_ in chunk.items()}
             for gradients, scale in halving(run, inputs, labels, len(labels)):
                 for name, gradient in gradients.items():
-                    total[name].add_(gradient, alpha=1 / float(scale))
-    return total
+                    chunk[name].add_(gradient, alpha=1 / float(scale))
+            n_added += len(labels)
+    return add_to(total, chunk)

@@ -4,7 +4,7 @@ modAL needs nothing for the second: every sampler is one of its query strategies
 is an extra: `pip install skdal[activeml]`.
 """
 
-from skdal.interop._activeml import MissingExtraError
+from skdal.exceptions import MissingExtraError
 from skdal.interop._modal import ModalSampler
 from skdal.interop._skactiveml_sampler import SkactivemlSampler
 from skdal.interop._skactiveml_strategy import SkactivemlStrategy

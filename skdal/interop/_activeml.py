@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator
 from skorch import NeuralNet, NeuralNetClassifier
 
 from skdal.adapters import is_net, last_hidden, predict_proba
-from skdal.exceptions import InvalidLabelsError, NotFittedError, SkdalError, UnsupportedEstimatorError
+from skdal.exceptions import InvalidLabelsError, MissingExtraError, NotFittedError, UnsupportedEstimatorError
 from skdal.utils import take_rows
 
 try:
@@ -17,10 +17,6 @@ except ImportError as error:
     _WHY_MISSING = error
     SingleAnnotatorPoolQueryStrategy = SkactivemlClassifier = BaseEstimator  # stand-ins that are never used
     SklearnClassifier = SkorchClassifier = check_equal_missing_label = is_labeled = None
-
-
-class MissingExtraError(SkdalError, ImportError):
-    """A package is missing that is an extra of skdal."""
 
 
 def require_activeml(name):

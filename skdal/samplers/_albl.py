@@ -53,7 +53,7 @@ class ALBLSampler(BaseSampler):
         Least probability of an arm, above 0 and at most 1/N. None: 1/(10 N).
     horizon : int, default=1
         T, the number of draws that the exploration bonus is made for.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Attributes
@@ -110,6 +110,7 @@ class ALBLSampler(BaseSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -117,6 +118,7 @@ class ALBLSampler(BaseSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.samplers = samplers
         self.per = per
@@ -186,6 +188,7 @@ class ALBLSampler(BaseSampler):
         arms = [clone(arm) for arm in self._arms()]
         for arm in arms:
             arm.verbose = max(arm.verbose, self.verbose)
+            arm.executor = self.executor if arm.executor is None else arm.executor
         X_labeled, y_labeled = trained.labeled_set(type(self).__name__)
         labels, correct = correct_answers(trained.classifier, X_labeled, y_labeled)
         weights, probabilities, reward = self._learned(X_labeled, labels, correct, len(arms))
@@ -201,6 +204,7 @@ class ALBLSampler(BaseSampler):
             "_asked": _Asked(picks, p, advised, q),
         }
         vars(self).update(state)  # all has gone well
+        self.unreadable_ = sorted({x for arm in arms for x in getattr(arm, "unreadable_", [])})
         return picks, scores
 
     def _learned(self, X, labels, correct, n_arms):

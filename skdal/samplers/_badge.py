@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from skdal.adapters import check_net, last_layer
+from skdal.adapters import check_net, default_batch_size, last_layer
 from skdal.base import BaseSampler
-from skdal.utils import check_finite_scores
+from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
+from skdal.utils import count_rows, refuse_non_finite
 
 
 class BADGESampler(BaseSampler):
@@ -21,7 +22,10 @@ class BADGESampler(BaseSampler):
     ----------
     estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
         A skorch net that ends in a Linear; see `BaseSampler`.
-    warm_start, reset_optimizer, verbose, random_state
+    n_candidates : int, optional
+        Only so many samples are chosen from, those of longest embedding; for pools whose embeddings do
+        not fit into memory. None: all of the pool.
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Notes
@@ -48,14 +52,55 @@ class BADGESampler(BaseSampler):
     5
     """
 
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_candidates=None,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+        executor=None,
+    ):
+        super().__init__(
+            estimator,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+            executor=executor,
+        )
+        self.n_candidates = n_candidates
+
     def _select(self, trained, X, n_instances, rng):
-        hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
-        check_finite_scores(np.asarray((hidden.sum(1) + proba.sum(1)).cpu(), dtype=np.float64))
+        check_n_candidates(self.n_candidates, n_instances)
+        ranked = self.n_candidates is not None
+        positions, columns = self._gathered(
+            "_last_layer", trained, X, n_instances, n_candidates=self.n_candidates, ranked=ranked
+        )
+        hidden, proba = columns["hidden"], columns["proba"]
+        refuse_non_finite(positions[~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))], count_rows(X))
         with torch.autocast(hidden.device.type, enabled=False):
-            return kmeans_plusplus(_logit_gradients(proba), hidden, n_instances, rng)
+            indices, scores = kmeans_plusplus(_logit_gradients(proba), hidden, n_instances, rng)
+        return positions[indices], scores
+
+    def _last_layer(self, trained, X, ranked):
+        """Return hidden representations and probabilities of a shard, where asked for with the embeddings' lengths."""
+        hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
+        if not ranked:
+            return {"hidden": hidden, "proba": proba}
+        length = (_squares(_logit_gradients(proba)) * _squares(hidden.double())).sqrt()
+        return {"hidden": hidden, "proba": proba, "score": length}
+
+    def _unit(self, trained, X, batch_size=None):
+        return default_batch_size(X)
 
     def _check_estimator(self, estimator):
         check_net(estimator)
+
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {"n_candidates": IS_N_CANDIDATES}
 
 
 def _logit_gradients(proba):

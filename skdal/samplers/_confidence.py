@@ -9,7 +9,7 @@ class ConfidenceSampler(ScoreSampler):
 
     Parameters
     ----------
-    estimator, warm_start, reset_optimizer, verbose, random_state
+    estimator, warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     References

@@ -5,7 +5,8 @@ import torch
 
 from skdal.base import EmbeddingSampler
 from skdal.exceptions import InvalidDataError
-from skdal.utils import count_rows, may_use_tf32, row_slices
+from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
+from skdal.utils import count_rows, may_use_tf32, refuse_non_finite, row_slices
 
 _CENTERS, _PAIRS, _VALUES = 256, 2**22, 2**20  # looked at, distances, and values of differences held at once
 
@@ -24,7 +25,10 @@ class CoresetSampler(EmbeddingSampler):
     embedding : None, str or callable, default=None
         The representation. None: the input of the last Linear to run, the net's head. A string: the
         output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)` array or tensor.
-    warm_start, reset_optimizer, verbose, random_state
+    n_candidates : int, optional
+        Only so many samples are chosen from, those farthest from the labeled set; for pools whose
+        representations do not fit into memory. None: all of the pool.
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Notes
@@ -50,21 +54,69 @@ class CoresetSampler(EmbeddingSampler):
     True
     """
 
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        embedding=None,
+        n_candidates=None,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+        executor=None,
+    ):
+        super().__init__(
+            estimator,
+            embedding=embedding,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+            executor=executor,
+        )
+        self.n_candidates = n_candidates
+
     def _select(self, trained, X, n_instances, rng):
         X_labeled, _ = trained.labeled_set(type(self).__name__)
-        pool = self._embeddings(trained.classifier, X)
-        has_centers = count_rows(X_labeled) > 0
-        centers = self._embeddings(trained.classifier, X_labeled, labeled=True) if has_centers else pool[:0]
-        if pool.shape[1] != centers.shape[1]:
-            raise InvalidDataError(
-                f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} in the labeled set. "
-                "Both have to be of one length."
-            )
+        check_n_candidates(self.n_candidates, n_instances)
+        centers = None
+        if count_rows(X_labeled):
+            centers = self._embeddings(trained.classifier, X_labeled, labeled=True)
+        n_candidates = None if centers is None else self.n_candidates  # without a centre all are as far
+        far_from = None if n_candidates is None else centers
+        positions, columns = self._gathered(
+            "_represented", trained, X, n_instances, n_candidates=n_candidates, far_from=far_from
+        )
+        pool = columns["embedding"]
+        refuse_non_finite(positions[~np.isfinite(np.asarray(pool.sum(1).cpu()))], count_rows(X))
         with torch.autocast(pool.device.type, enabled=False):
-            scale, dtype = _scale(pool, centers), torch.promote_types(pool.dtype, centers.dtype)
-            pool, centers = (x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers))
+            pool, centers, scale = _scaled(pool, pool[:0] if centers is None else centers.to(pool.device))
             indices, distances = k_center(pool, centers, n_instances, rng)
-        return indices, distances * scale
+        return positions[indices], distances * scale
+
+    def _represented(self, trained, X, far_from):
+        """Return the representations of a shard, and where centres are given as its scores the distances to them."""
+        pool = self._representations(trained.classifier, X)
+        if far_from is None:
+            return {"embedding": pool}
+        with torch.autocast(pool.device.type, enabled=False):
+            scaled, centers, scale = _scaled(pool, far_from.to(pool.device))
+            return {"embedding": pool, "score": nearest_distances(scaled, centers).double() * scale}
+
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {"n_candidates": IS_N_CANDIDATES}
+
+
+def _scaled(pool, centers):
+    """Return (pool, centers, scale) in one dtype, divided by a scale at which squares stay in the range of numbers."""
+    if pool.shape[1] != centers.shape[1]:
+        raise InvalidDataError(
+            f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} in the labeled set. "
+            "Both have to be of one length."
+        )
+    scale, dtype = _scale(pool, centers), torch.promote_types(pool.dtype, centers.dtype)
+    return *(x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers)), scale
 
 
 def _scale(*representations):
@@ -86,10 +138,8 @@ def k_center(pool, centers, n_instances, rng):
     rng : numpy.random.Generator
         For the first pick where there is no centre.
     """
-    squares = _squares(pool)
-    distance, picks, scores = pool.new_full((len(pool),), np.inf), [], []
-    for some in row_slices(len(centers), _CENTERS):
-        _lower(distance, pool, squares, centers[some])
+    squares, picks, scores = _squares(pool), [], []
+    distance = nearest_distances(pool, centers)
     while len(picks) < n_instances:
         if picks or len(centers):
             pick = int(distance.argmax())  # the first of equal ones
@@ -101,6 +151,14 @@ def k_center(pool, centers, n_instances, rng):
         _lower(distance, pool, squares, pool[pick : pick + 1])
         distance[pick] = -1.0  # below that of any other
     return np.array(picks), np.array(scores)
+
+
+def nearest_distances(pool, centers):
+    """Return the distance (n,) of each row of the pool to the nearest centre, infinity without centres."""
+    squares, distance = _squares(pool), pool.new_full((len(pool),), np.inf)
+    for some in row_slices(len(centers), _CENTERS):
+        _lower(distance, pool, squares, centers[some])
+    return distance
 
 
 def _lower(distance, pool, squares, centers):

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
-from skdal.base import highest
+from skdal.base import check_any, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients import labeled_gradient
+from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.samplers._gradient import GradientSampler
-from skdal.utils import check_finite_scores, is_number, is_positive_integer, take_rows
+from skdal.utils import check_finite_scores, count_rows, is_number, is_positive_integer, take_rows
 
 
 class DynamicALSampler(GradientSampler):
@@ -34,13 +35,16 @@ class DynamicALSampler(GradientSampler):
         negative kappa spreads the batch. Each further chunk costs another pass over the pool.
     update_size : int, default=100
         Samples picked between two updates of the scores; without effect at `interaction=0`.
+    n_candidates : int, optional
+        After the first pass only so many samples of highest score stay in the running, which makes the
+        further passes cheap; without effect at `interaction=0`. None: all of the pool.
     layers : "all", "last", str or list of str, default="all"
         The parameters that count; see `skdal.gradients.gradient_statistics`.
     backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
         How per-sample gradients are taken; see `skdal.gradients.gradient_statistics`.
     batch_size : int, optional
         Samples a mini-batch; None: by the shape of a sample, see `gradient_statistics`.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     References
@@ -70,6 +74,7 @@ class DynamicALSampler(GradientSampler):
         gamma=2.0,
         interaction=0.0,
         update_size=100,
+        n_candidates=None,
         layers="all",
         backend="auto",
         batch_size=None,
@@ -77,6 +82,7 @@ class DynamicALSampler(GradientSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -87,35 +93,64 @@ class DynamicALSampler(GradientSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.gamma = gamma
         self.interaction = interaction
         self.update_size = update_size
+        self.n_candidates = n_candidates
 
-    def _score_samples(self, trained, X):
-        return self._delta(self._pool_statistics(trained, X))
+    def _shared(self, trained, rng):
+        return {"direction": self._labeled_gradient(trained)}
+
+    def _score_columns(self, trained, X, direction):
+        statistics = self._statistics(trained, X, direction=direction, only_dot=self.gamma == np.inf)
+        terms = {"sq_norm": statistics.sq_norm, "dot": statistics.dot, "label": statistics.label}
+        if self.gamma == np.inf:
+            del terms["sq_norm"]
+        return {"score": self._delta(statistics)} | {name: x for name, x in terms.items() if x is not None}
+
+    def _score_samples(self, trained, X, direction):
+        return self._score_columns(trained, X, direction)["score"]
 
     def _select(self, trained, X, n_instances, rng):
+        check_n_candidates(self.n_candidates, n_instances)
         if self.interaction == 0 or n_instances <= self.update_size:
             return super()._select(trained, X, n_instances, rng)
-        statistics = self._pool_statistics(trained, X)
-        scores = check_finite_scores(self._delta(statistics))
+        left, positions, columns = self._choices(trained, X, n_instances, rng)
+        aside, scores, labels = getattr(self, "unreadable_", None), columns["score"], columns["label"]
         picks, picked_scores = [], []
         while True:
-            left = scores.copy()
-            left[picks] = -np.inf
-            chunk = highest(left, min(self.update_size, n_instances - len(picks)))
+            open_scores = scores.copy()
+            open_scores[picks] = -np.inf
+            chunk = highest(open_scores, min(self.update_size, n_instances - len(picks)))
             picks += chunk.tolist()
             picked_scores += scores[chunk].tolist()
             if len(picks) == n_instances:
-                return picks, picked_scores
+                if aside is not None:  # later passes see only what can be read
+                    self.unreadable_ = aside
+                return positions[picks], picked_scores
             # Gradients of picks add up, so a chunk adds its share to the scores.
-            picked = self._sum(trained, take_rows(X, chunk), statistics.label[chunk])
-            share = self._statistics(trained, X, statistics.label, picked, only_dot=True).dot
+            picked = self._sum(trained, take_rows(left, chunk), labels[chunk])
+            share = self._mapped("_dots", trained, left, labels, direction=picked)["dot"]
             scores = check_finite_scores(scores + self.interaction * share)
 
-    def _pool_statistics(self, trained, X):
-        return self._statistics(trained, X, direction=self._labeled_gradient(trained), only_dot=self.gamma == np.inf)
+    def _choices(self, trained, X, n_instances, rng):
+        """Return what the batch is chosen from: samples, their positions and their columns."""
+        n = count_rows(X)
+        if self.n_candidates is not None and self.n_candidates < n:
+            best = self._best(trained, X, self.n_candidates, rng)
+            order = np.argsort(best.positions)
+            positions, columns = best.positions[order], {name: x[order] for name, x in best.columns.items()}
+        else:
+            table = self._table(trained, X, rng)
+            positions = np.flatnonzero(table["label"] >= 0)  # of those that can be read
+            check_any(len(positions), n, n_instances)
+            columns = {name: x[positions] for name, x in table.items()}
+        return X if len(positions) == n else take_rows(X, positions), positions, columns
+
+    def _dots(self, trained, X, labels, direction):
+        return {"dot": self._statistics(trained, X, labels, direction, only_dot=True).dot}
 
     def _delta(self, statistics):
         """Return Eq. 15 from the statistics, with gamma for its 2."""
@@ -137,6 +172,11 @@ class DynamicALSampler(GradientSampler):
         return gradient
 
     def _sum(self, trained, X, y):
+        if self.executor is None or not self.executor.is_remote:
+            return self._sum_here(trained, X, y)
+        return self._added_up("_sum_here", trained, X, y)
+
+    def _sum_here(self, trained, X, y=None):
         return labeled_gradient(trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size)
 
     def _parameter_checks(self):
@@ -144,4 +184,5 @@ class DynamicALSampler(GradientSampler):
             "gamma": (lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
             "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
             "update_size": (is_positive_integer, "an integer of at least 1"),
+            "n_candidates": IS_N_CANDIDATES,
         }

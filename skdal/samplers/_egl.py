@@ -1,9 +1,11 @@
 """Expected gradient length."""
 
+import math
+
 import numpy as np
 import torch
 
-from skdal.adapters import NoLinearHeadError, collect_heads, open_net, predict_proba
+from skdal.adapters import NoLinearHeadError, collect_heads, final_estimator, open_net, predict_proba
 from skdal.base import highest
 from skdal.samplers._gradient import GradientSampler
 from skdal.utils import count_rows, row_slices, take_rows
@@ -29,7 +31,7 @@ class EGLSampler(GradientSampler):
         gradient of its output. Everything else costs K passes over the pool, one a class.
     backend, batch_size
         As in `skdal.gradients.gradient_statistics`.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     References
@@ -49,6 +51,10 @@ class EGLSampler(GradientSampler):
     >>> EGLSampler(net, layers="last").fit(X[:100], y[:100]).score_samples(X[100:]).shape
     (1697,)
     """
+
+    def _unit(self, trained, X, batch_size=None):
+        of_gradients = super()._unit(trained, X, batch_size)
+        return math.lcm(of_gradients, batch_size or max(1, final_estimator(trained.classifier).batch_size))
 
     def _score_samples(self, trained, X):
         if self.layers == "last" and self.backend == "auto":

@@ -19,7 +19,7 @@ class EntropyGradientSampler(GradientSampler):
         A skorch net, bare or last in a Pipeline; see `BaseSampler`.
     layers, backend, batch_size
         As in `skdal.gradients.gradient_statistics`.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     References

@@ -1,12 +1,15 @@
 """Base of the samplers that score by gradient statistics."""
 
-from skdal.adapters import check_net
+from skdal.adapters import check_net, default_batch_size, open_net
 from skdal.base import ScoreSampler
+from skdal.base._shards import Call, ShardCall, parts_of
+from skdal.base._table import Table
 from skdal.gradients._api import compute_statistics
 from skdal.gradients._backends import BACKENDS
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._parameters import is_layers
-from skdal.utils import is_positive_integer
+from skdal.gradients._sums import add_to, chunk_rows
+from skdal.utils import count_rows, is_positive_integer, row_slices
 
 
 class GradientSampler(ScoreSampler):
@@ -18,7 +21,7 @@ class GradientSampler(ScoreSampler):
         A skorch net, bare or last in a Pipeline; see `BaseSampler`.
     layers, backend, batch_size
         As in `skdal.gradients.gradient_statistics`.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
     """
 
@@ -33,6 +36,7 @@ class GradientSampler(ScoreSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -40,6 +44,7 @@ class GradientSampler(ScoreSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.layers = layers
         self.backend = backend
@@ -58,6 +63,31 @@ class GradientSampler(ScoreSampler):
             verbose=self.verbose,
             **how,
         )
+
+    def _mapped(self, method, trained, X, y, **shared):
+        """Return the columns that `method(trained, X, y, **shared)` gives for samples with labels, by the executor."""
+        table = Table(count_rows(X))
+        for part in parts_of(self, ShardCall(self, trained, method, shared), X, y, description=method.strip("_")):
+            table.add(part.positions, part.columns)
+        return table.columns
+
+    def _added_up(self, method, trained, X, y):
+        """Return the sum of the dicts of tensors that `method(trained, X, y)` gives for chunks, by the executor.
+
+        The chunks are those of `labeled_gradient`, added in its order, so the sum is the same bit for bit.
+        """
+        y = open_net(trained.classifier).checked_labels(X, y)
+        size = self._unit(trained, X, self.executor.batch_size)
+        slices = list(row_slices(count_rows(X), chunk_rows(count_rows(X), size)))
+        total, waiting, n_added = None, {}, 0
+        for k, part in self.executor.map(Call(self, trained, method), X, y, slices):
+            waiting[k] = part
+            while n_added in waiting:
+                total, n_added = add_to(total, waiting.pop(n_added)), n_added + 1
+        return total
+
+    def _unit(self, trained, X, batch_size=None):
+        return batch_size or self.batch_size or default_batch_size(X)
 
     def _check_estimator(self, estimator):
         check_net(estimator)

@@ -11,7 +11,7 @@ class MarginSampler(ScoreSampler):
 
     Parameters
     ----------
-    estimator, warm_start, reset_optimizer, verbose, random_state
+    estimator, warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     References

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from skdal.adapters import check_net, has_dropout, over_dropout_passes
-from skdal.base import ScoreSampler, highest
+from skdal.adapters import check_net, default_batch_size, has_dropout, over_dropout_passes
+from skdal.base import ScoreSampler
 from skdal.exceptions import UnsupportedEstimatorError
-from skdal.utils import check_finite_scores, is_positive_integer, query_generator
+from skdal.utils import is_positive_integer, query_generator
 
 
 class MCDropoutSampler(ScoreSampler):
@@ -28,7 +28,7 @@ class MCDropoutSampler(ScoreSampler):
         The score.
     n_passes : int, default=20
         T.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Notes
@@ -69,6 +69,7 @@ class MCDropoutSampler(ScoreSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -76,6 +77,7 @@ class MCDropoutSampler(ScoreSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.criterion = criterion
         self.n_passes = n_passes
@@ -86,19 +88,18 @@ class MCDropoutSampler(ScoreSampler):
         self._own_seed = int(np.random.default_rng().integers(2**32))  # for random_state=None
         return self
 
-    def _select(self, trained, X, n_instances, rng):
-        scores = check_finite_scores(self._scores(trained, X, int(rng.integers(2**32))))
-        indices = highest(scores, n_instances)
-        return indices, scores[indices]
+    def _shared(self, trained, rng):
+        if rng is None and self.random_state is None:
+            return {"seed": self._own_seed}
+        rng = query_generator(self.random_state, trained.n_labeled) if rng is None else rng
+        return {"seed": int(rng.integers(2**32))}
 
-    def _score_samples(self, trained, X):
-        if self.random_state is None:
-            return self._scores(trained, X, self._own_seed)
-        return self._scores(trained, X, int(query_generator(self.random_state, trained.n_labeled).integers(2**32)))
-
-    def _scores(self, trained, X, seed):
+    def _score_samples(self, trained, X, seed):
         criterion = CRITERIA[self.criterion]
         return over_dropout_passes(trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose)
+
+    def _unit(self, trained, X, batch_size=None):
+        return default_batch_size(X)
 
     def _check_estimator(self, estimator):
         check_net(estimator)

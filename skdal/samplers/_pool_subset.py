@@ -24,7 +24,7 @@ class PoolSubset(BaseSampler):
         from this sampler's `random_state`.
     subset_size : int, default=10_000
         Samples that it sees; at least `n_instances`. A pool that is no larger is seen whole, in its order.
-    warm_start, reset_optimizer, verbose, random_state
+    warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Attributes
@@ -56,6 +56,7 @@ class PoolSubset(BaseSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -63,6 +64,7 @@ class PoolSubset(BaseSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.sampler = sampler
         self.subset_size = subset_size
@@ -79,6 +81,7 @@ class PoolSubset(BaseSampler):
         sampler = self._inner()
         picks, scores = sampler._select(trained, part, n_instances, rng)
         self.sampler_, self.seen_ = sampler, seen
+        self.unreadable_ = [x._replace(position=int(seen[x.position])) for x in getattr(sampler, "unreadable_", [])]
         return seen[np.asarray(picks)], scores
 
     def _inner(self):
@@ -87,6 +90,7 @@ class PoolSubset(BaseSampler):
         inner = known if type(known) is type(wanted) else clone(wanted)
         inner.set_params(**wanted.get_params(deep=False))
         inner.verbose = max(wanted.verbose, self.verbose)
+        inner.executor = self.executor if wanted.executor is None else wanted.executor
         return inner
 
     def _sampler(self):

@@ -25,6 +25,7 @@ from skdal.utils._validation import (
     is_number,
     is_positive_integer,
     is_random_state,
+    refuse_non_finite,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "preserved_rng",
     "progress_bar",
     "query_generator",
+    "refuse_non_finite",
     "row_slices",
     "rows_digest",
     "sample_shape",

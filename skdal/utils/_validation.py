@@ -78,15 +78,19 @@ def check_finite_scores(scores):
     NonFiniteScoreError
         Says how many are not, and the first positions.
     """
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if bad.size:
-        first = ", ".join(map(str, bad[:10]))
+    refuse_non_finite(np.flatnonzero(~np.isfinite(scores)), len(scores))
+    return scores
+
+
+def refuse_non_finite(positions, n_pool):
+    """Raise if there are positions (m,) in the pool whose scores are not finite; see `check_finite_scores`."""
+    if len(positions):
+        first = ", ".join(map(str, positions[:10]))
         raise NonFiniteScoreError(
-            f"{bad.size} of {len(scores)} scores are NaN or infinite, at pool positions {first}"
-            f"{', ...' if bad.size > 10 else ''}. Look for NaN or infinite values in these samples "
+            f"{len(positions)} of {n_pool} scores are NaN or infinite, at pool positions {first}"
+            f"{', ...' if len(positions) > 10 else ''}. Look for NaN or infinite values in these samples "
             "or in the weights of the net (a diverged training), and remove them."
         )
-    return scores
 
 
 def is_boolean(value):

@@ -1,9 +1,4 @@
-"""The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once.
-
-Read this first. A sampler's author writes one hook: `_score_samples` for a `ScoreSampler`, `_select`
-for anything else (an `EmbeddingSampler` has representations to select by). Both get a `Trained`
-(classifier and labeled set) and a pool that is checked.
-"""
+"""The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once."""
 
 import copy
 import warnings
@@ -18,22 +13,21 @@ from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
     Trained,
-    as_rows,
     check_classifier,
     check_net_rows,
     check_pool,
     final_estimator,
     is_net,
-    last_hidden,
-    module_output,
     resolve,
     wants_scores,
     warn_of_random_transforms,
 )
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
+from skdal.base._shards import ShardCall, candidates, gathered
+from skdal.datasets import SetAside, keys_of, may_be_unreadable
+from skdal.exceptions import InvalidParameterError, NotFittedError
+from skdal.parallel import Executor
 from skdal.training import train
 from skdal.utils import (
-    check_finite_scores,
     check_n_instances,
     check_parameters,
     count_rows,
@@ -73,6 +67,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     random_state : None, int or RandomState, default=None
         An int: training runs in a forked generator seeded from (random_state, number of fits), a
         query draws from (random_state, size of the labeled set).
+    executor : Executor, optional
+        Where the shards of the pool are worked on, such as `skdal.parallel.RayExecutor()`. None: here.
 
     Attributes
     ----------
@@ -82,14 +78,26 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         The labeled set of the last fit.
     n_fits_ : int
         Number of fits so far.
+    unreadable_ : list of Unreadable
+        Samples that the last query set aside since the pool could not read them: (position, key, reason).
     """
 
-    def __init__(self, estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None):
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+        executor=None,
+    ):
         self.estimator = estimator
         self.warm_start = warm_start
         self.reset_optimizer = reset_optimizer
         self.verbose = verbose
         self.random_state = random_state
+        self.executor = executor
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -180,6 +188,29 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         indices, scores = self._query(self._trained(), X, n_instances)
         return (indices, scores) if return_scores else indices
 
+    def query_keys(self, X, n_instances=1):
+        """Choose as `query` does, and return the keys of the samples.
+
+        Parameters
+        ----------
+        X : Dataset (n_pool, ...)
+            A pool with keys: one of `skdal.datasets` or any Dataset with a method `keys(positions)`.
+        n_instances : int, default=1
+            How many to label, from 1 to n_pool.
+
+        Returns
+        -------
+        keys : list (n_instances,)
+            Paths, ids or whatever the pool has for keys, best first.
+
+        Raises
+        ------
+        InvalidDataError
+            The pool has no keys.
+        """
+        keys_of(X, [])  # raises, before anything expensive
+        return keys_of(X, self.query(X, n_instances))
+
     def __call__(self, classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None):
         """Choose samples as a modAL query strategy; trains nothing.
 
@@ -214,8 +245,46 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _check_pool(self, trained, X):
         if is_net(trained.classifier):
             check_net_rows(X)
+        X = SetAside(X) if may_be_unreadable(X) else X
         check_pool(X, trained.X)
         warn_of_random_transforms(X)
+
+    def _gathered(self, method, trained, X, n_instances=1, *, n_candidates=None, **shared):
+        """Return what a method of this sampler gives for all samples of the pool that can be read.
+
+        The executor runs it on the shards, and what it gives comes together here.
+
+        Parameters
+        ----------
+        method : str
+            `method(trained, X, **shared)` gives a dict of name to tensor (n, ...).
+        trained : Trained
+        X : data
+        n_instances : int
+            As many samples have to be readable.
+        n_candidates : int, optional
+            Only so many samples are given back, those of highest "score", which the method then gives, too.
+        **shared
+            For the method.
+
+        Returns
+        -------
+        positions : intp array (m,)
+            Of the samples in the pool, ascending.
+        columns : dict of str to tensor (m, ...)
+        """
+        call = ShardCall(self, trained, method, shared)
+        if n_candidates is None or n_candidates >= count_rows(X):
+            return gathered(self, call, X, n_instances=n_instances)
+        return candidates(self, call, X, n_candidates, n_instances)
+
+    def _unit(self, trained, X, batch_size=None):
+        """Return the mini-batch length that shards of X are cut at multiples of.
+
+        `batch_size` is that of the executor, None: the sampler's or the net's own.
+        """
+        own = final_estimator(trained.classifier).batch_size if is_net(trained.classifier) else 1
+        return batch_size or max(1, own)
 
     def _trained(self):
         if not hasattr(self, "estimator_"):
@@ -246,6 +315,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             "reset_optimizer": (is_boolean, "True or False"),
             "verbose": (is_count, "0 or a positive integer"),
             "random_state": (is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
+            "executor": (
+                lambda v: v is None or isinstance(v, Executor),
+                "None or an executor of skdal.parallel (an instance)",
+            ),
         }
 
     # --- the classifier's own methods -------------------------------------------------------------
@@ -291,109 +364,3 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             tags.target_tags, tags.input_tags = own.target_tags, own.input_tags
             tags.array_api_support = False
         return tags
-
-
-class ScoreSampler(BaseSampler):
-    """Base of the samplers that rank the pool by a score of each sample by itself.
-
-    A sample's score depends on the trained classifier, the labeled set and the sample alone, so a
-    pool may be scored in any pieces.
-    """
-
-    def score_samples(self, X):
-        """Score each sample of the pool.
-
-        Parameters
-        ----------
-        X : data (n_pool, ...)
-            The pool.
-
-        Returns
-        -------
-        scores : float64 array (n_pool,)
-            Higher: ask first.
-        """
-        check_parameters(self, self._parameter_checks())
-        check_n_instances(1, count_rows(X))
-        trained = self._trained()
-        self._check_pool(trained, X)
-        return self._checked_scores(trained, X)
-
-    def _select(self, trained, X, n_instances, rng):
-        scores = self._checked_scores(trained, X)
-        indices = highest(scores, n_instances)
-        return indices, scores[indices]
-
-    def _checked_scores(self, trained, X):
-        with preserved_rng():
-            return check_finite_scores(self._score_samples(trained, X))
-
-    @abstractmethod
-    def _score_samples(self, trained, X):
-        """Return the scores (n_pool,) of X in float64, higher first; see `_select`."""
-
-
-class EmbeddingSampler(BaseSampler):
-    """Base of the samplers that look at representations of samples and choose a batch as a whole.
-
-    Parameters
-    ----------
-    embedding : None, str or callable, default=None
-        The representation. None: the input of the last Linear to run, the net's head. A string: the
-        output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)`.
-    estimator, warm_start, reset_optimizer, verbose, random_state
-        As in `BaseSampler`.
-    """
-
-    def __init__(
-        self, estimator=None, *, embedding=None, warm_start=True, reset_optimizer=True, verbose=0, random_state=None
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-        )
-        self.embedding = embedding
-
-    def _embeddings(self, classifier, X, *, labeled=False):
-        """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
-        if self.embedding is None:
-            found = last_hidden(classifier, X, verbose=self.verbose)
-        elif isinstance(self.embedding, str):
-            found = module_output(classifier, X, self.embedding, verbose=self.verbose)
-        else:
-            found = as_rows(self.embedding(classifier, X), count_rows(X))
-        sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
-        damaged = np.flatnonzero(~np.isfinite(sums))
-        if not labeled:
-            check_finite_scores(sums)
-        elif damaged.size:
-            raise InvalidDataError(
-                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, first at "
-                f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
-            )
-        return found
-
-    def _check_estimator(self, estimator):
-        super()._check_estimator(estimator)
-        if not callable(self.embedding) and not is_net(estimator):
-            raise UnsupportedEstimatorError(
-                f"{type(self).__name__} takes representations from a skorch net; got "
-                f"{type(final_estimator(estimator)).__name__}. For other classifiers pass embedding=, a callable "
-                "(classifier, X) -> (n, d), such as `lambda classifier, X: X` for the features themselves."
-            )
-
-    def _parameter_checks(self):
-        return super()._parameter_checks() | {
-            "embedding": (
-                lambda v: v is None or callable(v) or isinstance(v, str) and v,
-                "None, a module's name or a callable (classifier, X) -> (n, d)",
-            ),
-        }
-
-
-def highest(scores, n_instances):
-    """Return the positions of the highest scores, best first, ties by lower position."""
-    return np.argsort(-scores, kind="stable")[:n_instances]

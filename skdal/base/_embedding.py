@@ -1,0 +1,84 @@
+"""The base of samplers that look at representations of samples."""
+
+import numpy as np
+
+from skdal.adapters import as_rows, default_batch_size, final_estimator, is_net, last_hidden, module_output
+from skdal.base._base import BaseSampler
+from skdal.exceptions import InvalidDataError, UnsupportedEstimatorError
+from skdal.utils import check_finite_scores, count_rows
+
+
+class EmbeddingSampler(BaseSampler):
+    """Base of the samplers that look at representations of samples and choose a batch as a whole.
+
+    Parameters
+    ----------
+    embedding : None, str or callable, default=None
+        The representation. None: the input of the last Linear to run, the net's head. A string: the
+        output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)`.
+    estimator, warm_start, reset_optimizer, verbose, random_state, executor
+        As in `BaseSampler`.
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        embedding=None,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+        executor=None,
+    ):
+        super().__init__(
+            estimator,
+            warm_start=warm_start,
+            reset_optimizer=reset_optimizer,
+            verbose=verbose,
+            random_state=random_state,
+            executor=executor,
+        )
+        self.embedding = embedding
+
+    def _embeddings(self, classifier, X, *, labeled=False):
+        """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
+        found = self._representations(classifier, X)
+        sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
+        damaged = np.flatnonzero(~np.isfinite(sums))
+        if not labeled:
+            check_finite_scores(sums)
+        elif damaged.size:
+            raise InvalidDataError(
+                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, first at "
+                f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
+            )
+        return found
+
+    def _representations(self, classifier, X):
+        """Return the representations (n, d) as they are, damaged or not."""
+        if self.embedding is None:
+            return last_hidden(classifier, X, verbose=self.verbose)
+        if isinstance(self.embedding, str):
+            return module_output(classifier, X, self.embedding, verbose=self.verbose)
+        return as_rows(self.embedding(classifier, X), count_rows(X))
+
+    def _unit(self, trained, X, batch_size=None):
+        return default_batch_size(X)
+
+    def _check_estimator(self, estimator):
+        super()._check_estimator(estimator)
+        if not callable(self.embedding) and not is_net(estimator):
+            raise UnsupportedEstimatorError(
+                f"{type(self).__name__} takes representations from a skorch net; got "
+                f"{type(final_estimator(estimator)).__name__}. For other classifiers pass embedding=, a callable "
+                "(classifier, X) -> (n, d), such as `lambda classifier, X: X` for the features themselves."
+            )
+
+    def _parameter_checks(self):
+        return super()._parameter_checks() | {
+            "embedding": (
+                lambda v: v is None or callable(v) or isinstance(v, str) and v,
+                "None, a module's name or a callable (classifier, X) -> (n, d)",
+            ),
+        }

@@ -1,0 +1,249 @@
+"""A sampler's work on a pool, shard by shard, wherever an executor runs it."""
+
+import copy
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from skdal.adapters import PackedEstimator, Trained, packed
+from skdal.base._table import Best, cut
+from skdal.datasets import NothingReadableError, SetAside, max_unreadable, may_be_unreadable
+from skdal.exceptions import GatherTooLargeError, InvalidDataError, TooManyUnreadableError
+from skdal.parallel import SerialExecutor
+from skdal.utils import count_rows, preserved_rng, progress_bar, refuse_non_finite
+
+_SERIAL = SerialExecutor()
+
+
+class Part(NamedTuple):
+    """What came of a shard.
+
+    Attributes
+    ----------
+    positions : intp array (m,)
+        Of its samples that are given back, in the pool.
+    columns : dict of str to array or tensor (m, ...)
+    unreadable : list of Unreadable
+        Samples that were set aside.
+    damaged : intp array
+        Positions of samples whose score is NaN or infinite.
+    """
+
+    positions: np.ndarray
+    columns: dict
+    unreadable: list
+    damaged: np.ndarray
+
+    def shifted(self, start):
+        """Return the part of a shard that begins at `start`."""
+        unreadable = [x._replace(position=x.position + start) for x in self.unreadable]
+        return self._replace(positions=self.positions + start, unreadable=unreadable, damaged=self.damaged + start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A method of a sampler as a task for executors; see `Executor.map`.
+
+    Attributes
+    ----------
+    sampler : BaseSampler
+    trained : Trained
+    method : str
+        `method(trained, X, **shared)`, with labels `method(trained, X, y, **shared)`.
+    shared : dict
+        What is the same for all shards.
+    """
+
+    sampler: Any
+    trained: Trained
+    method: str
+    shared: dict = dataclasses.field(default_factory=dict)
+    is_remote: bool = dataclasses.field(default=False, kw_only=True)
+
+    def packed(self):
+        """Return what travels: without estimators and data of the sampler, and without its executor."""
+        sampler = copy.copy(self.sampler)
+        for name in ("estimator_", "_trained_from", "X_labeled_", "y_labeled_"):
+            vars(sampler).pop(name, None)
+        sampler.estimator, sampler.executor, sampler.verbose = None, None, 0
+        trained = self.trained._replace(classifier=packed(self.trained.classifier))
+        return dataclasses.replace(self, sampler=sampler, trained=trained, is_remote=True)
+
+    def on(self, device, batch_size):
+        """Return what runs in a worker."""
+        classifier = self.trained.classifier
+        if isinstance(classifier, PackedEstimator):
+            classifier = classifier.on(device, batch_size)
+        sampler = copy.copy(self.sampler)
+        if batch_size is not None and "batch_size" in sampler.get_params(deep=False):
+            sampler.batch_size = batch_size
+        return dataclasses.replace(self, sampler=sampler, trained=self.trained._replace(classifier=classifier))
+
+    def __call__(self, X, y=None):
+        """Return what the method gives for a shard."""
+        given = (self.trained, X) if y is None else (self.trained, X, y)
+        with preserved_rng():
+            return getattr(self.sampler, self.method)(*given, **self.shared)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardCall(Call):
+    """A method that gives a dict of columns (n, ...) for the n samples of a shard.
+
+    Attributes
+    ----------
+    n_top : int or None
+        Only so many samples of highest score are given back.
+    """
+
+    n_top: int | None = None
+
+    def __call__(self, X, y=None):
+        """Return the Part of a shard; positions are those in the shard."""
+        n = count_rows(X)
+        pool = SetAside(X) if may_be_unreadable(X) else X
+        try:
+            columns = super().__call__(pool, y)
+        except NothingReadableError:
+            columns = {}
+        unreadable = pool.unreadable() if pool is not X else []
+        positions = np.arange(n)
+        if unreadable:
+            positions = np.setdiff1d(positions, [x.position for x in unreadable])
+            columns = {name: column[positions] for name, column in columns.items()}
+        if self.is_remote or self.n_top is not None:
+            columns = {name: x.cpu() if isinstance(x, torch.Tensor) else x for name, x in columns.items()}
+        damaged = positions[~np.isfinite(np.asarray(columns["score"]))] if "score" in columns else positions[:0]
+        return Part(*cut(positions, columns, self.n_top), unreadable, damaged)
+
+
+class Aside:
+    """The samples of a query that were set aside so far; too many of them end it.
+
+    Parameters
+    ----------
+    X : data
+        The pool.
+    """
+
+    def __init__(self, X):
+        self.found, self._n_rows, self._share = [], count_rows(X), max_unreadable(X)
+
+    def add(self, unreadable):
+        """Add those of a shard.
+
+        Raises
+        ------
+        TooManyUnreadableError
+            There are more than the pool allows.
+        """
+        self.found += unreadable
+        if self.found and len(self.found) > self._share * self._n_rows:
+            first = "; ".join(x.reason for x in sorted(self.found)[:3])
+            raise TooManyUnreadableError(
+                f"{len(self.found)} of {self._n_rows} samples of the pool cannot be read so far, more than its "
+                f"max_unreadable={self._share:g} allows, such as: {first}. Mend or remove them, or raise "
+                "max_unreadable."
+            )
+
+
+def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="samples"):
+    """Yield the Part of each shard of a pool, positions in the pool, in the order in which they come.
+
+    Parameters
+    ----------
+    sampler : BaseSampler
+        Its executor runs the call.
+    call : ShardCall
+    X : data
+    y : array, optional
+        Goes to the call, row by row.
+    slices : list of slice, optional
+        The shards; None: as the executor cuts them.
+    store : ScoreStore, optional
+        Parts that it holds are not computed again; others are put there.
+    description : str
+        For the progress bar.
+    """
+    executor = _SERIAL if sampler.executor is None else sampler.executor
+    n_rows = count_rows(X)
+    slices = shards_of(sampler, call.trained, X) if slices is None else slices
+    aside, missing = Aside(X), slices
+    is_whole = len(slices) == 1 and not executor.is_remote
+    with progress_bar(n_rows, description, sampler.verbose and not is_whole) as bar:
+        if store is not None:
+            for part in store.parts():
+                aside.add(part.unreadable)
+                yield part
+            missing = store.missing
+            bar.update(n_rows - sum(rows.stop - rows.start for rows in missing))
+        if not is_whole:
+            quiet = copy.copy(sampler)
+            quiet.verbose = 0
+            call = dataclasses.replace(call, sampler=quiet)
+        for k, part in executor.map(call, X, y, missing) if missing else ():
+            rows = missing[k]
+            part = part.shifted(rows.start)
+            if store is not None:
+                store.keep(rows, part)
+            aside.add(part.unreadable)
+            bar.update(rows.stop - rows.start)
+            yield part
+    if aside.found or hasattr(sampler, "unreadable_"):
+        sampler.unreadable_ = sorted(aside.found)
+
+
+def shards_of(sampler, trained, X):
+    """Return the shards of a pool, as the sampler's executor cuts it."""
+    executor = _SERIAL if sampler.executor is None else sampler.executor
+    X = SetAside(X) if may_be_unreadable(X) else X
+    return executor.slices(count_rows(X), sampler._unit(trained, X, executor.batch_size))
+
+
+def gathered(sampler, call, X, n_instances=1):
+    """Return (positions, columns) of all readable samples, of which there have to be `n_instances`."""
+    executor = _SERIAL if sampler.executor is None else sampler.executor
+    n, total, is_there = count_rows(X), None, np.zeros(count_rows(X), dtype=bool)
+    for part in parts_of(sampler, call, X, description="embeddings"):
+        if len(part.positions) == n:
+            return part.positions, part.columns
+        if total is None and part.columns:
+            _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
+            total = {name: x.new_empty(n, *x.shape[1:]) for name, x in part.columns.items()}
+        for name, x in part.columns.items():
+            total[name][part.positions] = x
+        is_there[part.positions] = True
+    check_any(is_there.sum(), n, n_instances)
+    return np.flatnonzero(is_there), total if is_there.all() else {name: x[is_there] for name, x in total.items()}
+
+
+def candidates(sampler, call, X, n_candidates, n_instances=1):
+    """Return (positions, columns) of the readable samples of highest score, by position."""
+    best, damaged = Best(n_candidates), []
+    for part in parts_of(sampler, dataclasses.replace(call, n_top=n_candidates), X, description="candidates"):
+        best.add(part.positions, {name: np.asarray(x) for name, x in part.columns.items()})
+        damaged.append(part.damaged)
+    refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
+    check_any(len(best.positions), count_rows(X), n_instances)
+    order = np.argsort(best.positions)
+    return best.positions[order], {name: torch.from_numpy(x[order]) for name, x in best.columns.items()}
+
+
+def _check_gather(n, columns, limit, asker):
+    numbers = sum(n * x[0].numel() for x in columns.values())
+    if limit is not None and numbers > limit:
+        raise GatherTooLargeError(
+            f"{asker} would gather {numbers:.3g} numbers of {n} samples here, above gather_limit={limit:.3g} of the "
+            "executor. Pass n_candidates=, so that only the samples of highest score are looked at, or raise the limit."
+        )
+
+
+def check_any(n_readable, n, n_instances=1):
+    """Raise if a query has fewer readable samples to choose from than it needs."""
+    if n_readable < n_instances:
+        raise InvalidDataError(
+            f"{n_readable} of {n} samples of the pool can be read, and {n_instances} are asked for; mend the pool or "
+            "ask for fewer."
+        )

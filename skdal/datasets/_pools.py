@@ -1,0 +1,364 @@
+"""Pools on disk: folders of images, Parquet files, memory-mapped arrays. They are opened where they are read."""
+
+import hashlib
+import io
+import os
+from bisect import bisect_right
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from skdal.datasets._files import square
+from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingExtraError, UnreadableSampleError
+from skdal.utils import is_number
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+class Pool(Dataset):
+    """Base of the pools on disk: a torch Dataset of samples without labels, each with a key.
+
+    Parameters
+    ----------
+    transform : callable, optional
+        What a stored sample becomes: of an image (PIL, RGB) or an array a tensor. Not random.
+    max_unreadable : float, default=0.01
+        Share of the samples that may be unreadable. A query sets them aside, counts them and lists them
+        in `unreadable_`; where there are more, it ends.
+    """
+
+    def __init__(self, transform=None, *, max_unreadable=0.01):
+        if transform is not None and not callable(transform):
+            raise InvalidParameterError(f"transform must be None or callable; got {transform!r}.")
+        if not (is_number(max_unreadable) and 0 <= max_unreadable <= 1):
+            raise InvalidParameterError(f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}.")
+        self.transform = transform
+        self.max_unreadable = max_unreadable
+
+    def keys(self, positions):
+        """Return the keys at some positions, a list."""
+        raise NotImplementedError
+
+    def positions(self, keys):
+        """Return the positions of some keys (m,).
+
+        Raises
+        ------
+        InvalidDataError
+            The pool does not have them all, or has one twice.
+        """
+        known, wanted = {}, set(keys)
+        for start in range(0, len(self), 2**16):
+            some = range(start, min(len(self), start + 2**16))
+            for i, key in zip(some, self.keys(some)):
+                if key in wanted:
+                    known.setdefault(key, []).append(i)
+        missing = [key for key in keys if key not in known]
+        twice = [key for key, found in known.items() if len(found) > 1]
+        if missing or twice:
+            raise InvalidDataError(
+                f"{len(missing)} of {len(keys)} keys are not in the pool, such as {missing[:3]}, and {len(twice)} are "
+                f"there more than once, such as {twice[:3]}. Its keys look like {self.keys(range(min(3, len(self))))}."
+            )
+        return np.array([known[key][0] for key in keys], dtype=np.intp)
+
+    def fingerprint(self):
+        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        raise NotImplementedError
+
+    def _image(self, source, size):
+        """Return an image from a file or bytes, transformed."""
+        image = square(source, size) if size else np.asarray(_rgb(source))
+        if self.transform is not None:
+            return self.transform(Image.fromarray(image))
+        return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
+
+
+def _rgb(source):
+    with Image.open(source) as opened:
+        return opened.convert("RGB")
+
+
+class ImageFolderPool(Pool):
+    """All images below a folder, in the order of their paths; a key is the path within the folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+    size : int, optional
+        Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
+        None: as they are, which then have to be of one size (or `transform` makes them so).
+    transform : callable, optional
+        Of the image (PIL, RGB) to a tensor; None: float32 (3, height, width) in [0, 1].
+    max_unreadable : float, default=0.01
+        Share of the images that may be unreadable; a query sets them aside.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from skdal.datasets import ImageFolderPool
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.png"):
+    ...         Image.new("RGB", (6, 4)).save(f"{folder}/{name}")
+    ...     pool = ImageFolderPool(folder, size=4)
+    ...     pool.keys([0, 1]), tuple(pool[0].shape)
+    (['a.png', 'b.png'], (3, 4, 4))
+    """
+
+    def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01):
+        super().__init__(transform, max_unreadable=max_unreadable)
+        self.folder, self.size = Path(folder), size
+        if not self.folder.is_dir():
+            raise InvalidDataError(f"there is no folder {folder}; a folder with images in it is expected.")
+        self._names = _Strings(_image_names(self.folder))
+        if not len(self._names):
+            raise InvalidDataError(f"{folder} holds no images ({', '.join(_ENDINGS)}), at any depth.")
+
+    def __len__(self):
+        return len(self._names)
+
+    def __getitem__(self, i):
+        name = self._names[i]
+        try:
+            return self._image(self.folder / name, self.size)
+        except _DAMAGED as error:
+            raise UnreadableSampleError(f"{name}: {error}") from error
+
+    def keys(self, positions):
+        """Return the paths within the folder, a list of str."""
+        return [self._names[int(i)] for i in positions]
+
+    def fingerprint(self):
+        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        digest = hashlib.blake2b(digest_size=16)
+        for i in range(len(self)):
+            found = (self.folder / self._names[i]).stat()
+            digest.update(f"{self._names[i]}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        return type(self).__name__, digest.hexdigest(), self.size, _describe(self.transform)
+
+
+def _image_names(folder):
+    """Yield the paths of the images within a folder, sorted name by name."""
+    pending = [""]
+    while pending:
+        here = pending.pop()
+        if here.endswith("/") or not here:
+            entries = sorted(os.scandir(folder / here), key=lambda entry: entry.name, reverse=True)
+            wanted = [e for e in entries if e.is_dir() or e.name.lower().endswith(_ENDINGS)]
+            pending += [f"{here}{e.name}/" if e.is_dir() else f"{here}{e.name}" for e in wanted]
+        else:
+            yield here
+
+
+class _Strings:
+    """Many short strings in two arrays: a list of them would take several times the memory."""
+
+    def __init__(self, strings):
+        blob, ends = bytearray(), [0]
+        for text in strings:
+            blob += os.fsencode(text)
+            ends.append(len(blob))
+        self._blob, self._ends = bytes(blob), np.array(ends, dtype=np.int64)
+
+    def __len__(self):
+        return len(self._ends) - 1
+
+    def __getitem__(self, i):
+        i = range(len(self))[i]
+        return os.fsdecode(self._blob[self._ends[i] : self._ends[i + 1]])
+
+
+class ParquetPool(Pool):
+    """The rows of a Parquet file, or of all Parquet files below a folder in the order of their paths.
+
+    Parameters
+    ----------
+    path : str or Path
+    column : str, default="image"
+        With encoded images (bytes, or a struct with a field `bytes`), or with numbers (lists, tensors).
+    key : str, optional
+        Column with the keys. None: keys are "FILE:ROW".
+    shape : tuple of int, optional
+        Of a sample, where the column holds numbers without a shape.
+    size : int, optional
+        Images become square, of this many pixels a side; see `ImageFolderPool`.
+    transform : callable, optional
+        Of the image (PIL, RGB) or the array to a tensor; None: images become float32 in [0, 1], numbers float32.
+    max_unreadable : float, default=0.01
+        Share of the rows that may be unreadable; a query sets them aside.
+
+    Notes
+    -----
+    A row group is read whole, and the last one is kept; so groups should be of some thousand rows. Needs the
+    extra `skdal[ray]`, for pyarrow.
+    """
+
+    def __init__(self, path, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01):
+        super().__init__(transform, max_unreadable=max_unreadable)
+        self.path, self.column, self.key, self.shape, self.size = Path(path), column, key, shape, size
+        files = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
+        if not files or not all(file.is_file() for file in files):
+            raise InvalidDataError(f"there is no Parquet file at {path}.")
+        self._groups, self._starts, total = [], [], 0  # (file, group, first row in the file)
+        for file in files:
+            first = 0
+            for group, n_rows in enumerate(self._row_counts(file)):
+                self._groups.append((file, group, first))
+                self._starts.append(total)
+                first, total = first + n_rows, total + n_rows
+        self._total, self._kept = total, (None, None)
+
+    def _row_counts(self, file):
+        parquet = _import_parquet()
+        try:
+            opened = parquet.ParquetFile(file)
+        except Exception as error:  # pyarrow's errors are of many kinds
+            raise InvalidDataError(f"{file} cannot be read as Parquet ({error}); remove it or replace it.") from error
+        with opened:
+            names = opened.schema_arrow.names
+            if missing := [name for name in (self.column, self.key) if name is not None and name not in names]:
+                raise InvalidDataError(f"{file} has no column {missing}; it has {names}.")
+            return [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+
+    def __len__(self):
+        return self._total
+
+    def __getitem__(self, i):
+        number, row = self._find(i)
+        if self._kept[0] != number:
+            self._kept = number, self._read(number, self.column)
+        value = self._kept[1]
+        if isinstance(value, Exception):
+            raise UnreadableSampleError(f"{self._groups[number][0].name}: {value}") from value
+        try:
+            return self._sample(value[row].as_py())
+        except _DAMAGED as error:
+            raise UnreadableSampleError(f"{self.keys([i])[0]}: {error}") from error
+
+    def _find(self, i):
+        i = range(self._total)[i]
+        number = bisect_right(self._starts, i) - 1
+        return number, i - self._starts[number]
+
+    def _read(self, number, column):
+        """Return a column of a row group, or the exception that it gives."""
+        file, group, _ = self._groups[number]
+        try:
+            with _import_parquet().ParquetFile(file) as opened:
+                column = opened.read_row_group(group, columns=[column]).column(0).combine_chunks()
+                return getattr(column, "storage", column)  # of an extension type, such as Ray's tensors
+        except Exception as error:  # pyarrow's errors are of many kinds
+            return error
+
+    def _sample(self, value):
+        value = value.get("bytes", value.get("data")) if isinstance(value, dict) else value
+        if value is None:
+            raise ValueError("it is empty")
+        if isinstance(value, bytes):
+            return self._image(io.BytesIO(value), self.size)
+        array = np.asarray(value, dtype=np.float32)
+        array = array if self.shape is None else array.reshape(self.shape)
+        return torch.from_numpy(array) if self.transform is None else self.transform(array)
+
+    def keys(self, positions):
+        """Return the values of the key column, or "FILE:ROW", a list."""
+        found, held = [], (None, None)
+        for i in positions:
+            number, row = self._find(int(i))
+            file, _, first = self._groups[number]
+            if self.key is None:
+                found.append(f"{file.name if self.path == file else file.relative_to(self.path)}:{first + row}")
+                continue
+            held = held if held[0] == number else (number, self._read(number, self.key))
+            if isinstance(held[1], Exception):
+                raise InvalidDataError(f"the keys of {file} cannot be read: {held[1]}") from held[1]
+            found.append(held[1][row].as_py())
+        return found
+
+    def fingerprint(self):
+        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        files = sorted({file for file, _, _ in self._groups})
+        stats = [(str(file.relative_to(self.path.parent)), *_stat(file)) for file in files]
+        return type(self).__name__, stats, self.column, self.shape, self.size, _describe(self.transform)
+
+    def __getstate__(self):
+        return {**vars(self), "_kept": (None, None)}
+
+
+class MemmapPool(Pool):
+    """The rows of an array in a .npy file, which is never loaded whole; a key is a row's number, or of `keys`.
+
+    Parameters
+    ----------
+    file : str or Path
+        As `numpy.save` or `numpy.lib.format.open_memmap` writes it.
+    keys : sequence, optional
+        One a row.
+    transform : callable, optional
+        Of a row (an array) to a tensor; None: a tensor of its values, integers as float32.
+    max_unreadable : float, default=0.01
+        As in `ImageFolderPool`; rows of a memory map are always readable.
+    """
+
+    def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
+        super().__init__(transform, max_unreadable=max_unreadable)
+        self.file, self._keys, self._rows = Path(file), keys, None
+        if keys is not None and len(keys) != len(self):
+            raise InvalidDataError(f"{file} has {len(self)} rows, and there are {len(keys)} keys.")
+
+    @property
+    def rows(self):
+        """The array, memory-mapped."""
+        if self._rows is None:
+            try:
+                self._rows = np.load(self.file, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:
+                raise InvalidDataError(
+                    f"{self.file} cannot be memory-mapped ({error}); a .npy file as numpy.save writes it is expected."
+                ) from error
+        return self._rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        row = np.array(self.rows[i])
+        if self.transform is not None:
+            return self.transform(row)
+        return torch.from_numpy(row if row.dtype.kind == "f" else row.astype(np.float32))
+
+    def keys(self, positions):
+        """Return the keys at some positions, a list."""
+        return [int(i) if self._keys is None else self._keys[int(i)] for i in positions]
+
+    def fingerprint(self):
+        """Return what tells this pool from another: size and time of change of its file, and settings."""
+        return type(self).__name__, _stat(self.file), _describe(self.transform)
+
+    def __getstate__(self):
+        return {**vars(self), "_rows": None}
+
+
+def _stat(file):
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _describe(transform):
+    """Return words for a transform that stay the same from process to process."""
+    if transform is None or not hasattr(transform, "__qualname__"):
+        return repr(transform) if " at 0x" not in repr(transform) else type(transform).__qualname__
+    return f"{transform.__module__}.{transform.__qualname__}"
+
+
+def _import_parquet():
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("Parquet needs pyarrow; install it with `pip install skdal[ray]`.") from error
+    return pyarrow.parquet

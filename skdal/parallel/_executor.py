@@ -1,0 +1,104 @@
+"""What an executor is, and the one that works in this process."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from skdal.exceptions import InvalidParameterError
+from skdal.utils import count_rows, is_positive_integer, row_slices, take_rows
+
+_SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
+
+
+class Executor(ABC):
+    """Base of the executors: the shards of a pool, and where their scores are kept.
+
+    Parameters
+    ----------
+    shard_size : int, optional
+        Samples of a shard, rounded up to whole mini-batches, so that scores are the same bit for bit
+        wherever it is cut (on CPUs, with the same number of threads).
+    scores_dir : str or Path, optional
+        Folder in which the scores of each shard are kept as Parquet. A query that was cut short goes
+        on from there; scores of another net, labeled set, pool or sampler are never taken for its own.
+
+    Attributes
+    ----------
+    is_remote : bool
+        Whether tasks leave this process.
+    batch_size : int or None
+        Samples a mini-batch in the workers; None: as the sampler has it.
+    gather_limit : int or None
+        Numbers that samplers which look at all representations at once may gather; None: no limit.
+    """
+
+    is_remote, batch_size, gather_limit = False, None, None
+
+    def __init__(self, *, shard_size=None, scores_dir=None):
+        check_integers(self, shard_size=shard_size)
+        self.shard_size = shard_size
+        self.scores_dir = None if scores_dir is None else Path(scores_dir)
+
+    def slices(self, n_rows, unit):
+        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
+        size = _SHARD_BATCHES * unit if self.shard_size is None else -(-self.shard_size // unit) * unit
+        return list(row_slices(n_rows, size))
+
+    @abstractmethod
+    def map(self, task, X, y, slices):
+        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, in any order.
+
+        Parameters
+        ----------
+        task : object
+            `task(X, y)` works on a shard. `task.packed()` is what travels, without what only this
+            process needs; `task.on(device, batch_size)` is what runs there.
+        X : data
+        y : array or None
+        slices : list of slice
+        """
+
+
+class SerialExecutor(Executor):
+    """Work in this process, one shard after the other. What samplers do without an executor, in one shard.
+
+    Parameters
+    ----------
+    shard_size : int, optional
+        Samples of a shard, rounded up to whole mini-batches. None: the pool is one shard, or with
+        `scores_dir` shards of 32 mini-batches.
+    scores_dir : str or Path, optional
+        Folder in which the scores of each shard are kept as Parquet, so that a query that was cut
+        short goes on from there. Needs the extra `skdal[ray]`, for pyarrow.
+
+    Examples
+    --------
+    >>> from skdal.parallel import SerialExecutor
+    >>> [(rows.start, rows.stop) for rows in SerialExecutor(shard_size=100).slices(300, unit=64)]
+    [(0, 128), (128, 256), (256, 300)]
+    """
+
+    def slices(self, n_rows, unit):
+        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
+        if self.shard_size is None and self.scores_dir is None:
+            return [slice(0, n_rows)]
+        return super().slices(n_rows, unit)
+
+    def map(self, task, X, y, slices):
+        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, in order."""
+        for k, rows in enumerate(slices):
+            part = X if rows == slice(0, count_rows(X)) else take_rows(X, rows)
+            yield k, task(part, None if y is None else y[rows])
+
+    def __repr__(self):
+        return f"SerialExecutor(shard_size={self.shard_size}, scores_dir={self.scores_dir})"
+
+
+def check_integers(owner, *, least=1, **values):
+    """Raise unless each value is None or an integer of at least `least`."""
+    wrong = [
+        f"{name} must be None or an integer of at least {least}; got {value!r}"
+        for name, value in values.items()
+        if value is not None and not (is_positive_integer(value) or least == 0 and value == 0)
+    ]
+    if wrong:
+        raise InvalidParameterError(f"{type(owner).__name__}: " + "; ".join(wrong) + ".")

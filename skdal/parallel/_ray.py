@@ -1,0 +1,290 @@
+"""The executor on Ray: workers are actors that hold the net, shards stream through them."""
+
+import logging
+import os
+import pickle
+import time
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+
+from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingExtraError, WorkerLostError
+from skdal.parallel._dispatch import Dispatch
+from skdal.parallel._executor import Executor, check_integers
+from skdal.utils import is_number, is_torch_dataset, take_rows
+
+logger = logging.getLogger("skdal")
+
+_NO_WORKER = 30.0  # seconds without any worker after which the log says so
+_FAILED_STARTS = 3
+
+
+class RayExecutor(Executor):
+    """Work on a Ray cluster, or on all cores and GPUs of this machine.
+
+    The net and what else all shards need go to Ray's object store once; shards stream, and only what
+    is asked for comes back. Workers start at the first query and stay until `shutdown`, or the end of
+    the `with` block. Copies of an executor (`sklearn.clone`) share its workers.
+
+    Parameters
+    ----------
+    address : str, optional
+        As in `ray.init`: None takes the connection that is open, else a cluster that this machine
+        knows, else starts one here; "auto" insists on a cluster, "local" starts one.
+    num_workers : int, optional
+        None: as many as the cluster has GPUs or, without GPUs, cores.
+    num_gpus_per_worker : float, optional
+        None: 1 where the cluster has GPUs, else 0. Workers with a GPU, or a part of one, move the net there.
+    batch_size : int, optional
+        Samples a mini-batch in the workers. None: as the sampler has it.
+    num_cpus_per_worker : int, default=1
+        Cores of a worker, and threads that torch uses there.
+    shard_size : int, optional
+        Samples of a shard, rounded up to whole mini-batches; None: 32 mini-batches.
+    scores_dir : str or Path, optional
+        Folder in which the scores of each shard are kept as Parquet, so that a query that was cut
+        short goes on from there.
+    max_retries : int, default=3
+        How often a shard is tried again after the loss of the worker that was busy with it.
+    gather_limit : int, default=2**30
+        Numbers that `CoresetSampler` and `BADGESampler` may gather here; beyond it they ask for `n_candidates`.
+
+    Notes
+    -----
+    Picks are those of the serial path: bit for bit on CPUs where `batch_size` and the number of
+    threads are the same. A worker that is lost is replaced and its shards are done again; a shard
+    that takes three times as long as others is given to an idle worker as well, and its first result
+    counts. Needs the extra `skdal[ray]`.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        address=None,
+        num_workers=None,
+        num_gpus_per_worker=None,
+        batch_size=None,
+        *,
+        num_cpus_per_worker=1,
+        shard_size=None,
+        scores_dir=None,
+        max_retries=3,
+        gather_limit=2**30,
+    ):
+        _import_ray()
+        super().__init__(shard_size=shard_size, scores_dir=scores_dir)
+        check_integers(self, num_workers=num_workers, batch_size=batch_size, gather_limit=gather_limit)
+        check_integers(self, num_cpus_per_worker=num_cpus_per_worker, max_retries=max_retries, least=0)
+        if num_gpus_per_worker is not None and not (is_number(num_gpus_per_worker) and num_gpus_per_worker >= 0):
+            raise InvalidParameterError(
+                f"num_gpus_per_worker must be None or a number of at least 0; got {num_gpus_per_worker!r}."
+            )
+        self.address = address
+        self.num_workers = num_workers
+        self.num_gpus_per_worker = num_gpus_per_worker
+        self.batch_size = batch_size
+        self.num_cpus_per_worker = num_cpus_per_worker
+        self.max_retries = max_retries
+        self.gather_limit = gather_limit
+
+    def map(self, task, X, y, slices):
+        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""
+        job = _Job(task.packed(), X if is_torch_dataset(X) else None, self.batch_size)
+
+        def piece(k):
+            rows = slices[k] if job.held is not None else take_rows(X, slices[k])
+            return rows, None if y is None else y[slices[k]]
+
+        yield from self._crew.run(job, piece, len(slices), self.max_retries)
+
+    @cached_property
+    def _crew(self):
+        return _Crew(self)
+
+    def worker_pids(self):
+        """Return the process ids of the workers that run now."""
+        return self._crew.pids() if "_crew" in vars(self) else []
+
+    def shutdown(self):
+        """Let the workers go, and the cluster where it was started here."""
+        crew = vars(self).pop("_crew", None)
+        if crew is not None:
+            crew.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.shutdown()
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_crew"}
+
+    def __repr__(self):
+        held = {name: value for name, value in self.__getstate__().items() if value is not None}
+        return f"RayExecutor({', '.join(f'{name}={value!r}' for name, value in held.items())})"
+
+
+class _Job(NamedTuple):
+    """What every worker needs of a pass over a pool.
+
+    Attributes
+    ----------
+    task : object
+        See `Executor.map`.
+    held : Dataset or None
+        A pool that workers take their rows from by themselves; of others the rows are sent.
+    batch_size : int or None
+    """
+
+    task: Any
+    held: Any
+    batch_size: int | None
+
+
+class _Worker:
+    """An actor: runs shards of one job after another."""
+
+    def __init__(self, n_threads, device):
+        torch.set_num_threads(max(1, n_threads))
+        self._device, self._reference = device, None
+
+    def pid(self):
+        """Return the id of this process; the first answer tells that the worker is there."""
+        return os.getpid()
+
+    def run(self, references, rows, y):
+        """Return a job's task on some rows; the job is opened once."""
+        (reference,) = references
+        if self._reference != reference:
+            self._reference = None
+            job = _import_ray().get(reference)
+            self._task, self._held = job.task.on(self._device, job.batch_size), job.held
+            self._reference = reference
+        return self._task(rows if self._held is None else take_rows(self._held, rows), y)
+
+
+class _Crew:
+    """The workers of an executor, for one job after another."""
+
+    def __init__(self, executor):
+        self._ray = _import_ray()
+        self._owns_cluster = not self._ray.is_initialized()
+        if self._owns_cluster:
+            self._ray.init(address=executor.address, log_to_driver=False, configure_logging=False)
+        found = self._ray.cluster_resources()
+        n_gpus, n_cpus = executor.num_gpus_per_worker, executor.num_cpus_per_worker
+        if n_gpus is None:
+            n_gpus = 1 if found.get("GPU", 0) >= 1 else 0
+        self._size = executor.num_workers or max(1, int(found["GPU"] / n_gpus if n_gpus else found["CPU"] // n_cpus))
+        actor = self._ray.remote(num_cpus=n_cpus, num_gpus=n_gpus)(_Worker)
+        self._hire = lambda: actor.remote(n_cpus, "cuda" if n_gpus else "cpu")
+        self._starting, self._ready, self._pids = {}, {}, {}  # by worker's number: (actor, reference); actor; pid
+        self._n_hired = self._failed_starts = 0
+
+    def pids(self):
+        return list(self._pids.values())
+
+    def close(self):
+        for worker in [*self._starting, *self._ready]:
+            self._dismiss(worker)
+        if self._owns_cluster:
+            self._ray.shutdown()
+
+    def run(self, job, piece, n_shards, max_retries):
+        """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
+        reference, dispatch = self._put(job), Dispatch(n_shards, max_retries)
+        running, patience = {}, time.monotonic() + _NO_WORKER  # reference -> (worker, shard)
+        try:
+            while dispatch.n_left:
+                self._fill(min(self._size, dispatch.n_left))
+                for worker, actor in self._ready.items():
+                    while (k := dispatch.next_for(worker, len(self._ready), time.monotonic())) is not None:
+                        running[actor.run.remote([reference], *piece(k))] = worker, k
+                patience = self._warn_of_waiting(patience)
+                yield from self._collect(running, dispatch)
+        finally:
+            for worker in dispatch.busy():  # with what nobody waits for any more
+                self._dismiss(worker)
+
+    def _put(self, job):
+        try:
+            return self._ray.put(job)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            raise InvalidDataError(
+                f"the net, the sampler or the pool cannot be sent to workers: {error}. Open files, connections and "
+                "locks where they are used (a Dataset in its __getitem__), not where the object is made."
+            ) from error
+
+    def _fill(self, n_workers):
+        while len(self._starting) + len(self._ready) < n_workers:
+            actor, self._n_hired = self._hire(), self._n_hired + 1
+            self._starting[self._n_hired] = actor, actor.pid.remote()
+
+    def _collect(self, running, dispatch):
+        """Wait for what comes next: results, workers that are there, workers that are lost."""
+        starting = {reference: worker for worker, (_, reference) in self._starting.items()}
+        pending = [*running, *starting]
+        self._ray.wait(pending, num_returns=1, timeout=1.0)
+        done, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0)
+        for reference in done:
+            worker, k = (starting[reference], None) if reference in starting else running.pop(reference)
+            try:
+                result = self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError as error:
+                raise _cause(error) from error
+            except self._ray.exceptions.RayError as error:
+                logger.warning("worker %d is lost (%s); its shards are done again", worker, type(error).__name__)
+                self._dismiss(worker)
+                self._count_failed_start(k is None, error)
+                dispatch.lost(worker, type(error).__name__)
+                continue
+            if k is None:
+                self._ready[worker], _ = self._starting.pop(worker)
+                self._pids[worker], self._failed_starts = result, 0
+            elif dispatch.finished(worker, k, time.monotonic()):
+                yield k, result
+
+    def _count_failed_start(self, at_start, error):
+        self._failed_starts += at_start
+        if self._failed_starts > _FAILED_STARTS:
+            raise WorkerLostError(
+                f"{self._failed_starts} workers in a row ended before they had started. Is skdal installed on the "
+                f"machines of the cluster, and is memory left there? Ray says: {error}"
+            ) from error
+
+    def _dismiss(self, worker):
+        actor = self._ready.pop(worker, None) or self._starting.pop(worker, (None,))[0]
+        self._pids.pop(worker, None)
+        if actor is not None:
+            self._ray.kill(actor)
+
+    def _warn_of_waiting(self, patience):
+        if self._ready or time.monotonic() < patience:
+            return max(patience, time.monotonic()) if self._ready else patience
+        logger.warning(
+            "no worker has started yet; the cluster has %s free of %s. Ask for fewer cores or GPUs a worker, or wait.",
+            self._ray.available_resources(),
+            self._ray.cluster_resources(),
+        )
+        return time.monotonic() + _NO_WORKER
+
+
+def _cause(error):
+    """Return what a worker raised, of its own type and with its message."""
+    cause = error.cause if isinstance(error.cause, BaseException) else error
+    cause.add_note(f"raised in a worker:\n{error.traceback_str}" if hasattr(error, "traceback_str") else str(error))
+    return cause
+
+
+def _import_ray():
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("RayExecutor needs Ray; install it with `pip install skdal[ray]`.") from error
+    return ray
