@@ -669,19 +669,24 @@ def test_a_diverged_net(key):
 KINDS = {
     "CrossSampleLayerError": ValueError,
     "EmptyPoolError": ValueError,
+    "GatherTooLargeError": MemoryError,
     "GradientMismatchError": ArithmeticError,
     "InvalidKernelError": ValueError,
     "InvalidDataError": ValueError,
     "InvalidLabelsError": ValueError,
     "InvalidParameterError": (ValueError, TypeError),
+    "MissingExtraError": ImportError,
     "MissingLabeledDataError": ValueError,
     "NonFiniteScoreError": ValueError,
     "NotFittedError": sklearn.exceptions.NotFittedError,
     "SampleTooLargeError": MemoryError,
     "SkdalError": Exception,
+    "TooManyUnreadableError": ValueError,
+    "UnreadableSampleError": OSError,
     "UnsupportedEstimatorError": (TypeError, ValueError),
     "UnsupportedLayerError": (NotImplementedError, ValueError),
     "RunInUseError": (RuntimeError,),
+    "WorkerLostError": RuntimeError,
 }
 
 WARNINGS = ["IllConditionedWarning"]

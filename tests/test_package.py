@@ -18,7 +18,7 @@ from skdal.samplers import SAMPLERS
 SIGNATURES = [
     (
         BaseSampler,
-        "(estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None)",
+        "(estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None, executor=None)",
     ),
     (BaseSampler.fit, "(self, X, y=None, **fit_params)"),
     (BaseSampler.query, "(self, X, n_instances=1, *, return_scores=False)"),
@@ -26,8 +26,9 @@ SIGNATURES = [
     (ScoreSampler.score_samples, "(self, X)"),
     (
         DynamicALSampler,
-        '(estimator=None, *, gamma=2.0, interaction=0.0, update_size=100, layers="all", backend="auto", '
-        "batch_size=None, warm_start=True, reset_optimizer=True, verbose=0, random_state=None)",
+        "(estimator=None, *, gamma=2.0, interaction=0.0, update_size=100, n_candidates=None, "
+        'layers="all", backend="auto", batch_size=None, warm_start=True, reset_optimizer=True, verbose=0, '
+        "random_state=None, executor=None)",
     ),
     *[
         (function, "(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params)")

@@ -8,7 +8,14 @@ from skdal.base._base import BaseSampler
 from skdal.base._shards import ShardCall, check_any, parts_of, shards_of
 from skdal.base._stored import open_store
 from skdal.base._table import Best, Table
-from skdal.utils import check_n_instances, check_parameters, count_rows, preserved_rng, refuse_non_finite
+from skdal.utils import (
+    check_n_instances,
+    check_parameters,
+    count_rows,
+    preserved_rng,
+    query_generator,
+    refuse_non_finite,
+)
 
 
 class ScoreSampler(BaseSampler):
@@ -36,6 +43,28 @@ class ScoreSampler(BaseSampler):
         trained = self._trained()
         self._check_pool(trained, X)
         return self._checked_scores(trained, X)
+
+    def best(self, X, n_instances=1):
+        """Choose as `query` does, and return all that is known of the samples.
+
+        Parameters
+        ----------
+        X : data (n_pool, ...)
+            The pool.
+        n_instances : int, default=1
+            How many, from 1 to n_pool.
+
+        Returns
+        -------
+        Best
+            `positions` (n_instances,) in the pool, best first, and `columns`, a dict of arrays
+            (n_instances,): "score", and for dynamicAL its terms "sq_norm" and "dot" and the predicted "label".
+        """
+        trained = self._trained()
+        self._check(trained.classifier)
+        n_instances = check_n_instances(n_instances, count_rows(X))
+        self._check_pool(trained, X)
+        return self._best(trained, X, n_instances, query_generator(self.random_state, trained.n_labeled))
 
     def _select(self, trained, X, n_instances, rng):
         best = self._best(trained, X, n_instances, rng)

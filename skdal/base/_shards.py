@@ -120,16 +120,19 @@ class ShardCall(Call):
 
 
 class Aside:
-    """The samples of a query that were set aside so far; too many of them end it.
+    """The samples of a query that were set aside so far, the sampler's `unreadable_`; too many of them end it.
 
     Parameters
     ----------
+    sampler : BaseSampler
     X : data
         The pool.
     """
 
-    def __init__(self, X):
-        self.found, self._n_rows, self._share = [], count_rows(X), max_unreadable(X)
+    def __init__(self, sampler, X):
+        self._sampler, self.found, self._n_rows, self._share = sampler, [], count_rows(X), max_unreadable(X)
+        if hasattr(sampler, "unreadable_"):
+            sampler.unreadable_ = []
 
     def add(self, unreadable):
         """Add those of a shard.
@@ -139,9 +142,11 @@ class Aside:
         TooManyUnreadableError
             There are more than the pool allows.
         """
-        self.found += unreadable
-        if self.found and len(self.found) > self._share * self._n_rows:
-            first = "; ".join(x.reason for x in sorted(self.found)[:3])
+        if not unreadable:
+            return
+        self.found = self._sampler.unreadable_ = sorted(self.found + unreadable)
+        if len(self.found) > self._share * self._n_rows:
+            first = "; ".join(x.reason for x in self.found[:3])
             raise TooManyUnreadableError(
                 f"{len(self.found)} of {self._n_rows} samples of the pool cannot be read so far, more than its "
                 f"max_unreadable={self._share:g} allows, such as: {first}. Mend or remove them, or raise "
@@ -170,7 +175,7 @@ def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="
     executor = _SERIAL if sampler.executor is None else sampler.executor
     n_rows = count_rows(X)
     slices = shards_of(sampler, call.trained, X) if slices is None else slices
-    aside, missing = Aside(X), slices
+    aside, missing = Aside(sampler, X), slices
     is_whole = len(slices) == 1 and not executor.is_remote
     with progress_bar(n_rows, description, sampler.verbose and not is_whole) as bar:
         if store is not None:
@@ -191,8 +196,6 @@ def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="
             aside.add(part.unreadable)
             bar.update(rows.stop - rows.start)
             yield part
-    if aside.found or hasattr(sampler, "unreadable_"):
-        sampler.unreadable_ = sorted(aside.found)
 
 
 def shards_of(sampler, trained, X):
@@ -207,10 +210,11 @@ def gathered(sampler, call, X, n_instances=1):
     executor = _SERIAL if sampler.executor is None else sampler.executor
     n, total, is_there = count_rows(X), None, np.zeros(count_rows(X), dtype=bool)
     for part in parts_of(sampler, call, X, description="embeddings"):
+        if total is None and part.columns:
+            _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
         if len(part.positions) == n:
             return part.positions, part.columns
         if total is None and part.columns:
-            _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
             total = {name: x.new_empty(n, *x.shape[1:]) for name, x in part.columns.items()}
         for name, x in part.columns.items():
             total[name][part.positions] = x

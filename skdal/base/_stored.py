@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from skdal.adapters import estimator_digest, tensors_digest
 from skdal.base._shards import Part
 from skdal.datasets import Unreadable, has_keys, keys_of
-from skdal.exceptions import InvalidDataError, MissingExtraError
+from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
 from skdal.utils import count_rows, is_torch_dataset, row_slices, rows_digest, take_rows, write_atomically
 
 _ROWS_HASHED, _ITEMS_HASHED = 2**16, 16
@@ -136,7 +136,14 @@ def _pool_digest(X):
     if not is_torch_dataset(X) and rows_digest(take_rows(X, slice(0, 1))) is not None:
         return joblib.hash([rows_digest(take_rows(X, rows)) for rows in row_slices(count_rows(X), _ROWS_HASHED)])
     some = np.unique(np.linspace(0, len(X) - 1, _ITEMS_HASHED).astype(int))
-    return joblib.hash([type(X).__qualname__, len(X), [joblib.hash(_values(X[int(i)])) for i in some]])
+    return joblib.hash([type(X).__qualname__, len(X), [_item_digest(X, int(i)) for i in some]])
+
+
+def _item_digest(X, i):
+    try:
+        return joblib.hash(_values(X[i]))
+    except UnreadableSampleError:
+        return None
 
 
 def _values(item):

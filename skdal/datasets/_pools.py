@@ -70,6 +70,10 @@ class Pool(Dataset):
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         raise NotImplementedError
 
+    def picture(self, i):
+        """Return the sample at a position as it is stored, as a PIL image; None where it is none."""
+        raise NotImplementedError
+
     def _image(self, source, size):
         """Return an image from a file or bytes, transformed."""
         image = square(source, size) if size else np.asarray(_rgb(source))
@@ -128,6 +132,13 @@ class ImageFolderPool(Pool):
             return self._image(self.folder / name, self.size)
         except _DAMAGED as error:
             raise UnreadableSampleError(f"{name}: {error}") from error
+
+    def picture(self, i):
+        """Return the image at a position, as it is stored."""
+        try:
+            return _rgb(self.folder / self._names[i])
+        except _DAMAGED as error:
+            raise UnreadableSampleError(f"{self._names[i]}: {error}") from error
 
     def keys(self, positions):
         """Return the paths within the folder, a list of str."""
@@ -229,6 +240,13 @@ class ParquetPool(Pool):
         return self._total
 
     def __getitem__(self, i):
+        return self._decoded(i, self._sample)
+
+    def picture(self, i):
+        """Return the image at a position, as it is stored; numbers of shape (channels, height, width) as one."""
+        return self._decoded(i, self._picture)
+
+    def _decoded(self, i, decode):
         number, row = self._find(i)
         if self._kept[0] != number:
             self._kept = number, self._read(number, self.column)
@@ -236,7 +254,7 @@ class ParquetPool(Pool):
         if isinstance(value, Exception):
             raise UnreadableSampleError(f"{self._groups[number][0].name}: {value}") from value
         try:
-            return self._sample(value[row].as_py())
+            return decode(value[row].as_py())
         except _DAMAGED as error:
             raise UnreadableSampleError(f"{self.keys([i])[0]}: {error}") from error
 
@@ -255,14 +273,24 @@ class ParquetPool(Pool):
         except Exception as error:  # pyarrow's errors are of many kinds
             return error
 
-    def _sample(self, value):
+    def _stored(self, value):
+        """Return the bytes or the array (float32) of a value."""
         value = value.get("bytes", value.get("data")) if isinstance(value, dict) else value
         if value is None:
             raise ValueError("it is empty")
         if isinstance(value, bytes):
-            return self._image(io.BytesIO(value), self.size)
+            return value
         array = np.asarray(value, dtype=np.float32)
-        array = array if self.shape is None else array.reshape(self.shape)
+        return array if self.shape is None else array.reshape(self.shape)
+
+    def _picture(self, value):
+        value = self._stored(value)
+        return _rgb(io.BytesIO(value)) if isinstance(value, bytes) else _as_picture(value)
+
+    def _sample(self, value):
+        array = self._stored(value)
+        if isinstance(array, bytes):
+            return self._image(io.BytesIO(array), self.size)
         return torch.from_numpy(array) if self.transform is None else self.transform(array)
 
     def keys(self, positions):
@@ -308,8 +336,9 @@ class MemmapPool(Pool):
     def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
         self.file, self._keys, self._rows = Path(file), keys, None
-        if keys is not None and len(keys) != len(self):
-            raise InvalidDataError(f"{file} has {len(self)} rows, and there are {len(keys)} keys.")
+        n_rows = len(self)  # raises, where the file is none
+        if keys is not None and len(keys) != n_rows:
+            raise InvalidDataError(f"{file} has {n_rows} rows, and there are {len(keys)} keys.")
 
     @property
     def rows(self):
@@ -332,6 +361,10 @@ class MemmapPool(Pool):
             return self.transform(row)
         return torch.from_numpy(row if row.dtype.kind == "f" else row.astype(np.float32))
 
+    def picture(self, i):
+        """Return the row at a position as an image; None where its shape is that of none."""
+        return _as_picture(np.asarray(self.rows[i], dtype=np.float32))
+
     def keys(self, positions):
         """Return the keys at some positions, a list."""
         return [int(i) if self._keys is None else self._keys[int(i)] for i in positions]
@@ -342,6 +375,18 @@ class MemmapPool(Pool):
 
     def __getstate__(self):
         return {**vars(self), "_rows": None}
+
+
+def _as_picture(array):
+    """Return an array (height, width), channels first or last, as an image; None for other shapes."""
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] != 3:
+        return None
+    low, high = float(array.min()), float(array.max())
+    return Image.fromarray(((array - low) / max(high - low, 1e-12) * 255).astype(np.uint8)).convert("RGB")
 
 
 def _stat(file):

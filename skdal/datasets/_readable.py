@@ -108,15 +108,15 @@ class SetAside(Dataset):
     def _some_readable(self, i):
         """Return the nearest readable sample after the i-th, around the end."""
         n = len(self.dataset)
-        for k in range(1, n) if self._stand_in is None else ():
+        for k in range(n) if self._stand_in is None else ():
             try:
                 self._stand_in = (self.dataset[(i + k) % n],)
                 break
-            except UnreadableSampleError:
-                continue
+            except UnreadableSampleError as error:
+                reason = error
         if self._stand_in is None:
             self._marks[:] = 1
-            raise NothingReadableError(f"not one of the {n} samples can be read")
+            raise NothingReadableError(f"not one of the {n} samples can be read, such as: {reason}")
         return self._stand_in[0]
 
     def unreadable(self):

@@ -43,6 +43,9 @@ class Executor(ABC):
         size = _SHARD_BATCHES * unit if self.shard_size is None else -(-self.shard_size // unit) * unit
         return list(row_slices(n_rows, size))
 
+    def shutdown(self):  # noqa: B027 there may be nothing
+        """Let go of what was started for the work."""
+
     @abstractmethod
     def map(self, task, X, y, slices):
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, in any order.

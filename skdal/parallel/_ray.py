@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import sys
 import time
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -150,7 +151,8 @@ class _Job(NamedTuple):
 class _Worker:
     """An actor: runs shards of one job after another."""
 
-    def __init__(self, n_threads, device):
+    def __init__(self, n_threads, device, folders):
+        sys.path += [folder for folder in folders if folder not in sys.path and os.path.isdir(folder)]
         torch.set_num_threads(max(1, n_threads))
         self._device, self._reference = device, None
 
@@ -163,10 +165,22 @@ class _Worker:
         (reference,) = references
         if self._reference != reference:
             self._reference = None
-            job = _import_ray().get(reference)
+            job = _opened(reference)
             self._task, self._held = job.task.on(self._device, job.batch_size), job.held
             self._reference = reference
         return self._task(rows if self._held is None else take_rows(self._held, rows), y)
+
+
+def _opened(reference):
+    """Return a job from the object store."""
+    try:
+        return _import_ray().get(reference)
+    except Exception as error:  # whatever its classes raise when they are loaded
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise InvalidDataError(
+            f"a worker cannot load the net, the sampler or the pool: {reason}. The packages that these are from have "
+            "to be there on every machine: install them, or name them in ray.init(runtime_env=...)."
+        ) from None
 
 
 class _Crew:
@@ -183,7 +197,8 @@ class _Crew:
             n_gpus = 1 if found.get("GPU", 0) >= 1 else 0
         self._size = executor.num_workers or max(1, int(found["GPU"] / n_gpus if n_gpus else found["CPU"] // n_cpus))
         actor = self._ray.remote(num_cpus=n_cpus, num_gpus=n_gpus)(_Worker)
-        self._hire = lambda: actor.remote(n_cpus, "cuda" if n_gpus else "cpu")
+        folders = [os.path.abspath(folder) for folder in sys.path]  # what this process imports from
+        self._hire = lambda: actor.remote(n_cpus, "cuda" if n_gpus else "cpu", folders)
         self._starting, self._ready, self._pids = {}, {}, {}  # by worker's number: (actor, reference); actor; pid
         self._n_hired = self._failed_starts = 0
 
@@ -278,7 +293,7 @@ class _Crew:
 def _cause(error):
     """Return what a worker raised, of its own type and with its message."""
     cause = error.cause if isinstance(error.cause, BaseException) else error
-    cause.add_note(f"raised in a worker:\n{error.traceback_str}" if hasattr(error, "traceback_str") else str(error))
+    cause.add_note(f"raised in a worker:\n{error}")
     return cause
 
 

@@ -80,20 +80,21 @@ class CoresetSampler(EmbeddingSampler):
     def _select(self, trained, X, n_instances, rng):
         X_labeled, _ = trained.labeled_set(type(self).__name__)
         check_n_candidates(self.n_candidates, n_instances)
-        centers = None
-        if count_rows(X_labeled):
-            centers = self._embeddings(trained.classifier, X_labeled, labeled=True)
-        n_candidates = None if centers is None else self.n_candidates  # without a centre all are as far
-        far_from = None if n_candidates is None else centers
+        n_candidates = self.n_candidates if count_rows(X_labeled) else None  # without a centre all are as far
+        far_from = None if n_candidates is None else self._centers(trained, X_labeled)
         positions, columns = self._gathered(
             "_represented", trained, X, n_instances, n_candidates=n_candidates, far_from=far_from
         )
         pool = columns["embedding"]
         refuse_non_finite(positions[~np.isfinite(np.asarray(pool.sum(1).cpu()))], count_rows(X))
         with torch.autocast(pool.device.type, enabled=False):
-            pool, centers, scale = _scaled(pool, pool[:0] if centers is None else centers.to(pool.device))
+            centers = self._centers(trained, X_labeled) if count_rows(X_labeled) else pool[:0]
+            pool, centers, scale = _scaled(pool, centers.to(pool.device))
             indices, distances = k_center(pool, centers, n_instances, rng)
         return positions[indices], distances * scale
+
+    def _centers(self, trained, X_labeled):
+        return self._embeddings(trained.classifier, X_labeled, labeled=True)
 
     def _represented(self, trained, X, far_from):
         """Return the representations of a shard, and where centres are given as its scores the distances to them."""

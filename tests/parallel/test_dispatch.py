@@ -32,7 +32,8 @@ def test_each_shard_counts_once(seed, n_shards, n_workers):
         elif held.get(worker):
             shard = held[worker].pop(0)
             counted += [shard] if dispatch.finished(worker, shard, now) else []
-    assert sorted(counted) == list(range(n_shards)) and dispatch.n_left == 0
+    assert sorted(counted) == list(range(n_shards))
+    assert dispatch.n_left == 0
 
 
 def test_workers_hold_one_ahead_but_not_towards_the_end():
@@ -45,11 +46,15 @@ def test_a_slow_shard_is_tried_by_an_idle_worker():
     dispatch = Dispatch(3, 3)
     for worker in "ab":
         dispatch.next_for(worker, 2, 0)
-    assert dispatch.finished("a", 0, 1.0) and dispatch.next_for("a", 2, 1.0) == 2
-    assert dispatch.finished("a", 2, 2.0) and dispatch.next_for("a", 2, 4.0) is None  # not so slow yet
+    assert dispatch.finished("a", 0, 1.0)
+    assert dispatch.next_for("a", 2, 1.0) == 2
+    assert dispatch.finished("a", 2, 2.0)
+    assert dispatch.next_for("a", 2, 4.0) is None
     assert dispatch.next_for("a", 2, 10.0) == 1
-    assert dispatch.finished("a", 1, 11.0) and dispatch.n_left == 0
-    assert dispatch.busy() == ["b"] and not dispatch.finished("b", 1, 12.0)
+    assert dispatch.finished("a", 1, 11.0)
+    assert dispatch.n_left == 0
+    assert dispatch.busy() == ["b"]
+    assert not dispatch.finished("b", 1, 12.0)
 
 
 def test_only_the_shard_at_work_is_blamed_for_a_loss():

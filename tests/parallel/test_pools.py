@@ -1,0 +1,262 @@
+"""Pools on disk: the same samples as in memory, keys, and samples that cannot be read."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from common import POOL, X, trained_net, y
+from helpers_parallel import Rows, fitted
+from PIL import Image
+from torch.utils.data import ConcatDataset, Subset
+
+from skdal import DynamicALSampler
+from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, SetAside, keys_of
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    TooManyUnreadableError,
+    UnreadableSampleError,
+)
+from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, PoolSubset, RandomSampler
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 8, 3), dtype=np.uint8)
+
+
+def png(image):
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def as_tensor(image):
+    return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    names = ["b/2.PNG", "a.png", "b/10.png", "c/d/e.png", "b/1.png", "z.png", "b.png"]
+    for name, image in zip(names, IMAGES):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(image))
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path, dict(zip(names, IMAGES))
+
+
+def test_a_folder_of_images(folder):
+    path, images = folder
+    pool = ImageFolderPool(path)
+    assert pool.keys(range(7)) == ["a.png", "b/1.png", "b/10.png", "b/2.PNG", "b.png", "c/d/e.png", "z.png"]
+    for i, key in enumerate(pool.keys(range(7))):
+        assert torch.equal(pool[i], as_tensor(images[key]))
+    assert pool.positions(["z.png", "a.png"]).tolist() == [6, 0]
+    assert ImageFolderPool(path, size=4)[0].shape == (3, 4, 4)
+    halved = ImageFolderPool(path, transform=lambda image: torch.tensor(np.asarray(image)[::2]))
+    assert halved[0].shape == (3, 8, 3)
+
+
+def parquet(tmp_path, values, type_=None, ids=None):
+    """Write values into two files with row groups of 2; return the folder."""
+    for name, rows in (("x/one.parquet", slice(0, 4)), ("x/two.parquet", slice(4, None))):
+        columns = {"image": pa.array(values[rows], type=type_)}
+        columns |= {} if ids is None else {"id": ids[rows]}
+        (tmp_path / "x").mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns), tmp_path / name, row_group_size=2)
+    return tmp_path / "x"
+
+
+STORED = {
+    "bytes": ([png(x) for x in IMAGES], None, {}),
+    "struct of bytes": ([{"bytes": png(x), "path": "?"} for x in IMAGES], None, {}),
+    "flat numbers": ([(as_tensor(x).flatten()).tolist() for x in IMAGES], pa.list_(pa.float32()), {"shape": (3, 6, 8)}),
+    "nested numbers": ([as_tensor(x).tolist() for x in IMAGES], None, {}),
+    "fixed size": (
+        [as_tensor(x).flatten().tolist() for x in IMAGES],
+        pa.list_(pa.float32(), 144),
+        {"shape": (3, 6, 8)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_parquet(kind, tmp_path):
+    values, type_, how = STORED[kind]
+    pool = ParquetPool(parquet(tmp_path, values, type_, list("abcdefg")), key="id", **how)
+    for i in (6, 0, 3, 4, 1, 2, 5):
+        torch.testing.assert_close(pool[i], as_tensor(IMAGES[i]), rtol=0, atol=1e-7)
+    assert len(pool) == 7
+    assert pool.keys([6, 0, 4]) == ["g", "a", "e"]
+    assert pool.picture(0).size == (8, 6)
+    assert torch.equal(pickle.loads(pickle.dumps(pool))[5], pool[5])
+
+
+def test_parquet_without_keys(tmp_path):
+    path = parquet(tmp_path, [png(x) for x in IMAGES])
+    assert ParquetPool(path).keys([0, 3, 4, 6]) == ["one.parquet:0", "one.parquet:3", "two.parquet:0", "two.parquet:2"]
+    assert ParquetPool(path / "two.parquet").keys([2]) == ["two.parquet:2"]
+
+
+def test_a_memory_map(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    pool = MemmapPool(tmp_path / "x.npy", transform=as_tensor)
+    assert torch.equal(pool[4], as_tensor(IMAGES[4]))
+    assert (len(pool), pool.keys([3]), pool.rows.filename) == (7, [3], tmp_path / "x.npy")
+    assert MemmapPool(tmp_path / "x.npy", keys=list("abcdefg")).keys([6]) == ["g"]
+    assert MemmapPool(tmp_path / "x.npy")[0].dtype == torch.float32
+    assert len(pickle.dumps(pool)) < 2000
+    assert torch.equal(pickle.loads(pickle.dumps(MemmapPool(tmp_path / "x.npy")))[1], torch.tensor(IMAGES[1]).float())
+
+
+def test_fingerprints_tell_pools_apart(folder):
+    path, _ = folder
+    found = ImageFolderPool(path).fingerprint()
+    assert ImageFolderPool(path).fingerprint() == found
+    assert ImageFolderPool(path, size=4).fingerprint() != found
+    (path / "a.png").write_bytes(png(IMAGES[3]))
+    assert ImageFolderPool(path).fingerprint() != found
+
+
+def test_keys_through_subsets():
+    pool = Rows(POOL)
+    parts = ConcatDataset([Subset(pool, [5, 7, 9]), Subset(Subset(pool, [20, 30]), [1])])
+    assert keys_of(parts, [3, 0, 2]) == ["row-030", "row-005", "row-009"]
+    with pytest.raises(InvalidDataError, match="has no keys; use a pool of skdal.datasets"):
+        keys_of(POOL, [0])
+    sampler = fitted(MarginSampler(), trained_net(), X, y)
+    assert sampler.query_keys(pool, 3) == [f"row-{i:03d}" for i in sampler.query(pool, 3)]
+    with pytest.raises(InvalidDataError, match="has no keys"):
+        sampler.query_keys(POOL, 3)
+
+
+# --- samples that cannot be read ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:60], lambda data: b"", lambda data: b"hello", None])
+def test_damaged_images(folder, damage):
+    path, _ = folder
+    file = path / "b/1.png"
+    file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
+    pool = ImageFolderPool(path) if damage else ImageFolderPool.__new__(ImageFolderPool)
+    if damage is None:  # a file that is gone after the folder was listed
+        file.write_bytes(png(IMAGES[0]))
+        pool = ImageFolderPool(path)
+        file.unlink()
+    with pytest.raises(UnreadableSampleError, match=r"b/1\.png"):
+        pool[1]
+    assert pool[0].shape == (3, 6, 8)
+
+
+def test_damaged_parquet(tmp_path):
+    values = [png(x) for x in IMAGES]
+    values[2], values[3] = None, values[3][:60]
+    path = parquet(tmp_path, values)
+    file = path / "two.parquet"
+    data = bytearray(file.read_bytes())
+    data[8:40] = b"\0" * 32  # in its first row group
+    file.write_bytes(data)
+    pool = SetAside(ParquetPool(path))
+    for i in range(7):
+        assert pool[i].shape == (3, 6, 8)
+    assert [x.key for x in pool.unreadable()] == ["one.parquet:2", "one.parquet:3", "two.parquet:0", "two.parquet:1"]
+    assert "empty" in pool.unreadable()[0].reason
+
+
+DAMAGED = [0, 7, 8, 40]
+SAMPLERS = [
+    DynamicALSampler(batch_size=8),
+    DynamicALSampler(batch_size=8, interaction=-1.0, update_size=3),
+    DynamicALSampler(batch_size=8, interaction=-1.0, update_size=3, n_candidates=20),
+    MarginSampler(),
+    CoresetSampler(),
+    CoresetSampler(n_candidates=20),
+    BADGESampler(random_state=0),
+]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+def test_a_query_goes_on_without_them(sampler):
+    fitted(sampler, trained_net(), X, y)
+    kept = np.delete(np.arange(41), DAMAGED)
+    wanted, scores = sampler.query(POOL[kept], 9, return_scores=True)
+    found, found_scores = sampler.query(Rows(POOL, DAMAGED), 9, return_scores=True)
+    assert found.tolist() == kept[wanted].tolist()
+    assert np.allclose(found_scores, scores, rtol=1e-10)
+    assert [tuple(x) for x in sampler.unreadable_] == [(i, f"row-{i:03d}", f"row {i} is damaged") for i in DAMAGED]
+    sampler.query(POOL, 3)
+    assert sampler.unreadable_ == []
+
+
+def test_through_a_subset_positions_are_those_of_the_pool():
+    sampler = fitted(PoolSubset(sampler=MarginSampler(), subset_size=30, random_state=0), trained_net(), X, y)
+    sampler.query(Rows(POOL, DAMAGED), 3)
+    assert {x.position for x in sampler.unreadable_} == set(DAMAGED) & set(sampler.seen_.tolist())
+
+
+def test_loader_processes_tell_what_they_set_aside():
+    net = trained_net(iterator_valid__num_workers=2)
+    sampler = fitted(DynamicALSampler(batch_size=8), net, X, y)
+    sampler.query(Rows(POOL, DAMAGED), 3)
+    assert [x.position for x in sampler.unreadable_] == DAMAGED
+
+
+def test_too_many():
+    pool = Rows(POOL, range(10))
+    pool.max_unreadable = 0.2
+    sampler = fitted(MarginSampler(), trained_net(), X, y)
+    with pytest.raises(TooManyUnreadableError, match=r"10 of 41 samples.*max_unreadable=0.2.*row .* is damaged"):
+        sampler.query(pool, 3)
+    pool.max_unreadable = 1.0
+    pool.damaged = set(range(40))
+    with pytest.raises(InvalidDataError, match="1 of 41 samples of the pool can be read, and 2 are asked for"):
+        sampler.query(pool, 2)
+    assert sampler.query(pool, 1).tolist() == [40]
+    pool.damaged = set(range(41))
+    with pytest.raises(
+        UnreadableSampleError, match="not one of the 41 samples can be read, such as: row .* is damaged"
+    ):
+        sampler.query(pool, 1)
+
+
+def test_random_sampling_reads_none_but_the_first():
+    pool = Rows(POOL, range(1, 41))
+    pool.max_unreadable = 1.0
+    assert len(fitted(RandomSampler(random_state=0), trained_net(), X, y).query(pool, 41)) == 41
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make, error, words",
+    [
+        (lambda p: ImageFolderPool(p / "none"), InvalidDataError, "there is no folder"),
+        (lambda p: ImageFolderPool(p), InvalidDataError, "holds no images"),
+        (lambda p: ImageFolderPool(p, transform=3), InvalidParameterError, "transform must be None or callable"),
+        (lambda p: ImageFolderPool(p, max_unreadable=2), InvalidParameterError, "from 0 to 1; got 2"),
+        (lambda p: ParquetPool(p / "none.parquet"), InvalidDataError, "no Parquet file"),
+        (lambda p: ParquetPool(p / "x.parquet"), InvalidDataError, "cannot be read as Parquet"),
+        (
+            lambda p: ParquetPool(p / "y.parquet", "pixels"),
+            InvalidDataError,
+            r"no column \['pixels'\]; it has \['image'\]",
+        ),
+        (lambda p: MemmapPool(p / "x.npy"), InvalidDataError, "cannot be memory-mapped"),
+        (lambda p: MemmapPool(p / "y.npy", keys=["a"]), InvalidDataError, "3 rows, and there are 1 keys"),
+        (
+            lambda p: MemmapPool(p / "y.npy").positions([1, 7]),
+            InvalidDataError,
+            r"1 of 2 keys are not in the pool, such as \[7\]",
+        ),
+    ],
+)
+def test_refused(make, error, words, tmp_path):
+    (tmp_path / "x.parquet").write_text("no table")
+    (tmp_path / "x.npy").write_text("no array")
+    np.save(tmp_path / "y.npy", np.zeros((3, 2)))
+    pq.write_table(pa.table({"image": [b"?"]}), tmp_path / "y.parquet")
+    with pytest.raises(error, match=words):
+        make(tmp_path)

@@ -1,0 +1,278 @@
+"""On Ray: the picks of the serial path, bit for bit, whatever happens to workers."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from common import POOL, X, keys, make_net, make_sampler, trained_net, y
+from helpers_parallel import Eventful, Rows, dawdle, die, fitted
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
+
+from skdal import DynamicALSampler
+from skdal.base._shards import shards_of
+from skdal.exceptions import (
+    GatherTooLargeError,
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+    NonFiniteScoreError,
+    WorkerLostError,
+)
+from skdal.parallel import RayExecutor
+from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, MCDropoutSampler, PoolSubset
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+
+def both(sampler, executor, pool, n=7, *, net=None, labeled=(X, y)):
+    """Return what a sampler picks here and there: (indices, scores), twice."""
+    there = clone(sampler).set_params(executor=executor)
+    samplers = [fitted(one, net or trained_net(), *labeled) for one in (sampler, there)]
+    return [one.query(pool, n, return_scores=True) for one in samplers]
+
+
+def assert_equal(found):
+    (indices, scores), (their_indices, their_scores) = found
+    assert indices.tolist() == their_indices.tolist()
+    assert np.array_equal(scores, their_scores, equal_nan=True)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_every_sampler_picks_the_same(key, two_workers):
+    sampler = make_sampler(key).set_params(random_state=0)
+    assert_equal(both(sampler, two_workers, POOL))
+
+
+MANY = np.concatenate([POOL + 0.01 * k for k in range(15)])  # three shards of 256, their least length here
+OVER_SHARDS = [
+    CoresetSampler(),
+    CoresetSampler(n_candidates=50),
+    BADGESampler(random_state=0),
+    BADGESampler(random_state=0, n_candidates=50),
+    MCDropoutSampler(random_state=0),
+]
+
+
+@pytest.mark.parametrize("sampler", OVER_SHARDS, ids=str)
+def test_samplers_whose_shards_are_longer(sampler, two_workers):
+    assert len(shards_of(sampler.set_params(executor=two_workers), None, MANY)) == 3
+    assert_equal(both(sampler.set_params(executor=None), two_workers, MANY))
+
+
+POOLS = {
+    "array": POOL,
+    "tensor": torch.as_tensor(POOL),
+    "Dataset": TensorDataset(torch.as_tensor(POOL)),
+    "with keys": Rows(POOL),
+}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("interaction", [0.0, -1.0])
+def test_every_kind_of_pool(kind, interaction, two_workers):
+    sampler = DynamicALSampler(batch_size=8, interaction=interaction, update_size=3)
+    assert_equal(both(sampler, two_workers, POOLS[kind]))
+
+
+def test_scores_of_all_and_keys_of_picks(two_workers):
+    here, there = (fitted(DynamicALSampler(batch_size=8, executor=e), trained_net(), X, y) for e in (None, two_workers))
+    assert np.array_equal(here.score_samples(POOL), there.score_samples(POOL))
+    assert there.query_keys(Rows(POOL), 3) == [f"row-{i:03d}" for i in here.query(POOL, 3)]
+
+
+def test_the_labeled_gradient_is_the_same_in_many_chunks(two_workers):
+    many = np.concatenate([X] * 8), np.concatenate([y] * 8)  # 240 samples, 8 chunks of 4 mini-batches
+    sampler = DynamicALSampler(batch_size=8, gamma=np.inf)
+    assert_equal(both(sampler, two_workers, POOL, labeled=many))
+
+
+def test_a_pipeline_and_a_classifier_that_is_no_net(two_workers):
+    pipeline = make_pipeline(StandardScaler(), make_net()).fit(X, y)
+    assert_equal(both(DynamicALSampler(batch_size=8), two_workers, POOL, net=pipeline))
+    assert_equal(both(MarginSampler(), two_workers, POOL, net=LogisticRegression().fit(X, y)))
+
+
+def test_one_mini_batch_length_for_all_workers(cluster):
+    with RayExecutor(num_workers=1, batch_size=4) as executor:
+        (_, scores), (_, theirs) = both(DynamicALSampler(batch_size=8), executor, POOL)
+        assert np.allclose(scores, theirs, rtol=1e-12)
+        assert [len(range(41)[rows]) for rows in executor.slices(41, 4)] == [41]
+
+
+def test_more_workers_than_shards_and_than_cores(cluster):
+    with RayExecutor(num_workers=9, shard_size=32) as executor:
+        assert_equal(both(DynamicALSampler(batch_size=8), executor, POOL))
+        assert 1 <= len(executor.worker_pids()) <= 4  # the others of six cores are taken
+
+
+def test_all_scores_tie(two_workers):
+    ones = np.ones((60, 4))
+    (indices, _), (theirs, _) = both(DynamicALSampler(batch_size=8), two_workers, ones, 25)
+    assert indices.tolist() == theirs.tolist() == list(range(25))
+
+
+# --- what cannot be read ------------------------------------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_read_and_a_shard_without_any_that_can(two_workers):
+    damaged = [3, *range(8, 16), 40]
+    pool, whole = Rows(POOL, damaged), np.delete(POOL, damaged, axis=0)
+    sampler = fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y)
+    wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).query(whole, 9)
+    assert sampler.query(pool, 9).tolist() == np.delete(np.arange(41), damaged)[wanted].tolist()
+    assert [x.position for x in sampler.unreadable_] == damaged
+    assert sampler.unreadable_[0] == (3, "row-003", "row 3 is damaged")
+    scores = sampler.score_samples(pool)
+    assert np.flatnonzero(np.isnan(scores)).tolist() == damaged
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def expendable(cluster):
+    """An executor whose workers may be lost."""
+    with RayExecutor(num_workers=2, shard_size=8, max_retries=1) as executor:
+        yield executor
+
+
+def test_a_worker_is_killed(expendable, tmp_path, caplog):
+    pool = Eventful(POOL, 20, die, str(tmp_path / "once"))
+    assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool))
+    assert (tmp_path / "once").exists()
+    assert "is lost" in caplog.text
+
+
+def test_workers_are_killed_from_outside(expendable):
+    pool, stop, killed = np.concatenate([POOL] * 60), threading.Event(), []
+
+    def kill():
+        while not stop.wait(0.5) and len(killed) < 2:
+            for pid in expendable.worker_pids()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        while len(killed) < 2:
+            assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool, 30))
+    finally:
+        stop.set()
+        killer.join()
+
+
+def test_a_shard_that_kills_every_worker_ends_the_query(expendable):
+    class Deadly(Rows):
+        def __getitem__(self, i):
+            if i == 20 and os.getpid() != parent:
+                die()
+            return super().__getitem__(i)
+
+    parent = os.getpid()
+    sampler = fitted(DynamicALSampler(batch_size=8, executor=expendable), trained_net(), X, y)
+    with pytest.raises(WorkerLostError, match="shard 2 was tried 2 times"):
+        sampler.query(Deadly(POOL), 3)
+    sampler.query(POOL, 3)  # the executor goes on
+
+
+def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
+    monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
+    pool = Eventful(POOL, 20, dawdle, str(tmp_path / "once"))
+    while len(expendable.worker_pids()) < 2:
+        expendable_query(expendable, POOL)
+    start = time.monotonic()
+    assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool))
+    assert time.monotonic() - start < 50  # dawdling takes 60 s
+    assert (tmp_path / "once").exists()
+
+
+def expendable_query(executor, pool):
+    fitted(MarginSampler(executor=executor), trained_net(), X, y).query(pool, 3)
+
+
+# --- what is wrong is said as it is here --------------------------------------------------------------------------
+
+
+def test_errors_keep_their_type_and_words(two_workers):
+    sampler = fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y)
+    broken = POOL.copy()
+    broken[[5, 30]] = np.nan
+    with pytest.raises(NonFiniteScoreError, match="2 of 41 scores are NaN or infinite, at pool positions 5, 30"):
+        sampler.query(broken, 3)
+    with pytest.raises(InvalidLabelsError, match="from 0 to 2"):
+        fitted(clone(sampler), trained_net(), X, y + 1).query(POOL, 3)
+
+    class Refusing(Rows):
+        def __getitem__(self, i):
+            if i == 30:
+                raise KeyError("thirty")
+            return super().__getitem__(i)
+
+    with pytest.raises(KeyError, match="thirty") as caught:
+        sampler.query(Refusing(POOL), 3)
+    assert "raised in a worker" in caught.value.__notes__[0]
+    assert len(sampler.query(POOL, 3)) == 3
+
+
+def test_what_cannot_be_sent(two_workers):
+    pool = Rows(POOL)
+    pool.lock = threading.Lock()
+    sampler = fitted(MarginSampler(executor=two_workers), trained_net(), X, y)
+    with pytest.raises(InvalidDataError, match="cannot be sent to workers"):
+        sampler.query(pool, 3)
+
+
+@pytest.mark.parametrize("sampler", [CoresetSampler(), BADGESampler()], ids=lambda s: type(s).__name__)
+def test_too_much_to_gather(sampler, two_workers, monkeypatch):
+    monkeypatch.setattr(two_workers, "gather_limit", 100)
+    sampler = fitted(clone(sampler).set_params(executor=two_workers, random_state=0), trained_net(), X, y)
+    with pytest.raises(GatherTooLargeError, match="numbers of 41 samples here, above gather_limit=100.*n_candidates"):
+        sampler.query(POOL, 3)
+    sampler.n_candidates = 10
+    indices, scores = sampler.query(POOL, 3, return_scores=True)
+    serial = fitted(clone(sampler).set_params(executor=None, n_candidates=10, random_state=0), trained_net(), X, y)
+    assert_equal([(indices, scores), serial.query(POOL, 3, return_scores=True)])
+
+
+def test_a_subset_of_the_pool(two_workers):
+    sampler = PoolSubset(sampler=CoresetSampler(), subset_size=20, random_state=0)
+    assert_equal(both(sampler, two_workers, Rows(POOL)))
+
+
+# --- the object ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_workers": 0}, {"batch_size": 1.5}, {"num_gpus_per_worker": -1}, {"max_retries": -1}]
+)
+def test_wrong_settings(wrong):
+    (name,) = wrong
+    with pytest.raises(InvalidParameterError, match=name):
+        RayExecutor(**wrong)
+
+
+def test_an_executor_is_an_instance():
+    sampler = DynamicALSampler(FrozenEstimator(trained_net()), executor="ray")
+    with pytest.raises(InvalidParameterError, match=r"executor must be None or an executor of skdal.parallel"):
+        sampler.fit(X, y)
+
+
+def test_copies_share_the_workers_and_pickles_do_not(two_workers):
+    sampler = clone(DynamicALSampler(executor=two_workers))
+    assert sampler.executor is two_workers
+    fitted(sampler, trained_net(), X, y).query(POOL, 3)
+    found = pickle.loads(pickle.dumps(two_workers))
+    assert found.num_workers == 2
+    assert found.worker_pids() == []
+    assert "num_workers=2" in repr(found)
