@@ -44,19 +44,20 @@ class Pool(Dataset):
         raise NotImplementedError
 
     def positions(self, keys):
-        """Return the positions of some keys (m,).
+        """Return the positions of some keys (m,), which are compared as text, as files of labels have them.
 
         Raises
         ------
         InvalidDataError
             The pool does not have them all, or has one twice.
         """
+        keys = [str(key) for key in keys]
         known, wanted = {}, set(keys)
         for start in range(0, len(self), 2**16):
             some = range(start, min(len(self), start + 2**16))
             for i, key in zip(some, self.keys(some)):
-                if key in wanted:
-                    known.setdefault(key, []).append(i)
+                if str(key) in wanted:
+                    known.setdefault(str(key), []).append(i)
         missing = [key for key in keys if key not in known]
         twice = [key for key, found in known.items() if len(found) > 1]
         if missing or twice:

@@ -7,6 +7,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.utils import count_rows, is_positive_integer, row_slices, take_rows
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
+_WHOLE_BATCHES = 128  # of a shard that stays here and is not stored; its scores are all that memory grows with
 
 
 class Executor(ABC):
@@ -62,13 +63,12 @@ class Executor(ABC):
 
 
 class SerialExecutor(Executor):
-    """Work in this process, one shard after the other. What samplers do without an executor, in one shard.
+    """Work in this process, one shard after the other, as samplers do without an executor.
 
     Parameters
     ----------
     shard_size : int, optional
-        Samples of a shard, rounded up to whole mini-batches. None: the pool is one shard, or with
-        `scores_dir` shards of 32 mini-batches.
+        Samples of a shard, rounded up to whole mini-batches. None: 128 mini-batches, or with `scores_dir` 32.
     scores_dir : str or Path, optional
         Folder in which the scores of each shard are kept as Parquet, so that a query that was cut
         short goes on from there. Needs the extra `skdal[ray]`, for pyarrow.
@@ -83,7 +83,7 @@ class SerialExecutor(Executor):
     def slices(self, n_rows, unit):
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
         if self.shard_size is None and self.scores_dir is None:
-            return [slice(0, n_rows)]
+            return list(row_slices(n_rows, _WHOLE_BATCHES * unit))
         return super().slices(n_rows, unit)
 
     def map(self, task, X, y, slices):

@@ -1,4 +1,4 @@
-"""Without scikit-activeml: importing works, using its adapters says what to install."""
+"""Without an extra: importing works, using what needs it says what to install."""
 
 import subprocess
 import sys
@@ -25,3 +25,29 @@ assert sampler.fit(X, y).query(X, 2).tolist() == [0, 1]
 
 def test_without_the_extra():
     subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], check=True)
+
+
+WITHOUT_RAY = """
+import sys
+sys.modules["ray"] = sys.modules["pyarrow.parquet"] = None  # as if they were not installed
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from skdal.datasets import ParquetPool
+from skdal.exceptions import MissingExtraError
+from skdal.parallel import RayExecutor, SerialExecutor
+from skdal.samplers import MarginSampler
+
+X, y = np.arange(10.0)[:, None], np.arange(10) % 2
+stored = MarginSampler(LogisticRegression(), executor=SerialExecutor(scores_dir="scores")).fit(X, y)
+open("x.parquet", "w").close()
+for use in (RayExecutor, lambda: stored.query(X, 2), lambda: ParquetPool("x.parquet")):
+    with pytest.raises(MissingExtraError, match="pip install skdal.ray."):
+        use()
+sampler = MarginSampler(LogisticRegression(), executor=SerialExecutor(shard_size=3)).fit(X, y)
+assert len(sampler.query(X, 2)) == 2
+"""
+
+
+def test_without_ray(tmp_path):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_RAY], check=True, cwd=tmp_path)

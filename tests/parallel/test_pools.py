@@ -249,7 +249,7 @@ def test_random_sampling_reads_none_but_the_first():
         (
             lambda p: MemmapPool(p / "y.npy").positions([1, 7]),
             InvalidDataError,
-            r"1 of 2 keys are not in the pool, such as \[7\]",
+            r"1 of 2 keys are not in the pool, such as \['7'\]",
         ),
     ],
 )

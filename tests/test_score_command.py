@@ -1,0 +1,217 @@
+"""`skdal score`: from a checkpoint, labels and a folder of images to a list of picks."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from skdal import DynamicALSampler
+from skdal.cli import main
+from skdal.datasets import ImageFolderPool
+from skdal.exceptions import InvalidDataError
+from skdal.score import load_net, open_pool
+
+MODULE = """
+import torch
+from skorch import NeuralNetClassifier
+from torch import nn
+
+def make_net():
+    torch.manual_seed(1)
+    pooling = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), *pooling, nn.Linear(4, 3))
+    return NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, train_split=None, verbose=0)
+
+def as_tensor(image):
+    return torch.as_tensor(__import__("numpy").array(image)).permute(2, 0, 1).float() / 100
+
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a module, weights, labels and a pool of 40 images, two of them damaged; the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "factories", raising=False)
+    (tmp_path / "factories.py").write_text(MODULE)
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        file = tmp_path / "pool" / "ab"[i % 2] / f"{i:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (10 + i % 3, 12, 3), dtype=np.uint8)).save(file)
+    for name in ("a/38.png", "b/39.png"):
+        (tmp_path / "pool" / name).write_bytes(b"no image")
+    labels = "".join(f"{'ab'[i % 2]}/{i:02d}.png,{i % 3}\n" for i in range(9))
+    (tmp_path / "labels.csv").write_text(f"key,label\n{labels}")
+    sys.path.insert(0, str(tmp_path))
+    import factories
+
+    torch.manual_seed(2)
+    net = factories.make_net().initialize()
+    with torch.no_grad():
+        net.module_[0].weight.mul_(3)
+    torch.save(net.module_.state_dict(), "net.pt")
+    return tmp_path
+
+
+CALL = {
+    "--net": "net.pt",
+    "--net-factory": "factories:make_net",
+    "--labeled": "labels.csv",
+    "--pool": "pool",
+    "-n": "6",
+    "--size": "8",
+    "--max-unreadable": "0.1",
+    "--out": "picks.csv",
+}
+
+
+def words(**changes):
+    call = dict(CALL)
+    for name, value in changes.items():
+        call["-n" if name == "n" else "--" + name.replace("_", "-")] = value
+    return ["score", "--quiet", *(word for pair in call.items() for word in pair)]
+
+
+def rows_of(file):
+    with open(file, newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_picks_are_those_of_the_sampler(folder, capsys):
+    assert main(words()) == 0
+    assert capsys.readouterr().out.split() == ["picks.csv", "picks.png", "picks-unreadable.csv"]
+    net = load_net("factories:make_net", "net.pt")
+    pool = ImageFolderPool("pool", 8, max_unreadable=0.1)
+    labeled = pool.positions([row["key"] for row in rows_of("labels.csv")])
+    rest = np.setdiff1d(np.arange(40), [*labeled, *pool.positions(["a/38.png", "b/39.png"])])
+    images = torch.stack([pool[i] for i in rest])
+    sampler = DynamicALSampler()
+    X_labeled = torch.stack([pool[i] for i in labeled])
+    indices = sampler(net, images, 6, X_labeled=X_labeled, y_labeled=np.arange(9) % 3)
+    rows = rows_of("picks.csv")
+    assert [row["key"] for row in rows] == pool.keys(rest[indices])
+    assert [row["rank"] for row in rows] == list("123456")
+    for row in rows:
+        score, sq_norm, dot = (float(row[name]) for name in ("score", "sq_norm", "dot"))
+        assert score == pytest.approx(sq_norm + 2 * dot, rel=1e-12)
+        assert row["label"] in "012"
+    assert [row["key"] for row in rows_of("picks-unreadable.csv")] == ["a/38.png", "b/39.png"]
+    assert Image.open("picks.png").size == (3 * 96, 2 * 96)
+
+
+def test_a_second_run_takes_the_scores_that_are_there(folder, monkeypatch):
+    pytest.importorskip("pyarrow")
+    assert main(words(scores_dir="scores")) == 0
+    first = (folder / "picks.csv").read_bytes()
+    assert len(list((folder / "scores").glob("*/*.parquet"))) == 1
+    monkeypatch.setattr(DynamicALSampler, "_score_columns", lambda *args, **kwargs: pytest.fail("scored again"))
+    assert main([*words(scores_dir="scores"), "--overwrite"]) == 0
+    assert (folder / "picks.csv").read_bytes() == first
+
+
+@pytest.mark.slow
+def test_on_ray(folder, cluster_for_commands):
+    assert main(words()) == 0
+    assert main([*words(out="on-ray.csv"), "--ray", "auto", "--workers", "1"]) == 0
+    assert (folder / "on-ray.csv").read_text() == (folder / "picks.csv").read_text()
+
+
+@pytest.fixture
+def cluster_for_commands(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=128 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _node_ip_address="127.0.0.1",
+        )
+    yield
+    if is_ours:
+        ray.shutdown()
+    torch.set_num_threads(threads)
+
+
+def test_parquet_memory_maps_and_transforms(folder):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    files = [folder / "pool" / "a" / f"{i:02d}.png" for i in range(0, 38, 2)]
+    table = {"picture": [file.read_bytes() for file in files], "id": [f.stem for f in files]}
+    pq.write_table(pa.table(table), "images.parquet")
+    (folder / "ids.csv").write_text("key,label\n00,0\n02,1\n04,2\n")
+    call = words(pool="images.parquet", column="picture", key="id", labeled="ids.csv", transform="factories:as_tensor")
+    assert main(call) == 0
+    assert {row["key"] for row in rows_of("picks.csv")} <= set(table["id"][3:])
+    np.save("rows.npy", np.random.default_rng(0).random((30, 3, 8, 8)).astype(np.float32))
+    (folder / "rows.csv").write_text("key,label\n0,0\n1,1\n2,2\n")
+    assert main(words(pool="rows.npy", labeled="rows.csv", out="rows-picks.csv")) == 0
+    assert len(rows_of("rows-picks.csv")) == 6
+    assert isinstance(open_pool("pool"), ImageFolderPool)
+
+
+WRONG = [
+    ({"pool": "none"}, 1, "there is nothing at none"),
+    ({"net": "none.pt"}, 1, "none.pt cannot be loaded"),
+    ({"net": "labels.csv"}, 1, "labels.csv cannot be loaded"),
+    ({"net_factory": "factories"}, 2, "must be package.module:function"),
+    ({"net_factory": "factories:none"}, 2, "cannot be imported"),
+    ({"net_factory": "nowhere:make_net"}, 2, "cannot be imported"),
+    ({"net_factory": "factories:number"}, 2, "is no function but int"),
+    ({"net_factory": "builtins:dict"}, 1, "a skorch NeuralNetClassifier is needed"),
+    ({"labeled": "none.csv"}, 1, "none.csv cannot be read"),
+    ({"labeled": "no_label.csv"}, 1, "must have the columns key and label"),
+    ({"labeled": "names.csv"}, 1, "names.csv, line 3: the label must be an integer from 0.*'cat'"),
+    ({"labeled": "unknown.csv"}, 1, "1 of 1 keys are not in the pool, such as ['a/99.png']"),
+    ({"labeled": "large.csv"}, 1, "from 0 to 2"),
+    ({"out": "labels.csv"}, 2, "labels.csv exists already"),
+    ({"out": "none/picks.csv"}, 2, "there is no folder none"),
+    ({"n": "32"}, 2, "from 1 to 31, the size of the pool"),
+    ({"max_unreadable": "0.01"}, 1, "cannot be read so far"),
+    ({"workers": "2"}, 2, "--workers and --gpus-per-worker are for --ray"),
+]
+
+
+@pytest.mark.parametrize("change, code, message", WRONG, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_refused(change, code, message, folder, capsys):
+    (folder / "no_label.csv").write_text("key\na/00.png\n")
+    (folder / "names.csv").write_text("key,label\na/00.png,0\na/02.png,cat\n")
+    (folder / "unknown.csv").write_text("key,label\na/99.png,0\n")
+    (folder / "large.csv").write_text("key,label\na/00.png,7\n")
+    before = sorted(folder.iterdir())
+    assert main(words(**change)) == code
+    error = capsys.readouterr().err
+    assert error.startswith("skdal score: error: ")
+    for part in message.split(".*"):
+        assert part in error
+    assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == [
+        path for path in before if path.name != "__pycache__"
+    ]
+
+
+def test_weights_of_another_net(folder):
+    torch.save(nn.Linear(2, 2).state_dict(), "other.pt")
+    with pytest.raises(InvalidDataError, match="(?s)cannot be loaded into the net of factories:make_net.*Missing"):
+        load_net("factories:make_net", "other.pt")
+
+
+def test_weights_as_skorch_writes_them(folder):
+    net = load_net("factories:make_net", "net.pt")
+    assert isinstance(net, NeuralNetClassifier)
+    net.save_params(f_params="again.pt")
+    again = load_net("factories:make_net", "again.pt")
+    assert all(torch.equal(a, b) for a, b in zip(net.module_.parameters(), again.module_.parameters()))
