@@ -1,11 +1,10 @@
 """What large pools cost: seconds and memory by size, and what Ray adds and saves.
 
-Serial: pools of 10 thousand, 100 thousand and 1 million random 16x16 colour images in a .npy file, a small CNN, each
-in a process of its own on one thread; seconds of a query of 500, and the largest anonymous memory (what is not a file
-in memory). Ray: 100,000 images of 32x32, the tutorial CNN, 1,000 labeled; the serial path on one thread, and Ray with
-one and with two workers of one thread, in turns, workers started before. Recorded in
-results/pool-serial.json
-and results/pool-ray.json.
+Serial: pools of 10 thousand, 100 thousand and 1 million random 8x8 colour images in a .npy file, a small dense net,
+each in a process of its own on one thread; seconds of a query of 500, and the largest anonymous memory (what is not a
+file in memory). Ray: 100,000 images of 32x32, the tutorial CNN, 1,000 labeled; the serial path on one thread, and Ray
+with one and with two workers of one thread, in turns, workers started before. Recorded in results/pool-serial.json and
+results/pool-ray.json.
 
 `python benchmarks/bench_pool.py [serial] [ray]`
 """
@@ -21,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import print_table, write_results
+from _common import make_net, print_table, write_results
 from sklearn.frozen import FrozenEstimator
+from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.datasets import MemmapPool
-from skdal.models import MODELS
 from skdal.parallel import RayExecutor
 
 SIZES = (10_000, 100_000, 1_000_000)
-TURNS = 3
+TURNS = 5
 N_RAY = 100_000
 
 
@@ -48,12 +47,16 @@ def write_pool(path, n, side):
     images.flush()
 
 
-def sampler_of(model, pool, n_labeled, executor=None):
-    """Return a sampler on a net with fresh weights, bound to the first samples of a pool."""
-    net = MODELS[model](n_classes=10, seed=0).initialize()
+def sampler_of(net, pool, n_labeled, executor=None):
+    """Return a sampler on an untrained net, bound to the first samples of a pool."""
     labeled = torch.stack([pool[i] for i in range(n_labeled)])
     sampler = DynamicALSampler(FrozenEstimator(net), executor=executor)
     return sampler.fit(labeled, np.arange(n_labeled) % 10)
+
+
+def dense_net():
+    """Return a small module for images of 8x8 pixels."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 class Peak(threading.Thread):
@@ -79,7 +82,7 @@ def one_serial(path):
     """Print seconds and memory of a query, as JSON."""
     torch.set_num_threads(1)
     pool = MemmapPool(path, transform=as_image)
-    sampler = sampler_of("cnn_gap", pool, 100)
+    sampler = sampler_of(make_net(dense_net()), pool, 100)
     peak = Peak()
     peak.start()
     start = time.perf_counter()
@@ -88,14 +91,13 @@ def one_serial(path):
 
 
 def serial_rows(folder):
-    """Return seconds and memory by size of the pool; of small pools medians over turns."""
+    """Return seconds and memory by size of the pool, medians over turns."""
     rows = []
     for n in SIZES:
         path = Path(folder) / f"{n}.npy"
-        write_pool(path, n, 16)
+        write_pool(path, n, 8)
         call = [sys.executable, __file__, "one", str(path)]
-        turns = TURNS if n < 1_000_000 else 1
-        found = [json.loads(subprocess.run(call, capture_output=True, check=True).stdout) for _ in range(turns)]
+        found = [json.loads(subprocess.run(call, capture_output=True, check=True).stdout) for _ in range(TURNS)]
         median = {key: statistics.median(one[key] for one in found) for key in found[0]}
         seconds = [one["seconds"] for one in found]
         rows.append({"images": n, **median, "spread": [min(seconds), max(seconds)]})
@@ -113,10 +115,11 @@ def ray_rows(folder):
     torch.set_num_threads(1)
     one, two = RayExecutor("local", 1), RayExecutor(num_workers=2)
     samplers = {
-        name: sampler_of("cnn", pool, 1000, executor) for name, executor in (("serial", None), ("1", one), ("2", two))
+        name: sampler_of(make_net("cnn"), pool, 1000, executor)
+        for name, executor in (("serial", None), ("1", one), ("2", two))
     }
     seconds, picks = {name: [] for name in samplers}, {}
-    for turn in range(TURNS):
+    for turn in range(3):
         for name, sampler in samplers.items():
             executor = sampler.executor
             if executor is not None:
