@@ -6,10 +6,16 @@ file in memory). Ray: 100,000 images of 32x32, the tutorial CNN, 1,000 labeled; 
 with one and with two workers of one thread, in turns, workers started before. Recorded in results/pool-serial.json and
 results/pool-ray.json.
 
-`python benchmarks/bench_pool.py [serial] [ray]`
+Parts: what a model of larger clusters is made of, in results/pool-parts.json: the driver's seconds for a shard that
+costs nothing, and for the merge of its 500 best; a core's seconds to decode a JPEG of 500x375 pixels to 224x224; and
+the bytes of a ResNet-18 with its direction, and of what comes back of a shard.
+
+`python benchmarks/bench_pool.py [serial] [ray] [parts]`
 """
 
+import io
 import json
+import pickle
 import statistics
 import subprocess
 import sys
@@ -18,15 +24,22 @@ import threading
 import time
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import torch
 from _common import make_net, print_table, write_results
+from PIL import Image
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skdal import DynamicALSampler
+from skdal.adapters import packed
+from skdal.base._table import Best
 from skdal.datasets import MemmapPool
+from skdal.datasets._files import square
 from skdal.parallel import RayExecutor
+from skdal.samplers import MarginSampler
 
 SIZES = (10_000, 100_000, 1_000_000)
 TURNS = 5
@@ -146,14 +159,51 @@ def ray_rows(folder):
     }
 
 
+def parts_rows():
+    """Return the parts of the cost model."""
+    X = np.random.default_rng(0).random((16_000, 4))
+    classifier = LogisticRegression().fit(X[:100], np.arange(100) % 2)
+    with RayExecutor("local", 1, shard_size=8) as executor:
+        sampler = MarginSampler(FrozenEstimator(classifier), executor=executor).fit(X[:100], np.arange(100) % 2)
+        sampler.query(X[:64], 8)
+        shard = min(seconds(sampler.query, X, 500) for _ in range(3)) / 2000
+    columns = {name: np.random.default_rng(1).random(500) for name in ("score", "sq_norm", "dot", "label")}
+    best = Best(500)
+    merge = seconds(lambda: [best.add(np.arange(500) + 500 * k, columns) for k in range(1000)]) / 1000
+    photo = io.BytesIO()
+    noise = np.random.default_rng(2).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(photo, "JPEG", quality=90)
+    decode = seconds(lambda: [square(io.BytesIO(photo.getvalue()), 224) for _ in range(200)]) / 200
+    net = make_net("resnet18")
+    numbers = sum(p.numel() for p in net.module_.parameters())
+    return {
+        "driver, seconds a shard": shard,
+        "merge of 500, seconds a shard": merge,
+        "decoding, seconds an image": decode,
+        "JPEG, bytes": len(photo.getvalue()),
+        "net, bytes": len(cloudpickle.dumps(packed(net))),
+        "direction, bytes": 8 * numbers,
+        "500 best of a shard, bytes": len(pickle.dumps((np.arange(500), columns))),
+    }
+
+
+def seconds(call, *args):
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    call(*args)
+    return time.perf_counter() - start
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
         one_serial(sys.argv[2])
         sys.exit()
-    wanted = set(sys.argv[1:]) or {"serial", "ray"}
+    wanted = set(sys.argv[1:]) or {"serial", "ray", "parts"}
     with tempfile.TemporaryDirectory() as root:
         if "serial" in wanted:
             write_results("pool-serial", serial_rows(root))
+        if "parts" in wanted:
+            write_results("pool-parts", [parts_rows()])
         if "ray" in wanted:
             found = ray_rows(root)
             print_table([found])

@@ -202,7 +202,75 @@ def kernels(record):
     return "\n".join(parts) + _machine(record)
 
 
+def pool_serial(record):
+    """Return the table of seconds and memory by size of the pool."""
+    header = ["images", "a query of 500", "least to most", "an image", "largest anonymous memory"]
+    lines = [
+        [
+            f"{row['images']:,}",
+            f"{row['seconds']:.3g} s",
+            f"{row['spread'][0]:.3g} to {row['spread'][1]:.3g} s",
+            f"{row['microseconds an image']:.1f} µs",
+            f"{row['MB']:.0f} MB",
+        ]
+        for row in record["rows"]
+    ]
+    return _table(header, lines) + _machine(record)
+
+
+def pool_ray(record):
+    """Return the table of the serial path beside one and two workers."""
+    (row,) = record["rows"]
+    names = {"serial": "serial", "1": "Ray, one worker", "2": "Ray, two workers"}
+    lines = [
+        [name, f"{row['seconds'][key]:.1f} s", ", ".join(f"{x:.1f}" for x in row["all"][key])]
+        for key, name in names.items()
+    ]
+    said = (
+        f"\nOverhead of one worker {100 * row['overhead of one worker']:.0f} %, efficiency of two workers "
+        f"{100 * row['efficiency of two workers']:.0f} %; the same picks.\n"
+    )
+    return _table(["", "a query of 500", "all turns"], lines) + said + _machine(record)
+
+
+_GPU_SECONDS = 1e-3  # an image of 224x224 on a GPU, assumed: no GPU was there to measure it
+_CLUSTERS = ((1_280_000, 8, 512), (1_000_000_000, 256, 512), (1_000_000_000, 256, 8192))
+
+
+def pool_parts(record):
+    """Return the measured parts of the cost model, and the model for large clusters."""
+    (row,) = record["rows"]
+    measured = [[name, _quantity(name, value)] for name, value in row.items()]
+    header = ["images", "GPUs", "shard", "GPUs are busy", "cores that decode", "JPEG read", "driver is busy", "results"]
+    lines = []
+    for n, gpus, shard in _CLUSTERS:
+        n_shards, rate = n / shard, gpus / _GPU_SECONDS
+        per_shard = row["driver, seconds a shard"] + row["merge of 500, seconds a shard"]
+        lines.append(
+            [
+                f"{n:,}",
+                gpus,
+                shard,
+                f"{n * _GPU_SECONDS / gpus / 60:.3g} min",
+                f"{rate * row['decoding, seconds an image']:.0f}",
+                f"{rate * row['JPEG, bytes'] / 1e9:.2g} GB/s",
+                f"{n_shards * per_shard / 60:.2g} min",
+                f"{n_shards * row['500 best of a shard, bytes'] / 1e9:.2g} GB",
+            ]
+        )
+    return _table(["measured", ""], measured) + "\n" + _table(header, lines) + _machine(record)
+
+
+def _quantity(name, value):
+    if name.endswith("bytes"):
+        return f"{value / 1e6:.3g} MB"
+    return f"{1000 * value:.3g} ms"
+
+
 MAKERS = {
+    "pool-serial": pool_serial,
+    "pool-ray": pool_ray,
+    "pool-parts": pool_parts,
     "speed-cpu": speed,
     "speed-cuda": speed,
     "forms": forms,
