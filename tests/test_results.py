@@ -100,6 +100,62 @@ def test_what_the_page_says_of_optimism(table3):
     assert f"by {last.min():.1f} to {last.max():.1f} in the last" in PAGE
 
 
+def test_what_the_page_says_of_table_2():
+    table2 = comparisons(RESULTS / "records", suites_of("table2"))[0]
+    assert {len(seeds) for seeds in table2.runs.values()} == {3}
+    end, curve = gain(table2, "dynamical", n_labeled=2750), to_labels(table2, 2750, "dynamical", "random")
+    margin = to_labels(table2, 2750, "margin", "random")
+    says = [
+        f"dynamicAL is at {end.mean:+.2f} ({end.low:+.2f} to {end.high:+.2f}) at 2750 labels",
+        f"at {curve.mean:+.2f} over the curve ({curve.low:+.2f} to {curve.high:+.2f})",
+        f"above random over the curve, {margin.mean:+.2f} ({margin.low:+.2f} to {margin.high:+.2f})",
+    ]
+    assert [sentence for sentence in says if sentence not in PAGE] == []
+    found = {label: to_labels(table2, 2750, label, "random") for label in table2.labels if label != "random"}
+    assert [label for label, x in found.items() if x.low > 0] == ["margin"]
+    assert [label for label, x in found.items() if x.high < 0] == ["coreset"]
+
+
+def to_labels(comparison, n_labeled, label, other):
+    """Return the paired difference of the means of two curves up to a number of labels."""
+    n = comparison.n_labeled.index(n_labeled) + 1
+    areas = (
+        100 * area_under_curve(comparison.n_labeled[:n], comparison.curves(name)[:, :n]) for name in (label, other)
+    )
+    return paired_difference(*areas)
+
+
+def test_what_the_page_says_of_table_1():
+    table1 = comparisons(RESULTS / "records", suites_of("table1-cifar10-cnn"))[0]
+    assert {label: len(seeds) for label, seeds in table1.runs.items()} == {
+        "10 x 100": 3,
+        "4 x 250": 3,
+        "2 x 500": 5,
+        "1 x 1000": 3,
+    }
+    ends = [100 * np.mean([runs[s][-1]["accuracy"] for s in range(3)]) for runs in table1.runs.values()]
+    assert f"ours lie within {max(ends) - min(ends):.2f}" in PAGE
+    deviations = [np.std(at(table1, label, 1500), ddof=1) for label in table1.labels]
+    assert f"than the seeds scatter ({min(deviations):.2f} to {max(deviations):.2f})" in PAGE
+
+
+def test_what_the_page_says_of_protocols():
+    names = ("table3", "protocol-long", "protocol-once", "protocol-kept", "protocol-cold")
+    found = {name: comparisons(RESULTS / "records", suites_of(name))[0] for name in names}
+    end = lambda name, label: 100 * found[name].runs[label][0][-1]["accuracy"]
+    for label in ("random", "margin", "dynamical"):
+        cells = " - ".join(f"{end(name, label):.2f}" for name in names)
+        assert f"* - {label.replace('dynamical', 'dynamicAL')} - {cells}" in PAGE
+    over_random = lambda name, label: end(name, label) - end(name, "random")
+    assert f"{over_random('protocol-cold', 'margin'):+.2f} for margin and" in PAGE
+    assert f"and {over_random('protocol-cold', 'dynamical'):+.2f} for dynamicAL" in PAGE
+    assert f"{over_random('protocol-long', 'dynamical'):+.2f} over random after 50" in PAGE
+    assert f"{over_random('protocol-once', 'dynamical'):+.2f} after one" in PAGE
+    assert all(1.0 <= round(over_random(f"protocol-{p}", "margin"), 1) <= 1.2 for p in ("long", "once"))
+    gains = [end("protocol-cold", x) - end("table3", x) for x in ("random", "margin", "dynamical")]
+    assert 5.85 < min(gains) < max(gains) < 7
+
+
 def test_what_the_page_says_of_gamma():
     figure5 = comparisons(RESULTS / "records", suites_of("figure5"))[0]
     counts = {label: len(seeds) for label, seeds in figure5.runs.items()}
