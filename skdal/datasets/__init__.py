@@ -4,7 +4,7 @@ from skdal.datasets._batches import Batches
 from skdal.datasets._files import load_folder, load_npz
 from skdal.datasets._images import ImageData, Images
 from skdal.datasets._imbalance import imbalanced
-from skdal.datasets._pools import ImageFolderPool, MemmapPool, ParquetPool, Pool
+from skdal.datasets._pools import ImageFolderPool, MemmapPool, Pool
 from skdal.datasets._readable import (
     NothingReadableError,
     SetAside,
@@ -15,6 +15,7 @@ from skdal.datasets._readable import (
     may_be_unreadable,
 )
 from skdal.datasets._registry import DATASETS, load_dataset, split_by_class
+from skdal.datasets._tables import ParquetPool, RayDataPool
 
 __all__ = [
     "DATASETS",
@@ -26,6 +27,7 @@ __all__ = [
     "NothingReadableError",
     "ParquetPool",
     "Pool",
+    "RayDataPool",
     "SetAside",
     "Unreadable",
     "has_keys",

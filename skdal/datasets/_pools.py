@@ -1,9 +1,7 @@
-"""Pools on disk: folders of images, Parquet files, memory-mapped arrays. They are opened where they are read."""
+"""Pools on disk: folders of images and memory-mapped arrays. They are opened where they are read."""
 
 import hashlib
-import io
 import os
-from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from skdal.datasets._files import square
-from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingExtraError, UnreadableSampleError
+from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
 from skdal.utils import is_number
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
 class Pool(Dataset):
@@ -77,13 +75,13 @@ class Pool(Dataset):
 
     def _image(self, source, size):
         """Return an image from a file or bytes, transformed."""
-        image = square(source, size) if size else np.asarray(_rgb(source))
+        image = square(source, size) if size else np.asarray(rgb(source))
         if self.transform is not None:
             return self.transform(Image.fromarray(image))
         return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
-def _rgb(source):
+def rgb(source):
     with Image.open(source) as opened:
         return opened.convert("RGB")
 
@@ -131,14 +129,14 @@ class ImageFolderPool(Pool):
         name = self._names[i]
         try:
             return self._image(self.folder / name, self.size)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise UnreadableSampleError(f"{name}: {error}") from error
 
     def picture(self, i):
         """Return the image at a position, as it is stored."""
         try:
-            return _rgb(self.folder / self._names[i])
-        except _DAMAGED as error:
+            return rgb(self.folder / self._names[i])
+        except DAMAGED as error:
             raise UnreadableSampleError(f"{self._names[i]}: {error}") from error
 
     def keys(self, positions):
@@ -151,7 +149,7 @@ class ImageFolderPool(Pool):
         for i in range(len(self)):
             found = (self.folder / self._names[i]).stat()
             digest.update(f"{self._names[i]}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-        return type(self).__name__, digest.hexdigest(), self.size, _describe(self.transform)
+        return type(self).__name__, digest.hexdigest(), self.size, describe(self.transform)
 
 
 def _image_names(folder):
@@ -183,140 +181,6 @@ class _Strings:
     def __getitem__(self, i):
         i = range(len(self))[i]
         return os.fsdecode(self._blob[self._ends[i] : self._ends[i + 1]])
-
-
-class ParquetPool(Pool):
-    """The rows of a Parquet file, or of all Parquet files below a folder in the order of their paths.
-
-    Parameters
-    ----------
-    path : str or Path
-    column : str, default="image"
-        With encoded images (bytes, or a struct with a field `bytes`), or with numbers (lists, tensors).
-    key : str, optional
-        Column with the keys. None: keys are "FILE:ROW".
-    shape : tuple of int, optional
-        Of a sample, where the column holds numbers without a shape.
-    size : int, optional
-        Images become square, of this many pixels a side; see `ImageFolderPool`.
-    transform : callable, optional
-        Of the image (PIL, RGB) or the array to a tensor; None: images become float32 in [0, 1], numbers float32.
-    max_unreadable : float, default=0.01
-        Share of the rows that may be unreadable; a query sets them aside.
-
-    Notes
-    -----
-    A row group is read whole, and the last one is kept; so groups should be of some thousand rows. Needs the
-    extra `skdal[ray]`, for pyarrow.
-    """
-
-    def __init__(self, path, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01):
-        super().__init__(transform, max_unreadable=max_unreadable)
-        self.path, self.column, self.key, self.shape, self.size = Path(path), column, key, shape, size
-        files = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
-        if not files or not all(file.is_file() for file in files):
-            raise InvalidDataError(f"there is no Parquet file at {path}.")
-        self._groups, self._starts, total = [], [], 0  # (file, group, first row in the file)
-        for file in files:
-            first = 0
-            for group, n_rows in enumerate(self._row_counts(file)):
-                self._groups.append((file, group, first))
-                self._starts.append(total)
-                first, total = first + n_rows, total + n_rows
-        self._total, self._kept = total, (None, None)
-
-    def _row_counts(self, file):
-        parquet = _import_parquet()
-        try:
-            opened = parquet.ParquetFile(file)
-        except Exception as error:  # pyarrow's errors are of many kinds
-            raise InvalidDataError(f"{file} cannot be read as Parquet ({error}); remove it or replace it.") from error
-        with opened:
-            names = opened.schema_arrow.names
-            if missing := [name for name in (self.column, self.key) if name is not None and name not in names]:
-                raise InvalidDataError(f"{file} has no column {missing}; it has {names}.")
-            return [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
-
-    def __len__(self):
-        return self._total
-
-    def __getitem__(self, i):
-        return self._decoded(i, self._sample)
-
-    def picture(self, i):
-        """Return the image at a position, as it is stored; numbers of shape (channels, height, width) as one."""
-        return self._decoded(i, self._picture)
-
-    def _decoded(self, i, decode):
-        number, row = self._find(i)
-        if self._kept[0] != number:
-            self._kept = number, self._read(number, self.column)
-        value = self._kept[1]
-        if isinstance(value, Exception):
-            raise UnreadableSampleError(f"{self._groups[number][0].name}: {value}") from value
-        try:
-            return decode(value[row].as_py())
-        except _DAMAGED as error:
-            raise UnreadableSampleError(f"{self.keys([i])[0]}: {error}") from error
-
-    def _find(self, i):
-        i = range(self._total)[i]
-        number = bisect_right(self._starts, i) - 1
-        return number, i - self._starts[number]
-
-    def _read(self, number, column):
-        """Return a column of a row group, or the exception that it gives."""
-        file, group, _ = self._groups[number]
-        try:
-            with _import_parquet().ParquetFile(file) as opened:
-                column = opened.read_row_group(group, columns=[column]).column(0).combine_chunks()
-                return getattr(column, "storage", column)  # of an extension type, such as Ray's tensors
-        except Exception as error:  # pyarrow's errors are of many kinds
-            return error
-
-    def _stored(self, value):
-        """Return the bytes or the array (float32) of a value."""
-        value = value.get("bytes", value.get("data")) if isinstance(value, dict) else value
-        if value is None:
-            raise ValueError("it is empty")
-        if isinstance(value, bytes):
-            return value
-        array = np.asarray(value, dtype=np.float32)
-        return array if self.shape is None else array.reshape(self.shape)
-
-    def _picture(self, value):
-        value = self._stored(value)
-        return _rgb(io.BytesIO(value)) if isinstance(value, bytes) else _as_picture(value)
-
-    def _sample(self, value):
-        array = self._stored(value)
-        if isinstance(array, bytes):
-            return self._image(io.BytesIO(array), self.size)
-        return torch.from_numpy(array) if self.transform is None else self.transform(array)
-
-    def keys(self, positions):
-        """Return the values of the key column, or "FILE:ROW", a list."""
-        found, held = [], (None, None)
-        for i in positions:
-            number, row = self._find(int(i))
-            file, _, first = self._groups[number]
-            if self.key is None:
-                found.append(f"{file.name if self.path == file else file.relative_to(self.path)}:{first + row}")
-                continue
-            held = held if held[0] == number else (number, self._read(number, self.key))
-            if isinstance(held[1], Exception):
-                raise InvalidDataError(f"the keys of {file} cannot be read: {held[1]}") from held[1]
-            found.append(held[1][row].as_py())
-        return found
-
-    def fingerprint(self):
-        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
-        files = sorted({file for file, _, _ in self._groups})
-        stats = [(str(file.relative_to(self.path.parent)), *_stat(file)) for file in files]
-        return type(self).__name__, stats, self.column, self.shape, self.size, _describe(self.transform)
-
-    def __getstate__(self):
-        return {**vars(self), "_kept": (None, None)}
 
 
 class MemmapPool(Pool):
@@ -364,7 +228,7 @@ class MemmapPool(Pool):
 
     def picture(self, i):
         """Return the row at a position as an image; None where its shape is that of none."""
-        return _as_picture(np.asarray(self.rows[i], dtype=np.float32))
+        return as_picture(np.asarray(self.rows[i], dtype=np.float32))
 
     def keys(self, positions):
         """Return the keys at some positions, a list."""
@@ -372,13 +236,13 @@ class MemmapPool(Pool):
 
     def fingerprint(self):
         """Return what tells this pool from another: size and time of change of its file, and settings."""
-        return type(self).__name__, _stat(self.file), _describe(self.transform)
+        return type(self).__name__, stat_of(self.file), describe(self.transform)
 
     def __getstate__(self):
         return {**vars(self), "_rows": None}
 
 
-def _as_picture(array):
+def as_picture(array):
     """Return an array (height, width), channels first or last, as an image; None for other shapes."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
@@ -390,21 +254,13 @@ def _as_picture(array):
     return Image.fromarray(((array - low) / max(high - low, 1e-12) * 255).astype(np.uint8)).convert("RGB")
 
 
-def _stat(file):
+def stat_of(file):
     found = file.stat()
     return found.st_size, found.st_mtime_ns
 
 
-def _describe(transform):
+def describe(transform):
     """Return words for a transform that stay the same from process to process."""
     if transform is None or not hasattr(transform, "__qualname__"):
         return repr(transform) if " at 0x" not in repr(transform) else type(transform).__qualname__
     return f"{transform.__module__}.{transform.__qualname__}"
-
-
-def _import_parquet():
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow; install it with `pip install skdal[ray]`.") from error
-    return pyarrow.parquet

@@ -20,6 +20,7 @@ from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
 from skdal.base._shards import shards_of
+from skdal.datasets import RayDataPool
 from skdal.exceptions import (
     GatherTooLargeError,
     InvalidDataError,
@@ -30,6 +31,8 @@ from skdal.exceptions import (
 )
 from skdal.parallel import RayExecutor
 from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, MCDropoutSampler, PoolSubset
+
+pa = pytest.importorskip("pyarrow")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -119,6 +122,22 @@ def test_all_scores_tie(two_workers):
     ones = np.ones((60, 4))
     (indices, _), (theirs, _) = both(DynamicALSampler(batch_size=8), two_workers, ones, 25)
     assert indices.tolist() == theirs.tolist() == list(range(25))
+
+
+def test_a_dataset_of_ray_data(two_workers):
+    ray_data = pytest.importorskip("ray.data")
+    tables = [
+        pa.table({"x": list(POOL[:13]), "id": [f"id-{i}" for i in range(13)]}),
+        pa.table({"x": list(POOL[13:]), "id": [f"id-{i}" for i in range(13, 41)]}),
+    ]
+    pool = RayDataPool(ray_data.from_arrow(tables), "x", key="id", transform=torch.as_tensor)
+    assert len(pool) == 41
+    assert pool.keys([40, 0]) == ["id-40", "id-0"]
+    wanted = fitted(MarginSampler(), trained_net(), X, y).query(POOL.astype(np.float32), 7)
+    sampler = fitted(MarginSampler(executor=two_workers), trained_net(), X, y)
+    assert sampler.query_keys(pool, 7) == [f"id-{i}" for i in wanted]
+    with pytest.raises(InvalidDataError, match=r"the dataset has no column \['image'\]"):
+        RayDataPool(ray_data.from_arrow(tables))
 
 
 # --- what cannot be read ------------------------------------------------------------------------------------------
