@@ -10,6 +10,7 @@ import pytest
 
 from skdal.experiments import comparisons, suites_of
 from skdal.experiments._statistics import area_under_curve, paired_difference
+from skdal.experiments.theory._correlation import rank_correlations
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -214,3 +215,35 @@ def test_what_the_page_says_of_picks():
     assert (
         f"{classes['dynamical']} in effect, where random has {classes['random']} and BADGE {classes['badge']}" in PAGE
     )
+
+
+THEORY = " ".join((RESULTS / "theory.rst").read_text().split())
+
+
+def test_what_the_page_says_of_the_theory():
+    (file,) = (RESULTS / "theory").glob("correlation-*.json")
+    found = json.loads(file.read_text())
+    tau = {name: rank_correlations(found, name) for name in ("alignment", "bound")}
+    A, B = ({key: f"{value[0]:+.3f}" for key, value in tau[name].items()} for name in ("alignment", "bound"))
+    bounds = {
+        f: [t[0] for key, t in tau["bound"].items() if key.startswith(f) and t[0] == t[0]] for f in ("zero", "k", "n")
+    }
+    trained = bounds["k"] + bounds["n"]
+    says = [
+        f"tau is {A['zero, pseudo one-hot']} and {A['zero, pseudo']} with pseudo-labels (the paper has +0.46)",
+        f"tau is {A['kernel, true']} and {A['net, true']} with true labels",
+        f"and {A['kernel, pseudo one-hot']} and {A['net, pseudo one-hot']} with predicted classes",
+        f"tau is {max(bounds['zero']):+.3f} to {min(bounds['zero']):+.3f} (the paper has -0.253)",
+        f"it is {min(trained):+.3f} to {max(trained):+.3f}",
+        f"predicted classes, {A['zero, pseudo one-hot']} and {B['zero, pseudo one-hot']}, so",
+        f"({100 * found['accuracy']['kernel']:.1f} % of the 1,000 right)",
+        f"trained on S ({100 * found['accuracy']['net']:.1f} %)",
+    ]
+    assert [sentence for sentence in says if sentence not in THEORY] == []
+    assert A["zero, true"] == "+1.000"
+
+
+def test_every_table_and_plot_of_the_page_on_theory_is_there():
+    named = re.findall(r"(?:include|image):: (\S+)", THEORY)
+    assert len(named) == 6
+    assert [name for name in named if not (RESULTS / name).exists()] == []

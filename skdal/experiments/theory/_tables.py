@@ -54,14 +54,17 @@ def _is_shown(row, rows, name):
 
 
 def ratio_table(found, settings, name, style):
-    """Return approximation ratios by net, epochs and size of a query: mean and deviation over random ones, and own."""
+    """Return approximation ratios by net, epochs and size of a query: mean and median over random ones, and own."""
     rows = []
     for row in found["rows"]:
         values = np.asarray(row["random"])
         line = [row["model"], row["epoch"], f"{100 * row['train_accuracy']:.1f} %", row["batch"]]
-        rows.append([*line, f"{values.mean():.3g} ± {values.std(ddof=1):.2g}", f"{row['own']:.3g}"])
-    rows.append(["paper", "converged", "", "", "about 1", ""])
-    header = ["net", "epochs", "training accuracy", "labels a query", "random queries", "dynamicAL's own"]
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+        line += [f"{values.mean():.3g} ± {values.std(ddof=1):.2g}", f"{median:.3g} ({low:.3g} to {high:.3g})"]
+        rows.append([*line, f"{row['own']:.3g}"])
+    rows.append(["paper", "converged", "", "", "about 1", "", ""])
+    header = ["net", "epochs", "training accuracy", "labels a query", "random queries", "median (quartiles)"]
+    header.append("dynamicAL's own")
     return _table(rows, header, style)
 
 
