@@ -243,7 +243,20 @@ def test_what_the_page_says_of_the_theory():
     assert A["zero, true"] == "+1.000"
 
 
+def test_what_the_page_says_of_the_approximation_ratio():
+    files = [json.loads(file.read_text()) for file in (RESULTS / "theory").glob("ratio-*.json")]
+    (found,) = (held["rows"] for held in files if held["settings"]["dataset"].startswith("cifar10"))
+    at_epoch = {epoch: [row for row in found if row["epoch"] == epoch] for epoch in (0, 20, 40, 80)}
+    medians = [np.median(row["random"]) for row in at_epoch[80]]
+    assert f"medians of {min(medians):.3g} to {max(medians):.3g}" in THEORY
+    own = {epoch: [row["own"] for row in rows] for epoch, rows in at_epoch.items()}
+    assert f"{min(own[80]):.3g} to {max(own[80]):.3g} after 80" in THEORY
+    assert f"{min(own[40]):.3g} to {max(own[40]):.3g} after 40" in THEORY
+    assert all(row["train_accuracy"] == 1 for epoch in (40, 80) for row in at_epoch[epoch])
+    assert min(np.median(row["random"]) for row in found) < 0
+
+
 def test_every_table_and_plot_of_the_page_on_theory_is_there():
     named = re.findall(r"(?:include|image):: (\S+)", THEORY)
-    assert len(named) == 6
+    assert len(named) == 8
     assert [name for name in named if not (RESULTS / name).exists()] == []
