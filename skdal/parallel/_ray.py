@@ -98,6 +98,8 @@ class RayExecutor(Executor):
             rows = slices[k] if job.held is not None else take_rows(X, slices[k])
             return rows, None if y is None else y[slices[k]]
 
+        if "_crew" in vars(self) and not self._crew.is_there:  # somebody called ray.shutdown
+            del self._crew
         yield from self._crew.run(job, piece, len(slices), self.max_retries)
 
     @cached_property
@@ -202,10 +204,16 @@ class _Crew:
         self._starting, self._ready, self._pids = {}, {}, {}  # by worker's number: (actor, reference); actor; pid
         self._n_hired = self._failed_starts = 0
 
+    @property
+    def is_there(self):
+        return self._ray.is_initialized()
+
     def pids(self):
         return list(self._pids.values())
 
     def close(self):
+        if not self.is_there:
+            return
         for worker in [*self._starting, *self._ready]:
             self._dismiss(worker)
         if self._owns_cluster:
