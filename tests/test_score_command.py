@@ -128,6 +128,7 @@ def test_on_ray(folder, cluster_for_commands):
 def cluster_for_commands(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_TQDM_PATCH_PRINT", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

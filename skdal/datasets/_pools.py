@@ -115,7 +115,7 @@ class ImageFolderPool(Pool):
 
     def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
-        self.folder, self.size = Path(folder), size
+        self.folder, self.size = Path(folder).absolute(), size  # workers are elsewhere
         if not self.folder.is_dir():
             raise InvalidDataError(f"there is no folder {folder}; a folder with images in it is expected.")
         self._names = _Strings(_image_names(self.folder))
@@ -200,7 +200,7 @@ class MemmapPool(Pool):
 
     def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
-        self.file, self._keys, self._rows = Path(file), keys, None
+        self.file, self._keys, self._rows = Path(file).absolute(), keys, None
         n_rows = len(self)  # raises, where the file is none
         if keys is not None and len(keys) != n_rows:
             raise InvalidDataError(f"{file} has {n_rows} rows, and there are {len(keys)} keys.")

@@ -145,7 +145,7 @@ class ParquetPool(TablePool):
     """
 
     def __init__(self, path, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01):
-        self.path, parts, n_rows = Path(path), [], []  # a part: (file, row group, number of its first row)
+        self.path, parts, n_rows = Path(path).absolute(), [], []  # a part: (file, row group, number of its first row)
         files = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
         if not files or not all(file.is_file() for file in files):
             raise InvalidDataError(f"there is no Parquet file at {path}.")

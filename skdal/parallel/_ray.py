@@ -306,6 +306,7 @@ def _cause(error):
 
 
 def _import_ray():
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # Ray would replace builtins.print, and nets would not pickle
     try:
         import ray
     except ImportError as error:

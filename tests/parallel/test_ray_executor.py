@@ -1,5 +1,6 @@
 """On Ray: the picks of the serial path, bit for bit, whatever happens to workers."""
 
+import builtins
 import os
 import pickle
 import signal
@@ -285,6 +286,11 @@ def test_an_executor_is_an_instance():
     sampler = DynamicALSampler(FrozenEstimator(trained_net()), executor="ray")
     with pytest.raises(InvalidParameterError, match=r"executor must be None or an executor of skdal.parallel"):
         sampler.fit(X, y)
+
+
+def test_print_is_as_it_was(two_workers):
+    fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(POOL, 3)
+    assert type(builtins.print).__name__ == "builtin_function_or_method"  # Ray would put its own in its place
 
 
 def test_copies_share_the_workers_and_pickles_do_not(two_workers):
