@@ -211,6 +211,7 @@ def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
     pool = Eventful(POOL, 20, dawdle, str(tmp_path / "once"))
     while len(expendable.worker_pids()) < 2:
         expendable_query(expendable, POOL)
+        time.sleep(0.5)
     start = time.monotonic()
     assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool))
     assert time.monotonic() - start < 50  # dawdling takes 60 s
