@@ -21,7 +21,7 @@ from skdal.dynamics import _gram, empirical_ntk, infinite_ntk
 
 REPEATS = 3
 CONV = {"kind": "conv", "depth": 3}
-N_PAIRS = {8: (200, 200), 16: (64, 64), 32: (16, 16)}
+N_PAIRS = {8: (300, 300), 16: (78, 78), 32: (40, 40)}  # even numbers of whole tiles
 
 
 def seconds(call, *args):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from skdal.dynamics._recursion import Network, kernel_block, prepare
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import check_known, is_number, is_positive_integer, write_atomically
 
-_TILE_VALUES = {"cpu": 2**16, "cuda": 2**25}  # of a displacement, all pairs of a tile: half a megabyte stays in cache
+# Of a displacement, all pairs of a tile: on CPUs a few arrays of this size stay in cache.
+_TILE_BYTES = {"cpu": 3 * 2**18, "cuda": 2**28}
 _HE = math.sqrt(2)  # keeps the variance of a ReLU network
 _VERSION = 1  # of what a kept kernel means
 
@@ -165,32 +167,33 @@ def _digest(network, rows, columns):
 def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and mirrored."""
     n_rows, n_columns = rows.pixels.shape[2], columns.pixels.shape[2]
-    side = _side_of_tile(network, rows.pixels)
-    starts = range(0, n_rows, side)
-    ends = [min(start + side, n_rows) if is_symmetric else n_columns for start in starts]
+    side, width = _side_of_tile(network, rows.pixels), _side_of_tile(network, columns.pixels)
+    spans = [slice(start, min(start + side, n_rows)) for start in range(0, n_rows, side)]
+    ends = [span.stop if is_symmetric else n_columns for span in spans]
     result = np.empty((n_rows, n_columns), dtype=str(rows.pixels.dtype).removeprefix("torch."))
-    n_pairs = sum(end * (min(start + side, n_rows) - start) for start, end in zip(starts, ends))
+    n_pairs = sum(end * (span.stop - span.start) for span, end in zip(spans, ends))
     bar = tqdm(total=n_pairs, desc="kernel", unit=" pairs", disable=not verbose)
     with bar, _tile_workers(rows.pixels.device) as workers:
-        for start, end in zip(starts, ends):
-            some = rows[start : start + side]
-            make = lambda some=some, end=end: _row_of_tiles(network, some, columns[:end], side, workers)
-            shape = min(side, n_rows - start), end
-            part = make() if folder is None else _kept(folder, start, shape, make)
-            result[start : start + side, :end] = part
+        begin = lambda span, end: _begun(network, rows[span], columns[:end], width, workers)
+        parts = _kept_rows(folder, spans, ends, begin)
+        for span, end, part in zip(spans, ends, parts):
+            result[span, :end] = part
             bar.update(part.size)
             if is_symmetric:
-                result[:end, start : start + side] = part.T
-                square = result[start : start + side, start:end]
+                result[:end, span] = part.T
+                square = result[span, span]
                 square[...] = (square + square.T) / 2
     return result
 
 
 def _side_of_tile(network, pixels):
-    height, width, _, _ = pixels.shape
+    """Return how many images a tile has on a side: equal parts of all, so that no tile is a narrow rest."""
+    height, width, n, _ = pixels.shape
     n_shifts = (2 * height - 1) * (2 * width - 1) if network.pools else 1
     per_pair = (height * width) ** (2 if network.pools else 1) / n_shifts
-    return max(1, int(math.sqrt(_TILE_VALUES["cpu" if pixels.device.type == "cpu" else "cuda"] / per_pair)))
+    n_values = _TILE_BYTES["cpu" if pixels.device.type == "cpu" else "cuda"] / pixels.element_size()
+    n_tiles = max(1, round(n / max(1, math.sqrt(n_values / per_pair))))
+    return -(-n // n_tiles)
 
 
 _lock, _inside = threading.Lock(), []  # how many threads torch had, by calls that run
@@ -213,26 +216,53 @@ def _tile_workers(device):
                 torch.set_num_threads(n_threads)
 
 
-def _row_of_tiles(network, rows, columns, side, workers):
-    tiles = [columns[left : left + side] for left in range(0, columns.pixels.shape[2], side)]
-    parts = workers.map(lambda tile: kernel_block(network, rows, tile).cpu(), tiles)
-    return torch.cat(list(parts), dim=1).numpy()
+def _begun(network, rows, columns, width, workers):
+    """Return the futures of a row of tiles."""
+    tiles = (columns[left : left + width] for left in range(0, columns.pixels.shape[2], width))
+    return [workers.submit(lambda tile=tile: kernel_block(network, rows, tile).cpu()) for tile in tiles]
 
 
-def _kept(folder, start, shape, make):
-    """Return rows of the kernel from their file; make and store them if there is none.
+def _kept_rows(folder, spans, ends, begin):
+    """Yield the rows of tiles in order; without a folder they are not kept, in one those that are there are read.
+
+    A row is begun before the one before it is waited for, so that no worker is idle at its end.
 
     Raises
     ------
     InvalidDataError
-        The file is damaged.
+        A file is damaged.
     """
-    file = folder / f"rows-{start}-{shape[0]}x{shape[1]}.npy"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        array = make()
+    begun = deque()
+    try:
+        for span, end in zip(spans, ends):
+            shape = span.stop - span.start, end
+            file = None if folder is None else folder / f"rows-{span.start}-{shape[0]}x{shape[1]}.npy"
+            is_there = file is not None and file.exists()
+            begun.append((file, shape, None if is_there else begin(span, end)))
+            if len(begun) > 1:
+                yield _finished(*begun[0])
+                begun.popleft()
+        while begun:
+            yield _finished(*begun[0])
+            begun.popleft()
+    finally:
+        for _, _, futures in begun:
+            for future in futures or ():
+                future.cancel()
+
+
+def _finished(file, shape, futures):
+    """Return a row of tiles when it is done, and store it; or read it."""
+    if futures is None:
+        return _read(file, shape)
+    array = torch.cat([future.result() for future in futures], dim=1).numpy()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda out: np.save(out, array))
-        return array
+    return array
+
+
+def _read(file, shape):
     try:
         array = np.load(file)
     except (ValueError, EOFError) as error:

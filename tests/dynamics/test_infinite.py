@@ -128,7 +128,7 @@ def test_wide_nets_approach_it(name):
 
 def test_chunks_make_no_difference(monkeypatch):
     whole = infinite_ntk(IMAGES, **CONV), infinite_ntk(IMAGES, OTHERS, **CONV)
-    monkeypatch.setitem(_infinite._TILE_VALUES, "cpu", 20)
+    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 160)
     parts = infinite_ntk(IMAGES, **CONV), infinite_ntk(IMAGES, OTHERS, **CONV)
     for one, other in zip(whole, parts):
         np.testing.assert_allclose(one, other, rtol=1e-13)
@@ -172,7 +172,7 @@ def test_tiles_of_another_size_are_kept_apart(tmp_path, monkeypatch):
     """A device with more memory works in larger tiles."""
     flat = {"kind": "conv", "depth": 1, "readout": "flatten", "cache_dir": tmp_path}
     for values in (20, 200, 20):
-        monkeypatch.setitem(_infinite._TILE_VALUES, "cpu", values)
+        monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 8 * values)
         found = infinite_ntk(IMAGES, **flat)
         np.testing.assert_allclose(found, infinite_ntk(IMAGES, **flat | {"cache_dir": None}), rtol=1e-13)
 
@@ -197,8 +197,8 @@ def test_scales_that_float32_cannot_square_are_refused(scale):
 @pytest.fixture
 def rows_worked(monkeypatch):
     """Count rows of tiles, of two images each; the sum of 100 is an interruption."""
-    monkeypatch.setitem(_infinite._TILE_VALUES, "cpu", 20)
-    worked, work = [], _infinite._row_of_tiles
+    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 160)
+    worked, work = [], _infinite._begun
 
     def counting(*args):
         if len(worked) == worked_at_most[0]:
@@ -208,7 +208,7 @@ def rows_worked(monkeypatch):
 
     worked_at_most = [100]
     worked_of = worked, worked_at_most
-    monkeypatch.setattr(_infinite, "_row_of_tiles", counting)
+    monkeypatch.setattr(_infinite, "_begun", counting)
     return worked_of
 
 
@@ -223,7 +223,7 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path, rows_worked):
     at_most[0] = 100
     worked.clear()
     np.testing.assert_array_equal(infinite_ntk(IMAGES, cache_dir=tmp_path / "new", **CONV), expected)
-    assert len(worked) == n_rows - 2
+    assert len(worked) == n_rows - 1  # the second row was begun, and not done, when the third was asked for
     worked.clear()
     np.testing.assert_array_equal(infinite_ntk(IMAGES, cache_dir=tmp_path / "new", **CONV), expected)
     assert not worked
@@ -258,6 +258,15 @@ def test_large_mlp_kernels_are_symmetric_in_tiles():
     S, q = 2 / 8 * X @ X.T, np.outer(*[np.linalg.norm(X, axis=1) / 2] * 2)
     nngp = q / np.pi * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
     np.testing.assert_allclose(theta, nngp + S * (np.pi - angle) / np.pi, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 16, 17, 100])
+def test_tiles_are_of_equal_size_and_near_what_fits_the_cache(n, monkeypatch):
+    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 100 * 8)
+    network = _infinite._network("mlp", 1, 1.0, 0.0, "gap", 3, "ntk")
+    side = _infinite._side_of_tile(network, torch.zeros(1, 1, n, 2, dtype=torch.float64))
+    assert side <= 15
+    assert -(-n // side) * side - n < -(-n // side)  # the last one lacks less than one image of each other
 
 
 def test_the_bar(capsys):
