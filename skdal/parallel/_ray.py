@@ -156,20 +156,21 @@ class _Worker:
     def __init__(self, n_threads, device, folders):
         sys.path += [folder for folder in folders if folder not in sys.path and os.path.isdir(folder)]
         torch.set_num_threads(max(1, n_threads))
-        self._device, self._reference = device, None
+        self._device = device
 
     def pid(self):
         """Return the id of this process; the first answer tells that the worker is there."""
         return os.getpid()
 
-    def run(self, references, rows, y):
-        """Return a job's task on some rows; the job is opened once."""
-        (reference,) = references
-        if self._reference != reference:
-            self._reference = None
-            job = _opened(reference)
-            self._task, self._held = job.task.on(self._device, job.batch_size), job.held
-            self._reference = reference
+    def open(self, references):
+        """Load a job, and import what it needs: seconds that are none of its first shard's."""
+        (reference,) = references  # in a list, as Ray would put the job itself in its place
+        self._task = self._held = None
+        job = _opened(reference)
+        self._task, self._held = job.task.on(self._device, job.batch_size), job.held
+
+    def run(self, rows, y):
+        """Return the task of the open job on some rows."""
         return self._task(rows if self._held is None else take_rows(self._held, rows), y)
 
 
@@ -222,15 +223,20 @@ class _Crew:
     def run(self, job, piece, n_shards, max_retries):
         """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
         reference, dispatch = self._put(job), Dispatch(n_shards, max_retries)
-        running, patience = {}, time.monotonic() + _NO_WORKER  # reference -> (worker, shard)
+        opened, running = {}, {}  # worker -> whether the job is open there; reference -> (worker, shard or None)
+        patience = time.monotonic() + _NO_WORKER
         try:
             while dispatch.n_left:
                 self._fill(min(self._size, dispatch.n_left))
-                for worker, actor in self._ready.items():
-                    while (k := dispatch.next_for(worker, len(self._ready), time.monotonic())) is not None:
-                        running[actor.run.remote([reference], *piece(k))] = worker, k
+                for worker in self._ready.keys() - opened.keys():
+                    running[self._ready[worker].open.remote([reference])] = worker, None
+                    opened[worker] = False
+                able = [worker for worker in self._ready if opened[worker]]
+                for worker in able:
+                    while (k := dispatch.next_for(worker, len(able), time.monotonic())) is not None:
+                        running[self._ready[worker].run.remote(*piece(k))] = worker, k
                 patience = self._warn_of_waiting(patience)
-                yield from self._collect(running, dispatch)
+                yield from self._collect(running, opened, dispatch)
         finally:
             for worker in dispatch.busy():  # with what nobody waits for any more
                 self._dismiss(worker)
@@ -249,8 +255,8 @@ class _Crew:
             actor, self._n_hired = self._hire(), self._n_hired + 1
             self._starting[self._n_hired] = actor, actor.pid.remote()
 
-    def _collect(self, running, dispatch):
-        """Wait for what comes next: results, workers that are there, workers that are lost."""
+    def _collect(self, running, opened, dispatch):
+        """Wait for what comes next: results, workers that are there or have opened the job, workers that are lost."""
         starting = {reference: worker for worker, (_, reference) in self._starting.items()}
         pending = [*running, *starting]
         self._ray.wait(pending, num_returns=1, timeout=1.0)
@@ -267,9 +273,11 @@ class _Crew:
                 self._count_failed_start(k is None, error)
                 dispatch.lost(worker, type(error).__name__)
                 continue
-            if k is None:
+            if reference in starting:
                 self._ready[worker], _ = self._starting.pop(worker)
-                self._pids[worker], self._failed_starts = result, 0
+                self._pids[worker] = result
+            elif k is None:
+                opened[worker], self._failed_starts = True, 0
             elif dispatch.finished(worker, k, time.monotonic()):
                 yield k, result
 
@@ -277,8 +285,8 @@ class _Crew:
         self._failed_starts += at_start
         if self._failed_starts > _FAILED_STARTS:
             raise WorkerLostError(
-                f"{self._failed_starts} workers in a row ended before they had started. Is skdal installed on the "
-                f"machines of the cluster, and is memory left there? Ray says: {error}"
+                f"{self._failed_starts} workers in a row ended before they had loaded the net. Is skdal installed on "
+                f"the machines of the cluster, and is memory left there? Ray says: {error}"
             ) from error
 
     def _dismiss(self, worker):

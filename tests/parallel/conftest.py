@@ -13,23 +13,23 @@ os.environ.update(
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
 )
 
-CORES = 6  # as Ray counts them: workers of several executors are there at a time
+CLUSTER = {
+    "address": "local",
+    "num_cpus": 6,  # as Ray counts them: workers of several executors are there at a time
+    "num_gpus": 0,
+    "object_store_memory": 128 * 2**20,
+    "include_dashboard": False,
+    "log_to_driver": False,
+    "configure_logging": False,
+    "_node_ip_address": "127.0.0.1",
+}
 
 
 @pytest.fixture(scope="session")
 def cluster():
     """Start Ray once; give the module."""
     ray = pytest.importorskip("ray")
-    ray.init(
-        address="local",
-        num_cpus=CORES,
-        num_gpus=0,
-        object_store_memory=128 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-    )
+    ray.init(**CLUSTER)
     yield ray
     ray.shutdown()
 

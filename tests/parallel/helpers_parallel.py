@@ -50,6 +50,22 @@ class Eventful(Rows):
         return {**vars(self), "parent": self.parent}
 
 
+class SlowToLoad(Rows):
+    """Rows that the first process to load them, marked by a file, waits for."""
+
+    seconds = 20
+
+    def __init__(self, rows, path):
+        super().__init__(rows)
+        self.path = path
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if not os.path.exists(self.path):
+            open(self.path, "w").close()
+            time.sleep(self.seconds)
+
+
 def die():
     """End this process as the kernel would when memory runs out."""
     os.kill(os.getpid(), 9)

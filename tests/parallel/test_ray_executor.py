@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from common import POOL, X, keys, make_net, make_sampler, trained_net, y
-from helpers_parallel import Eventful, Rows, dawdle, die, fitted
+from helpers_parallel import Eventful, Rows, SlowToLoad, dawdle, die, fitted
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -216,6 +216,18 @@ def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
     assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool))
     assert time.monotonic() - start < 50  # dawdling takes 60 s
     assert (tmp_path / "once").exists()
+
+
+def test_a_worker_that_takes_long_to_load_the_net_is_waited_for_by_nobody_and_kept(expendable, tmp_path, monkeypatch):
+    monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
+    while len(expendable.worker_pids()) < 2:
+        expendable_query(expendable, POOL)
+        time.sleep(0.5)
+    pids = expendable.worker_pids()
+    start = time.monotonic()
+    assert_equal(both(DynamicALSampler(batch_size=8), expendable, SlowToLoad(POOL, str(tmp_path / "once"))))
+    assert time.monotonic() - start < SlowToLoad.seconds
+    assert expendable.worker_pids() == pids
 
 
 def expendable_query(executor, pool):
