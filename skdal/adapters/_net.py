@@ -15,6 +15,7 @@ from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
 from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, uncompiled, untouched
 
+OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
 
@@ -164,7 +165,7 @@ class NetView:
     def batch_size(self, X, batch_size=None):
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
-            return default_batch_size(X)
+            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(X)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(f"batch_size must be None or an integer of at least 1; got {batch_size!r}.")
         return batch_size

@@ -9,6 +9,7 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters._kinds import final_estimator, is_net, unfrozen
+from skdal.adapters._net import OWN_LENGTH
 
 
 class PackedEstimator(NamedTuple):
@@ -28,11 +29,12 @@ class PackedEstimator(NamedTuple):
     state: Any = None
 
     def on(self, device, batch_size=None):
-        """Return the estimator with its net on a device, predicting in mini-batches of `batch_size` if one is given."""
+        """Return the estimator with its net on a device, where it works in mini-batches of `batch_size`, if given."""
         if self.net_class is None:
             return self.steps
         net = object.__new__(self.net_class)
         net.__dict__.update(self.state, device=device, batch_size=batch_size or self.state["batch_size"])
+        net.__dict__[OWN_LENGTH] = batch_size
         net.__dict__.update(module_=net.module_.to(device), criterion_=net.criterion_.to(device))
         return _with_final(self.steps, lambda _: net)
 

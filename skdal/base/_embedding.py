@@ -64,7 +64,7 @@ class EmbeddingSampler(BaseSampler):
         return as_rows(self.embedding(classifier, X), count_rows(X))
 
     def _unit(self, trained, X, batch_size=None):
-        return default_batch_size(X)
+        return batch_size or default_batch_size(X)
 
     def _check_estimator(self, estimator):
         super()._check_estimator(estimator)

@@ -99,7 +99,7 @@ class MCDropoutSampler(ScoreSampler):
         return over_dropout_passes(trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose)
 
     def _unit(self, trained, X, batch_size=None):
-        return default_batch_size(X)
+        return batch_size or default_batch_size(X)
 
     def _check_estimator(self, estimator):
         check_net(estimator)

@@ -1,0 +1,36 @@
+"""The mini-batch length of an executor reaches whatever runs in its workers."""
+
+import numpy as np
+import pytest
+from common import POOL, X, keys, make_sampler, trained_net, y
+from helpers_parallel import fitted
+
+from skdal.parallel import SerialExecutor
+
+
+class InFours(SerialExecutor):
+    """What workers do, in this process: mini-batches of four."""
+
+    is_remote, batch_size, is_working = True, 4, False
+
+    def map(self, task, X, y, slices):
+        for k, rows in enumerate(slices):
+            self.is_working = True
+            part = next(
+                super().map(
+                    task.packed().on("cpu", self.batch_size), X[rows], None if y is None else y[rows], [slice(None)]
+                )
+            )
+            self.is_working = False
+            yield k, part[1]
+
+
+@pytest.mark.parametrize("key", keys())
+def test_no_mini_batch_is_longer(key):
+    executor, net, lengths = InFours(), trained_net(), []
+    note = lambda module, inputs: lengths.append(len(inputs[0])) if executor.is_working else None
+    net.module_.register_forward_pre_hook(note)
+    sampler = fitted(make_sampler(key, executor=executor), net, X, y)
+    assert len(sampler.query(np.concatenate([POOL] * 4), 5)) == 5
+    assert max(lengths, default=4) == 4
+    assert lengths or key == "random"
