@@ -6,6 +6,7 @@ cut short is done again from the checkpoint of the one before, and comes out the
 
 import functools
 import hashlib
+import itertools
 import time
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from skdal.utils import check_known, forked_rng
 _QUERY_BATCH = 256
 
 
-def run(spec, root, *, data_root="data", device="cpu", report=None):
+def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=None):
     """Do what is left of a run.
 
     Parameters
@@ -38,11 +39,13 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
     device : str, default="cpu"
     report : callable, optional
         Called with the record of each round, after it is stored.
+    n_records : int, optional
+        Stop after so many rounds in all. None: when the run is done.
 
     Returns
     -------
     records : list of dict
-        Of all rounds.
+        Of all rounds so far.
 
     Raises
     ------
@@ -64,7 +67,8 @@ def run(spec, root, *, data_root="data", device="cpu", report=None):
         folder.clear_failure()
         _check_same_data(records, digest, folder)
         work.restore(records, state)
-        for record in work.rounds():
+        n_left = None if n_records is None else max(0, n_records - len(records))
+        for record in itertools.islice(work.rounds(), n_left):
             record |= {"data": digest, "device": device, "threads": torch.get_num_threads(), "versions": versions()}
             folder.append(record, work.state())
             records.append(record)

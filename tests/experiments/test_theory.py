@@ -11,7 +11,7 @@ from skdal.datasets import load_dataset
 from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments import RunSpec
-from skdal.experiments._run import make_net
+from skdal.experiments._run import make_net, run
 from skdal.experiments.theory import (
     QUICK,
     THEORY,
@@ -97,18 +97,18 @@ def test_the_first_draw_by_hand(folder):
     assert found["bound"][0] == pytest.approx(generalization_bound(theta, Y), rel=1e-6)
 
 
-def test_discrepancies(folder):
+def test_discrepancies(folder, tmp_path):
     rows = result(folder, "fig1")["rows"]
     assert [(row["sampler"], row["batch"], row["round"]) for row in rows] == [
         *(("dynamical", 4, r) for r in (1, 2, 3, 4)),
         ("dynamical", 16, 1),
         *(("random", 4, r) for r in (1, 2, 3, 4)),
     ]
-    (log,) = (folder / "runs").glob("digits-cnn_gap-random-0-*/rounds.jsonl")
-    records = [json.loads(line) for line in log.read_text().splitlines()]
+    spec = RunSpec("digits", "cnn_gap", "dynamical", n_initial=30, n_instances=4, n_rounds=4, eval_every=0)
+    records = run(spec, tmp_path)
     order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(int)[:38]
     theta = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
-    row = next(row for row in rows if (row["sampler"], row["n"]) == ("random", 38))
+    row = next(row for row in rows if (row["sampler"], row["n"]) == ("dynamical", 38))
     assert row["mmd_squared"] == pytest.approx(mmd_squared(theta, range(30)), rel=1e-9)
     assert row["bound"] == pytest.approx(generalization_bound(theta, np.eye(10)[DIGITS.targets[order]]), rel=1e-6)
     normalized = theta / np.diag(theta).mean()
@@ -132,21 +132,42 @@ def test_approximation_ratios(folder):
 
 
 def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
-    work, seen = _discrepancy.run, []
+    worked, work = [], _discrepancy.infinite_ntk
 
-    def interrupted(spec, *args, **kwargs):
-        if spec.sampler == "random":
+    def interrupted(*args, **kwargs):
+        if len(worked) == at_most:
             raise KeyboardInterrupt
-        seen.append(spec)
-        return work(spec, *args, **kwargs)
+        worked.append(1)
+        return work(*args, **kwargs)
 
-    monkeypatch.setattr(_discrepancy, "run", interrupted)
+    monkeypatch.setattr(_discrepancy, "infinite_ntk", interrupted)
+    at_most = 2
     with pytest.raises(KeyboardInterrupt):
         run_theory("fig1", tmp_path, SMALL)
     assert not result_file(THEORY["fig1"], tmp_path, SMALL).exists()
-    monkeypatch.setattr(_discrepancy, "run", work)
+    at_most = 100
+    monkeypatch.setattr(_discrepancy, "run", None)  # what was asked for is kept
     run_theory("fig1", tmp_path, SMALL)
     assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
+
+
+def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
+    worked = []
+
+    def counted(X1, X2=None, **kwargs):
+        worked.append(len(X1) * (len(X1) + 1) // 2 if X2 is None else len(X1) * len(X2))
+        return infinite_ntk(X1, X2, kind="conv", depth=3)
+
+    monkeypatch.setattr(_discrepancy, "infinite_ntk", counted)
+    orders = [np.arange(20), np.array([3, 2, 1, 0, 30, 31]), np.array([31, 30, 19, 18, 40])]
+    kernels = []
+    for order in orders:
+        kernels.append((order, _discrepancy._kernel(DIGITS, order, kernels, 4, {})))
+    for order, theta in kernels:
+        expected = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
+        np.testing.assert_allclose(theta, expected, rtol=1e-12)
+    pairs = {frozenset((i, j)) for order in orders for i in order.tolist() for j in order.tolist()}
+    assert sum(worked) == len(pairs)
 
 
 def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):

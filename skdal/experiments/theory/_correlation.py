@@ -17,7 +17,7 @@ from skdal.utils import progress_bar
 # What the residual's f is, and what stands for the labels of Q.
 PREDICTIONS = ("zero", "kernel", "net")
 LABELS = ("true", "pseudo", "pseudo one-hot")
-USES = ("dataset", "pixels", "n_initial", "n_query", "n_draws", "n_candidates", "seed")
+USES = ("dataset", "pixels", "dtype", "n_initial", "n_query", "n_draws", "n_candidates", "seed")
 
 
 def compute(settings, folder, *, data_root, device, verbose):
@@ -43,7 +43,8 @@ def compute(settings, folder, *, data_root, device, verbose):
     candidates = rng.choice(pool, settings.n_candidates, replace=False)
     together = np.concatenate([initial, candidates])
     images = kernel_images(data.train, together, settings.pixels)
-    theta = infinite_ntk(images, **THEORY_NET, cache_dir=folder / "kernels", device=device, verbose=verbose)
+    how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
+    theta = infinite_ntk(images, **THEORY_NET, **how).astype(np.float64)
     Y = as_one_hot(data.train.targets[together], len(data.class_names))
     n = len(initial)
     net = prepared_net(spec, data, device)

@@ -1,18 +1,23 @@
 """Figures 1 and 9 and Table 10: how far dynamicAL moves the labeled set, against the generalization bound."""
 
+import itertools
+
 import numpy as np
 
 from skdal.dynamics import generalization_bound, infinite_ntk, mmd_squared
 from skdal.exceptions import InvalidParameterError
-from skdal.experiments._run import load, run
+from skdal.experiments._run import initial_set, load, run
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
+from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kept, kept_array, kernel_images
 
-USES = ("dataset", "pixels", "n_initial", "budget", "batches", "seed")
+USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 
 
 def compute(settings, folder, *, data_root, device, verbose):
     """Return MMD^2 and B after each round, for dynamicAL in queries of several sizes and for random queries.
+
+    What there is of each series is kept: its labeled set, kernel and rows. All begin alike, so a pair of images
+    that two of them have is worked once.
 
     Returns
     -------
@@ -21,14 +26,30 @@ def compute(settings, folder, *, data_root, device, verbose):
     """
     if too_large := [batch for batch in settings.batches if batch > settings.budget]:
         raise InvalidParameterError(f"queries of {too_large} are above the budget of {settings.budget} labels.")
-    rows = []
-    for sampler, batch in [*(("dynamical", b) for b in settings.batches), ("random", min(settings.batches))]:
-        rows += _rounds(settings, folder, sampler, batch, data_root, device, verbose)
-    return {"rows": rows}
+    data, _ = load(_spec(settings, "random", 1), data_root)
+    kernel_images(data.train, [0], settings.pixels)  # raises, before the training
+    check_enough(settings, data, settings.budget)
+    there = folder / "discrepancies" / settings.digest(*USES)
+    series = [*(("dynamical", b) for b in settings.batches), ("random", min(settings.batches))]
+    asked = lambda one: _asked_for(_spec(settings, *one), data, folder, data_root, device)
+    orders = [kept(there / f"{_name(one)}-order.json", lambda one=one: asked(one)) for one in series]
+    how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
+    found, kernels = [], []
+    for one, order in zip(series, map(np.asarray, orders)):
+        rows, kernel = (there / f"{_name(one)}.{kind}" for kind in ("json", "npy"))
+        if not rows.exists() or kernel.exists():
+            make = lambda order=order: _kernel(data.train, order, kernels, settings.pixels, how)
+            kernels.append((order, kept_array(kernel, make)))
+        found += kept(rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial))
+    return {"rows": found}
 
 
-def _rounds(settings, folder, sampler, batch, data_root, device, verbose):
-    spec = RunSpec(
+def _name(series):
+    return "{}-{}".format(*series)
+
+
+def _spec(settings, sampler, batch):
+    return RunSpec(
         settings.dataset,
         "cnn_gap",
         sampler,
@@ -38,25 +59,51 @@ def _rounds(settings, folder, sampler, batch, data_root, device, verbose):
         eval_every=0,
         seed=settings.seed,
     )
-    data, _ = load(spec, data_root)
-    kernel_images(data.train, [0], settings.pixels)  # raises, before the training
-    check_enough(settings, data, settings.budget)
-    records = run(spec, folder / "runs", data_root=data_root, device=device)
-    order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(np.intp)
-    images = kernel_images(data.train, order, settings.pixels)
-    theta = infinite_ntk(images, **THEORY_NET, cache_dir=folder / "kernels", device=device, verbose=verbose)
+
+
+def _asked_for(spec, data, folder, data_root, device):
+    """Return the labeled set after the last query, in the order of the queries."""
+    initial = initial_set(spec, data)
+    if spec.sampler == "random":  # which asks without a look at the net
+        pool = np.setdiff1d(np.arange(len(data.train)), initial)
+        rng = np.random.default_rng([spec.seed, 5])
+        return [*initial.tolist(), *rng.choice(pool, spec.n_rounds * spec.n_instances, replace=False).tolist()]
+    records = run(spec, folder / "runs", data_root=data_root, device=device, n_records=spec.n_rounds)
+    return [*initial.tolist(), *(i for record in records[: spec.n_rounds] for i in record["queried"])]
+
+
+def _kernel(images, order, kernels, pixels, how):
+    """Return the kernel (n, n) of some images, of which those in (order, kernel) of other series are copied.
+
+    Images are grouped by the other series that they are in: what no series has both of is worked, group by group.
+    """
+    theta, member = np.empty((len(order), len(order))), np.zeros(len(order), dtype=int)
+    for k, (other, known) in enumerate(kernels):
+        _, here, there = np.intersect1d(order, other, return_indices=True)
+        theta[np.ix_(here, here)] = known[np.ix_(there, there)]
+        member[here] += 2**k
+    groups = [np.flatnonzero(member == value) for value in np.unique(member)]
+    inputs = [kernel_images(images, order[rows], pixels) for rows in groups]
+    for i, j in itertools.combinations_with_replacement(range(len(groups)), 2):
+        rows, columns = groups[i], groups[j]
+        if not member[rows[0]] & member[columns[0]]:
+            block = infinite_ntk(inputs[i], None if i == j else inputs[j], **THEORY_NET, **how)
+            theta[np.ix_(rows, columns)], theta[np.ix_(columns, rows)] = block, block.T
+    return theta
+
+
+def _rows(sampler, batch, order, theta, data, n_initial):
     Y = as_one_hot(data.train.targets[order], len(data.class_names))
     rows = []
-    for record in records[1:]:
-        n = record["n_labeled"]
+    for k, n in enumerate(range(n_initial + batch, len(order) + 1, batch)):
         some = theta[:n, :n]
         rows.append(
             {
                 "sampler": sampler,
                 "batch": batch,
-                "round": record["round"],
+                "round": k + 1,
                 "n": n,
-                "mmd_squared": mmd_squared(some, np.arange(settings.n_initial)),
+                "mmd_squared": mmd_squared(some, np.arange(n_initial)),
                 "bound": generalization_bound(some, Y[:n]),
                 "mean_diagonal": float(np.diag(some).mean()),
             }

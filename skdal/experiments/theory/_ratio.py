@@ -1,16 +1,14 @@
 """Figure 4: how good the sum of the samples' own changes of the training dynamics is, as training goes on."""
 
-import json
-
 import numpy as np
 
 from skdal.base import highest
 from skdal.experiments._run import initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
-from skdal.experiments.theory._settings import check_enough, read_json
+from skdal.experiments.theory._settings import check_enough, kept
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
-from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar, write_atomically
+from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
 
@@ -25,12 +23,12 @@ def compute(settings, folder, *, data_root, device, verbose):
     """
     for model in settings.models:
         check_known("model", model, MODELS)
-    kept = folder / "ratios" / settings.digest(*USES)
-    rows = [_of_model(model, settings, kept, data_root, device, verbose) for model in settings.models]
+    there = folder / "ratios" / settings.digest(*USES)
+    rows = [_of_model(model, settings, there, data_root, device, verbose) for model in settings.models]
     return {"rows": sum(rows, [])}
 
 
-def _of_model(model, settings, kept, data_root, device, verbose):
+def _of_model(model, settings, there, data_root, device, verbose):
     """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
     spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
@@ -49,18 +47,9 @@ def _of_model(model, settings, kept, data_root, device, verbose):
                 trained = epoch
             make = lambda epoch=epoch: _rows(model, epoch, net, labeled, pool, draws, settings.batches)
             with preserved_rng():  # whether they are kept or not, training goes on the same
-                rows += _kept(kept / f"{model}-{epoch}.json", make)
+                rows += kept(there / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
-
-
-def _kept(file, make):
-    """Return what a file holds; make and store it if there is none."""
-    if not file.exists():
-        text = json.dumps(make(), allow_nan=False)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda out: out.write(text.encode()))
-    return read_json(file)
 
 
 def _rows(model, epoch, net, labeled, pool, draws, batches):

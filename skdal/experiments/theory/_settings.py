@@ -5,10 +5,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.utils import check_known, write_atomically
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class TheorySettings:
         A key of `DATASETS`, an .npz file or a folder.
     pixels : int
         Images are averaged down to this side for infinite kernels.
+    dtype : {"float64", "float32"}
+        Of infinite kernels.
     n_initial, n_query : int
         Sizes of S and Q.
     n_draws : int
@@ -41,6 +45,7 @@ class TheorySettings:
 
     dataset: str = "cifar10"
     pixels: int = 16
+    dtype: str = "float64"
     n_initial: int = 500
     n_query: int = 250
     n_draws: int = 150
@@ -51,6 +56,10 @@ class TheorySettings:
     models: tuple = ("cnn", "resnet18")
     n_ratio_draws: int = 50
     seed: int = 0
+
+    def __post_init__(self):
+        """Raise if kernels of that precision are not there."""
+        check_known("dtype", self.dtype, ("float64", "float32"))
 
     def digest(self, *names):
         """Return a hash of some of the settings."""
@@ -129,6 +138,34 @@ def read_json(file):
 
 
 THEORY_NET = {"kind": "conv", "depth": 3, "readout": "gap"}  # three convolutions and global average pooling
+
+
+def kept(file, make):
+    """Return what a JSON file holds; make and store it if there is none."""
+    if not file.exists():
+        text = json.dumps(make(), allow_nan=False)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda out: out.write(text.encode()))
+    return read_json(file)
+
+
+def kept_array(file, make):
+    """Return the array that an .npy file holds; make and store it if there is none.
+
+    Raises
+    ------
+    InvalidDataError
+        It is damaged.
+    """
+    if not file.exists():
+        array = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda out: np.save(out, array))
+        return array
+    try:
+        return np.load(file)
+    except (ValueError, EOFError) as error:
+        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
 
 
 def as_one_hot(labels, n_classes):
