@@ -36,7 +36,7 @@ class NetView:
     def __init__(self, estimator):
         net = final_estimator(estimator)
         self.estimator = unfrozen(estimator)
-        self.module = _unwrapped(net.module_)
+        self.module = unwrapped(net.module_)
         self._net = _shallow_copy(net, module_=self.module)
         self.overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._loss = None  # stands for the criterion
@@ -319,7 +319,7 @@ def _shallow_copy(net, **attributes):
 
 def _per_sample_criterion(net):
     """Return a float64 copy of the net's criterion that reduces nothing."""
-    criterion = _unwrapped(net.criterion_)
+    criterion = unwrapped(net.criterion_)
     if not isinstance(criterion, torch.nn.Module) or not hasattr(criterion, "reduction"):
         raise UnsupportedEstimatorError(
             f"the criterion {type(criterion).__name__} has no `reduction`, so it gives no per-sample losses. Use a "
@@ -350,7 +350,8 @@ def _without_cancellation(gradient, outputs):
     return gradient - gradient.gather(1, outputs.detach().argmax(1, keepdim=True))
 
 
-def _unwrapped(module):
+def unwrapped(module):
+    """Return a module without what torch.compile and DataParallel put around it."""
     while True:
         if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
             module = module.module

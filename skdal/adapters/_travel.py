@@ -9,7 +9,8 @@ import torch
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters._kinds import final_estimator, is_net, unfrozen
-from skdal.adapters._net import OWN_LENGTH
+from skdal.adapters._net import OWN_LENGTH, unwrapped
+from skdal.utils import describe
 
 
 class PackedEstimator(NamedTuple):
@@ -55,7 +56,7 @@ def _on_cpu(module):
 
 
 def estimator_digest(estimator):
-    """Return a digest of what an estimator computes: weights, buffers and modules of a net, the state of others."""
+    """Return a digest of what an estimator computes: modules of a net with code and weights, the state of others."""
     final = final_estimator(estimator)
     if not is_net(final):
         return joblib.hash(unfrozen(estimator))
@@ -73,12 +74,7 @@ def tensors_digest(tensors):
 
 
 def _net_digest(net):
-    settings = type(net).__name__, repr(net.module_), repr(net.criterion_), _name_of(net.predict_nonlinearity)
-    return *(tensors_digest(part.state_dict()) for part in (net.module_, net.criterion_)), *settings
-
-
-def _name_of(function):
-    return f"{function.__module__}.{function.__qualname__}" if hasattr(function, "__qualname__") else repr(function)
+    return joblib.hash(describe([type(net), unwrapped(net.module_), net.criterion_, net.predict_nonlinearity]))
 
 
 def _with_final(estimator, change):

@@ -12,7 +12,7 @@ from skdal.adapters import estimator_digest, tensors_digest
 from skdal.base._shards import Part
 from skdal.datasets import Unreadable, has_keys, keys_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
-from skdal.utils import count_rows, is_torch_dataset, row_slices, rows_digest, take_rows, write_atomically
+from skdal.utils import count_rows, describe, is_torch_dataset, row_slices, rows_digest, take_rows, write_atomically
 
 _ROWS_HASHED, _ITEMS_HASHED = 2**16, 16
 _SIGNATURE = b"skdal"  # key in the metadata of a file
@@ -79,7 +79,7 @@ class ScoreStore:
             columns["key"] = keys_of(self._X, part.positions)
         columns |= {name: np.asarray(column) for name, column in part.columns.items()}
         held = {"query": self.digest, "unreadable": [list(x) for x in part.unreadable]}
-        table = self._arrow.table(columns).replace_schema_metadata({_SIGNATURE: json.dumps(held).encode()})
+        table = self._arrow.table(columns).replace_schema_metadata({_SIGNATURE: json.dumps(held, default=str).encode()})
         buffer = io.BytesIO()
         self._parquet.write_table(table, buffer)
         write_atomically(self._files[rows.start], lambda out: out.write(buffer.getbuffer()))
@@ -111,10 +111,8 @@ def _quoted(value):
 
 
 def _sampler_digest(sampler):
-    own = sampler.get_params(deep=False)
-    return joblib.hash(
-        [type(sampler).__qualname__, {k: v for k, v in own.items() if k not in ("estimator", "executor", "verbose")}]
-    )
+    own = {k: v for k, v in sampler.get_params(deep=False).items() if k not in ("estimator", "executor", "verbose")}
+    return joblib.hash([describe(type(sampler)), {k: describe(v) if callable(v) else v for k, v in own.items()}])
 
 
 def _shared_digest(shared):
@@ -136,7 +134,7 @@ def _pool_digest(X):
     if not is_torch_dataset(X) and rows_digest(take_rows(X, slice(0, 1))) is not None:
         return joblib.hash([rows_digest(take_rows(X, rows)) for rows in row_slices(count_rows(X), _ROWS_HASHED)])
     some = np.unique(np.linspace(0, len(X) - 1, _ITEMS_HASHED).astype(int))
-    return joblib.hash([type(X).__qualname__, len(X), [_item_digest(X, int(i)) for i in some]])
+    return joblib.hash([describe(type(X)), len(X), [_item_digest(X, int(i)) for i in some]])
 
 
 def _item_digest(X, i):

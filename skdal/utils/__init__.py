@@ -1,5 +1,6 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
+from skdal.utils._describe import describe
 from skdal.utils._device import may_use_tf32
 from skdal.utils._files import write_atomically
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
@@ -35,6 +36,7 @@ __all__ = [
     "check_parameters",
     "concat_rows",
     "count_rows",
+    "describe",
     "forked_rng",
     "frozen",
     "is_boolean",
