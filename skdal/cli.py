@@ -260,10 +260,14 @@ def _add_theory(verbs):
 def _theory(args):
     import dataclasses
 
-    from skdal.experiments.theory import QUICK, TheorySettings, run_theory
+    from skdal.experiments.theory import QUICK, THEORY, TheorySettings, run_theory
+    from skdal.utils import check_known
 
     changes = {"pixels": args.pixels, "dtype": args.dtype, "dataset": args.dataset, "seed": args.seed}
     changes["models"] = None if args.models is None else tuple(args.models)
+    experiment = THEORY[check_known("verification experiment", args.name, THEORY)].experiment
+    if useless := [f"--{key}" for key, value in changes.items() if value is not None and key not in experiment.USES]:
+        raise InvalidParameterError(f"{args.name} has no use for {', '.join(useless)}; leave it out.")
     settings = dataclasses.replace(
         QUICK if args.quick else TheorySettings(), **{key: value for key, value in changes.items() if value is not None}
     )
@@ -289,7 +293,8 @@ def _add_score(verbs):
         help="choose what to label from a pool on disk",
         description="Scores a pool on disk by dynamicAL and writes what to label next: picks.csv with key, rank, "
         "score, its two terms and the predicted label, picks.png with the first 64. Images that cannot be read "
-        "are set aside and listed. With --scores-dir a run that was cut short goes on where it was.",
+        "are set aside and listed in picks-unreadable.csv. With --scores-dir a run that was cut short goes on where "
+        "it was.",
         formatter_class=_Help,
     )
     needed = {"required": True, "default": argparse.SUPPRESS}
@@ -298,11 +303,11 @@ def _add_score(verbs):
     verb.add_argument("--labeled", metavar="CSV", help="keys and labels so far (columns key, label)", **needed)
     verb.add_argument("--pool", metavar="PATH", help="folder of images, Parquet (file or folder), or .npy", **needed)
     verb.add_argument("-n", "--n-instances", type=_positive, metavar="N", help="labels to ask for", **needed)
-    verb.add_argument("--out", default="picks.csv", metavar="CSV", help="file to write")
-    verb.add_argument("--overwrite", action="store_true", help="also where that file exists")
+    verb.add_argument("--out", default="picks.csv", metavar="CSV", help="file to write; others get its name")
+    verb.add_argument("--overwrite", action="store_true", help="also where these files exist")
     verb.add_argument("--size", type=_positive, metavar="N", help="make images square, of N pixels a side")
     verb.add_argument("--transform", metavar="MODULE:FUNCTION", help="of an image (PIL) or an array to a tensor")
-    verb.add_argument("--column", default="image", metavar="NAME", help="of Parquet: images or numbers")
+    verb.add_argument("--column", metavar="NAME", help="of Parquet: images or numbers (image)")
     verb.add_argument("--key", metavar="NAME", help="of Parquet: column of the keys")
     verb.add_argument("--gamma", type=float, default=2.0, metavar="G", help="weight of the inner product")
     verb.add_argument("--batch-size", type=_positive, metavar="N", help="samples a mini-batch")

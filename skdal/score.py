@@ -3,7 +3,9 @@
 import csv
 import importlib
 import io
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +36,10 @@ def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overw
     pool : Pool
     n_instances : int
     out : str or Path
-        The CSV file to write; a sheet of thumbnails gets its name with .png, and samples that could
-        not be read are listed beside it.
+        The file to write, which ends in .csv; a sheet of thumbnails gets its name with .png, and samples
+        that could not be read are listed in the one with -unreadable.csv.
     overwrite : bool, default=False
-        Whether `out` may exist.
+        Whether these may exist; none of an earlier run is left then.
     **sampler_params
         For `DynamicALSampler`.
 
@@ -51,24 +53,26 @@ def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overw
     SkdalError
         Anything is missing, damaged or does not fit; before the pool is scored.
     """
-    out = Path(out)
-    _check_out(out, overwrite)
+    picks, thumbnails, aside = _outputs(Path(out), overwrite)
+    _check_outside(pool, out, sampler_params.get("executor"))
     net = load_net(net_factory, checkpoint)
     keys, labels = read_labels(labels_file)
-    positions = pool.positions(keys)
-    rest = Subset(pool, np.setdiff1d(np.arange(len(pool)), positions).tolist())
+    positions = _labeled_positions(pool, keys, labels_file)
+    rest = unlabeled(pool, positions)
     check_n_instances(n_instances, len(rest))
     sampler = DynamicALSampler(FrozenEstimator(net), **sampler_params).fit(_Labeled(pool, positions, labels))
     best = sampler.best(rest, n_instances)
-    picked = keys_of(rest, best.positions)
-    written = [_write(out, _picks_csv(picked, best.columns))]
-    sheet = _sheet(pool, np.asarray(rest.indices)[best.positions[:_SHEET]])
-    written += [_write(out.with_suffix(".png"), sheet)] if sheet else []
-    unreadable = getattr(sampler, "unreadable_", [])
-    if unreadable:
-        rows = [["key", "reason"], *([x.key, x.reason] for x in unreadable)]
-        written.append(_write(out.with_name(f"{out.stem}-unreadable.csv"), _csv(rows)))
-    return written
+    written = [
+        _write(picks, _picks_csv(keys_of(rest, best.positions), best.columns)),
+        _write(thumbnails, _sheet(pool, rest.indices[best.positions[:_SHEET]])),
+        _write(aside, _unreadable_csv(getattr(sampler, "unreadable_", []))),
+    ]
+    return [path for path in written if path]
+
+
+def unlabeled(pool, positions):
+    """Return the pool without some positions, as a Subset whose indices are an array: a list is large on its way."""
+    return Subset(pool, np.setdiff1d(np.arange(len(pool)), positions))
 
 
 def load_net(net_factory, checkpoint):
@@ -122,38 +126,80 @@ def read_labels(file):
     Raises
     ------
     InvalidDataError
-        The file is missing or lacks a column.
+        The file is missing or damaged, lacks a column, or has a key twice.
     InvalidLabelsError
         Labels are no integers from 0.
     """
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened))
-    except OSError as error:
-        raise InvalidDataError(f"{file} cannot be read ({error}); a CSV file with key,label is expected.") from error
+    lines, rows = _csv_rows(file)
     if not rows or not {"key", "label"} <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "no rows"
-        raise InvalidDataError(f"{file} must have the columns key and label, and a row at least; it has {found}.")
-    for number, row in enumerate(rows, 2):
-        if not (row["label"] or "").strip().isdigit():
+        found = list(rows[0]) if rows else "no rows"
+        raise InvalidDataError(
+            f"{file} must have the columns key and label in UTF-8, and a row at least; it has {found}."
+        )
+    for line, row in zip(lines, rows):
+        if not re.fullmatch("[0-9]{1,18}", (row["label"] or "").strip()):
             raise InvalidLabelsError(
-                f"{file}, line {number}: the label must be an integer from 0, as the net's outputs are numbered; got "
+                f"{file}, line {line}: the label must be an integer from 0, as the net's outputs are numbered; got "
                 f"{row['label']!r}."
             )
-    return [row["key"] for row in rows], np.array([int(row["label"]) for row in rows])
+    keys = [row["key"] for row in rows]
+    if twice := [key for key, n in Counter(keys).items() if n > 1]:
+        raise InvalidDataError(
+            f"{file} has {len(twice)} keys more than once, such as {twice[:3]}; leave one row of each, since every "
+            "row counts."
+        )
+    return keys, np.array([int(row["label"]) for row in rows])
 
 
-def open_pool(path, *, column="image", key=None, size=None, max_unreadable=0.01, transform=None):
-    """Return the pool of a folder of images, a folder or file of Parquet, or a .npy file."""
+def _csv_rows(file):
+    """Return the numbers of the lines of a CSV file, and its rows as dicts; names of files need not be UTF-8."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
+            reader = csv.DictReader(opened)
+            found = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InvalidDataError(f"{file} cannot be read ({error}); a CSV file with key,label is expected.") from error
+    except csv.Error as error:
+        raise InvalidDataError(f"{file}, line {reader.reader.line_num}: {error}; is it a CSV file?") from error
+    return [line for line, _ in found], [row for _, row in found]
+
+
+def _labeled_positions(pool, keys, file):
+    try:
+        return pool.positions(keys)
+    except InvalidDataError as error:
+        remedy = ""
+        if any(re.search("[\ud800-\udfff]", key) for key in keys):
+            remedy = " Some keys are not UTF-8, as names of files may be; if theirs are, save the file as UTF-8."
+        raise InvalidDataError(f"{file}: {error}{remedy}") from error
+
+
+def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, transform=None):
+    """Return the pool of a folder of images, a folder or file of Parquet, or a .npy file.
+
+    Raises
+    ------
+    InvalidDataError
+        There is none.
+    InvalidParameterError
+        An argument does not apply to such a pool.
+    """
     path = Path(path)
     how = {"max_unreadable": max_unreadable, "transform": _factory(transform) if transform else None}
     if not path.exists():
         raise InvalidDataError(f"there is nothing at {path}; a folder of images, Parquet or a .npy file is expected.")
     if path.suffix == ".npy":
+        _refuse_given("a .npy file", column=column, key=key, size=size)
         return MemmapPool(path, **how)
     if path.suffix == ".parquet" or path.is_dir() and any(path.rglob("*.parquet")):
-        return ParquetPool(path, column, key, size=size, **how)
+        return ParquetPool(path, column or "image", key, size=size, **how)
+    _refuse_given("a folder of images", column=column, key=key)
     return ImageFolderPool(path, size, **how)
+
+
+def _refuse_given(kind, **arguments):
+    if given := [f"--{name}" for name, value in arguments.items() if value is not None]:
+        raise InvalidParameterError(f"{kind} takes no {', no '.join(given)}; run it without.")
 
 
 class _Labeled(Dataset):
@@ -169,26 +215,52 @@ class _Labeled(Dataset):
         return self.pool[int(self.positions[i])], int(self.labels[i])
 
 
-def _check_out(out, overwrite):
+def _outputs(out, overwrite):
+    """Return the files to write, for picks, thumbnails and the list of unreadable samples."""
+    if out.suffix.lower() != ".csv":
+        raise InvalidParameterError(f"--out must be a file name that ends in .csv; got {out}.")
     if not out.parent.is_dir():
         raise InvalidParameterError(f"there is no folder {out.parent} for {out.name}; make it first.")
-    if out.exists() and not overwrite:
-        raise InvalidParameterError(f"{out} exists already; give another name, or --overwrite.")
+    outputs = out, out.with_suffix(".png"), out.with_name(f"{out.stem}-unreadable.csv")
+    for path in outputs:
+        if path.is_dir():
+            raise InvalidParameterError(f"{path} is a folder; give --out another name.")
+        if path.exists() and not overwrite:
+            raise InvalidParameterError(f"{path} exists already; give --out another name, or --overwrite.")
+    return outputs
+
+
+def _check_outside(pool, out, executor):
+    """Refuse to write images where the next run looks for images, and Parquet where it looks for Parquet or images."""
+    folder = getattr(pool, "folder", getattr(pool, "path", None))  # of images or Parquet
+    paths = [out] if isinstance(pool, ImageFolderPool) else []
+    for path in (*paths, getattr(executor, "scores_dir", None)):
+        if None not in (folder, path) and Path(path).resolve().is_relative_to(folder.resolve()):
+            raise InvalidParameterError(f"{path} is inside the pool, of which it would become a part; give another.")
 
 
 def _picks_csv(keys, columns):
-    names = [name for name in ("score", "sq_norm", "dot", "label") if name in columns]
-    rows = zip(keys, range(1, len(keys) + 1), *(columns[name].tolist() for name in names))
+    names = ("score", "sq_norm", "dot", "label")
+    not_computed = np.full(len(keys), "")  # a term of weight zero
+    rows = zip(keys, range(1, len(keys) + 1), *(columns.get(name, not_computed).tolist() for name in names))
     return _csv([["key", "rank", *names], *rows])
+
+
+def _unreadable_csv(unreadable):
+    """Return a list of what could not be read, None where all could."""
+    return _csv([["key", "reason"], *([x.key, x.reason] for x in unreadable)]) if unreadable else None
 
 
 def _csv(rows):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")  # names of files need not be UTF-8
 
 
 def _write(path, content):
+    """Write a file and return its path; where there is nothing to write, one of an earlier run goes."""
+    if content is None:
+        return path.unlink(missing_ok=True)
     write_atomically(path, lambda file: file.write(content))
     return path
 
@@ -207,7 +279,7 @@ def _sheet(pool, positions):
         if picture is None:
             return None
         picture.thumbnail((_SIDE - 4, _SIDE - 4))
-        picture = picture.resize([round(side * (_SIDE - 4) / max(picture.size)) for side in picture.size])
+        picture = picture.resize([max(1, round(side * (_SIDE - 4) / max(picture.size))) for side in picture.size])
         sheet.paste(picture, (k % n_columns * _SIDE + 2, k // n_columns * _SIDE + 2))
     content = io.BytesIO()
     sheet.save(content, "PNG")

@@ -157,6 +157,9 @@ def test_theory(tmp_path, capsys):
     [
         (["fig3"], 2, "'fig3' is no verification experiment"),
         (["fig2", "--quick", "--pixels", "16"], 2, r"cannot be averaged down to 16"),
+        (["fig2", "--models", "cnn"], 2, "fig2 has no use for --models"),
+        (["fig4", "--quick", "--pixels", "8"], 2, "fig4 has no use for --pixels"),
+        (["fig2", "--quick", "--device", "nowhere"], 2, "no device 'nowhere'"),
         (["fig2", "--data-root", "nowhere"], 1, "nowhere, or is damaged"),
     ],
 )

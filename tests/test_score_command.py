@@ -1,6 +1,8 @@
 """`skdal score`: from a checkpoint, labels and a folder of images to a list of picks."""
 
 import csv
+import os
+import pickle
 import sys
 
 import numpy as np
@@ -14,7 +16,7 @@ from skdal import DynamicALSampler
 from skdal.cli import main
 from skdal.datasets import ImageFolderPool
 from skdal.exceptions import InvalidDataError
-from skdal.score import load_net, open_pool
+from skdal.score import load_net, open_pool, unlabeled
 
 MODULE = """
 import torch
@@ -77,7 +79,7 @@ def words(**changes):
     call = dict(CALL)
     for name, value in changes.items():
         call["-n" if name == "n" else "--" + name.replace("_", "-")] = value
-    return ["score", "--quiet", *(word for pair in call.items() for word in pair)]
+    return ["score", "--quiet", *(word for pair in call.items() if pair[1] is not None for word in pair)]
 
 
 def rows_of(file):
@@ -160,7 +162,7 @@ def test_parquet_memory_maps_and_transforms(folder):
     assert {row["key"] for row in rows_of("picks.csv")} <= set(table["id"][3:])
     np.save("rows.npy", np.random.default_rng(0).random((30, 3, 8, 8)).astype(np.float32))
     (folder / "rows.csv").write_text("key,label\n0,0\n1,1\n2,2\n")
-    assert main(words(pool="rows.npy", labeled="rows.csv", out="rows-picks.csv")) == 0
+    assert main(words(pool="rows.npy", labeled="rows.csv", out="rows-picks.csv", size=None)) == 0
     assert len(rows_of("rows-picks.csv")) == 6
     assert isinstance(open_pool("pool"), ImageFolderPool)
 
@@ -179,8 +181,29 @@ WRONG = [
     ({"labeled": "names.csv"}, 1, "names.csv, line 3: the label must be an integer from 0.*'cat'"),
     ({"labeled": "unknown.csv"}, 1, "1 of 1 keys are not in the pool, such as ['a/99.png']"),
     ({"labeled": "large.csv"}, 1, "from 0 to 2"),
+    ({"labeled": "utf16.csv"}, 1, "utf16.csv must have the columns key and label.*UTF-8"),
+    ({"labeled": "latin.csv"}, 1, "latin.csv: 1 of 1 keys are not in the pool.*save the file as UTF-8"),
+    ({"labeled": "long.csv"}, 1, "long.csv, line 4: .*field"),
+    ({"labeled": "squared.csv"}, 1, "squared.csv, line 2: the label must be an integer from 0.*'²'"),
+    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'"),
+    (
+        {"labeled": "digits.csv"},
+        1,
+        "digits.csv, line 2: the label must be an integer from 0.*'99999999999999999999999'",
+    ),
+    ({"labeled": "twice.csv"}, 1, "twice.csv has 2 keys more than once, such as ['a/00.png', 'b/01.png']"),
     ({"out": "labels.csv"}, 2, "labels.csv exists already"),
     ({"out": "none/picks.csv"}, 2, "there is no folder none"),
+    ({"out": "picks.png"}, 2, "--out must be a file name that ends in .csv; got picks.png"),
+    ({"out": "pool"}, 2, "--out must be a file name that ends in .csv; got pool"),
+    ({"out": "folder.csv"}, 2, "folder.csv is a folder"),
+    ({"out": "sheet.csv"}, 2, "sheet.png exists already"),
+    ({"out": "list.csv"}, 2, "list-unreadable.csv exists already"),
+    ({"out": "pool/a/picks.csv"}, 2, "pool/a/picks.csv is inside the pool"),
+    ({"out": "linked/picks.csv"}, 2, "linked/picks.csv is inside the pool"),
+    ({"scores_dir": "pool/scores"}, 2, "pool/scores is inside the pool"),
+    ({"pool": "rows.npy", "key": "id", "column": "x"}, 2, "a .npy file takes no --column, no --key, no --size"),
+    ({"column": "image"}, 2, "a folder of images takes no --column"),
     ({"n": "32"}, 2, "from 1 to 31, the size of the pool"),
     ({"max_unreadable": "0.01"}, 1, "cannot be read so far"),
     ({"workers": "2"}, 2, "--workers and --gpus-per-worker are for --ray"),
@@ -193,6 +216,18 @@ def test_refused(change, code, message, folder, capsys):
     (folder / "names.csv").write_text("key,label\na/00.png,0\na/02.png,cat\n")
     (folder / "unknown.csv").write_text("key,label\na/99.png,0\n")
     (folder / "large.csv").write_text("key,label\na/00.png,7\n")
+    (folder / "utf16.csv").write_text("key,label\na/00.png,0\n", encoding="utf-16")
+    (folder / "latin.csv").write_text("key,label\né.png,0\n", encoding="latin-1")
+    (folder / "long.csv").write_text(f"key,label\n\na/00.png,0\n{'x' * 200_000},0\n")
+    (folder / "squared.csv").write_text("key,label\na/00.png,²\n")
+    (folder / "minus.csv").write_text("key,label\n\na/00.png,0\na/02.png,-1\n")
+    (folder / "digits.csv").write_text("key,label\na/00.png,99999999999999999999999\n")
+    (folder / "twice.csv").write_text("key,label\na/00.png,0\nb/01.png,1\na/00.png,0\nb/01.png,2\n")
+    (folder / "folder.csv").mkdir()
+    (folder / "linked").symlink_to("pool/b")
+    np.save("rows.npy", np.zeros((30, 3, 8, 8), dtype=np.float32))
+    for name in ("sheet.png", "list-unreadable.csv"):
+        (folder / name).write_text("mine")
     before = sorted(folder.iterdir())
     assert main(words(**change)) == code
     error = capsys.readouterr().err
@@ -216,3 +251,46 @@ def test_weights_as_skorch_writes_them(folder):
     net.save_params(f_params="again.pt")
     again = load_net("factories:make_net", "again.pt")
     assert all(torch.equal(a, b) for a, b in zip(net.module_.parameters(), again.module_.parameters()))
+
+
+def test_nothing_of_an_older_run_is_left(folder):
+    for name in ("picks.csv", "picks.png", "picks-unreadable.csv"):
+        (folder / name).write_text("old")
+    for name in ("a/38.png", "b/39.png"):
+        (folder / "pool" / name).unlink()
+    assert main([*words(), "--overwrite"]) == 0
+    assert not (folder / "picks-unreadable.csv").exists()
+    assert Image.open("picks.png").size == (3 * 96, 2 * 96)
+
+
+def test_file_names_that_are_not_utf8(folder):
+    odd = os.fsdecode(b"a/\xff.png")
+    for name in (odd, os.fsdecode(b"b/\xfe.png")):
+        (folder / "pool" / name).write_bytes((folder / "pool/a/36.png").read_bytes())
+    with open("labels.csv", "ab") as labels:
+        labels.write(os.fsencode(odd) + b",1\n")
+    assert main(words(n="30")) == 0
+    assert b"\nb/\xfe.png," in (folder / "picks.csv").read_bytes()
+
+
+@pytest.mark.parametrize("gamma, empty", [("inf", "sq_norm"), ("0", "dot")])
+def test_a_term_that_is_not_computed_is_left_empty(gamma, empty, folder):
+    assert main(words(gamma=gamma)) == 0
+    rows = rows_of("picks.csv")
+    assert list(rows[0]) == ["key", "rank", "score", "sq_norm", "dot", "label"]
+    assert {row[empty] for row in rows} == {""}
+    assert all(row["score"] == row["dot" if empty == "sq_norm" else "sq_norm"] for row in rows)
+
+
+def test_the_rest_of_the_pool_travels_light():
+    class Pool(torch.utils.data.Dataset):
+        def __len__(self):
+            return 100_000
+
+        def __getitem__(self, i):
+            return np.arange(100_000)[i]
+
+    rest = unlabeled(Pool(), np.array([0, 2, 99_999]))
+    assert (len(rest), rest[0], rest[1], rest[-1]) == (99_997, 1, 3, 99_998)
+    assert len(pickle.dumps(rest.indices)) < 8 * 100_000 + 1000
+    assert isinstance(rest.indices, np.ndarray)

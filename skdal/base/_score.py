@@ -94,9 +94,10 @@ class ScoreSampler(BaseSampler):
             if store is not None:
                 call = ShardCall(self, trained, "_score_columns", shared)  # what is kept is kept whole
             damaged = []
-            for part in parts_of(self, call, X, store=store, description="scores"):
-                into.add(part.positions, part.columns)
-                damaged.append(part.damaged)
+            with parts_of(self, call, X, store=store, description="scores") as parts:
+                for part in parts:
+                    into.add(part.positions, part.columns)
+                    damaged.append(part.damaged)
             if store is not None:
                 store.finish(getattr(self, "unreadable_", []))
         refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))

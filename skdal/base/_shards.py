@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,12 +10,24 @@ import torch
 
 from skdal.adapters import PackedEstimator, Trained, packed
 from skdal.base._table import Best, cut
-from skdal.datasets import NothingReadableError, SetAside, max_unreadable, may_be_unreadable
+from skdal.datasets import NothingReadableError, SetAside, max_unreadable, may_be_unreadable, unit_of
 from skdal.exceptions import GatherTooLargeError, InvalidDataError, TooManyUnreadableError
 from skdal.parallel import SerialExecutor
 from skdal.utils import count_rows, preserved_rng, progress_bar, refuse_non_finite
 
 _SERIAL = SerialExecutor()
+
+
+class PackedTrained(NamedTuple):
+    """A `Trained` on its way."""
+
+    classifier: PackedEstimator
+    X: Any
+    y: Any
+
+    def on(self, device, batch_size):
+        """Return it in a worker."""
+        return Trained(self.classifier.on(device, batch_size), self.X, self.y)
 
 
 class Part(NamedTuple):
@@ -62,30 +75,40 @@ class Call:
     shared: dict = dataclasses.field(default_factory=dict)
     is_remote: bool = dataclasses.field(default=False, kw_only=True)
 
+    @property
+    def common(self):
+        """What the tasks of a query have in common."""
+        return self.trained
+
+    def packed_common(self):
+        """Return what of that travels; its `on(device, batch_size)` gives it back in a worker."""
+        return PackedTrained(packed(self.trained.classifier), self.trained.X, self.trained.y)
+
     def packed(self):
-        """Return what travels: without estimators and data of the sampler, and without its executor."""
+        """Return what travels besides: no estimators and data of the sampler, and not its executor."""
         sampler = copy.copy(self.sampler)
         for name in ("estimator_", "_trained_from", "X_labeled_", "y_labeled_"):
             vars(sampler).pop(name, None)
         sampler.estimator, sampler.executor, sampler.verbose = None, None, 0
-        trained = self.trained._replace(classifier=packed(self.trained.classifier))
-        return dataclasses.replace(self, sampler=sampler, trained=trained, is_remote=True)
+        return dataclasses.replace(self, sampler=sampler, trained=None, is_remote=True)
 
-    def on(self, device, batch_size):
+    def on(self, common, batch_size):
         """Return what runs in a worker."""
-        classifier = self.trained.classifier
-        if isinstance(classifier, PackedEstimator):
-            classifier = classifier.on(device, batch_size)
         sampler = copy.copy(self.sampler)
         if batch_size is not None and "batch_size" in sampler.get_params(deep=False):
             sampler.batch_size = batch_size
-        return dataclasses.replace(self, sampler=sampler, trained=self.trained._replace(classifier=classifier))
+        return dataclasses.replace(self, sampler=sampler, trained=common)
 
     def __call__(self, X, y=None):
         """Return what the method gives for a shard."""
         given = (self.trained, X) if y is None else (self.trained, X, y)
         with preserved_rng():
-            return getattr(self.sampler, self.method)(*given, **self.shared)
+            found = getattr(self.sampler, self.method)(*given, **self.shared)
+        return _on_cpu(found) if self.is_remote else found
+
+
+def _on_cpu(columns):
+    return {name: x.cpu() if isinstance(x, torch.Tensor) else x for name, x in columns.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +136,8 @@ class ShardCall(Call):
         if unreadable:
             positions = np.setdiff1d(positions, [x.position for x in unreadable])
             columns = {name: column[positions] for name, column in columns.items()}
-        if self.is_remote or self.n_top is not None:
-            columns = {name: x.cpu() if isinstance(x, torch.Tensor) else x for name, x in columns.items()}
+        if self.n_top is not None:
+            columns = _on_cpu(columns)
         damaged = positions[~np.isfinite(np.asarray(columns["score"]))] if "score" in columns else positions[:0]
         return Part(*cut(positions, columns, self.n_top), unreadable, damaged)
 
@@ -155,7 +178,9 @@ class Aside:
 
 
 def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="samples"):
-    """Yield the Part of each shard of a pool, positions in the pool, in the order in which they come.
+    """Return an iterator over the Part of each shard of a pool, positions in the pool, in the order in which they come.
+
+    It is a context manager: when the block is left, whatever happened there, workers are free for the next query.
 
     Parameters
     ----------
@@ -172,12 +197,16 @@ def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="
     description : str
         For the progress bar.
     """
+    return closing(_parts(sampler, call, X, y, slices, store, description))
+
+
+def _parts(sampler, call, X, y, slices, store, description):
     executor = _SERIAL if sampler.executor is None else sampler.executor
     n_rows = count_rows(X)
     slices = shards_of(sampler, call.trained, X) if slices is None else slices
     aside, missing = Aside(sampler, X), slices
     is_whole = len(slices) == 1 and not executor.is_remote
-    with progress_bar(n_rows, description, sampler.verbose and not is_whole) as bar:
+    with progress_bar(n_rows, description, sampler.verbose and not is_whole, unit=unit_of(X)) as bar:
         if store is not None:
             for part in store.parts():
                 aside.add(part.unreadable)
@@ -188,14 +217,15 @@ def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="
             quiet = copy.copy(sampler)
             quiet.verbose = 0
             call = dataclasses.replace(call, sampler=quiet)
-        for k, part in executor.map(call, X, y, missing) if missing else ():
-            rows = missing[k]
-            part = part.shifted(rows.start)
-            if store is not None:
-                store.keep(rows, part)
-            aside.add(part.unreadable)
-            bar.update(rows.stop - rows.start)
-            yield part
+        with closing(executor.map(call, X, y, missing)) as found:
+            for k, part in found:
+                rows = missing[k]
+                part = part.shifted(rows.start)
+                if store is not None:
+                    store.keep(rows, part)
+                aside.add(part.unreadable)
+                bar.update(rows.stop - rows.start)
+                yield part
 
 
 def shards_of(sampler, trained, X):
@@ -209,16 +239,17 @@ def gathered(sampler, call, X, n_instances=1):
     """Return (positions, columns) of all readable samples, of which there have to be `n_instances`."""
     executor = _SERIAL if sampler.executor is None else sampler.executor
     n, total, is_there = count_rows(X), None, np.zeros(count_rows(X), dtype=bool)
-    for part in parts_of(sampler, call, X, description="embeddings"):
-        if total is None and part.columns:
-            _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
-        if len(part.positions) == n:
-            return part.positions, part.columns
-        if total is None and part.columns:
-            total = {name: x.new_empty(n, *x.shape[1:]) for name, x in part.columns.items()}
-        for name, x in part.columns.items():
-            total[name][part.positions] = x
-        is_there[part.positions] = True
+    with parts_of(sampler, call, X, description="embeddings") as parts:
+        for part in parts:
+            if total is None and part.columns:
+                _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
+            if len(part.positions) == n:
+                return part.positions, part.columns
+            if total is None and part.columns:
+                total = {name: x.new_empty(n, *x.shape[1:]) for name, x in part.columns.items()}
+            for name, x in part.columns.items():
+                total[name][part.positions] = x
+            is_there[part.positions] = True
     check_any(is_there.sum(), n, n_instances)
     return np.flatnonzero(is_there), total if is_there.all() else {name: x[is_there] for name, x in total.items()}
 
@@ -226,9 +257,10 @@ def gathered(sampler, call, X, n_instances=1):
 def candidates(sampler, call, X, n_candidates, n_instances=1):
     """Return (positions, columns) of the readable samples of highest score, by position."""
     best, damaged = Best(n_candidates), []
-    for part in parts_of(sampler, dataclasses.replace(call, n_top=n_candidates), X, description="candidates"):
-        best.add(part.positions, {name: np.asarray(x) for name, x in part.columns.items()})
-        damaged.append(part.damaged)
+    with parts_of(sampler, dataclasses.replace(call, n_top=n_candidates), X, description="candidates") as parts:
+        for part in parts:
+            best.add(part.positions, {name: np.asarray(x) for name, x in part.columns.items()})
+            damaged.append(part.damaged)
     refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
     check_any(len(best.positions), count_rows(X), n_instances)
     order = np.argsort(best.positions)

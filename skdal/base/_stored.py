@@ -76,7 +76,7 @@ class ScoreStore:
         """Store the Part of a shard."""
         columns = {"position": part.positions.astype(np.int64)}
         if self._with_keys:
-            columns["key"] = keys_of(self._X, part.positions)
+            columns["key"] = [_storable(key) for key in keys_of(self._X, part.positions)]
         columns |= {name: np.asarray(column) for name, column in part.columns.items()}
         held = {"query": self.digest, "unreadable": [list(x) for x in part.unreadable]}
         table = self._arrow.table(columns).replace_schema_metadata({_SIGNATURE: json.dumps(held, default=str).encode()})
@@ -87,7 +87,7 @@ class ScoreStore:
     def finish(self, unreadable):
         """List the samples that were set aside in `unreadable.csv`."""
         lines = ["position,key,reason", *(",".join(map(_quoted, x)) for x in unreadable)]
-        write_atomically(self.folder / "unreadable.csv", lambda out: out.write("\n".join(lines + [""]).encode()))
+        write_atomically(self.folder / "unreadable.csv", lambda out: out.write(_lines(lines)))
 
     def _read(self, file, rows):
         try:
@@ -103,6 +103,15 @@ class ScoreStore:
             raise InvalidDataError(f"{file} is of another query; move it away to score its shard again.")
         damaged = positions[~np.isfinite(columns["score"])] if "score" in columns else positions[:0]
         return Part(positions, columns, unreadable, damaged)
+
+
+def _storable(key):
+    """Return a key as Parquet can hold it: names of files that are not UTF-8 with their odd bytes spelled out."""
+    return key.encode("utf-8", "backslashreplace").decode() if isinstance(key, str) else key
+
+
+def _lines(lines):
+    return "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
 
 
 def _quoted(value):

@@ -13,6 +13,7 @@ from skdal.datasets._readable import (
     keys_of,
     max_unreadable,
     may_be_unreadable,
+    unit_of,
 )
 from skdal.datasets._registry import DATASETS, load_dataset, split_by_class
 from skdal.datasets._tables import ParquetPool, RayDataPool
@@ -38,5 +39,6 @@ __all__ = [
     "load_npz",
     "max_unreadable",
     "may_be_unreadable",
+    "unit_of",
     "split_by_class",
 ]

@@ -85,11 +85,29 @@ def load_folder(path, *, size=64, normalize=True):
 def square(image, size):
     """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle kept."""
     with Image.open(image) if not isinstance(image, Image.Image) else image as opened:
-        rgb = opened.convert("RGB")
+        rgb = as_rgb(opened)
         scale = size / min(rgb.size)
         rgb = rgb.resize([max(size, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
         left, top = ((side - size) // 2 for side in rgb.size)
         return np.asarray(rgb.crop((left, top, left + size, top + size)))
+
+
+def as_rgb(image):
+    """Return an image of PIL with 8 bits a channel; 16-bit gray is scaled.
+
+    Raises
+    ------
+    InvalidDataError
+        Its gray values have 32 bits: what is white is not known then.
+    """
+    is_16_bit = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
+    if is_16_bit:  # PIL would clip at 255
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise InvalidDataError(
+            f"gray values of 32 bits (mode {image.mode}) have no white; store the image with 8 or 16 bits."
+        )
+    return image.convert("RGB")
 
 
 def stacked(dataset, size):

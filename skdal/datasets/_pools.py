@@ -9,9 +9,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from skdal.datasets._files import square
+from skdal.datasets._files import as_rgb, square
 from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
-from skdal.utils import is_number
+from skdal.utils import describe, is_number
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
@@ -36,6 +36,7 @@ class Pool(Dataset):
             raise InvalidParameterError(f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}.")
         self.transform = transform
         self.max_unreadable = max_unreadable
+        self._first = None  # position and shape of the first sample that was read
 
     def keys(self, positions):
         """Return the keys at some positions, a list."""
@@ -80,14 +81,36 @@ class Pool(Dataset):
             return self.transform(Image.fromarray(image))
         return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
 
+    def _of_one_shape(self, i, sample):
+        """Return the sample at a position, which has to be of the shape of others unless a transform made it.
+
+        Raises
+        ------
+        InvalidDataError
+            Its shape is not that of the first sample that was read.
+        """
+        if self.transform is not None:
+            return sample
+        self._first = first, shape = self._first or (i, tuple(sample.shape))
+        if tuple(sample.shape) != shape:
+            keys = self.keys([first, i])
+            raise InvalidDataError(
+                f"samples must be of one shape; {keys[0]} has {shape} and {keys[1]} {tuple(sample.shape)}. Make images "
+                "alike with size= (--size), or samples of any kind with transform= (--transform)."
+            )
+        return sample
+
 
 def rgb(source):
     with Image.open(source) as opened:
-        return opened.convert("RGB")
+        return as_rgb(opened)
 
 
 class ImageFolderPool(Pool):
     """All images below a folder, in the order of their paths; a key is the path within the folder.
+
+    Links to folders are followed, though not in circles. Images are not turned by their EXIF orientation, as
+    torchvision's `ImageFolder` does not.
 
     Parameters
     ----------
@@ -113,6 +136,8 @@ class ImageFolderPool(Pool):
     (['a.png', 'b.png'], (3, 4, 4))
     """
 
+    unit = "images"
+
     def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
         self.folder, self.size = Path(folder).absolute(), size  # workers are elsewhere
@@ -128,9 +153,10 @@ class ImageFolderPool(Pool):
     def __getitem__(self, i):
         name = self._names[i]
         try:
-            return self._image(self.folder / name, self.size)
+            image = self._image(self.folder / name, self.size)
         except DAMAGED as error:
             raise UnreadableSampleError(f"{name}: {error}") from error
+        return self._of_one_shape(i, image)
 
     def picture(self, i):
         """Return the image at a position, as it is stored."""
@@ -147,22 +173,28 @@ class ImageFolderPool(Pool):
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         digest = hashlib.blake2b(digest_size=16)
         for i in range(len(self)):
-            found = (self.folder / self._names[i]).stat()
-            digest.update(f"{self._names[i]}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            name = self._names[i]
+            digest.update(os.fsencode(f"{name}\0{stat_of(self.folder / name)}\n"))
         return type(self).__name__, digest.hexdigest(), self.size, describe(self.transform)
 
 
-def _image_names(folder):
-    """Yield the paths of the images within a folder, sorted name by name."""
-    pending = [""]
-    while pending:
-        here = pending.pop()
-        if here.endswith("/") or not here:
-            entries = sorted(os.scandir(folder / here), key=lambda entry: entry.name, reverse=True)
-            wanted = [e for e in entries if e.is_dir() or e.name.lower().endswith(_ENDINGS)]
-            pending += [f"{here}{e.name}/" if e.is_dir() else f"{here}{e.name}" for e in wanted]
-        else:
-            yield here
+def _image_names(folder, here="", above=()):
+    """Yield the paths of the images within a folder, sorted name by name; `above` are the real paths led through."""
+    real = os.path.realpath(folder / here)
+    if real in above:  # a link back
+        return
+    for entry in sorted(os.scandir(folder / here), key=lambda entry: entry.name):
+        if _is_folder(entry):
+            yield from _image_names(folder, f"{here}{entry.name}/", (*above, real))
+        elif entry.name.lower().endswith(_ENDINGS):
+            yield f"{here}{entry.name}"
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 class _Strings:
@@ -189,7 +221,7 @@ class MemmapPool(Pool):
     Parameters
     ----------
     file : str or Path
-        As `numpy.save` or `numpy.lib.format.open_memmap` writes it.
+        As `numpy.save` or `numpy.lib.format.open_memmap` writes it: numbers or booleans, of any byte order.
     keys : sequence, optional
         One a row.
     transform : callable, optional
@@ -201,7 +233,8 @@ class MemmapPool(Pool):
     def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
         self.file, self._keys, self._rows = Path(file).absolute(), keys, None
-        n_rows = len(self)  # raises, where the file is none
+        _check_numbers(file, self.rows)
+        n_rows = len(self)
         if keys is not None and len(keys) != n_rows:
             raise InvalidDataError(f"{file} has {n_rows} rows, and there are {len(keys)} keys.")
 
@@ -210,7 +243,7 @@ class MemmapPool(Pool):
         """The array, memory-mapped."""
         if self._rows is None:
             try:
-                self._rows = np.load(self.file, mmap_mode="r")
+                self._rows = np.lib.format.open_memmap(self.file, mode="r")
             except (OSError, ValueError, EOFError) as error:
                 raise InvalidDataError(
                     f"{self.file} cannot be memory-mapped ({error}); a .npy file as numpy.save writes it is expected."
@@ -221,7 +254,7 @@ class MemmapPool(Pool):
         return len(self.rows)
 
     def __getitem__(self, i):
-        row = np.array(self.rows[i])
+        row = np.array(self.rows[i], dtype=self.rows.dtype.newbyteorder("="))
         if self.transform is not None:
             return self.transform(row)
         return torch.from_numpy(row if row.dtype.kind == "f" else row.astype(np.float32))
@@ -242,6 +275,16 @@ class MemmapPool(Pool):
         return {**vars(self), "_rows": None}
 
 
+def _check_numbers(file, rows):
+    if not rows.size or not rows.ndim:
+        raise InvalidDataError(f"{file} has shape {rows.shape}; an array with a row a sample is expected.")
+    if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8:
+        raise InvalidDataError(
+            f"{file} is of type {rows.dtype}; booleans, integers or floating-point numbers of at most 64 bits are "
+            "expected, so store it as such, complex numbers as two channels, say."
+        )
+
+
 def as_picture(array):
     """Return an array (height, width), channels first or last, as an image; None for other shapes."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
@@ -255,12 +298,9 @@ def as_picture(array):
 
 
 def stat_of(file):
-    found = file.stat()
+    """Return size and time of change of a file, None of one that is not there, which is unreadable and not fatal."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
     return found.st_size, found.st_mtime_ns
-
-
-def describe(transform):
-    """Return words for a transform that stay the same from process to process."""
-    if transform is None or not hasattr(transform, "__qualname__"):
-        return repr(transform) if " at 0x" not in repr(transform) else type(transform).__qualname__
-    return f"{transform.__module__}.{transform.__qualname__}"

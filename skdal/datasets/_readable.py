@@ -45,6 +45,13 @@ def max_unreadable(X):
     return getattr(X, "max_unreadable", None) if isinstance(X, Dataset) else None
 
 
+def unit_of(X):
+    """Return what a pool says that its samples are, by an attribute `unit`, such as "images"."""
+    while isinstance(X, (Subset, SetAside)):
+        X = X.dataset
+    return getattr(X, "unit", "samples") if isinstance(X, Dataset) else "samples"
+
+
 def keys_of(X, positions):
     """Return the keys of some samples of a pool: a list of what its method `keys(positions)` gives.
 
@@ -57,7 +64,7 @@ def keys_of(X, positions):
     if isinstance(X, SetAside):
         return keys_of(X.dataset, positions)
     if isinstance(X, Subset):
-        return keys_of(X.dataset, np.asarray(X.indices, dtype=np.intp)[positions])
+        return keys_of(X.dataset, [int(X.indices[i]) for i in positions])  # indices may be many times more
     if isinstance(X, ConcatDataset):
         starts = np.array([0, *X.cumulative_sizes[:-1]])
         parts = np.searchsorted(X.cumulative_sizes, positions, side="right")
@@ -122,6 +129,8 @@ class SetAside(Dataset):
     def unreadable(self):
         """Return the Unreadable that came up so far, by position."""
         positions = torch.nonzero(self._marks).ravel().tolist()
+        if not positions:
+            return []
         keys = keys_of(self.dataset, positions) if has_keys(self.dataset) else [None] * len(positions)
         return [Unreadable(i, key, self._reason(i)) for i, key in zip(positions, keys)]
 

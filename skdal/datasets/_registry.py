@@ -25,8 +25,9 @@ def _torchvision(cls, splits, root, *, download):
             parts.append(cls(root, download=download, **split))
         except RuntimeError as error:
             raise InvalidDataError(
-                f"{cls.__name__} is not in {Path(root).resolve()}, or is damaged. Pass download=True to fetch it there "
-                f"(torchvision does, and checks it), or the folder that holds it as root. torchvision said: {error}"
+                f"{cls.__name__} is not in {Path(root).resolve()}, or is damaged. Pass download=True (--download) to "
+                f"fetch it there (torchvision does, and checks it), or the folder that holds it as root. torchvision "
+                f"said: {error}"
             ) from error
     train, test = ((_channels_last(part), _labels(part)) for part in parts)
     names = getattr(parts[0], "classes", None) or range(int(train[1].max()) + 1)
@@ -50,8 +51,8 @@ def _caltech101(root, *, download):
         found = datasets.Caltech101(root, download=download)
     except RuntimeError as error:
         raise InvalidDataError(
-            f"Caltech101 is not in {Path(root).resolve()}. Pass download=True to fetch it there, or the folder that "
-            f"holds it as root. torchvision said: {error}"
+            f"Caltech101 is not in {Path(root).resolve()}. Pass download=True (--download) to fetch it there, or "
+            f"the folder that holds it as root. torchvision said: {error}"
         ) from error
     kept = [i for i in range(len(found)) if found.categories[found.y[i]] != "BACKGROUND_Google"]
     pairs = [(square(image, _CALTECH_SIZE), label) for image, label in map(found.__getitem__, kept)]

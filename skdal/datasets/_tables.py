@@ -5,12 +5,17 @@ import json
 from abc import abstractmethod
 from bisect import bisect_right
 from pathlib import Path
+from typing import NamedTuple
 
+import joblib
 import numpy as np
 import torch
 
-from skdal.datasets._pools import DAMAGED, Pool, as_picture, describe, rgb, stat_of
+from skdal.datasets._pools import DAMAGED, Pool, as_picture, rgb, stat_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
+from skdal.utils import describe
+
+_ROWS_HASHED = 3  # of a block
 
 
 class TablePool(Pool):
@@ -37,7 +42,7 @@ class TablePool(Pool):
 
     @abstractmethod
     def _read(self, number, column):
-        """Return a column of a part, an Arrow array."""
+        """Return a column of a part, an Arrow array; UnreadableSampleError says that no row of it can be read."""
 
     @abstractmethod
     def _name(self, number, row=None):
@@ -47,35 +52,41 @@ class TablePool(Pool):
         return self._stops[-1] if self._stops else 0
 
     def __getitem__(self, i):
-        return self._decoded(i, self._sample)
+        return self._of_one_shape(i, self._decoded(i, self._sample))
 
     def picture(self, i):
         """Return the image at a position, as it is stored; numbers of shape (channels, height, width) as one."""
         return self._decoded(i, self._picture)
 
     def keys(self, positions):
-        """Return the values of the key column, or where there is none what a row is called, a list."""
+        """Return the values of the key column, a list; where there is none or it is damaged, what rows are called."""
         found, held = [], (None, None)
         for i in positions:
             number, row = self._find(int(i))
-            if self.key is None:
-                found.append(self._name(number, row))
-                continue
-            held = held if held[0] == number else (number, self._column(number, self.key))
-            if isinstance(held[1], Exception):
-                raise InvalidDataError(f"the keys of {self._name(number)} cannot be read: {held[1]}") from held[1]
-            found.append(held[1][row].as_py())
+            if held[0] != number:
+                held = number, self._keys_of(number)
+            found.append(self._key(held[1], number, row))
         return found
+
+    def _keys_of(self, number):
+        """Return the key column of a part, None where it has none that can be read."""
+        try:
+            return None if self.key is None else self._column(number, self.key)
+        except UnreadableSampleError:
+            return None
+
+    def _key(self, column, number, row):
+        try:
+            return self._name(number, row) if column is None else column[row].as_py()
+        except UnicodeDecodeError:  # a damaged text
+            return self._name(number, row)
 
     def _decoded(self, i, decode):
         number, row = self._find(i)
         if self._kept[0] != number:
             self._kept = number, self._column(number, self.column)
-        column = self._kept[1]
-        if isinstance(column, Exception):
-            raise UnreadableSampleError(f"{self._name(number)}: {column}") from column
         try:
-            return decode(column[row].as_py())
+            return decode(self._kept[1][row].as_py())
         except DAMAGED as error:
             raise UnreadableSampleError(f"{self.keys([i])[0]}: {error}") from error
 
@@ -83,16 +94,16 @@ class TablePool(Pool):
         """Return the part and the row in it of a position."""
         i = range(len(self))[i]
         number = bisect_right(self._stops, i)
-        return number, i - (self._stops[number - 1] if number else 0)
+        return number, i - self._start(number)
+
+    def _start(self, number):
+        return self._stops[number - 1] if number else 0
+
+    def _n_rows(self, number):
+        return self._stops[number] - self._start(number)
 
     def _column(self, number, name):
-        """Return a column of a part, or the exception that it gives: all of its rows are unreadable then."""
-        try:
-            column = self._read(number, name)
-        except MemoryError:
-            raise
-        except Exception as error:  # Arrow's errors are of many kinds
-            return error
+        column = self._read(number, name)
         return getattr(column, "storage", column)  # of an extension type, such as tensors
 
     def _stored(self, value):
@@ -102,7 +113,10 @@ class TablePool(Pool):
             raise ValueError("it is empty")
         if isinstance(value, bytes):
             return value
-        array = np.asarray(value, dtype=np.float32)
+        array = np.asarray(value)
+        if array.dtype == object and None in array.ravel().tolist():
+            raise ValueError("a number in it is null")
+        array = array.astype(np.float32)
         return array if self.shape is None else array.reshape(self.shape)
 
     def _picture(self, value):
@@ -128,7 +142,7 @@ class ParquetPool(TablePool):
     column : str, default="image"
         With encoded images (bytes, or a struct with a field `bytes`), or with numbers (lists, tensors).
     key : str, optional
-        Column with the keys. None: keys are "FILE:ROW".
+        Column with the keys. None: keys are "FILE:ROW", as are those of rows whose key is damaged.
     shape : tuple of int, optional
         Of a sample; None: that of the column's tensors, or of its nested lists.
     size : int, optional
@@ -160,8 +174,15 @@ class ParquetPool(TablePool):
 
     def _read(self, number, column):
         file, group, _ = self._parts[number]
-        with _import_parquet().ParquetFile(file) as opened:
-            return opened.read_row_group(group, columns=[column]).column(0).combine_chunks()
+        parquet = _import_parquet()
+        try:
+            with parquet.ParquetFile(file) as opened:
+                table = opened.read_row_group(group, columns=[column])
+            if table.shape != (self._n_rows(number), 1):
+                raise ValueError("it is another file than the one that was opened")
+            return table.column(0).combine_chunks()
+        except (OSError, ValueError, NotImplementedError) as error:  # Arrow's are of these, too
+            raise UnreadableSampleError(f"{self._name(number)}: {error}") from error
 
     def _name(self, number, row=None):
         file, _, first = self._parts[number]
@@ -171,7 +192,7 @@ class ParquetPool(TablePool):
     def fingerprint(self):
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         files = sorted({file for file, _, _ in self._parts})
-        stats = [(str(file.relative_to(self.path.parent)), *stat_of(file)) for file in files]
+        stats = [(str(file.relative_to(self.path.parent)), stat_of(file)) for file in files]
         return type(self).__name__, stats, self.column, self.shape, self.size, describe(self.transform)
 
 
@@ -194,16 +215,13 @@ class RayDataPool(TablePool):
     def __init__(
         self, dataset, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01
     ):
-        import ray  # the dataset was passed, so Ray is there
-
-        blocks = dataset.to_arrow_refs()
-        describe_block = ray.remote(lambda block: (block.num_rows, block.schema))
-        found = [x for x in zip(blocks, ray.get([describe_block.remote(block) for block in blocks])) if x[1][0]]
-        for _, (_, schema) in found:
-            _check_columns("the dataset", schema, column, key)
-        shape = shape or (_shape_of(found[0][1][1].field(column)) if found else None)
+        found = [(block, about) for block, about in _executed(dataset, column, key) if about.n_rows]
+        for _, about in found:
+            _check_columns("the dataset", about.schema, column, key)
+        shape = shape or (_shape_of(found[0][1].schema.field(column)) if found else None)
         how = {"shape": shape, "size": size, "transform": transform, "max_unreadable": max_unreadable}
-        super().__init__([block for block, _ in found], [n for _, (n, _) in found], column, key, **how)
+        super().__init__([block for block, _ in found], [about.n_rows for _, about in found], column, key, **how)
+        self._digests = [(str(about.schema), about.digest) for _, about in found]
 
     def _read(self, number, column):
         import ray
@@ -212,6 +230,42 @@ class RayDataPool(TablePool):
 
     def _name(self, number, row=None):
         return f"block {number}" if row is None else f"{number}:{row}"
+
+    def fingerprint(self):
+        """Return what tells this pool from another: of each block its length, schema and some rows, and settings."""
+        own = self.column, self.key, self.shape, self.size, describe(self.transform)
+        return type(self).__name__, self._stops, self._digests, own
+
+
+class _Block(NamedTuple):
+    """What is known of a block: its number of rows, its schema, and a digest of some rows."""
+
+    n_rows: int
+    schema: object
+    digest: str
+
+
+def _executed(dataset, *columns):
+    """Return pairs of a reference to a block and its `_Block`."""
+    import ray  # the dataset was passed, so Ray is there
+
+    try:
+        blocks = dataset.to_arrow_refs()
+    except ray.exceptions.RayTaskError as error:
+        raise InvalidDataError(
+            f"the dataset cannot be executed ({str(error).strip().splitlines()[-1]}). Where ray.data.read_images met "
+            "a damaged image, use ray.data.read_binary_files(..., include_paths=True) with column='bytes', "
+            "key='path': the pool decodes images itself, and sets damaged ones aside."
+        ) from error
+    about = ray.remote(_about_block)
+    return list(zip(blocks, ray.get([about.remote(block, columns) for block in blocks])))
+
+
+def _about_block(block, columns):
+    some = np.unique(np.linspace(0, block.num_rows - 1, _ROWS_HASHED).astype(int)) if block.num_rows else ()
+    held = [name for name in columns if name in block.schema.names]
+    digest = joblib.hash([block.column(name)[int(row)].as_py() for name in held for row in some])
+    return _Block(block.num_rows, block.schema, digest)
 
 
 def _opened(file):

@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdal.dynamics._spectrum import check_kernel, check_labels, check_rate, roundings, spectrum
+from skdal.dynamics._spectrum import (
+    check_kernel,
+    check_labels,
+    check_rate,
+    check_semidefinite,
+    roundings,
+    spectrum,
+)
 from skdal.exceptions import InvalidParameterError
 from skdal.utils import is_boolean
 
@@ -39,7 +46,7 @@ def alignment(theta, Y):
     Raises
     ------
     InvalidKernelError
-        The kernel is not symmetric.
+        The kernel is not symmetric, or has negative eigenvalues beyond rounding.
     InvalidDataError, InvalidLabelsError
         The kernel is no square matrix of finite numbers; the labels are not one-hot, or of other samples.
 
@@ -54,7 +61,7 @@ def alignment(theta, Y):
     >>> alignment(np.array([[2.0, 1.0], [1.0, 2.0]]), np.eye(2)[[0, 0]])
     6.0
     """
-    kernel = check_kernel(theta)
+    kernel = check_semidefinite(theta)
     labels = check_labels(Y, len(kernel))
     return float(np.sum(labels * (kernel @ labels)))
 
@@ -130,7 +137,7 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     Theorem 1, Eq. 17.
     """
     _check_steps(t, 1, "Theorem 1")
-    check_rate(learning_rate)
+    check_rate(learning_rate, " and at most 1 / lambda_max, as Theorem 1 assumes")
     found = _spectrum(theta, Y)
     largest = found.eigenvalues[-1]
     if learning_rate * largest > 1 + roundings(theta, found.eigenvalues):

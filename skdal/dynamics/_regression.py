@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdal.dynamics._spectrum import as_matrix, check_kernel, check_rate, spectrum
+from skdal.dynamics._spectrum import as_matrix, check_rate, check_semidefinite, spectrum
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import is_number
 
@@ -23,13 +23,13 @@ def mse_training_dynamics(theta, residual):
     Raises
     ------
     InvalidKernelError, InvalidDataError
-        The kernel is not symmetric; shapes do not fit.
+        The kernel is not symmetric, or has negative eigenvalues beyond rounding; shapes do not fit.
 
     References
     ----------
     Section 4.3 and appendix A.3.
     """
-    kernel, residual = check_kernel(theta), as_matrix(residual, "residual")
+    kernel, residual = check_semidefinite(theta), as_matrix(residual, "residual")
     if len(residual) != len(kernel):
         raise InvalidDataError(f"theta is of {len(kernel)} samples and the residual of {len(residual)}.")
     return float(np.sum(residual * (kernel @ residual)))

@@ -7,6 +7,7 @@ cut short is done again from the checkpoint of the one before, and comes out the
 import functools
 import hashlib
 import itertools
+import logging
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from skdal.experiments._train import RunningAccuracy, measure, train_until_learn
 from skdal.models import MODELS
 from skdal.samplers import SAMPLERS
 from skdal.utils import check_known, forked_rng
+
+logger = logging.getLogger("skdal")
 
 _QUERY_BATCH = 256
 
@@ -65,7 +68,8 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
             raise RunInUseError(f"another process is busy with {folder.path}; wait for it, or use another folder.")
         records, state = folder.resume()
         folder.clear_failure()
-        _check_same_data(records, digest, folder)
+        check_same_data(records, digest, folder)
+        _tell_of_other_numbers(records, device)
         work.restore(records, state)
         n_left = None if n_records is None else max(0, n_records - len(records))
         for record in itertools.islice(work.rounds(), n_left):
@@ -119,6 +123,14 @@ def check_net(spec, data, device):
     _Run(spec, data, device).try_out()
 
 
+def check_device(device):
+    """Raise if torch has no such device here."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidParameterError(f"there is no device {device!r} here to compute on. torch said: {error}") from error
+
+
 def initial_set(spec, data):
     """Return which training images a run begins with, (n_initial,)."""
     return np.random.default_rng(spec.seed_of("initial")).choice(len(data.train), spec.n_initial, replace=False)
@@ -165,12 +177,24 @@ def make_sampler(spec):
     return sampler
 
 
-def _check_same_data(records, digest, folder):
+def check_same_data(records, digest, folder):
+    """Raise if the rounds of a run were made with other data."""
     if records and records[-1]["data"] != digest:
         raise InvalidDataError(
             f"the rounds in {folder.path} were made with other data (digest {records[-1]['data']}) than those found "
             f"now ({digest}). Restore the data, or use another folder."
         )
+
+
+def _tell_of_other_numbers(records, device):
+    if not records or len({(r["device"], r["threads"]) for r in records} | {(device, torch.get_num_threads())}) == 1:
+        return
+    logger.warning(
+        "this run goes on on %s with %d threads, and began on %s with %d: from here on its last digits, and so its "
+        "queries, may differ from those of an unbroken run",
+        *(device, torch.get_num_threads()),
+        *(records[0]["device"], records[0]["threads"]),
+    )
 
 
 def _rounded(score):

@@ -142,6 +142,8 @@ class RunSpec:
         try:
             found = _read(json.loads(text))
             return cls(**{**found, "training": Training(**found.get("training", {}))})
+        except InvalidParameterError:
+            raise  # an entry is wrong, and the message says which
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
             raise InvalidParameterError(f"this is no spec of a run ({error}): {text[:200]!r}") from error
 

@@ -22,7 +22,9 @@ except ImportError:  # Windows has no such locks
     fcntl = None
 
 
-_KEYS = {"round", "n_labeled", "queried"}  # what is read of every record
+# What is read of every record.
+_KEYS = {"round", "n_labeled", "queried", "accuracy", "macro_f1", "optimistic_accuracy", "converged"}
+_KEYS |= {"train_seconds", "query_seconds", "data"}
 
 
 class RunFolder:
@@ -61,12 +63,19 @@ class RunFolder:
                 except BlockingIOError:
                     yield False
                     return
-            self._keep_spec()
+            self.keep_spec()
             for unfinished in self.path.glob(".*.unfinished"):
                 unfinished.unlink()  # of a process that was killed
             yield True
 
-    def _keep_spec(self):
+    def keep_spec(self):
+        """Write the spec where it is missing.
+
+        Raises
+        ------
+        InvalidDataError
+            The folder holds another one; both are shown.
+        """
         file, text = self.path / "spec.json", self.spec.to_json()
         found = file.read_text().strip() if file.exists() else ""
         if not found:

@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 
 from skdal.datasets import load_dataset
 from skdal.experiments._jobs import Ended, run_all
-from skdal.experiments._run import check, check_net, load, n_labeled
+from skdal.experiments._run import check, check_net, check_same_data, load, n_labeled
 from skdal.experiments._store import RunFolder
 from skdal.experiments._suites import specs_of, suites_of
 
@@ -69,6 +69,10 @@ def run_suite(
     folders = [RunFolder(root, spec) for spec in specs]
     stored = [folder.rounds() for folder in folders]
     todo = [spec for spec, plan, records in zip(specs, plans, stored) if len(records) < len(plan)]
+    for folder, records in zip(folders, stored):
+        if records and folder.spec not in todo:  # a run that goes on looks by itself
+            folder.keep_spec()
+            check_same_data(records, load(folder.spec, data_root)[1], folder)
     Path(root).mkdir(parents=True, exist_ok=True)
     with _Progress(plans, stored, verbose) as progress:
         ended = run_all(todo, root, n_jobs=n_jobs, data_root=data_root, device=device, report=progress.report)

@@ -1,11 +1,12 @@
 """Which shard goes to which worker: retries after losses, second tries of slow shards, each result once."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from statistics import median
 
 from skdal.exceptions import WorkerLostError
 
 _AHEAD = 2  # shards that a worker holds, so that it never waits for the next one
+_N_SECONDS = 100  # shards whose durations tell what is slow
 _SLOW, _PATIENCE = 3.0, 5.0  # times the median, and seconds, after which an idle worker tries a shard as well
 
 
@@ -20,10 +21,10 @@ class Dispatch:
     """
 
     def __init__(self, n_shards, max_retries):
-        self._waiting = list(range(n_shards))[::-1]  # the lowest one last
+        self._waiting = list(range(n_shards))[::-1]  # the lowest one last; those with a result are passed over
         self._left = set(self._waiting)
         self._held = defaultdict(list)  # worker -> shards, the one that it is busy with first
-        self._since, self._seconds = {}, []
+        self._since, self._seconds = {}, deque(maxlen=_N_SECONDS)
         self._losses, self._max_retries = defaultdict(int), max_retries
 
     @property
@@ -34,6 +35,8 @@ class Dispatch:
     def next_for(self, worker, n_workers, now):
         """Return the shard that a worker should be given, or None."""
         held = self._held[worker]
+        while self._waiting and self._waiting[-1] not in self._left:
+            self._waiting.pop()
         # Towards the end nobody holds what another one could begin at once.
         n_ahead = _AHEAD if len(self._waiting) > n_workers else 1
         if self._waiting and len(held) < n_ahead:
@@ -66,8 +69,6 @@ class Dispatch:
             self._seconds.append(now - self._since[worker])
             self._held[worker].remove(shard)
             self._since[worker] = now
-        if shard in self._waiting:
-            self._waiting.remove(shard)
         is_first = shard in self._left
         self._left.discard(shard)
         return is_first

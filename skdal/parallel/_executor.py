@@ -54,8 +54,9 @@ class Executor(ABC):
         Parameters
         ----------
         task : object
-            `task(X, y)` works on a shard. `task.packed()` is what travels, without what only this
-            process needs; `task.on(device, batch_size)` is what runs there.
+            `task(X, y)` works on a shard. What travels is `task.packed_common()`, once for all tasks with the
+            same object `task.common`, and `task.packed()`; what runs in a worker is `task.on(common, batch_size)`,
+            with what the former's `on(device, batch_size)` gives there.
         X : data
         y : array or None
         slices : list of slice

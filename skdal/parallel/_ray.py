@@ -4,7 +4,9 @@ import logging
 import os
 import pickle
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -89,22 +91,41 @@ class RayExecutor(Executor):
         self.num_cpus_per_worker = num_cpus_per_worker
         self.max_retries = max_retries
         self.gather_limit = gather_limit
+        self._lock, self._holder = threading.Lock(), None
 
     def map(self, task, X, y, slices):
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""
+        if not slices:
+            return
         job = _Job(task.packed(), X if is_torch_dataset(X) else None, self.batch_size)
 
         def piece(k):
             rows = slices[k] if job.held is not None else take_rows(X, slices[k])
             return rows, None if y is None else y[slices[k]]
 
-        if "_crew" in vars(self) and not self._crew.is_there:  # somebody called ray.shutdown
-            del self._crew
-        yield from self._crew.run(job, piece, len(slices), self.max_retries)
+        with self._turn():
+            if "_crew" in vars(self) and not self._crew.is_there:  # somebody called ray.shutdown
+                del self._crew
+            yield from self._crew.run(task, job, piece, len(slices), self.max_retries)
+
+    @contextmanager
+    def _turn(self):
+        """Hold the workers for one pass over a pool: queries of other threads wait."""
+        if self._holder == threading.get_ident():
+            raise InvalidParameterError(
+                f"{self!r} is in the middle of another query of this thread; end that first (close its iterator), or "
+                "use an executor of its own."
+            )
+        with self._lock:
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
 
     @cached_property
     def _crew(self):
-        return _Crew(self)
+        return _Crew(self)  # within a turn
 
     def worker_pids(self):
         """Return the process ids of the workers that run now."""
@@ -126,7 +147,10 @@ class RayExecutor(Executor):
         return self
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name != "_crew"}
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _lock=threading.Lock(), _holder=None)
 
     def __repr__(self):
         held = {name: value for name, value in self.__getstate__().items() if value is not None}
@@ -134,7 +158,7 @@ class RayExecutor(Executor):
 
 
 class _Job(NamedTuple):
-    """What every worker needs of a pass over a pool.
+    """What every worker needs of a pass over a pool, besides what all passes of a query have in common.
 
     Attributes
     ----------
@@ -156,7 +180,7 @@ class _Worker:
     def __init__(self, n_threads, device, folders):
         sys.path += [folder for folder in folders if folder not in sys.path and os.path.isdir(folder)]
         torch.set_num_threads(max(1, n_threads))
-        self._device = device
+        self._device, self._common = device, (None, None)  # the reference to what jobs have in common; that
 
     def pid(self):
         """Return the id of this process; the first answer tells that the worker is there."""
@@ -164,10 +188,13 @@ class _Worker:
 
     def open(self, references):
         """Load a job, and import what it needs: seconds that are none of its first shard's."""
-        (reference,) = references  # in a list, as Ray would put the job itself in its place
+        common, own = references  # in a list, as Ray would put the objects themselves in their place
         self._task = self._held = None
-        job = _opened(reference)
-        self._task, self._held = job.task.on(self._device, job.batch_size), job.held
+        job = _opened(own)
+        if self._common[0] != common:
+            self._common = None, None
+            self._common = common, _opened(common).on(self._device, job.batch_size)
+        self._task, self._held = job.task.on(self._common[1], job.batch_size), job.held
 
     def run(self, rows, y):
         """Return the task of the open job on some rows."""
@@ -176,8 +203,11 @@ class _Worker:
 
 def _opened(reference):
     """Return a job from the object store."""
+    ray = _import_ray()
     try:
-        return _import_ray().get(reference)
+        return ray.get(reference)
+    except ray.exceptions.RayError:
+        raise  # lost on the way, which another worker may mend
     except Exception as error:  # whatever its classes raise when they are loaded
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise InvalidDataError(
@@ -194,20 +224,30 @@ class _Crew:
         self._owns_cluster = not self._ray.is_initialized()
         if self._owns_cluster:
             self._ray.init(address=executor.address, log_to_driver=False, configure_logging=False)
+        self._cluster = self._connection()
         found = self._ray.cluster_resources()
         n_gpus, n_cpus = executor.num_gpus_per_worker, executor.num_cpus_per_worker
         if n_gpus is None:
             n_gpus = 1 if found.get("GPU", 0) >= 1 else 0
-        self._size = executor.num_workers or max(1, int(found["GPU"] / n_gpus if n_gpus else found["CPU"] // n_cpus))
+        self._size = executor.num_workers or max(
+            1, int(found.get("GPU", 0) / n_gpus if n_gpus else found.get("CPU", 0) // max(1, n_cpus))
+        )
         actor = self._ray.remote(num_cpus=n_cpus, num_gpus=n_gpus)(_Worker)
         folders = [os.path.abspath(folder) for folder in sys.path]  # what this process imports from
         self._hire = lambda: actor.remote(n_cpus, "cuda" if n_gpus else "cpu", folders)
         self._starting, self._ready, self._pids = {}, {}, {}  # by worker's number: (actor, reference); actor; pid
         self._n_hired = self._failed_starts = 0
+        self._proven = set()  # workers that have opened a job
+        self._common = None, None  # what the jobs of a query have in common; the reference to it
+
+    def _connection(self):
+        context = self._ray.get_runtime_context()
+        return context.get_node_id(), context.get_job_id()
 
     @property
     def is_there(self):
-        return self._ray.is_initialized()
+        """Whether this process is still connected to the cluster of the workers."""
+        return self._ray.is_initialized() and self._connection() == self._cluster
 
     def pids(self):
         return list(self._pids.values())
@@ -220,22 +260,25 @@ class _Crew:
         if self._owns_cluster:
             self._ray.shutdown()
 
-    def run(self, job, piece, n_shards, max_retries):
+    def run(self, task, job, piece, n_shards, max_retries):
         """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
-        reference, dispatch = self._put(job), Dispatch(n_shards, max_retries)
+        if self._common[0] is not task.common:
+            self._common = None, None
+            self._common = task.common, self._put(task.packed_common())
+        references, dispatch = [self._common[1], self._put(job)], Dispatch(n_shards, max_retries)
         opened, running = {}, {}  # worker -> whether the job is open there; reference -> (worker, shard or None)
         patience = time.monotonic() + _NO_WORKER
         try:
             while dispatch.n_left:
                 self._fill(min(self._size, dispatch.n_left))
                 for worker in self._ready.keys() - opened.keys():
-                    running[self._ready[worker].open.remote([reference])] = worker, None
+                    running[self._ready[worker].open.remote(references)] = worker, None
                     opened[worker] = False
                 able = [worker for worker in self._ready if opened[worker]]
                 for worker in able:
-                    while (k := dispatch.next_for(worker, len(able), time.monotonic())) is not None:
+                    while (k := dispatch.next_for(worker, len(self._ready), time.monotonic())) is not None:
                         running[self._ready[worker].run.remote(*piece(k))] = worker, k
-                patience = self._warn_of_waiting(patience)
+                patience = self._warn_of_waiting(patience, able)
                 yield from self._collect(running, opened, dispatch)
         finally:
             for worker in dispatch.busy():  # with what nobody waits for any more
@@ -265,24 +308,32 @@ class _Crew:
             worker, k = (starting[reference], None) if reference in starting else running.pop(reference)
             try:
                 result = self._ray.get(reference)
-            except self._ray.exceptions.RayTaskError as error:
-                raise _cause(error) from error
             except self._ray.exceptions.RayError as error:
-                logger.warning("worker %d is lost (%s); its shards are done again", worker, type(error).__name__)
+                if self._is_of_the_task(error):
+                    raise _cause(error) from error
+                reason = type(getattr(error, "cause", None) or error).__name__
+                logger.warning("worker %d is lost (%s); its shards are done again", worker, reason)
+                self._count_failed_start(worker, error)
                 self._dismiss(worker)
-                self._count_failed_start(k is None, error)
-                dispatch.lost(worker, type(error).__name__)
+                dispatch.lost(worker, reason)
                 continue
             if reference in starting:
                 self._ready[worker], _ = self._starting.pop(worker)
                 self._pids[worker] = result
             elif k is None:
                 opened[worker], self._failed_starts = True, 0
+                self._proven.add(worker)
             elif dispatch.finished(worker, k, time.monotonic()):
                 yield k, result
 
-    def _count_failed_start(self, at_start, error):
-        self._failed_starts += at_start
+    def _is_of_the_task(self, error):
+        """Tell whether an error was raised by the task, and not by Ray around it or in the midst of it."""
+        errors = self._ray.exceptions
+        return isinstance(error, errors.RayTaskError) and not isinstance(error.cause, errors.RayError)
+
+    def _count_failed_start(self, worker, error):
+        is_there = worker in self._starting or worker in self._ready  # else it was counted already
+        self._failed_starts += is_there and worker not in self._proven
         if self._failed_starts > _FAILED_STARTS:
             raise WorkerLostError(
                 f"{self._failed_starts} workers in a row ended before they had loaded the net. Is skdal installed on "
@@ -290,19 +341,26 @@ class _Crew:
             ) from error
 
     def _dismiss(self, worker):
+        self._proven.discard(worker)
         actor = self._ready.pop(worker, None) or self._starting.pop(worker, (None,))[0]
         self._pids.pop(worker, None)
         if actor is not None:
             self._ray.kill(actor)
 
-    def _warn_of_waiting(self, patience):
-        if self._ready or time.monotonic() < patience:
-            return max(patience, time.monotonic()) if self._ready else patience
-        logger.warning(
-            "no worker has started yet; the cluster has %s free of %s. Ask for fewer cores or GPUs a worker, or wait.",
-            self._ray.available_resources(),
-            self._ray.cluster_resources(),
-        )
+    def _warn_of_waiting(self, patience, able):
+        """Say, after a while without any worker that can work, what is waited for; return when to say so next."""
+        if able:
+            return time.monotonic() + _NO_WORKER
+        if time.monotonic() < patience:
+            return patience
+        if self._ready:
+            logger.warning("%d workers are still loading the net and the pool.", len(self._ready))
+        else:
+            logger.warning(
+                "no worker is there; the cluster has %s free of %s. Ask for fewer cores or GPUs a worker, or wait.",
+                self._ray.available_resources(),
+                self._ray.cluster_resources(),
+            )
         return time.monotonic() + _NO_WORKER
 
 

@@ -1,5 +1,7 @@
 """Base of the samplers that score by gradient statistics."""
 
+from contextlib import closing
+
 from skdal.adapters import check_net, default_batch_size, open_net
 from skdal.base import ScoreSampler
 from skdal.base._shards import Call, ShardCall, parts_of
@@ -66,9 +68,10 @@ class GradientSampler(ScoreSampler):
 
     def _mapped(self, method, trained, X, y, **shared):
         """Return the columns that `method(trained, X, y, **shared)` gives for samples with labels, by the executor."""
-        table = Table(count_rows(X))
-        for part in parts_of(self, ShardCall(self, trained, method, shared), X, y, description=method.strip("_")):
-            table.add(part.positions, part.columns)
+        table, call = Table(count_rows(X)), ShardCall(self, trained, method, shared)
+        with parts_of(self, call, X, y, description=method.strip("_")) as parts:
+            for part in parts:
+                table.add(part.positions, part.columns)
         return table.columns
 
     def _added_up(self, method, trained, X, y):
@@ -80,10 +83,11 @@ class GradientSampler(ScoreSampler):
         size = self._unit(trained, X, self.executor.batch_size)
         slices = list(row_slices(count_rows(X), chunk_rows(count_rows(X), size)))
         total, waiting, n_added = None, {}, 0
-        for k, part in self.executor.map(Call(self, trained, method), X, y, slices):
-            waiting[k] = part
-            while n_added in waiting:
-                total, n_added = add_to(total, waiting.pop(n_added)), n_added + 1
+        with closing(self.executor.map(Call(self, trained, method), X, y, slices)) as parts:
+            for k, part in parts:
+                waiting[k] = part
+                while n_added in waiting:
+                    total, n_added = add_to(total, waiting.pop(n_added)), n_added + 1
         return total
 
     def _unit(self, trained, X, batch_size=None):

@@ -64,7 +64,7 @@ BAD = {
     "outside": (lambda: mmd_squared(THETA, [1, 9]), InvalidDataError, "from 0 to 8.*got 1 to 9"),
     "below": (lambda: mmd_squared(THETA, [-1, 2]), InvalidDataError, "from 0 to 8"),
     "asymmetric": (lambda: mmd_squared(THETA + np.triu(THETA + 1), [0, 1]), InvalidKernelError, "symmetric"),
-    "negative": (lambda: mmd_bound(-np.eye(4), [0, 1], delta=0.1), InvalidKernelError, "not positive semidefinite"),
+    "negative": (lambda: mmd_bound(-np.eye(4), [0, 1], delta=0.1), InvalidKernelError, "positive semidefinite"),
     "certain": (lambda: mmd_bound(THETA, INITIAL, delta=0.0), InvalidParameterError, "between 0 and 1.*got 0.0"),
 }
 

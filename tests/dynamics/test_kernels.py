@@ -14,6 +14,7 @@ from skdal.dynamics import (
     generalization_bound,
     generalization_bounds,
     kernel_regression,
+    mmd_squared,
     mse_training_dynamics,
 )
 from skdal.exceptions import (
@@ -172,6 +173,9 @@ HOLED = np.where(np.eye(12) == 1, np.nan, GOOD)
 BAD = {
     "a kernel that is not symmetric": (lambda: alignment(ASYMMETRIC, LABELS), InvalidKernelError, "symmetric.*0.1"),
     "a negative eigenvalue": (lambda: generalization_bound(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
+    "of an alignment": (lambda: alignment(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
+    "of training dynamics": (lambda: mse_training_dynamics(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
+    "of a discrepancy": (lambda: mmd_squared(NEGATIVE, [0, 1]), InvalidKernelError, "semidefinite"),
     "a kernel of zeros": (lambda: generalization_bound(0 * GOOD, LABELS), InvalidKernelError, "not zero"),
     "a kernel with NaN": (lambda: alignment(HOLED, LABELS), InvalidDataError, "12 NaN"),
     "a kernel that is not square": (lambda: alignment(GOOD[:5], LABELS), InvalidDataError, "square.*5, 12"),
@@ -183,6 +187,10 @@ BAD = {
     "a step of Theorem 1 too many": (
         lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=1.01 / np.linalg.eigvalsh(GOOD)[-1]),
         *(InvalidParameterError, "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101"),
+    ),
+    "no rate": (
+        lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=0.0),
+        *(InvalidParameterError, "Theorem 1 assumes; got 0.0"),
     ),
     "no step": (
         lambda: convergence_bounds(GOOD, LABELS, t=0, learning_rate=1e-3),

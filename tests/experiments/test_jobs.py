@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from experiments.helpers import quick, without_times
 
@@ -117,6 +118,26 @@ def test_a_suite_goes_on_where_it_was_left(tmp_path, capsys):
     assert "runs 1/2, rounds 2/4" in shown
     assert "runs 2/2, rounds 4/4" in shown
     assert "left" in shown
+
+
+def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
+    parts = {f"{name}_{part}": x for part in ("train", "test") for name, x in (("X", images), ("y", np.arange(80) % 4))}
+    np.savez(tmp_path / "mine.npz", **parts)
+    how = {"labels": ["random"], "n_seeds": 1, "n_rounds": 1, "n_initial": 20, "n_instances": 10}
+    run = lambda: run_suite("digits-quick", tmp_path / "runs", dataset="mine.npz", data_root=tmp_path, **how)
+    file = RunFolder(tmp_path / "runs", run().done[0]).path / "spec.json"
+    text = file.read_text()
+    file.write_text("")
+    run()
+    assert file.read_text() == text
+    file.write_text(text.replace('"seed":0', '"seed":1'))
+    with pytest.raises(InvalidDataError, match="holds another run"):
+        run()
+    file.write_text(text)
+    np.savez(tmp_path / "mine.npz", **parts | {"X_train": images[::-1]})
+    with pytest.raises(InvalidDataError, match="were made with other data"):
+        run()
 
 
 @pytest.mark.parametrize(

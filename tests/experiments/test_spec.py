@@ -96,6 +96,12 @@ def test_no_spec(text):
         RunSpec.from_json(text)
 
 
+def test_a_wrong_value_is_not_called_no_spec():
+    text = RunSpec("digits", "digits_cnn", "random").to_json().replace('"imbalance_ratio":1.0', '"imbalance_ratio":0.5')
+    with pytest.raises(InvalidParameterError, match="^imbalance_ratio must be"):
+        RunSpec.from_json(text)
+
+
 def test_equal_specs_have_one_digest():
     gammas = (2, 2.0, np.float64(2))
     made = [RunSpec("digits", "cnn", "dynamical", {"gamma": gamma}, imbalance_ratio=1) for gamma in gammas]

@@ -16,7 +16,14 @@ SPEC = RunSpec("digits", "cnn", "random", n_rounds=3)
 
 
 def record(i):
-    return {"round": i, "n_labeled": 2 * i, "queried": [i, i + 1], "accuracy": 0.1 * i}
+    measured = {"accuracy": 0.1 * i, "macro_f1": 0.1, "optimistic_accuracy": None, "converged": True, "data": "0"}
+    return {
+        "round": i,
+        "n_labeled": 2 * i,
+        "queried": [i, i + 1],
+        "train_seconds": 1.0,
+        "query_seconds": None,
+    } | measured
 
 
 def state(i):

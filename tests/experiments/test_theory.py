@@ -239,6 +239,7 @@ BAD = {
     "too few for the rounds": ("table10", {"budget": 3000}, "3030 training images are needed"),
     "too few for a query": ("fig4", {"batches": (4, 2000)}, "2030 training images are needed"),
     "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 cannot come from 40 candidates"),
+    "a precision": ("fig9", {"dtype": "float16"}, "'float16' is no dtype.*float64, float32"),
     "a model": ("fig4", {"models": ("resnet19",)}, "'resnet19' is no model"),
 }
 
@@ -248,3 +249,12 @@ def test_bad_input(case, tmp_path):
     name, changes, said = BAD[case]
     with pytest.raises(InvalidParameterError, match=said):
         run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "device", "said"),
+    [("fig2", {}, "nowhere", "no device 'nowhere'"), ("fig4", {"models": ("cnn",)}, "cpu", "does not work with the")],
+)
+def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path):
+    with pytest.raises(InvalidParameterError, match=said):
+        run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes), device=device)

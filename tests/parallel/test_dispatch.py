@@ -1,6 +1,7 @@
 """Which shard goes to which worker: every result once, whatever happens to workers."""
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -66,3 +67,14 @@ def test_only_the_shard_at_work_is_blamed_for_a_loss():
                 dispatch.lost(worker, "WorkerDied")
         else:
             dispatch.lost(worker, "WorkerDied")
+
+
+def test_the_books_of_many_shards_cost_no_more_for_each():
+    dispatch, start, now = Dispatch(100_000, 3), time.perf_counter(), 0
+    while dispatch.n_left:
+        now += 1
+        for worker in ("busy", "other"):
+            shard = dispatch.next_for(worker, 2, now)
+            if shard is not None:
+                dispatch.finished(worker, shard, now)
+    assert time.perf_counter() - start < 20  # minutes where each is looked for in a list of all

@@ -14,15 +14,12 @@ class InFours(SerialExecutor):
     is_remote, batch_size, is_working = True, 4, False
 
     def map(self, task, X, y, slices):
+        there = task.packed().on(task.packed_common().on("cpu", self.batch_size), self.batch_size)
         for k, rows in enumerate(slices):
             self.is_working = True
-            part = next(
-                super().map(
-                    task.packed().on("cpu", self.batch_size), X[rows], None if y is None else y[rows], [slice(None)]
-                )
-            )
+            part = there(X[rows], None if y is None else y[rows])
             self.is_working = False
-            yield k, part[1]
+            yield k, part
 
 
 @pytest.mark.parametrize("key", keys())

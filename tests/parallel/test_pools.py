@@ -1,8 +1,12 @@
 """Pools on disk: the same samples as in memory, keys, and samples that cannot be read."""
 
+import functools
 import io
+import os
 import pickle
+import re
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from skdal import DynamicALSampler
-from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, SetAside, keys_of
+from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, RayDataPool, SetAside, keys_of
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
@@ -120,6 +124,60 @@ def test_fingerprints_tell_pools_apart(folder):
     assert ImageFolderPool(path).fingerprint() != found
 
 
+def times(row, k):
+    return torch.as_tensor(row * k)
+
+
+class Times:
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, row):
+        return torch.as_tensor(row * self.k)
+
+
+TRANSFORMS = {
+    "partials": [lambda: functools.partial(times, k=1), lambda: functools.partial(times, k=3)],
+    "lambdas": [lambda: lambda row: torch.as_tensor(row), lambda: lambda row: torch.as_tensor(row * 3)],
+    "objects": [lambda: Times(1), lambda: Times(3)],
+}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMS)
+def test_fingerprints_tell_transforms_apart(kind, folder):
+    path, _ = folder
+    np.save(path / "x.npy", IMAGES)
+    pools = [
+        (ImageFolderPool, path),
+        (MemmapPool, path / "x.npy"),
+        (ParquetPool, parquet(path, [png(x) for x in IMAGES])),
+    ]
+    for pool, file in pools:
+        first, again, other = (pool(file, transform=TRANSFORMS[kind][i]()).fingerprint() for i in (0, 0, 1))
+        assert joblib.hash(first) == joblib.hash(again) != joblib.hash(other)
+
+
+def test_fingerprints_of_what_is_lost(folder):
+    path, _ = folder
+    table = parquet(path, [png(x) for x in IMAGES])
+    os.symlink("nowhere.png", path / "broken.png")
+    os.close(os.open(os.fsencode(path) + b"/\xff.png", os.O_CREAT))
+    for pool, lost in ((ImageFolderPool(path), "a.png"), (ParquetPool(table), "x/two.parquet")):
+        whole = pool.fingerprint()
+        (path / lost).unlink()
+        assert pool.fingerprint() != whole
+
+
+def test_links_are_followed_but_not_in_circles(folder):
+    path, _ = folder
+    names = ImageFolderPool(path).keys(range(7))
+    os.symlink(".", path / "circle")
+    os.symlink("..", path / "c/up")
+    os.symlink("itself", path / "itself")
+    os.symlink("c", path / "linked")
+    assert ImageFolderPool(path).keys(range(8)) == [*names[:6], "linked/d/e.png", "z.png"]
+
+
 def test_keys_through_subsets():
     pool = Rows(POOL)
     parts = ConcatDataset([Subset(pool, [5, 7, 9]), Subset(Subset(pool, [20, 30]), [1])])
@@ -130,6 +188,22 @@ def test_keys_through_subsets():
     assert sampler.query_keys(pool, 3) == [f"row-{i:03d}" for i in sampler.query(pool, 3)]
     with pytest.raises(InvalidDataError, match="has no keys"):
         sampler.query_keys(POOL, 3)
+
+
+class Costly(list):
+    """Indices that may be taken one by one only."""
+
+    def __iter__(self):
+        raise AssertionError("all indices were gone through")
+
+    __array__ = __iter__
+
+
+def test_keys_of_a_subset_are_not_asked_of_all_its_rows():
+    part = Subset(Rows(POOL), Costly(range(1, 41)))
+    assert keys_of(part, [0, 39]) == ["row-001", "row-040"]
+    assert SetAside(part).unreadable() == []
+    assert keys_of(Subset(Rows(POOL), np.arange(1, 41)), [0, 39]) == ["row-001", "row-040"]
 
 
 # --- samples that cannot be read ----------------------------------------------------------------------------------
@@ -163,6 +237,71 @@ def test_damaged_parquet(tmp_path):
         assert pool[i].shape == (3, 6, 8)
     assert [x.key for x in pool.unreadable()] == ["one.parquet:2", "one.parquet:3", "two.parquet:0", "two.parquet:1"]
     assert "empty" in pool.unreadable()[0].reason
+
+
+def test_a_parquet_file_that_is_gone_and_back(tmp_path):
+    path = parquet(tmp_path, [png(x) for x in IMAGES], ids=list("abcdefg"))
+    pool = ParquetPool(path, key="id")
+    (path / "two.parquet").rename(tmp_path / "kept")
+    aside = SetAside(pool)
+    assert all(aside[i].shape == (3, 6, 8) for i in range(7))
+    assert [x.key for x in aside.unreadable()] == ["two.parquet:0", "two.parquet:1", "two.parquet:2"]
+    assert pool.keys([3, 4]) == ["d", "two.parquet:0"]
+    (tmp_path / "kept").rename(path / "two.parquet")
+    assert (pool[4].shape, pool.keys([4])) == ((3, 6, 8), ["e"])
+
+
+def test_a_parquet_file_that_was_replaced(tmp_path):
+    pool = ParquetPool(parquet(tmp_path, [png(x) for x in IMAGES]))
+    for table in ({"image": [png(IMAGES[0])]}, {"id": [1, 2]}):
+        pq.write_table(pa.table(table), tmp_path / "x/one.parquet")
+        with pytest.raises(UnreadableSampleError, match="another file"):
+            pool[1]
+
+
+@pytest.mark.parametrize("error", [TypeError, MemoryError, KeyError])
+def test_what_is_no_damage_is_raised(error, tmp_path, monkeypatch):
+    pool = ParquetPool(parquet(tmp_path, [png(x) for x in IMAGES]))
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", fail)
+    with pytest.raises(error):
+        pool[0]
+
+
+def test_a_null_in_numbers(tmp_path):
+    rows = [[[1.0, 2.0], [3.0, None]], [[1.0, 2.0], [3.0, float("nan")]], [[1.0, 2.0], None]]
+    pool = ParquetPool(parquet(tmp_path, rows))
+    for i in (0, 2):
+        with pytest.raises(UnreadableSampleError, match=rf"one.parquet:{i}: .*(null|sequence)"):
+            pool[i]
+    assert pool[1].isnan().sum() == 1
+
+
+GRAY = np.arange(0, 65536, 4369, dtype=np.uint16).reshape(4, 4)  # 257 * 17 * (0 ... 15)
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_images_of_16_bits(size, tmp_path):
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    Image.fromarray(GRAY).save(tmp_path / "b.tif")
+    (tmp_path / "c.pgm").write_bytes(b"P5 4 4 65535\n" + GRAY.astype(">u2").tobytes())
+    pool = ImageFolderPool(tmp_path, size)
+    for i in range(3):
+        assert (pool[i][0] * 255).round().int().ravel().tolist() == list(range(0, 256, 17))
+        assert np.array_equal(np.asarray(pool.picture(i))[..., 2].ravel(), np.arange(0, 256, 17))
+
+
+@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_images_of_32_bits(mode, size, tmp_path):
+    Image.fromarray(GRAY.astype({"I": np.int32, "F": np.float32}[mode])).save(tmp_path / "a.tif")
+    pool = ImageFolderPool(tmp_path, size)
+    for read in (pool.__getitem__, pool.picture):
+        with pytest.raises(UnreadableSampleError, match=f"a.tif: .*mode {mode}.*8 or 16 bits"):
+            read(0)
 
 
 DAMAGED = [0, 7, 8, 40]
@@ -260,3 +399,113 @@ def test_refused(make, error, words, tmp_path):
     pq.write_table(pa.table({"image": [b"?"]}), tmp_path / "y.parquet")
     with pytest.raises(error, match=words):
         make(tmp_path)
+
+
+ARRAYS = [
+    (np.array(3.0), "shape ()"),
+    (np.zeros((0, 4)), "shape (0, 4)"),
+    (np.zeros((4, 0)), "shape (4, 0)"),
+    (np.zeros((3, 2), complex), "complex128"),
+    (np.zeros((3, 2), np.longdouble), "float128"),
+    (np.zeros(3, [("a", "f4")]), "('a', '<f4')"),
+    (np.array([[1, None]], object), "Python objects"),
+    (np.array([["a", "b"]]), "<U1"),
+]
+
+
+@pytest.mark.parametrize("array, words", ARRAYS, ids=lambda v: v if isinstance(v, str) else "")
+def test_arrays_refused(array, words, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(InvalidDataError, match="x.npy.*" + re.escape(words)):
+        MemmapPool(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i2", "bool", "f2"])
+def test_arrays_of_other_types(dtype, tmp_path):
+    rows = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
+    np.save(tmp_path / "x.npy", rows)
+    assert MemmapPool(tmp_path / "x.npy")[1].tolist() == rows[1].astype(float).tolist()
+    assert MemmapPool(tmp_path / "x.npy", transform=torch.from_numpy)[1].tolist() == rows[1].tolist()
+
+
+def test_an_archive_is_no_array(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros((3, 2)))
+    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
+    with pytest.raises(InvalidDataError, match="cannot be memory-mapped"):
+        MemmapPool(tmp_path / "x.npy")
+
+
+def test_samples_of_different_sizes(folder):
+    path, _ = folder
+    odd = png(IMAGES[0][:4])
+    table = parquet(path, [*map(png, IMAGES[:4]), odd])
+    (path / "c/d/e.png").write_bytes(odd)
+    cases = [
+        (ImageFolderPool, path, 5, r"a.png.* \(3, 6, 8\).*c/d/e.png.* \(3, 4, 8\)"),
+        (ParquetPool, table, 4, r"one.parquet:0.* \(3, 6, 8\).*two.parquet:0.* \(3, 4, 8\)"),
+    ]
+    for kind, file, i, words in cases:
+        pool = kind(file)
+        assert pool[0].shape == pool[1].shape
+        with pytest.raises(InvalidDataError, match=words + ".*--size.*transform"):
+            SetAside(pool)[i]
+        assert kind(file, transform=lambda image: torch.tensor(image.size))[i].tolist() == [8, 4]
+        assert kind(file, size=4)[i].shape == kind(file, size=4)[0].shape
+
+
+def test_numbers_of_different_lengths(tmp_path):
+    pool = ParquetPool(parquet(tmp_path, [[1.0, 2.0], [1.0]]))
+    pool[0]
+    with pytest.raises(InvalidDataError, match=r"\(2,\).*\(1,\)"):
+        pool[1]
+
+
+# --- datasets of Ray Data -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ray_data(cluster):
+    data = pytest.importorskip("ray.data")
+    data.DataContext.get_current().enable_progress_bars = False
+    return data
+
+
+@pytest.mark.slow
+def test_datasets_are_told_apart(ray_data):
+    def digest(rows, cut=5, **how):
+        tables = [pa.table({"x": [row.tolist() for row in part]}) for part in (rows[:cut], rows[cut:])]
+        return joblib.hash(RayDataPool(ray_data.from_arrow(tables), "x", **how).fingerprint())
+
+    swapped = POOL[[40, *range(1, 40), 0]]
+    others = [digest(POOL * 2), digest(POOL[:40]), digest(POOL.astype(np.float32)), digest(swapped)]
+    others.append(digest(POOL, transform=Times(2)))
+    assert digest(POOL) == digest(POOL.copy())
+    assert len({digest(POOL), *others}) == 6
+
+
+@pytest.mark.slow
+def test_read_images_with_a_damaged_one(ray_data, folder):
+    path, _ = folder
+    (path / "a.png").write_bytes(png(IMAGES[0])[:60])
+    images = str(path / "b.png"), str(path / "a.png")
+    with pytest.raises(InvalidDataError, match="(?s)read_binary_files.*column=.bytes"):
+        RayDataPool(ray_data.read_images(list(images)))
+    pool = RayDataPool(ray_data.read_binary_files(list(images), include_paths=True), "bytes", "path")
+    aside = SetAside(pool)
+    assert [tuple(aside[i].shape) for i in range(2)] == [(3, 6, 8)] * 2
+    assert [x.key for x in aside.unreadable()] == [images[1]]
+
+
+@pytest.mark.slow
+def test_blocks_that_are_lost_are_not_called_unreadable(ray_data, monkeypatch):
+    import ray
+
+    pool = RayDataPool(ray_data.from_arrow([pa.table({"x": [[1.0]], "id": ["a"]})]), "x", "id")
+
+    def lose(*args, **kwargs):
+        raise ray.exceptions.GetTimeoutError("lost")  # an OSError, as damaged data give
+
+    monkeypatch.setattr(ray, "get", lose)
+    for ask in (lambda: pool[0], lambda: pool.keys([0])):
+        with pytest.raises(ray.exceptions.RayError):
+            ask()

@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
-from skdal.base._shards import shards_of
+from skdal.base._shards import ShardCall, parts_of, shards_of
 from skdal.datasets import RayDataPool
 from skdal.exceptions import (
     GatherTooLargeError,
@@ -173,23 +174,24 @@ def test_a_worker_is_killed(expendable, tmp_path, caplog):
     assert "is lost" in caplog.text
 
 
-def test_workers_are_killed_from_outside(expendable):
+def test_workers_are_killed_from_outside(cluster):
     pool, stop, killed = np.concatenate([POOL] * 60), threading.Event(), []
 
-    def kill():
+    def kill(executor):
         while not stop.wait(0.5) and len(killed) < 2:
-            for pid in expendable.worker_pids()[:1]:
+            for pid in [pid for pid in executor.worker_pids() if pid not in killed][:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        while len(killed) < 2:
-            assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool, 30))
-    finally:
-        stop.set()
-        killer.join()
+    with RayExecutor(num_workers=2, shard_size=8) as executor:
+        killer = threading.Thread(target=kill, args=(executor,))
+        killer.start()
+        try:
+            while len(killed) < 2:
+                assert_equal(both(DynamicALSampler(batch_size=8), executor, pool, 30))
+        finally:
+            stop.set()
+            killer.join()
 
 
 def test_a_shard_that_kills_every_worker_ends_the_query(expendable):
@@ -314,3 +316,55 @@ def test_copies_share_the_workers_and_pickles_do_not(two_workers):
     assert found.num_workers == 2
     assert found.worker_pids() == []
     assert "num_workers=2" in repr(found)
+
+
+def test_threads_take_turns(two_workers):
+    """Two queries at once, of other nets and pools: none gets scores of the other."""
+    samplers = [
+        fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(seed), X, y) for seed in (0, 1)
+    ]
+    pools = [np.concatenate([POOL] * 5), np.concatenate([POOL + 1] * 5)]
+    wanted = [clone(s).set_params(executor=None).fit(X, y).score_samples(p) for s, p in zip(samplers, pools)]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            found = list(threads.map(lambda s, p: s.score_samples(p), samplers, pools))
+            assert all(np.array_equal(a, b) for a, b in zip(found, wanted))
+
+
+def test_a_query_within_a_query_is_refused(two_workers):
+    class Nested(MarginSampler):
+        def _reduce(self, trained, pool, into, rng, n_top=None):
+            with parts_of(self, ShardCall(self, trained, "_score_columns"), pool) as parts:
+                next(parts)
+                super()._reduce(trained, pool, into, rng, n_top)
+
+    sampler = fitted(Nested(executor=two_workers), trained_net(), X, y)
+    with pytest.raises(InvalidParameterError, match="in the middle of another query of this thread"):
+        sampler.query(POOL, 3)
+    assert len(fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(POOL, 3)) == 3
+
+
+def test_what_a_query_has_in_common_is_sent_once(two_workers, monkeypatch):
+    sent, put = [], type(two_workers._crew)._put
+    monkeypatch.setattr(type(two_workers._crew), "_put", lambda self, x: sent.append(type(x).__name__) or put(self, x))
+    sampler = DynamicALSampler(batch_size=8, interaction=-1.0, update_size=2, executor=two_workers)
+    fitted(sampler, trained_net(), X, y).query(POOL, 6)
+    assert sent.count("PackedTrained") == 1
+    assert sent.count("_Job") >= 3
+
+
+def test_idle_workers_that_were_lost_are_replaced(cluster):
+    """More than would end a query if none had started."""
+    with RayExecutor(num_workers=1, shard_size=8) as executor:
+        sampler = fitted(DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y)
+        wanted = sampler.query(POOL, 5).tolist()
+        for _ in range(2):
+            executor._crew._failed_starts = 3  # one more ends it
+            (pid,) = executor.worker_pids()
+            os.kill(pid, signal.SIGKILL)
+            assert sampler.query(POOL, 5).tolist() == wanted
+
+
+def test_workers_without_cores_of_their_own(cluster):
+    with RayExecutor(num_cpus_per_worker=0, num_workers=None) as executor:
+        assert executor._crew._size == 6

@@ -50,7 +50,7 @@ def compute(settings, folder, *, data_root, device, verbose):
     net = prepared_net(spec, data, device)
     predictions = _predictions(theta, Y, n, net, data.train.take(together))
     found = {"alignment": [], "bound": [], "dynamics": {f"{f}, {y}": [] for f in PREDICTIONS for y in LABELS}}
-    with progress_bar(settings.n_draws, "draws", verbose) as bar:
+    with progress_bar(settings.n_draws, "draws", verbose, unit="draws") as bar:
         for _ in range(settings.n_draws):
             rows = np.concatenate([np.arange(n), n + rng.choice(len(candidates), settings.n_query, replace=False)])
             of_rows = theta[np.ix_(rows, rows)]

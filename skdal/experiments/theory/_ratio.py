@@ -3,7 +3,7 @@
 import numpy as np
 
 from skdal.base import highest
-from skdal.experiments._run import initial_set, load, make_net
+from skdal.experiments._run import check_net, initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments.theory._settings import check_enough, kept
 from skdal.gradients import gradient_statistics, labeled_gradient
@@ -33,13 +33,14 @@ def _of_model(model, settings, there, data_root, device, verbose):
     spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
     check_enough(settings, data, max(settings.batches))
+    check_net(spec, data, device)
     net = make_net(spec, data, device).initialize()
     initial, rng = initial_set(spec, data), np.random.default_rng([settings.seed, 4])
     labeled = data.train.take(initial)
     pool = data.train.take(np.setdiff1d(np.arange(len(data.train)), initial))
     draws = [rng.choice(len(pool), max(settings.batches), replace=False) for _ in range(settings.n_ratio_draws)]
     rows, trained = [], 0
-    bar = progress_bar(len(settings.epochs), f"epochs of {model}", verbose)
+    bar = progress_bar(len(settings.epochs), f"looks at {model}", verbose, unit="looks")
     with bar, forked_rng(spec.seed_of("order", 0), 0):
         for epoch in settings.epochs:
             if epoch > trained:

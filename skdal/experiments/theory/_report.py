@@ -10,7 +10,7 @@ from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
 from skdal.experiments._plots import save_figure
-from skdal.experiments._run import load
+from skdal.experiments._run import check_device, load
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
 from skdal.experiments.theory import _correlation, _discrepancy, _figures, _ratio, _tables
@@ -92,6 +92,7 @@ def run_theory(
     """
     theory = THEORY[check_known("verification experiment", name, THEORY)]
     settings = settings or TheorySettings()
+    check_device(device)
     root = Path(root)
     if download:
         load_dataset(settings.dataset, data_root, download=True)
