@@ -1,6 +1,7 @@
 """The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once."""
 
 import copy
+import logging
 import warnings
 from abc import abstractmethod
 
@@ -38,6 +39,8 @@ from skdal.utils import (
     preserved_rng,
     query_generator,
 )
+
+logger = logging.getLogger("skdal")
 
 
 def _estimator_has(method):
@@ -274,6 +277,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         columns : dict of str to tensor (m, ...)
         """
         call = ShardCall(self, trained, method, shared)
+        if getattr(self.executor, "scores_dir", None) is not None:
+            logger.warning("%s looks at all samples at once; nothing is kept in scores_dir", type(self).__name__)
         if n_candidates is None or n_candidates >= count_rows(X):
             return gathered(self, call, X, n_instances=n_instances)
         return candidates(self, call, X, n_candidates, n_instances)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from skdal.adapters import open_net
+from skdal.adapters import check_pool, open_net
 from skdal.base import highest
 from skdal.dynamics._gram import gradient_gram
 from skdal.dynamics._page import check_figure_file, draw_page
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
-from skdal.utils import count_rows, take_rows
+from skdal.utils import check_finite_scores, count_rows, take_rows
 
 _SAME = 0.9  # overlap from which two criteria are as good as one
 _FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
@@ -74,9 +74,11 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     if figure is not None:
         check_figure_file(figure)
     trained = sampler._trained()
+    check_pool(X_pool, trained.X)
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
     labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
     pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
+    check_finite_scores(pool.sq_norm + pool.dot)
     gram = gradient_gram(net, _losses, take_rows(X_pool, picks), pool.label[picks], traced=True, **how)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     n_classes = open_net(net).n_outputs(X_pool)

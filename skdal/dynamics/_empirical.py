@@ -1,6 +1,10 @@
 """The tangent kernel of a net as it is."""
 
+import numpy as np
+
+from skdal.adapters import check_pool
 from skdal.dynamics._gram import gradient_gram
+from skdal.exceptions import InvalidDataError
 from skdal.utils import check_known
 
 
@@ -63,7 +67,14 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     check_known("reduction", reduction, ("full", "trace", "sum"))
     values = _summed if reduction == "sum" else _outputs
     how = {"layers": layers, "batch_size": batch_size, "verbose": verbose}
-    return gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
+    check_pool(X1, X2)
+    kernel = gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
+    if not np.isfinite(kernel).all():
+        raise InvalidDataError(
+            f"the kernel has {(~np.isfinite(kernel)).sum()} entries that are NaN or infinite. Look for NaN or infinite "
+            "values in the samples or in the weights of the net (a diverged training)."
+        )
+    return kernel
 
 
 def _outputs(view, outputs, labels):

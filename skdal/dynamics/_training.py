@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skdal.adapters import check_pool
+from skdal.exceptions import InvalidDataError
 from skdal.gradients import gradient_statistics, labeled_gradient
 
 
@@ -45,7 +47,7 @@ def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
     >>> training_dynamics(net, X, y) > 0
     True
     """
-    gradient = labeled_gradient(net, X, y, layers=layers, batch_size=batch_size)
+    gradient = _summed(net, X, y, layers=layers, batch_size=batch_size)
     return _inner(gradient, gradient)
 
 
@@ -80,7 +82,8 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     how = {"layers": layers, "batch_size": batch_size}
     if y_query is None:
         return _changes(net, X, y, X_query, None, **how)[0]
-    return _change(labeled_gradient(net, X, y, **how), labeled_gradient(net, X_query, y_query, **how))
+    check_pool(X_query, X)
+    return _change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how))
 
 
 def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
@@ -115,10 +118,22 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
 
 def _changes(net, X, y, X_query, y_query, **how):
     """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
-    labeled = labeled_gradient(net, X, y, **how)
+    check_pool(X_query, X)
+    labeled = _summed(net, X, y, **how)
     statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
-    together = _change(labeled, labeled_gradient(net, X_query, statistics.label, **how))
+    together = _change(labeled, _summed(net, X_query, statistics.label, **how))
     return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
+
+
+def _summed(net, X, y, **how):
+    """Return the summed gradient, which has to be finite."""
+    gradient = labeled_gradient(net, X, y, **how)
+    if not all(part.isfinite().all() for part in gradient.values()):
+        raise InvalidDataError(
+            "the summed gradient of the samples is NaN or infinite. Look for NaN or infinite values in them or in the "
+            "weights of the net (a diverged training)."
+        )
+    return gradient
 
 
 def _change(labeled, queried):

@@ -7,6 +7,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.utils import count_rows, is_positive_integer, row_slices, take_rows
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
+_ROWS = 1024  # what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets do
 _WHOLE_BATCHES = 128  # of a shard that stays here and is not stored; its scores are all that memory grows with
 
 
@@ -41,8 +42,9 @@ class Executor(ABC):
 
     def slices(self, n_rows, unit):
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
-        size = _SHARD_BATCHES * unit if self.shard_size is None else -(-self.shard_size // unit) * unit
-        return list(row_slices(n_rows, size))
+        if self.shard_size is not None:
+            return list(row_slices(n_rows, -(-self.shard_size // unit) * unit))
+        return list(row_slices(n_rows, _SHARD_BATCHES * (unit if unit > 1 else _ROWS)))
 
     def shutdown(self):  # noqa: B027 there may be nothing
         """Let go of what was started for the work."""
@@ -84,7 +86,7 @@ class SerialExecutor(Executor):
     def slices(self, n_rows, unit):
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
         if self.shard_size is None and self.scores_dir is None:
-            return list(row_slices(n_rows, _WHOLE_BATCHES * unit))
+            return list(row_slices(n_rows, _WHOLE_BATCHES * (unit if unit > 1 else _ROWS)))
         return super().slices(n_rows, unit)
 
     def map(self, task, X, y, slices):

@@ -162,6 +162,7 @@ BAD = {
         *(InvalidParameterError, "folder that exists.*nowhere/page.png"),
     ),
     "no format": (lambda: diagnose(SAMPLER, POOL, [0], figure="page.doc"), InvalidParameterError, "ending in one of"),
+    "a pool of another width": (lambda: diagnose(SAMPLER, POOL[:, :1], [0]), InvalidDataError, "have shape"),
     "outside": (lambda: diagnose(SAMPLER, POOL, [0, 41]), InvalidDataError, "from 0 to 40.*got 0 to 41"),
     "twice": (lambda: diagnose(SAMPLER, POOL, [3, 3]), InvalidDataError, "1 of them twice"),
     "none": (lambda: diagnose(SAMPLER, POOL, []), InvalidDataError, r"positions in the pool, \(b,\)"),

@@ -17,6 +17,7 @@ from skdal.exceptions import (
     CrossSampleLayerError,
     EmptyPoolError,
     IllConditionedWarning,
+    InvalidDataError,
     InvalidParameterError,
     NotFittedError,
 )
@@ -229,6 +230,8 @@ BAD = {
     "unfitted": (lambda: empirical_ntk(make_net(), POOL), NotFittedError, "fit"),
     "nothing": (lambda: empirical_ntk(DENSE, POOL[:0]), EmptyPoolError, "at least one"),
     "a second set of nothing": (lambda: empirical_ntk(DENSE, POOL, POOL[:0]), EmptyPoolError, "at least one"),
+    "other widths": (lambda: empirical_ntk(DENSE, POOL, POOL[:, :2]), InvalidDataError, "have shape"),
+    "NaN": (lambda: empirical_ntk(DENSE, np.full_like(POOL, np.nan)), InvalidDataError, "entries that are NaN"),
     "layers": (lambda: empirical_ntk(DENSE, POOL, layers="nope"), InvalidParameterError, "nope"),
     "mixing": (
         lambda: empirical_ntk(

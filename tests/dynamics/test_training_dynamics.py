@@ -89,6 +89,18 @@ BAD = {
     "labels": (lambda: training_dynamics(NET, X, y + 3), InvalidLabelsError, r"\[0, 3\)|0 to 2"),
     "no labels": (lambda: training_dynamics(NET, X), InvalidLabelsError, "Pass y"),
     "unfitted": (lambda: training_dynamics_change(DynamicALSampler(NET), X, y, QUERY), TypeError, "DynamicALSampler"),
+    "a query of another width": (
+        lambda: approximation_ratio(NET, X, y, QUERY[:, :1]),
+        *(InvalidDataError, r"pool have shape .1,., those of the labeled set .4,"),
+    ),
+    "a labeled query of another width": (
+        lambda: training_dynamics_change(NET, X, y, QUERY[:, :1], y[: len(QUERY)]),
+        *(InvalidDataError, "pool have shape"),
+    ),
+    "NaN in the labeled set": (
+        lambda: training_dynamics(NET, np.where(X == X[0], np.nan, X), y),
+        *(InvalidDataError, "NaN or infinite"),
+    ),
     "a query of nothing": (lambda: approximation_ratio(NET, X, y, QUERY[:0]), InvalidDataError, "empty"),
 }
 

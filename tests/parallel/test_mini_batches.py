@@ -31,3 +31,8 @@ def test_no_mini_batch_is_longer(key):
     assert len(sampler.query(np.concatenate([POOL] * 4), 5)) == 5
     assert max(lengths, default=4) == 4
     assert lengths or key == "random"
+
+
+def test_classifiers_without_mini_batches_are_asked_for_many_rows_at_once():
+    assert [len(range(300_000)[rows]) for rows in SerialExecutor().slices(300_000, 1)] == [131072, 131072, 37856]
+    assert len(SerialExecutor(shard_size=10).slices(95, 1)) == 10
