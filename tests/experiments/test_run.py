@@ -326,3 +326,16 @@ def test_scores_that_are_not_finite_are_null(tmp_path, monkeypatch):
     monkeypatch.setitem(SAMPLERS, "random", Infinite)
     run(quick(n_rounds=1, n_instances=3), tmp_path)
     assert RunFolder(tmp_path, quick(n_rounds=1, n_instances=3)).rounds()[0]["scores"] == [None, 1234.57, None]
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
+    spec = quick(n_rounds=1)
+    assert len(run(spec, tmp_path, n_records=1)) == 1
+    assert len(run(spec, tmp_path, n_records=1)) == 1  # there is nothing to do
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert len(run(spec, tmp_path)) == 2
+    finally:
+        torch.set_num_threads(before)
+    assert f"goes on on cpu with {before + 1} threads, and began on cpu with {before}" in caplog.text
