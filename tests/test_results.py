@@ -67,7 +67,7 @@ def test_what_the_page_says_of_table_3(table3):
     says = [
         f"dynamicAL beats random: {end.mean:+.2f} points at 5000 labels",
         f"(95 % interval {end.low:+.2f} to {end.high:+.2f})",
-        f"and {curve.mean:+.2f} over the whole curve ({curve.low:+.2f} to {curve.high:+.2f})",
+        f"and {curve.mean:+.2f} over the whole curve, up to 5500 ({curve.low:+.2f} to {curve.high:+.2f})",
         f"The paper has {of_paper(table3, 'dynamical') - of_paper(table3, 'random'):+.2f} at 5000 labels",
         "BADGE ({:+.2f} over random), margin ({:+.2f}) and confidence ({:+.2f}) have higher means".format(
             *(gain(table3, label).mean for label in ("badge", "margin", "confidence"))
@@ -156,6 +156,51 @@ def test_what_the_page_says_of_protocols():
     assert all(1.0 <= round(over_random(f"protocol-{p}", "margin"), 1) <= 1.2 for p in ("long", "once"))
     gains = [end("protocol-cold", x) - end("table3", x) for x in ("random", "margin", "dynamical")]
     assert 5.85 < min(gains) < max(gains) < 7
+
+
+def test_what_the_page_says_of_the_earlier_trial(table3):
+    interaction = comparisons(RESULTS / "records", suites_of("interaction"))[0]
+    words = "BADGE {:+.2f}, margin {:+.2f}, kappa -1 {:+.2f} and plain dynamicAL {:+.2f}: the order".format(
+        *(gain(table3, label, n_labeled=5500).mean for label in ("badge", "margin")),
+        *(gain(interaction, label, n_labeled=5500).mean for label in ("kappa -1", "kappa 0")),
+    )
+    assert words in PAGE
+
+
+def test_what_the_page_says_of_resnet18():
+    table4 = comparisons(RESULTS / "records", suites_of("table4"))
+    (table4,) = (found for found in table4 if found.dataset == "cifar10-jpeg")
+    assert (table4.seeds, table4.labels, table4.n_labeled) == ([0], ["random", "dynamical"], [500, 1000, 1500, 2000])
+    ours, random = (100 * table4.curves(label)[0] for label in ("dynamical", "random"))
+    paper = {label: table4.of_paper(label) for label in table4.labels}
+    lead = paper["dynamical"][0] - paper["random"][0]
+    above = np.concatenate([ours - paper["dynamical"][0], random - paper["random"][0]])
+    says = [
+        f"{ours[1] - random[1]:.2f} points above random after its first query and {random[3] - ours[3]:.2f} below",
+        f"the paper has it {lead[1]:.2f} and {lead[3]:.2f} above",
+        f"by {above.min():.1f} to {above.max():.1f} points",
+    ]
+    assert [sentence for sentence in says if sentence not in PAGE] == []
+    deviations = np.concatenate([paper[label][1][1:] for label in table4.labels])
+    assert f"deviations of {deviations.min():.2f} to {deviations.max():.2f} points" in PAGE
+
+
+def test_what_the_page_says_of_caltech101():
+    (table8,) = (x for x in comparisons(RESULTS / "records", suites_of("table8")) if x.dataset == "caltech101-64")
+    assert (table8.dataset, table8.seeds, table8.n_labeled) == ("caltech101-64", [0], [500, 1000])
+    lead = np.diff([table8.of_paper(label)[0][1] for label in table8.labels])[0]
+    f1 = [100 * table8.runs[label][0][1]["macro_f1"] for label in ("dynamical", "random")]
+    text = (RESULTS / "tables" / "table8-caltech101-64-picks.rst").read_text()
+    classes = {line.split()[0]: line.split()[-1] for line in text.splitlines()[3:-1]}
+    says = [
+        f"after one query: {gain(table8, 'dynamical', n_labeled=1000).mean:+.2f}, where the paper has {lead:+.2f}",
+        f"macro-F1 is {f1[0]:.2f} against {f1[1]:.2f}",
+        f"{classes['dynamical']} classes in effect, where random queries have {classes['random']}",
+        f"{gain(table8, 'dynamical', n_labeled=1000).mean:+.2f} over random after the first query, of ResNet-18",
+        f"tell {100 * table8.curves('random')[0, 0]:.0f} % of the test images; the paper has "
+        f"{table8.of_paper('random')[0][0]:.0f} %",
+    ]
+    assert [sentence for sentence in says if sentence not in PAGE] == []
 
 
 def test_what_the_page_says_of_gamma():

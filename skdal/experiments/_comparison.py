@@ -176,12 +176,18 @@ def _comparison(name, title, dataset, is_paper, members):
 
 
 def _without_parts(groups):
-    """Return the groups whose runs are not all in one other group: suites share their plain runs."""
+    """Return the groups whose runs are not all in one other group: suites share their plain runs.
+
+    Of groups of the same runs that of the data which the paper's numbers are for stays, else the first.
+    """
     members = [{run.spec for _, run in group} for group in groups.values()]
+    rank = [(not is_paper, n) for n, (*_, is_paper) in enumerate(groups)]
     return {
         key: group
         for n, (key, group) in enumerate(groups.items())
-        if not any(members[n] < other or members[n] == other and m < n for m, other in enumerate(members))
+        if not any(
+            members[n] < other or members[n] == other and rank[m] < rank[n] for m, other in enumerate(members)
+        )
     }
 
 

@@ -45,6 +45,13 @@ def test_a_comparison(table3):
     np.testing.assert_array_equal(deviation, [1.049, 1.557, 1.253])
 
 
+def test_runs_are_of_the_suite_of_their_data(tmp_path):
+    """Tables 4 and 8 are alike but for the data."""
+    fill(tmp_path, "table8", dataset="caltech101-64.npz", n_rounds=2)
+    assert [(found.name, found.dataset) for found in comparisons(tmp_path)] == [("table8", "caltech101-64")]
+    assert comparisons(tmp_path)[0].paper is not None
+
+
 def test_rounds(table3):
     header, _, *rows = rows_of(format_comparison(table3, parts=["rounds"]))
     assert header == ["labels", "random", "margin", "dynamical"]
