@@ -87,6 +87,11 @@ def rows_of(file):
         return list(csv.DictReader(opened))
 
 
+def test_the_bar_counts_images(folder, capsys):
+    assert main([word for word in words() if word != "--quiet"]) == 0
+    assert "images/s" in capsys.readouterr().err
+
+
 def test_picks_are_those_of_the_sampler(folder, capsys):
     assert main(words()) == 0
     assert capsys.readouterr().out.split() == ["picks.csv", "picks.png", "picks-unreadable.csv"]

@@ -3,6 +3,7 @@
 import torch
 
 from skdal.adapters import open_net
+from skdal.datasets import unit_of
 from skdal.exceptions import EmptyPoolError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
@@ -94,7 +95,7 @@ def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size
         raise EmptyPoolError("X is empty: pass at least one sample.")
     run = StatisticsPass(view, direction=direction, layers=layers, backend=backend, only_dot=only_dot)
     total = empty_statistics(n_samples, with_dot=direction is not None)
-    with differentiating(view), progress_bar(n_samples, "gradients", verbose) as bar:
+    with differentiating(view), progress_bar(n_samples, "gradients", verbose, unit=unit_of(X)) as bar:
         start = 0
         for inputs, labels in view.pool_batches(X, y, batch_size=batch_size):
             start += store(run(inputs, labels), total, start)
