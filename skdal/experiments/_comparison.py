@@ -185,9 +185,7 @@ def _without_parts(groups):
     return {
         key: group
         for n, (key, group) in enumerate(groups.items())
-        if not any(
-            members[n] < other or members[n] == other and rank[m] < rank[n] for m, other in enumerate(members)
-        )
+        if not any(members[n] < other or members[n] == other and rank[m] < rank[n] for m, other in enumerate(members))
     }
 
 
