@@ -193,8 +193,10 @@ class Tape:
         if not output.requires_grad:
             self.roots.append(output.new_zeros((), requires_grad=True))
             output = _Root.apply(self.roots[-1], output)
-        elif len(call.grads) > 1:
-            output = output.clone()  # what the layer itself makes of it, such as another output, is no use of this one
+        elif len(call.grads) > 1 or output._is_view():
+            # What the layer itself makes of it, such as another output, is no use of this one; and what is done in
+            # place to a view, as some versions of torch give, goes around the hook on it.
+            output = output.clone()
         self._pending[name] += 1
         output.register_hook(lambda gradient: self._collect(name, call, slot, gradient))
         return output

@@ -3,6 +3,7 @@
 import logging
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from cases import Apply, Case, OwnLSTM, Unruled, floats, linear_parts, raised, raised_if_finite
@@ -226,6 +227,24 @@ def test_bfloat16(call, make_layer, width, under):
         expected = gradient_statistics(net, X, actual.label, **settings, backend="loop")
         assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
         assert (abs(actual.dot - expected.dot) <= 0.05 * abs(expected.dot).max()).all()
+
+
+def test_in_place_on_a_layer_s_output_that_is_a_view():
+    """A Linear on three axes gives a view in some versions of torch."""
+
+    def forward(m, x):
+        hidden = torch.relu_(m.layer(m.first(x).tanh()))
+        return m.head(hidden.flatten(1))
+
+    parts = {"first": nn.Linear(6, 6), "layer": nn.Linear(6, 3), "head": nn.Linear(12, 5)}
+    net = Case("", lambda: Apply(forward, **parts), floats(4, 6)).make_net()
+    X = floats(4, 6)(20, torch.Generator().manual_seed(0))
+    direction = {name: torch.ones_like(p) for name, p in net.module_.named_parameters()}
+    for layers in ("all", "first", "layer"):
+        actual = gradient_statistics(net, X, direction=direction, layers=layers, backend="ghost")
+        expected = gradient_statistics(net, X, actual.label, direction=direction, layers=layers, backend="loop")
+        np.testing.assert_allclose(actual.sq_norm, expected.sq_norm, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(actual.dot, expected.dot, rtol=1e-9, atol=1e-12)
 
 
 class TiedBiases(nn.Module):
