@@ -280,6 +280,7 @@ MAKERS = {
     "harness": harness,
     "delta": delta,
     "kernels": kernels,
+    "kernels-cuda": kernels,
 }
 
 

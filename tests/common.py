@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
@@ -237,6 +238,19 @@ def assert_same(actual, expected, where=""):
             assert_same(actual[i], value, f"{where}[{i}]")
     else:
         assert actual == expected or actual != actual and expected != expected, where  # NaN is NaN
+
+
+def on_cuda(test):
+    """Mark a test that needs a CUDA device, and is skipped without one."""
+    return pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
+
+
+def moved_to_cuda(net):
+    """Move a net to the CUDA device, and return it."""
+    net.device = "cuda"
+    for part in (net.module_, net.criterion_):
+        part.cuda()
+    return net
 
 
 class Untrainable(NeuralNetClassifier):

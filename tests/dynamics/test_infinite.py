@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common import on_cuda
 from wide import wide_net
 
 from skdal.dynamics import _infinite, empirical_ntk, infinite_ntk
@@ -274,10 +275,15 @@ def test_the_bar(capsys):
     assert "49/49" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-def test_cuda():
-    found = infinite_ntk(IMAGES, OTHERS, device="cuda", **CONV)
-    np.testing.assert_allclose(found, infinite_ntk(IMAGES, OTHERS, **CONV), rtol=1e-12)
+@on_cuda
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("others", [None, OTHERS])
+def test_cuda(name, others, monkeypatch):
+    monkeypatch.setitem(_infinite._TILE_BYTES, "cuda", 2**10)  # several tiles
+    found = infinite_ntk(torch.as_tensor(IMAGES).cuda(), others, **NETS[name])
+    np.testing.assert_allclose(found, infinite_ntk(IMAGES, others, **NETS[name]), rtol=1e-12)
+    single = infinite_ntk(IMAGES, others, device="cuda", dtype="float32", **NETS[name])
+    np.testing.assert_allclose(single, found, rtol=2e-4)
 
 
 BAD = {

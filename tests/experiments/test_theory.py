@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from common import on_cuda
 from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
@@ -258,3 +259,15 @@ def test_bad_input(case, tmp_path):
 def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path):
     with pytest.raises(InvalidParameterError, match=said):
         run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes), device=device)
+
+
+@on_cuda
+@pytest.mark.parametrize("name", ["fig2", "table10", "fig4"])
+def test_cuda(name, folder, tmp_path):
+    """Trainings differ in the last digits and then in more; what is asked for of them is that they run."""
+    run_theory(name, tmp_path, SMALL, device="cuda")
+    found, expected = (json.loads(result_file(THEORY[name], f, SMALL).read_text()) for f in (tmp_path, folder))
+    assert [sorted(row) for row in found["rows"]] == [sorted(row) for row in expected["rows"]]
+    for one, other in zip(found["rows"], expected["rows"]):
+        if one.get("sampler") == "random":
+            assert one["bound"] == pytest.approx(other["bound"], rel=1e-9)

@@ -19,6 +19,7 @@ from common import (
     keys,
     make_net,
     make_sampler,
+    on_cuda,
     snapshot,
     trained_net,
     weights,
@@ -496,10 +497,6 @@ def test_random_numbers_are_the_outer_s(holder):
 
 
 # --- CUDA -----------------------------------------------------------------------------------------
-
-
-def on_cuda(test):
-    return pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
 
 
 def fitted_on_cuda(key):
