@@ -4,6 +4,7 @@
 (JPEG-compressed CIFAR-10, and Caltech101 cropped to 64x64, with a `load.py`), and writes
 
 - OUT/cifar10-jpeg.npz: CIFAR-10's own split. Its pixels were compressed as JPEG and differ a little from the originals.
+- OUT/cifar10-jpeg-16.npz: the same, averaged down to 16x16, as the infinite kernels of `skdal theory` see them.
 - OUT/caltech101-64.npz: both splits of the folder joined, and a fifth of each class drawn anew as the test set.
 - OUT/caltech101-32.npz: the same, averaged down to 32x32, for nets that take no other size.
 """
@@ -30,6 +31,7 @@ def main():
     load = runpy.run_path(str(folder / "load.py"))["load"]
     parts = {name: [load(name, split) for split in ("train", "test")] for name in ("cifar10", "caltech101")}
     save(out / "cifar10-jpeg.npz", *(part[:2] for part in parts["cifar10"]), parts["cifar10"][0][2])
+    save(out / "cifar10-jpeg-16.npz", *((halved(x), y) for x, y, _ in parts["cifar10"]), parts["cifar10"][0][2])
     images, labels = (np.concatenate([part[i] for part in parts["caltech101"]]) for i in (0, 1))
     split = split_by_class(images, labels, 0.2)
     save(out / "caltech101-64.npz", *split, parts["caltech101"][0][2])

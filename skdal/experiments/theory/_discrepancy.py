@@ -1,6 +1,7 @@
 """Figures 1 and 9 and Table 10: how far dynamicAL moves the labeled set, against the generalization bound."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, run
 from skdal.experiments._spec import RunSpec
 from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kept, kept_array, kernel_images
+from skdal.utils import progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 
@@ -31,8 +33,13 @@ def compute(settings, folder, *, data_root, device, verbose):
     check_enough(settings, data, settings.budget)
     there = folder / "discrepancies" / settings.digest(*USES)
     series = [*(("dynamical", b) for b in settings.batches), ("random", min(settings.batches))]
-    asked = lambda one: _asked_for(_spec(settings, *one), data, folder, data_root, device)
-    orders = [kept(there / f"{_name(one)}-order.json", lambda one=one: asked(one)) for one in series]
+    specs = [_spec(settings, *one) for one in series]
+    orders = []
+    with progress_bar(sum(spec.n_rounds for spec in specs), "trainings and queries", verbose, unit="queries") as bar:
+        for one, spec in zip(series, specs):
+            ask = partial(_asked_for, spec, data, folder, data_root, device, bar)
+            orders.append(kept(there / f"{_name(one)}-order.json", ask))
+            bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
     how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
     found, kernels = [], []
     for one, order in zip(series, map(np.asarray, orders)):
@@ -61,14 +68,15 @@ def _spec(settings, sampler, batch):
     )
 
 
-def _asked_for(spec, data, folder, data_root, device):
+def _asked_for(spec, data, folder, data_root, device, bar):
     """Return the labeled set after the last query, in the order of the queries."""
     initial = initial_set(spec, data)
     if spec.sampler == "random":  # which asks without a look at the net
         pool = np.setdiff1d(np.arange(len(data.train)), initial)
         rng = np.random.default_rng([spec.seed, 5])
         return [*initial.tolist(), *rng.choice(pool, spec.n_rounds * spec.n_instances, replace=False).tolist()]
-    records = run(spec, folder / "runs", data_root=data_root, device=device, n_records=spec.n_rounds)
+    how = {"data_root": data_root, "device": device, "report": lambda record: bar.update(1)}
+    records = run(spec, folder / "runs", n_records=spec.n_rounds, **how)
     return [*initial.tolist(), *(i for record in records[: spec.n_rounds] for i in record["queried"])]
 
 

@@ -7,6 +7,7 @@ from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerat
 from skdal.experiments.theory._discrepancy import ratio
 
 PAPER_TAU = {"fig2": "strong agreement", "fig6": 0.46, "fig7": -0.253}
+PAPER_DISCREPANCY = {"fig1": "MMD is much smaller than B", "fig9": "B is much larger than MMD"}  # no numbers are given
 PAPER_TABLE_10 = {(10, 100): 0.004999, (4, 250): 0.005253, (2, 500): 0.005367, (1, 1000): 0.005455}
 
 
@@ -41,6 +42,8 @@ def discrepancy_table(found, settings, name, style):
             paper = PAPER_TABLE_10.get((row["round"], row["batch"]))
             line.append(paper if paper and row["sampler"] == "dynamical" else "")
         cells.append(line)
+    if said := PAPER_DISCREPANCY.get(name):
+        cells.append(["paper", said, *[""] * (len(header) - 2)])
     n_negative = sum(row["mmd_squared"] < 0 for row in rows)
     note = f"\n{n_negative} of {len(rows)} estimates of MMD^2 are negative, and count as 0.\n"
     return _table(cells, header + ["paper's MMD/B"] * (name == "table10"), style) + note
