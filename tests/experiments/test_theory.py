@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from skdal.datasets import load_dataset
 from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.experiments import RunSpec
+from skdal.experiments import RunSpec, _run
 from skdal.experiments._run import make_net, run
 from skdal.experiments.theory import (
     QUICK,
@@ -179,6 +179,21 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
         np.testing.assert_allclose(theta, expected, rtol=1e-12)
     pairs = {frozenset((i, j)) for order in orders for i in order.tolist() for j in order.tolist()}
     assert sum(worked) == len(pairs)
+
+
+def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
+    sizes, train = [], _run.train_until_learned
+    counted = lambda net, labeled, *args: sizes.append(len(labeled)) or train(net, labeled, *args)
+    monkeypatch.setattr(_run, "train_until_learned", counted)
+    few = dataclasses.replace(SMALL, n_initial=10, budget=6, batches=(2, 3))
+    run_theory("table10", tmp_path, few)
+    assert sizes == [10, 12, 14, 13]
+    for b in few.batches:  # the same as by itself
+        spec = _discrepancy._spec(few, "dynamical", b)
+        shared, alone = (run(spec, root, n_records=spec.n_rounds) for root in (tmp_path / "runs", tmp_path / "alone"))
+        for one, other in zip(shared, alone):
+            timed = {"train_seconds", "test_seconds", "query_seconds", "peak_memory"}
+            assert {k: v for k, v in one.items() if k not in timed} == {k: other[k] for k in one if k not in timed}
 
 
 def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):

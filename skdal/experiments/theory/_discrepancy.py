@@ -9,6 +9,7 @@ from skdal.dynamics import generalization_bound, infinite_ntk, mmd_squared
 from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, run
 from skdal.experiments._spec import RunSpec
+from skdal.experiments._store import RunFolder
 from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kept, kept_array, kernel_images
 from skdal.utils import progress_bar
 
@@ -18,8 +19,8 @@ USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 def compute(settings, folder, *, data_root, device, verbose):
     """Return MMD^2 and B after each round, for dynamicAL in queries of several sizes and for random queries.
 
-    What there is of each series is kept: its labeled set, kernel and rows. All begin alike, so a pair of images
-    that two of them have is worked once.
+    What there is of each series is kept: its labeled set, kernel and rows. All begin alike: the first training and
+    a pair of images that two of them have are worked once.
 
     Returns
     -------
@@ -36,8 +37,9 @@ def compute(settings, folder, *, data_root, device, verbose):
     specs = [_spec(settings, *one) for one in series]
     orders = []
     with progress_bar(sum(spec.n_rounds for spec in specs), "trainings and queries", verbose, unit="queries") as bar:
+        where = {"root": folder / "runs", "data_root": data_root, "device": device}
         for one, spec in zip(series, specs):
-            ask = partial(_asked_for, spec, data, folder, data_root, device, bar)
+            ask = partial(_asked_for, spec, specs[:-1], data, where, bar)
             orders.append(kept(there / f"{_name(one)}-order.json", ask))
             bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
     how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
@@ -68,16 +70,35 @@ def _spec(settings, sampler, batch):
     )
 
 
-def _asked_for(spec, data, folder, data_root, device, bar):
+def _asked_for(spec, alike, data, where, bar):
     """Return the labeled set after the last query, in the order of the queries."""
     initial = initial_set(spec, data)
     if spec.sampler == "random":  # which asks without a look at the net
         pool = np.setdiff1d(np.arange(len(data.train)), initial)
         rng = np.random.default_rng([spec.seed, 5])
         return [*initial.tolist(), *rng.choice(pool, spec.n_rounds * spec.n_instances, replace=False).tolist()]
-    how = {"data_root": data_root, "device": device, "report": lambda record: bar.update(1)}
-    records = run(spec, folder / "runs", n_records=spec.n_rounds, **how)
+    _begin(alike, data, where)
+    records = run(spec, **where, n_records=spec.n_rounds, report=lambda record: bar.update(1))
     return [*initial.tolist(), *(i for record in records[: spec.n_rounds] for i in record["queried"])]
+
+
+def _begin(specs, data, where):
+    """Do the first round of all series in one: they take more or fewer of the same best."""
+    longest, *others = sorted(specs, key=lambda spec: -spec.n_instances)
+    root = where["root"]
+    others = [spec for spec in others if not RunFolder(root, spec).rounds()]
+    if not others or len(RunFolder(root, longest).rounds()) > 1:
+        return
+    run(longest, **where, n_records=1)
+    (record,), state = RunFolder(root, longest).resume()
+    for spec in others:
+        queried = record["queried"][: spec.n_instances]
+        classes = np.bincount(data.train.targets[queried], minlength=len(data.class_names)).tolist()
+        part = {"queried": queried, "scores": record["scores"][: spec.n_instances], "classes": classes}
+        begun = RunFolder(root, spec)
+        with begun.locked() as is_mine:
+            if is_mine and not begun.rounds():
+                begun.append(record | part, state)
 
 
 def _kernel(images, order, kernels, pixels, how):
