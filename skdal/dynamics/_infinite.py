@@ -16,8 +16,9 @@ from skdal.dynamics._recursion import Network, kernel_block, prepare
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import check_known, is_number, is_positive_integer, write_atomically
 
-# Of a displacement, all pairs of a tile: on CPUs a few arrays of this size stay in cache.
-_TILE_BYTES = {"cpu": 3 * 2**18, "cuda": 2**28}
+# Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
+# displacement takes four times as much in each of eight arrays, 2 GB.
+_TILE_BYTES = {"cpu": 3 * 2**18, "cuda": 2**26}
 _HE = math.sqrt(2)  # keeps the variance of a ReLU network
 _VERSION = 1  # of what a kept kernel means
 
