@@ -158,8 +158,8 @@ def generalization_bound(theta, Y):
     Parameters
     ----------
     theta : array (n, n)
-        Where its smallest eigenvalue is below n eps lambda_max (eps of its own type), all are raised by what it lacks,
-        with a warning.
+        Where its smallest eigenvalue is below n eps lambda_max (eps of float64; of a shorter type, its own eps
+        lambda_max), all are raised by what it lacks, with a warning.
     Y : array (n, K)
         One-hot.
 

@@ -81,7 +81,8 @@ def check_semidefinite(theta, name="theta"):
 def _not_semidefinite(eigenvalues, name="theta"):
     return (
         f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a tangent kernel is positive "
-        "semidefinite, as a matrix of inner products of gradients, and not zero (the lemmas assume lambda_min > 0)."
+        "semidefinite, as a matrix of inner products of gradients, and not zero (the lemmas assume lambda_min > 0). If "
+        "it was computed in float32, pass it as float32, so that its own rounding counts."
     )
 
 
@@ -128,8 +129,8 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
     theta : array (n, n)
     labels : array (n, K)
     invertible : bool
-        Whether eigenvalues are divided by. If the smallest is below n eps lambda_max (eps of the kernel's own
-        type), where rounding is all that is left of it, then all are raised by as much as it lacks.
+        Whether eigenvalues are divided by. If the smallest is below what `resolution` of lambda_max is, where rounding
+        is all that is left of it, then all are raised by as much as it lacks.
 
     Returns
     -------
@@ -147,14 +148,15 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
     """
     kernel = check_kernel(theta)
     eigenvalues, eigenvectors = np.linalg.eigh(kernel)
-    largest, rounding = eigenvalues[-1], roundings(theta, kernel)
-    if largest <= 0 or eigenvalues[0] < -_ROUNDINGS * rounding * max(largest, -eigenvalues[0]):
+    largest, slack = eigenvalues[-1], _ROUNDINGS * roundings(theta, kernel)
+    if largest <= 0 or eigenvalues[0] < -slack * max(largest, -eigenvalues[0]):
         raise InvalidKernelError(_not_semidefinite(eigenvalues))
-    if invertible and eigenvalues[0] < rounding * largest:
-        jitter = rounding * largest - eigenvalues[0]
+    least = resolution(np.asarray(theta).dtype, len(kernel)) * largest
+    if invertible and eigenvalues[0] < least:
+        jitter = least - eigenvalues[0]
         warnings.warn(
             f"theta is ill-conditioned: its eigenvalues go from {eigenvalues[0]:.3g} to {largest:.3g}. {jitter:.3g} is "
-            f"added to all, which makes its condition number {(largest + jitter) / (rounding * largest):.3g}; what is "
+            f"added to all, which makes its condition number {(largest + jitter) / least:.3g}; what is "
             "computed from the inverse depends on this. Equal or all but equal samples are the usual cause.",
             IllConditionedWarning,
             stacklevel=stacklevel,
@@ -164,9 +166,21 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
 
 
 def roundings(theta, kernel):
-    """Return n eps: the share of the largest eigenvalue that rounding makes of zero."""
-    dtype = np.asarray(theta).dtype
-    return len(kernel) * max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, np.finfo(np.float64).eps)
+    """Return n eps, with eps of the kernel's own type: more than what sums of n roundings make of zero."""
+    return len(kernel) * _eps(np.asarray(theta).dtype)
+
+
+def resolution(dtype, n):
+    """Return the share of the largest eigenvalue below which an eigenvalue of n samples' kernel is rounding.
+
+    Eigenvalues are computed in float64, up to n eps of it. Entries that were rounded to a shorter type, each by eps of
+    itself at most, move them by eps times the largest eigenvalue of the entries' absolute values.
+    """
+    return max(_eps(dtype), n * np.finfo(np.float64).eps)
+
+
+def _eps(dtype):
+    return max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, np.finfo(np.float64).eps)
 
 
 def check_rate(learning_rate, theorem=""):

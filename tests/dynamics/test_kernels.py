@@ -121,7 +121,8 @@ def test_twins_are_told_of_and_raised(dtype):
     theta, Y, _ = draw(2)
     theta = theta[np.ix_([*range(12), 0], [*range(12), 0])].astype(dtype)
     Y = Y[[*range(12), 0]]
-    smallest = len(theta) * np.finfo(dtype).eps * np.linalg.eigvalsh(theta.astype(float))[-1]
+    share = np.finfo(np.float32).eps if dtype == np.float32 else len(theta) * np.finfo(np.float64).eps
+    smallest = share * np.linalg.eigvalsh(theta.astype(float))[-1]
     with pytest.warns(IllConditionedWarning, match="condition number .*Equal or all but equal samples"):
         bound = generalization_bound(theta, Y)
     raised = theta.astype(float) + (smallest - np.linalg.eigvalsh(theta.astype(float))[0]) * np.eye(len(theta))
@@ -132,6 +133,18 @@ def test_twins_are_told_of_and_raised(dtype):
     assert lower <= len(Y) / 2 * bound**2 <= upper
     with pytest.warns(IllConditionedWarning):
         kernel_regression(theta, theta, Y)
+
+
+def test_a_kernel_in_float32_has_the_bound_of_float64():
+    """Whose smallest eigenvalue is above eps lambda_max, and far below n eps lambda_max."""
+    rng = np.random.default_rng(0)
+    vectors, _ = np.linalg.qr(rng.normal(size=(400, 400)))
+    theta = (vectors * np.geomspace(2e-5, 1, 400)) @ vectors.T + 0.1
+    theta, Y = (theta + theta.T) / 2, np.eye(4)[rng.integers(4, size=400)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact, rounded = generalization_bound(theta, Y), generalization_bound(theta.astype(np.float32), Y)
+    assert rounded == pytest.approx(exact, rel=0.02)
 
 
 def test_a_sound_kernel_is_not_warned_of():

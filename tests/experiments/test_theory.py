@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
 from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError
 from skdal.experiments import RunSpec, _run
 from skdal.experiments._run import make_net, run
 from skdal.experiments.theory import (
@@ -194,6 +194,21 @@ def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
         for one, other in zip(shared, alone):
             timed = {"train_seconds", "test_seconds", "query_seconds", "peak_memory"}
             assert {k: v for k, v in one.items() if k not in timed} == {k: other[k] for k in one if k not in timed}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_labeled_set_with_twins_gives_a_bound_and_says_so(dtype, tmp_path):
+    X = np.repeat(np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8), 3, axis=0)
+    y = np.tile([0, 1], 30)
+    np.savez(tmp_path / "twins.npz", X_train=X, y_train=y, X_test=X, y_test=y, class_names=np.array(["a", "b"]))
+    settings = dataclasses.replace(
+        SMALL, dataset="twins.npz", dtype=dtype, n_initial=10, budget=40, batches=(40,), pixels=8
+    )
+    with pytest.warns(IllConditionedWarning):
+        text, _ = run_theory("fig9", tmp_path / "out", settings, data_root=tmp_path)
+    again, _ = run_theory("fig9", tmp_path / "out", settings, data_root=tmp_path)
+    for said in (text, again):
+        assert "2 of 2 kernels are ill-conditioned" in said
 
 
 def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, prepared_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import outputs_of
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kernel_images
+from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, extreme_eigenvalues, kernel_images
 from skdal.utils import progress_bar
 
 # What the residual's f is, and what stands for the labels of Q.
@@ -44,7 +44,7 @@ def compute(settings, folder, *, data_root, device, verbose):
     together = np.concatenate([initial, candidates])
     images = kernel_images(data.train, together, settings.pixels)
     how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
-    theta = infinite_ntk(images, **THEORY_NET, **how).astype(np.float64)
+    theta = infinite_ntk(images, **THEORY_NET, **how)
     Y = as_one_hot(data.train.targets[together], len(data.class_names))
     n = len(initial)
     net = prepared_net(spec, data, device)
@@ -59,7 +59,7 @@ def compute(settings, folder, *, data_root, device, verbose):
             for key, residual in _residuals(predictions, Y, n).items():
                 found["dynamics"][key].append(mse_training_dynamics(of_rows, residual[rows]))
             bar.update(1)
-    extremes = np.linalg.eigvalsh(theta)[[0, -1]].tolist()
+    extremes = extreme_eigenvalues(theta)
     found["kernel"] = {"mean_diagonal": float(np.diag(theta).mean()), "eigenvalues": extremes}
     found["accuracy"] = {f: float((predictions[f][n:].argmax(1) == Y[n:].argmax(1)).mean()) for f in ("kernel", "net")}
     return found

@@ -10,7 +10,15 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, run
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import RunFolder
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, kept, kept_array, kernel_images
+from skdal.experiments.theory._settings import (
+    THEORY_NET,
+    as_one_hot,
+    check_enough,
+    extreme_eigenvalues,
+    kept,
+    kept_array,
+    kernel_images,
+)
 from skdal.utils import progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
@@ -25,7 +33,8 @@ def compute(settings, folder, *, data_root, device, verbose):
     Returns
     -------
     dict
-        "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound" and "mean_diagonal".
+        "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound", "mean_diagonal" and
+        "eigenvalues" (smallest, largest).
     """
     if too_large := [batch for batch in settings.batches if batch > settings.budget]:
         raise InvalidParameterError(f"queries of {too_large} are above the budget of {settings.budget} labels.")
@@ -106,7 +115,7 @@ def _kernel(images, order, kernels, pixels, how):
 
     Images are grouped by the other series that they are in: what no series has both of is worked, group by group.
     """
-    theta, member = np.empty((len(order), len(order))), np.zeros(len(order), dtype=int)
+    theta, member = np.empty((len(order), len(order)), dtype=how["dtype"]), np.zeros(len(order), dtype=int)
     for k, (other, known) in enumerate(kernels):
         _, here, there = np.intersect1d(order, other, return_indices=True)
         theta[np.ix_(here, here)] = known[np.ix_(there, there)]
@@ -134,7 +143,8 @@ def _rows(sampler, batch, order, theta, data, n_initial):
                 "n": n,
                 "mmd_squared": mmd_squared(some, np.arange(n_initial)),
                 "bound": generalization_bound(some, Y[:n]),
-                "mean_diagonal": float(np.diag(some).mean()),
+                "mean_diagonal": float(np.diag(some).mean(dtype=np.float64)),
+                "eigenvalues": extreme_eigenvalues(some),
             }
         )
     return rows

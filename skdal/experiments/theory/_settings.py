@@ -171,3 +171,8 @@ def kept_array(file, make):
 def as_one_hot(labels, n_classes):
     """Return labels (n, K) of integers (n,)."""
     return F.one_hot(torch.as_tensor(labels), n_classes).double().numpy()
+
+
+def extreme_eigenvalues(theta):
+    """Return the smallest and the largest eigenvalue of a kernel."""
+    return np.linalg.eigvalsh(theta.astype(np.float64))[[0, -1]].tolist()

@@ -3,6 +3,7 @@
 import numpy as np
 from tabulate import tabulate
 
+from skdal.dynamics._spectrum import resolution
 from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerate, rank_correlations
 from skdal.experiments.theory._discrepancy import ratio
 
@@ -24,7 +25,10 @@ def correlation_table(found, settings, name, style):
                 known = "G is the alignment"
             rows.append([f, y, "" if np.isnan(tau) else f"{tau:+.3f}", "" if np.isnan(tau) else f"{p:.1g}", known])
     rows.append(["paper", "", PAPER_TAU[name] if name == "fig2" else f"{PAPER_TAU[name]:+.3f}", "", "f is not said"])
-    return _table(rows, ["f", "labels of Q", "tau", "p", "by construction"], style)
+    note, n = "", settings.n_initial + settings.n_candidates
+    if name == "fig7" and _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
+        note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
+    return _table(rows, ["f", "labels of Q", "tau", "p", "by construction"], style) + note
 
 
 def discrepancy_table(found, settings, name, style):
@@ -46,7 +50,16 @@ def discrepancy_table(found, settings, name, style):
         cells.append(["paper", said, *[""] * (len(header) - 2)])
     n_negative = sum(row["mmd_squared"] < 0 for row in rows)
     note = f"\n{n_negative} of {len(rows)} estimates of MMD^2 are negative, and count as 0.\n"
+    if n_raised := sum(_is_raised(row["eigenvalues"], row["n"], settings.dtype) for row in rows):
+        note += (
+            f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of eigenvalues that were raised.\n"
+        )
     return _table(cells, header + ["paper's MMD/B"] * (name == "table10"), style) + note
+
+
+def _is_raised(eigenvalues, n, dtype):
+    """Tell whether B is of a kernel that was made invertible; see `generalization_bound`."""
+    return eigenvalues[0] < resolution(np.dtype(dtype), n) * eigenvalues[1]
 
 
 def _is_shown(row, rows, name):
