@@ -66,6 +66,11 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     InvalidDataError
         `indices` are not different positions in the pool.
 
+    Notes
+    -----
+    Inner products of the b picks' gradients take most of the time on large nets: with P parameters that are not of Linear
+    layers, about b^2 P / 2^28 gradients are computed. The bar of a sampler with `verbose` shows them.
+
     References
     ----------
     Eq. 13-15. Roy and Vetterli, "The effective rank", EUSIPCO 2007.
@@ -79,7 +84,9 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
     pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
     check_finite_scores(pool.sq_norm + pool.dot)
-    gram = gradient_gram(net, _losses, take_rows(X_pool, picks), pool.label[picks], traced=True, **how)
+    queried, labels = take_rows(X_pool, picks), pool.label[picks]
+    gram = gradient_gram(net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how)
+    gram = gram.astype(np.float64)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     n_classes = open_net(net).n_outputs(X_pool)
     found = {
@@ -161,8 +168,11 @@ def _approximation_ratio(gram, dot):
 
 
 def _effective_rank(eigenvalues):
-    shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum())) if shares.size else np.nan
+    if not eigenvalues.any():
+        return np.nan
+    shares = eigenvalues / eigenvalues.sum()
+    shares = shares[shares > 0]  # after the division, in which a share may vanish
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def _nearest_cosine(gram):

@@ -15,7 +15,8 @@ from skdal.gradients._parameters import select_parameters
 from skdal.gradients._products import Products
 from skdal.utils import count_rows, progress_bar, take_rows
 
-_ENTRIES = 2**26  # of gradients held of a chunk
+_ENTRIES = 2**27  # of gradients held, of a chunk of rows
+_STREAMED = 2**25  # and of columns, which are made anew for each chunk of rows
 _ENTRIES_A_SAMPLE = 2**24  # above it no chunk's gradients are held, but products taken one by one
 
 logger = logging.getLogger("skdal")
@@ -71,8 +72,8 @@ def _filled(view, values, rows, columns, traced, layers, factors, verbose):
         if factorizer.n_entries > _ENTRIES_A_SAMPLE:
             _by_products(Products(view, parameters, values), rows, columns, traced, result, bar)
         else:
-            chunk = max(1, min(_ENTRIES // max(1, factorizer.n_held), math.isqrt(_ENTRIES) // m))
-            _by_contraction(factorizer, rows, columns, chunk, traced, result, bar)
+            sizes = [_chunk(entries, factorizer.n_held, m) for entries in (_ENTRIES, _STREAMED)]
+            _by_contraction(factorizer, rows, columns, sizes, traced, result, bar)
     return result
 
 
@@ -92,28 +93,36 @@ class _Samples:
         y = None if self._y is None else self._y[rows]
         yield from self._view.pool_batches(take_rows(self._X, rows), y, batch_size=self._size)
 
-    def slices(self, size=None):
-        """Return slices of consecutive samples."""
-        size = size or self._size
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+    def slices(self, size=None, end=None):
+        """Return slices of consecutive samples, of all or of those before `end`."""
+        size, end = size or self._size, len(self) if end is None else end
+        return [slice(start, min(start + size, end)) for start in range(0, end, size)]
 
 
-def _by_contraction(factorizer, rows, columns, chunk, traced, result, bar):
-    """Fill in blocks from the gradients of two chunks of samples, which are held."""
+def _chunk(entries, n_held, m):
+    """Return how many samples' gradients, and inner products among them, take so many entries."""
+    return max(1, min(entries // max(1, n_held), math.isqrt(entries) // m))
+
+
+def _by_contraction(factorizer, rows, columns, sizes, traced, result, bar):
+    """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns after another."""
     factors = lambda samples, some: concatenated([factorizer(*batch) for batch in samples.batches(some)])
-    for here in rows.slices(chunk):
+    block_of = lambda one, other: _four_axes(one.gram(other, traced=traced).cpu().numpy())
+    for here in rows.slices(sizes[0]):
         of_rows = factors(rows, here)
-        for there in columns.slices(chunk):
-            if rows is columns and there.start > here.start:
-                break
-            of_columns = of_rows if rows is columns and there == here else factors(columns, there)
-            block = of_rows.gram(of_columns, traced=traced).cpu().numpy()
-            block = block[:, None, :, None] if traced else block
-            mirrored = block.transpose(2, 3, 0, 1)
-            result[here, :, there] = (block + mirrored) / 2 if of_columns is of_rows else block
-            if rows is columns and of_columns is not of_rows:
-                result[there, :, here] = mirrored
+        if rows is columns:
+            own = block_of(of_rows, of_rows)
+            result[here, :, here] = (own + own.transpose(2, 3, 0, 1)) / 2
+        for there in columns.slices(sizes[1], here.start if rows is columns else None):
+            block = block_of(of_rows, factors(columns, there))
+            result[here, :, there] = block
+            if rows is columns:
+                result[there, :, here] = block.transpose(2, 3, 0, 1)
         bar.update(len(columns) * (here.stop - here.start))
+
+
+def _four_axes(block):
+    return block[:, None, :, None] if block.ndim == 2 else block
 
 
 def _by_products(products, rows, columns, traced, result, bar):

@@ -22,6 +22,7 @@ from skdal.gradients._tape import Tape, Uncovered, arguments, output_hooks, tens
 from skdal.utils import frozen, swapped
 
 logger = logging.getLogger("skdal")
+_PART = 2**14  # entries that are summed in the gradients' own type
 _FEW = 3  # samples on which it is shown what covers a parameter
 
 
@@ -73,16 +74,24 @@ class Factors(NamedTuple):
 
         Returns
         -------
-        tensor (n, m, n', m'), or (n, n') where traced
+        tensor (n, m, n', m'), or (n, n') where traced; float64
         """
-        equation = "iap,jap->ij" if traced else "iap,jbp->iajb"
-        total = torch.einsum(equation, self.entries, other.entries)
+        total = _products(self.entries, other.entries, traced)
         for name, (a, b, has_bias) in self.dense.items():
-            inner = float(has_bias) if a is None else a @ other.dense[name].a.T + float(has_bias)
-            if not traced and a is not None:
-                inner = inner[:, None, :, None]
-            total += inner * torch.einsum(equation, b, other.dense[name].b)
+            inner = float(has_bias)
+            if a is not None:
+                of_inputs = _products(a[:, None], other.dense[name].a[:, None], True)
+                inner += of_inputs if traced else of_inputs[:, None, :, None]
+            total += inner * _products(b, other.dense[name].b, traced)
         return total
+
+
+def _products(one, other, traced):
+    """Return inner products of (n, m, P) and (n', m', P) in float64: of parts, whose roundings do not add up."""
+    wide = torch.promote_types(one.dtype, torch.float32)
+    parts = ((x.flatten(1) if traced else x.flatten(0, 1)).split(_PART, 1) for x in (one, other))
+    total = sum((x.to(wide) @ y.to(wide).T).double() for x, y in zip(*parts))
+    return total if traced else total.view(len(one), one.shape[1], len(other), -1)
 
 
 def concatenated(parts):

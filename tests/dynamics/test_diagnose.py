@@ -11,7 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
-from skdal.dynamics import approximation_ratio, diagnose
+from skdal.dynamics import _diagnose, approximation_ratio, diagnose
 from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
 from skdal.samplers import MarginSampler
 
@@ -84,6 +84,13 @@ def test_it_tells_of_a_batch_that_repeats_itself():
     np.testing.assert_allclose(found["nearest_cosine"], 1, rtol=1e-9)
     assert any("repeats itself: 10 gradients span about 1.0 directions" in said for said in found["findings"])
     assert any("10 of 10 picks have a gradient within a cosine" in said for said in found["findings"])
+
+
+def test_a_saturated_net_in_single_precision_has_an_effective_rank():
+    """Whose smallest eigenvalues are so small that their shares vanish."""
+    eigenvalues = np.array([1e-40, 1e-42, 2e5, 1e5], dtype=np.float32)
+    with np.errstate(invalid="raise", divide="raise"):
+        assert _diagnose._effective_rank(eigenvalues) == pytest.approx(np.exp(np.log(3) - 2 / 3 * np.log(2)), rel=1e-5)
 
 
 def test_it_tells_of_one_class():

@@ -10,6 +10,7 @@ from common import X as POOL
 from common import make_net, trained_net
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
 from wide import wide_net
 
 from skdal.dynamics import _gram, empirical_ntk, generalization_bound
@@ -96,12 +97,31 @@ def test_two_sets_in_small_chunks(problem, monkeypatch):
     J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
     expected = kernel_of(J[:4], J)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
-    monkeypatch.setattr(_gram, "_ENTRIES", 1)
+    monkeypatch.setattr(_gram, "_chunk", lambda entries, *_: 3 if entries == _gram._ENTRIES else 2)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
     assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(J))
     assert_kernel(empirical_ntk(problem.net, first, problem.X, reduction="trace"), np.einsum("iaja->ij", expected))
     summed = empirical_ntk(problem.net, first, problem.X, reduction="sum")
     assert_kernel(summed, expected.sum((1, 3)), scale=np.abs(expected).max())  # probabilities add up to one
+
+
+@pytest.mark.parametrize("reduction", ["full", "trace", "sum"])
+def test_single_precision_of_a_net_with_many_parameters(reduction):
+    """Whose gradients have a million entries, of which each would add its rounding to a running sum."""
+    net = NeuralNetClassifier(
+        torch.nn.Sequential(
+            *(torch.nn.Conv2d(3, 128, 3), torch.nn.ReLU(), torch.nn.Conv2d(128, 800, 3), torch.nn.ReLU()),
+            *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(800, 2)),
+        ),
+        criterion=torch.nn.CrossEntropyLoss,
+        train_split=None,
+    ).initialize()
+    X = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    single = empirical_ntk(net, X, reduction=reduction)
+    net.module_.double()
+    double = empirical_ntk(net, X.double(), reduction=reduction)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, double, rtol=0, atol=5e-6 * np.abs(double).max())
 
 
 WIDE = wide_net(0, shape=(2, 3, 3), width=50, K=3)
