@@ -242,28 +242,6 @@ def _standard_error(values):
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
-def prepare_folder(folder):
-    """Make an output folder and prove that files can be written into it.
-
-    Raises
-    ------
-    InvalidParameterError
-        It cannot be made or written to.
-    """
-    folder = Path(folder)
-    probe = folder / ".skdal_write_test"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InvalidParameterError(
-            f"cannot write into the output folder {str(folder)!r}: {error.strerror or error}. Name a folder that can "
-            "be made or written to."
-        ) from error
-    return folder
-
-
 def write_figures(result, folder):
     """Write learning_curve.png and queries.png into `folder` and return their paths."""
     drawn = {"learning_curve.png": draw_learning_curve(result), "queries.png": draw_query(result.query)}

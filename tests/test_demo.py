@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from skdal import demo
 from skdal.demo import SAMPLERS, DemoResult, DemoSettings
 from skdal.exceptions import InvalidParameterError
+from skdal.utils import prepare_folder
 
 SETTINGS = DemoSettings(n_seeds=2, n_rounds=2, n_instances=20, n_initial=30)
 
@@ -177,11 +178,11 @@ def test_figures_replace_old_ones_and_leave_pyplot_alone(made_up, tmp_path):
 
 
 def test_folder_is_made_and_left_empty(tmp_path):
-    folder = demo.prepare_folder(tmp_path / "a" / "b")
+    folder = prepare_folder(tmp_path / "a" / "b")
     assert list(folder.iterdir()) == []
 
 
 def test_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidParameterError, match="cannot write into the output folder .*file"):
-        demo.prepare_folder(tmp_path / "file")
+    with pytest.raises(InvalidParameterError, match="cannot write into the folder .*file"):
+        prepare_folder(tmp_path / "file")

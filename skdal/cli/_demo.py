@@ -28,9 +28,10 @@ def add_demo(verbs):
 
 def _demo(args):
     from skdal import demo
+    from skdal.utils import prepare_folder
 
     start = time.perf_counter()
-    folder = demo.prepare_folder(args.out)
+    folder = prepare_folder(args.out)
     settings = demo.DemoSettings(args.seeds, args.rounds, args.n_instances, args.n_initial)
     result = demo.run_demo(settings, verbose=0 if args.quiet else 1)
     paths = demo.write_figures(result, folder)

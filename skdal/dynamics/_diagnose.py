@@ -68,8 +68,8 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
 
     Notes
     -----
-    Inner products of the b picks' gradients take most of the time on large nets: with P parameters that are not of Linear
-    layers, about b^2 P / 2^28 gradients are computed. The bar of a sampler with `verbose` shows them.
+    Inner products of the b picks' gradients take most of the time on large nets: with P parameters that are not of
+    Linear layers, about b^2 P / 2^28 gradients are computed. The bar of a sampler with `verbose` shows them.
 
     References
     ----------

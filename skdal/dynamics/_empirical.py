@@ -44,8 +44,8 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     -----
     Linear layers with one position are never differentiated by their weights: with a their inputs and b the
     derivatives by their outputs, the share of a pair is (a . a') (b . b'). All other parameters' Jacobians are held
-    for a chunk of samples, of at most 2**27 entries, and contracted with those of the other samples, which are made anew
-    for each chunk; where one sample's would exceed 2**24 entries, columns of the kernel are taken by forward-mode
+    for a chunk of samples, of at most 2**27 entries, and contracted with those of the other samples, which are made
+    anew for each chunk; where one sample's would exceed 2**24 entries, columns of the kernel are taken by forward-mode
     derivatives along a sample's K gradients, which alone are held. Inner products are summed in float64.
 
     References

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from tqdm.auto import tqdm
 
 from skdal.dynamics._recursion import Network, kernel_block, prepare
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import check_known, is_number, is_positive_integer, write_atomically
+from skdal.utils import check_device, check_known, is_number, is_positive_integer, prepare_folder, write_atomically
 
 # Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
 # displacement takes four times as much in each of eight arrays, 2 GB.
@@ -99,12 +98,12 @@ def infinite_ntk(
     """
     network = _network(kind, depth, weight_std, bias_std, readout, kernel_size, kernel)
     check_known("dtype", dtype, ("float64", "float32"))
-    device = torch.device(device or (X1.device if isinstance(X1, torch.Tensor) else "cpu"))
+    device = check_device(device or (X1.device if isinstance(X1, torch.Tensor) else "cpu"))
     rows = _inputs(X1, "X1", kind, dtype)
     columns = rows if X2 is None or X2 is X1 else _inputs(X2, "X2", kind, dtype)
     if rows.shape[1:] != columns.shape[1:]:
         raise InvalidDataError(f"samples of X1 have shape {rows.shape[1:]}, and those of X2 {columns.shape[1:]}.")
-    folder = None if cache_dir is None else Path(cache_dir) / f"{kernel}-{_digest(network, rows, columns)}"
+    folder = None if cache_dir is None else prepare_folder(cache_dir) / f"{kernel}-{_digest(network, rows, columns)}"
     images = [_prepared(network, x.to(device)) for x in (rows, columns)]
     return _by_rows(network, *images, rows is columns, folder, verbose)
 
@@ -176,7 +175,7 @@ def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     bar = tqdm(total=n_pairs, desc="kernel", unit=" pairs", disable=not verbose)
     with bar, _tile_workers(rows.pixels.device) as workers:
         begin = lambda span, end: _begun(network, rows[span], columns[:end], width, workers)
-        parts = _kept_rows(folder, spans, ends, begin)
+        parts = _kept_rows(folder, spans, ends, begin, str(result.dtype))
         for span, end, part in zip(spans, ends, parts):
             result[span, :end] = part
             bar.update(part.size)
@@ -223,7 +222,7 @@ def _begun(network, rows, columns, width, workers):
     return [workers.submit(lambda tile=tile: kernel_block(network, rows, tile).cpu()) for tile in tiles]
 
 
-def _kept_rows(folder, spans, ends, begin):
+def _kept_rows(folder, spans, ends, begin, dtype):
     """Yield the rows of tiles in order; without a folder they are not kept, in one those that are there are read.
 
     A row is begun before the one before it is waited for, so that no worker is idle at its end.
@@ -239,7 +238,7 @@ def _kept_rows(folder, spans, ends, begin):
             shape = span.stop - span.start, end
             file = None if folder is None else folder / f"rows-{span.start}-{shape[0]}x{shape[1]}.npy"
             is_there = file is not None and file.exists()
-            begun.append((file, shape, None if is_there else begin(span, end)))
+            begun.append((file, (shape, dtype), None if is_there else begin(span, end)))
             if len(begun) > 1:
                 yield _finished(*begun[0])
                 begun.popleft()
@@ -252,10 +251,10 @@ def _kept_rows(folder, spans, ends, begin):
                 future.cancel()
 
 
-def _finished(file, shape, futures):
+def _finished(file, expected, futures):
     """Return a row of tiles when it is done, and store it; or read it."""
     if futures is None:
-        return _read(file, shape)
+        return _read(file, expected)
     array = torch.cat([future.result() for future in futures], dim=1).numpy()
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -263,11 +262,15 @@ def _finished(file, shape, futures):
     return array
 
 
-def _read(file, shape):
+def _read(file, expected):
     try:
         array = np.load(file)
     except (ValueError, EOFError) as error:
         raise InvalidDataError(f"{file} is damaged ({error}); remove it to compute it again.") from error
-    if array.shape != shape:
-        raise InvalidDataError(f"{file} is damaged (shape {array.shape}); remove it to compute it again.")
+    found = (getattr(array, "shape", None), str(getattr(array, "dtype", None)))
+    if found != expected or not np.isfinite(array).all():
+        raise InvalidDataError(
+            f"{file} is damaged: it holds {found[0]} of {found[1]} and not {expected[0]} finite numbers of "
+            f"{expected[1]}; remove it to compute it again."
+        )
     return array

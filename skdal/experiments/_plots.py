@@ -3,14 +3,13 @@
 import hashlib
 import re
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from skdal.experiments._tables import MEASURES
-from skdal.utils import write_atomically
+from skdal.utils import prepare_folder, write_atomically
 
 # dynamicAL first, random in grey; otherwise in the order of the variants
 _COLORS = {"dynamical": "#1f5fa8", "random": "#7f7f7f"}
@@ -33,9 +32,9 @@ def write_plots(comparison, folder, *, measure="accuracy"):
     -------
     list of Path
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = prepare_folder(folder)
     figure = draw(comparison, measure=measure)
-    paths = [Path(folder) / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
+    paths = [folder / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
     for path, kind in zip(paths, _FORMATS):
         write_atomically(path, partial(save_figure, figure, kind))
     return paths

@@ -123,14 +123,6 @@ def check_net(spec, data, device):
     _Run(spec, data, device).try_out()
 
 
-def check_device(device):
-    """Raise if torch has no such device here."""
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidParameterError(f"there is no device {device!r} here to compute on. torch said: {error}") from error
-
-
 def initial_set(spec, data):
     """Return which training images a run begins with, (n_initial,)."""
     return np.random.default_rng(spec.seed_of("initial")).choice(len(data.train), spec.n_initial, replace=False)

@@ -1,7 +1,5 @@
 """A suite from the beginning, or from where it was left, to the end."""
 
-from pathlib import Path
-
 from tqdm.auto import tqdm
 
 from skdal.datasets import load_dataset
@@ -9,6 +7,7 @@ from skdal.experiments._jobs import Ended, run_all
 from skdal.experiments._run import check, check_net, check_same_data, load, n_labeled
 from skdal.experiments._store import RunFolder
 from skdal.experiments._suites import specs_of, suites_of
+from skdal.utils import prepare_folder
 
 
 def run_suite(
@@ -73,7 +72,7 @@ def run_suite(
         if records and folder.spec not in todo:  # a run that goes on looks by itself
             folder.keep_spec()
             check_same_data(records, load(folder.spec, data_root)[1], folder)
-    Path(root).mkdir(parents=True, exist_ok=True)
+    prepare_folder(root)
     with _Progress(plans, stored, verbose) as progress:
         ended = run_all(todo, root, n_jobs=n_jobs, data_root=data_root, device=device, report=progress.report)
     before = [spec for spec in specs if spec not in todo]

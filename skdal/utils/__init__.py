@@ -1,8 +1,8 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
 from skdal.utils._describe import describe
-from skdal.utils._device import may_use_tf32
-from skdal.utils._files import write_atomically
+from skdal.utils._device import check_device, may_use_tf32
+from skdal.utils._files import prepare_folder, write_atomically
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
@@ -30,6 +30,7 @@ from skdal.utils._validation import (
 )
 
 __all__ = [
+    "check_device",
     "check_finite_scores",
     "check_known",
     "check_n_instances",
@@ -37,6 +38,7 @@ __all__ = [
     "concat_rows",
     "count_rows",
     "describe",
+    "prepare_folder",
     "forked_rng",
     "frozen",
     "is_boolean",

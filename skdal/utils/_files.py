@@ -1,7 +1,11 @@
 """Files that are whole or not there."""
 
 import os
+import tempfile
 import threading
+from pathlib import Path
+
+from skdal.exceptions import InvalidParameterError
 
 
 def write_atomically(path, write):
@@ -22,3 +26,24 @@ def write_atomically(path, write):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def prepare_folder(folder):
+    """Make a folder for output, prove that files can be written into it, and return its path.
+
+    Raises
+    ------
+    InvalidParameterError
+        It cannot be made or written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidParameterError(
+            f"cannot write into the folder {str(folder)!r}: {error.strerror or error}. Name a folder that can "
+            "be made or written to."
+        ) from error
+    return folder

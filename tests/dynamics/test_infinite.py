@@ -186,6 +186,26 @@ def test_damaged_rows_are_told_of(tmp_path):
         infinite_ntk(IMAGES, cache_dir=tmp_path, **CONV)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda a: a * np.nan, lambda a: a.astype("float32"), lambda a: a[:1]], ids=["NaN", "float32", "shape"]
+)
+def test_rows_of_another_kind_are_told_of(change, tmp_path):
+    infinite_ntk(IMAGES, cache_dir=tmp_path, **CONV)
+    (file,) = tmp_path.glob("*/rows-*.npy")
+    np.save(file, change(np.load(file)))
+    with pytest.raises(InvalidDataError, match=r"is damaged: it holds .* and not \(7, 7\) finite numbers of float64"):
+        infinite_ntk(IMAGES, cache_dir=tmp_path, **CONV)
+
+
+def test_a_folder_or_device_that_cannot_be_used_is_told_of_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(_infinite, "kernel_block", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidParameterError, match="cannot write into the folder .*file"):
+        infinite_ntk(IMAGES, cache_dir=tmp_path / "file", **CONV)
+    with pytest.raises(InvalidParameterError, match="there is no device 'gpu' here"):
+        infinite_ntk(IMAGES, device="gpu", **CONV)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e25])
 def test_scales_that_float32_cannot_square_are_refused(scale):
     with pytest.raises(InvalidDataError, match="too large or too small for float32"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def test_a_table_and_a_figure(folder, name, monkeypatch):
     assert [path.suffix for path in paths] == [".png", ".svg"]
     assert all(path.stat().st_size > 5_000 for path in paths)
     for style, mark in (("rst", "====="), ("latex", r"\begin{tabular}")):
-        assert mark in run_theory(name, folder, SMALL, style=style)[0]
+        text = run_theory(name, folder, SMALL, style=style)[0]
+        assert mark in text
+        assert not re.search("^#|±" if style == "latex" else "^#", text)
 
 
 def test_one_computation_serves_several_figures(folder):
@@ -173,7 +176,7 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
     orders = [np.arange(20), np.array([3, 2, 1, 0, 30, 31]), np.array([31, 30, 19, 18, 40])]
     kernels = []
     for order in orders:
-        kernels.append((order, _discrepancy._kernel(DIGITS, order, kernels, 4, {})))
+        kernels.append((order, _discrepancy._kernel(DIGITS, order, kernels, 4, {"dtype": "float64"})))
     for order, theta in kernels:
         expected = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
         np.testing.assert_allclose(theta, expected, rtol=1e-12)
@@ -271,6 +274,87 @@ def test_a_damaged_result_is_told_of_and_kept(tmp_path):
     with pytest.raises(InvalidDataError, match=r"is damaged .* move it away"):
         run_theory("fig2", tmp_path, SMALL)
     assert file.read_text() == '{"alignment": [1'
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"settings": {}}'])
+def test_a_result_of_another_shape_is_told_of(text, tmp_path):
+    result_file(THEORY["fig2"], tmp_path, SMALL).write_text(text)
+    with pytest.raises(InvalidDataError, match=r"is damaged \(no .* move it away"):
+        run_theory("fig2", tmp_path, SMALL)
+    with pytest.raises(InvalidDataError, match="is damaged"):
+        list(stored_results(tmp_path))
+
+
+def test_other_files_of_the_folder_are_no_results(folder):
+    (folder / "notes.json").write_text("[1]")
+    assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
+    (folder / "notes.json").unlink()
+
+
+def test_a_result_of_other_data_is_refused_without_the_digest_file(folder, tmp_path):
+    file = result_file(THEORY["fig2"], folder, SMALL)
+    held = json.loads(file.read_text()) | {"data": "0" * 16}
+    (tmp_path / file.name).write_text(json.dumps(held))
+    with pytest.raises(InvalidDataError, match="was made with other data of the name digits"):
+        run_theory("fig2", tmp_path, SMALL)
+
+
+def test_a_damaged_part_is_told_of(tmp_path):
+    settings = dataclasses.replace(SMALL, epochs=(0,))
+    run_theory("fig4", tmp_path, settings)
+    result_file(THEORY["fig4"], tmp_path, settings).unlink()
+    (part,) = tmp_path.glob("ratios/*/digits_cnn-0.json")
+    part.write_text("{}")
+    with pytest.raises(InvalidDataError, match=r"digits_cnn-0.json is damaged \(no list"):
+        run_theory("fig4", tmp_path, settings)
+
+
+def test_a_ratio_without_a_change_is_no_number(folder):
+    found = result(folder, "fig4")
+    found["rows"][0] |= {"own": None, "random": [None, 0.5, 1.0, None, 1.5]}
+    found["rows"][1] |= {"own": None, "random": [None] * 5}
+    lines = THEORY["fig4"].table(found, SMALL, "fig4", "markdown").splitlines()[2:4]
+    assert "1 ± 0.5" in lines[0]
+    assert [line.count("no change") for line in lines] == [1, 2]
+    THEORY["fig4"].draw(found, SMALL, "fig4")
+
+
+def test_every_net_is_tried_before_the_first_is_trained(tmp_path):
+    with pytest.raises(InvalidParameterError, match="the model cnn does not work"):
+        run_theory("fig4", tmp_path, dataclasses.replace(SMALL, models=("digits_cnn", "cnn")))
+    assert not list(tmp_path.glob("ratios/*/*"))
+
+
+def test_a_format_and_a_folder_that_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(THEORY["fig2"].experiment, "compute", None)
+    with pytest.raises(InvalidParameterError, match="'html' is no format; known are markdown, latex, rst"):
+        run_theory("fig2", tmp_path, SMALL, style="html")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidParameterError, match="cannot write into the folder"):
+        run_theory("fig2", tmp_path / "file", SMALL)
+
+
+WRONG = [
+    {"batches": ()},
+    {"batches": (0, 3)},
+    {"batches": (3, 3)},
+    {"epochs": (3, 0)},
+    {"epochs": (0.5,)},
+    {"models": "cnn"},
+    {"models": ("cnn", "cnn")},
+    {"n_draws": 1},
+    {"n_query": 0},
+    {"pixels": 2.5},
+    {"seed": -1},
+    {"dataset": ""},
+]
+
+
+@pytest.mark.parametrize("changes", WRONG, ids=str)
+def test_settings_that_cannot_be(changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(InvalidParameterError, match=f"{name} must be .*got {re.escape(repr(value))}"):
+        TheorySettings(**changes)
 
 
 BAD = {

@@ -1,5 +1,7 @@
 """Figures of the verification experiments."""
 
+import warnings
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -55,26 +57,30 @@ def draw_discrepancy(found, settings, name):
 
 
 def draw_ratio(found, settings, name):
-    """Return approximation ratios over epochs: bands of random queries, dashed dynamicAL's own."""
+    """Return approximation ratios over epochs: medians and quartiles of random queries, dashed dynamicAL's own."""
     models = list(dict.fromkeys(row["model"] for row in found["rows"]))
-    figure = Figure(figsize=(5.2 * len(models), 4.0), layout="constrained")
-    for one, model in zip(np.atleast_1d(figure.subplots(1, len(models))), models):
+    figure = Figure(figsize=(4.6 * len(models) + 1.4, 4.0), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
+    for one, model in zip(panels, models):
         rows = [row for row in found["rows"] if row["model"] == model]
         for color, batch in zip(_COLORS, dict.fromkeys(row["batch"] for row in rows)):
             some = [row for row in rows if row["batch"] == batch]
             at = [max(row["epoch"], 0.5) for row in some]
-            mean = np.array([np.mean(row["random"]) for row in some])
-            spread = np.array([np.std(row["random"], ddof=1) for row in some])
-            one.plot(at, mean, marker="o", markersize=3, color=color, label=f"random, {batch}")
-            one.fill_between(at, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
-            one.plot(at, [row["own"] for row in some], linestyle="--", color=color, label=f"own, {batch}")
+            values = np.array([row["random"] for row in some], dtype=float)  # NaN where the change is zero
+            with warnings.catch_warnings():  # where there is nothing else, NaN is what is shown
+                warnings.filterwarnings("ignore", "All-NaN slice")
+                low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
+            own = np.array([row["own"] for row in some], dtype=float)
+            one.plot(at, median, marker="o", markersize=3, color=color, label=f"random, {batch}")
+            one.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+            one.plot(at, own, linestyle="--", color=color, label=f"own, {batch}")
         one.axhline(1, color="#444444", linewidth=0.8)
         one.set_xscale("log")
         one.set_yscale("symlog", linthresh=0.01)
         one.set_title(f"{settings.dataset}, {model}", fontsize=10)
         one.set_xlabel("epochs of training (0 at the left edge)")
-        one.set_ylabel("approximation ratio")
-        one.legend(frameon=False, fontsize=8)
+    panels[0].set_ylabel("approximation ratio, median and quartiles")
+    panels[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _tidy(figure)
 
 

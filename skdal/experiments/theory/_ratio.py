@@ -21,19 +21,29 @@ def compute(settings, folder, *, data_root, device, verbose):
     dict
         "rows": list of dict with "model", "epoch", "batch", "random" (list over draws), "own", "train_accuracy".
     """
-    for model in settings.models:
-        check_known("model", model, MODELS)
+    data = [_checked(model, settings, data_root, device) for model in settings.models][0]
     there = folder / "ratios" / settings.digest(*USES)
-    rows = [_of_model(model, settings, there, data_root, device, verbose) for model in settings.models]
+    rows = [_of_model(_spec(model, settings), settings, data, there, device, verbose) for model in settings.models]
     return {"rows": sum(rows, [])}
 
 
-def _of_model(model, settings, there, data_root, device, verbose):
-    """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
-    spec = RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
+def _spec(model, settings):
+    return RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
+
+
+def _checked(model, settings, data_root, device):
+    """Return the data after checking that there are enough, and that the net takes them."""
+    check_known("model", model, MODELS)
+    spec = _spec(model, settings)
     data, _ = load(spec, data_root)
     check_enough(settings, data, max(settings.batches))
     check_net(spec, data, device)
+    return data
+
+
+def _of_model(spec, settings, data, there, device, verbose):
+    """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
+    model = spec.model
     net = make_net(spec, data, device).initialize()
     initial, rng = initial_set(spec, data), np.random.default_rng([settings.seed, 4])
     labeled = data.train.take(initial)
@@ -80,5 +90,5 @@ def _nested(net, pool, picks, statistics, direction, sizes):
         dots = float(sum((total[name] * direction[name]).sum() for name in total))
         together = float(sum((g * g).sum() for g in total.values())) + 2 * dots
         apart = float(statistics.sq_norm[picks[:b]].sum()) + 2 * dots
-        found[b] = apart / together
+        found[b] = apart / together if together != 0 else None
     return found

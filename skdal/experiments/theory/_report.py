@@ -10,12 +10,13 @@ from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
 from skdal.experiments._plots import save_figure
-from skdal.experiments._run import check_device, load
+from skdal.experiments._run import load
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
+from skdal.experiments._tables import STYLES
 from skdal.experiments.theory import _correlation, _discrepancy, _figures, _ratio, _tables
 from skdal.experiments.theory._settings import TheorySettings, read_json
-from skdal.utils import check_known, write_atomically
+from skdal.utils import check_device, check_known, prepare_folder, write_atomically
 
 
 class Theory(NamedTuple):
@@ -92,19 +93,28 @@ def run_theory(
     """
     theory = THEORY[check_known("verification experiment", name, THEORY)]
     settings = settings or TheorySettings()
+    check_known("format", style, STYLES)
     check_device(device)
-    root = Path(root)
+    root = prepare_folder(root)
     if download:
         load_dataset(settings.dataset, data_root, download=True)
     found = _found(theory, root, settings, data_root, device, verbose)
     used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
-    text = f"## {theory.title}\n\nRun with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
+    text = _heading(theory.title, style)
+    mark = "% " if style == "latex" else ""
+    text += f"{mark}Run with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
     text += theory.table(found, settings, name, style)
     figure = theory.draw(found, settings, name)
     paths = [root / f"{figure_stem(name, settings)}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write_atomically(path, partial(save_figure, figure, path.suffix[1:]))
     return text, paths
+
+
+def _heading(title, style):
+    """Return a heading; of LaTeX tables it is a comment, as a document has its own."""
+    underline = f"{'-' * len(title)}\n" if style == "rst" else ""
+    return {"markdown": "## ", "latex": "% ", "rst": ""}[style] + f"{title}\n{underline}\n"
 
 
 def figure_stem(name, settings):
@@ -121,12 +131,20 @@ def result_file(theory, root, settings):
 
 def stored_results(root):
     """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
-    for file in sorted(Path(root).glob("*.json")):
-        found = read_json(file)
+    stems = {_stem(theory) for theory in THEORY.values()}
+    for file in sorted(file for stem in stems for file in Path(root).glob(f"{stem}-*.json")):
+        found = _read(file)
         settings = TheorySettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()})
         for name, theory in THEORY.items():
             if file.name.startswith(f"{_stem(theory)}-"):
                 yield name, settings, found
+
+
+def _read(file):
+    found = read_json(file, dict)
+    if missing := {"settings", "data"} - set(found):
+        raise InvalidDataError(f"{file} is damaged (no {min(missing)}); move it away to compute it again.")
+    return found
 
 
 def _stem(theory):
@@ -137,7 +155,13 @@ def _found(theory, root, settings, data_root, device, verbose):
     file = result_file(theory, root, settings)
     digest = _same_data(root, settings, data_root)
     if file.exists():
-        return read_json(file)
+        found = _read(file)
+        if found["data"] != digest:
+            raise InvalidDataError(
+                f"{file} was made with other data of the name {settings.dataset} (digest {found['data']}) than those "
+                f"found now ({digest}). Restore the data, or use another folder."
+            )
+        return found
     found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
     found |= {
         "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
@@ -161,7 +185,6 @@ def _same_data(root, settings, data_root):
     _, digest = load(RunSpec(settings.dataset, "cnn_gap", "random"), data_root)
     file = root / f"{data_name(settings.dataset)}.digest"
     if not file.exists():
-        root.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda out: out.write(digest.encode()))
     if file.read_text() != digest:
         raise InvalidDataError(

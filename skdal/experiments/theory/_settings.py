@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import check_known, write_atomically
+from skdal.utils import check_known, is_count, write_atomically
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,33 @@ class TheorySettings:
     seed: int = 0
 
     def __post_init__(self):
-        """Raise if kernels of that precision are not there."""
+        """Raise if a setting is not allowed."""
         check_known("dtype", self.dtype, ("float64", "float32"))
+        wrong = [f"{name} must be {allowed}; got {value!r}" for name, value, allowed in self._faults()]
+        if wrong:
+            raise InvalidParameterError("; ".join(wrong) + ".")
+
+    def _faults(self):
+        from_1, from_2 = (lambda v, least=least: is_count(v) and v >= least for least in (1, 2))
+        are = lambda values, is_one: isinstance(values, (tuple, list)) and len(values) > 0 and all(map(is_one, values))
+        ascends = lambda values: are(values, is_count) and all(a < b for a, b in zip(values, values[1:]))
+        differ = lambda values, is_one: are(values, is_one) and len(set(values)) == len(values)
+        is_name = lambda v: isinstance(v, str) and bool(v)
+        sizes = ("pixels", "n_initial", "n_query", "n_candidates", "budget")
+        checks = {
+            "dataset": (is_name, "a name"),
+            **dict.fromkeys(sizes, (from_1, "an integer of at least 1")),
+            **dict.fromkeys(("n_draws", "n_ratio_draws"), (from_2, "an integer of at least 2")),
+            "batches": (lambda v: differ(v, from_1), "a tuple of different integers of at least 1"),
+            "epochs": (ascends, "a tuple of ascending integers of at least 0"),
+            "models": (lambda v: differ(v, is_name), "a tuple of different names"),
+            "seed": (is_count, "an integer of at least 0"),
+        }
+        return [
+            (k, getattr(self, k), allowed)
+            for k, (is_allowed, allowed) in checks.items()
+            if not is_allowed(getattr(self, k))
+        ]
 
     def digest(self, *names):
         """Return a hash of some of the settings."""
@@ -123,8 +148,8 @@ def check_enough(settings, data, n_more):
         )
 
 
-def read_json(file):
-    """Return what a file holds.
+def read_json(file, kind):
+    """Return what a file holds: a dict or a list, not empty.
 
     Raises
     ------
@@ -132,21 +157,30 @@ def read_json(file):
         It is damaged.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
+    if not isinstance(found, kind) or not found:
+        raise InvalidDataError(f"{file} is damaged (no {kind.__name__} of results); move it away to compute it again.")
+    return found
 
 
 THEORY_NET = {"kind": "conv", "depth": 3, "readout": "gap"}  # three convolutions and global average pooling
 
 
 def kept(file, make):
-    """Return what a JSON file holds; make and store it if there is none."""
+    """Return the list that a JSON file holds; make and store it if there is none.
+
+    Raises
+    ------
+    InvalidDataError
+        It is damaged.
+    """
     if not file.exists():
         text = json.dumps(make(), allow_nan=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda out: out.write(text.encode()))
-    return read_json(file)
+    return read_json(file, list)
 
 
 def kept_array(file, make):

@@ -4,6 +4,7 @@ import numpy as np
 from tabulate import tabulate
 
 from skdal.dynamics._spectrum import resolution
+from skdal.experiments._tables import STYLES
 from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerate, rank_correlations
 from skdal.experiments.theory._discrepancy import ratio
 
@@ -73,11 +74,15 @@ def ratio_table(found, settings, name, style):
     """Return approximation ratios by net, epochs and size of a query: mean and median over random ones, and own."""
     rows = []
     for row in found["rows"]:
-        values = np.asarray(row["random"])
+        values = np.array(row["random"], dtype=float)  # NaN where the change is zero
+        values = values[np.isfinite(values)]
         line = [row["model"], row["epoch"], f"{100 * row['train_accuracy']:.1f} %", row["batch"]]
-        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-        line += [f"{values.mean():.3g} ± {values.std(ddof=1):.2g}", f"{median:.3g} ({low:.3g} to {high:.3g})"]
-        rows.append([*line, f"{row['own']:.3g}"])
+        if len(values) > 1:
+            low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+            line += [f"{values.mean():.3g} ± {values.std(ddof=1):.2g}", f"{median:.3g} ({low:.3g} to {high:.3g})"]
+        else:
+            line += ["no change", ""]
+        rows.append([*line, "no change" if row["own"] is None else f"{row['own']:.3g}"])
     rows.append(["paper", "converged", "", "", "about 1", "", ""])
     header = ["net", "epochs", "training accuracy", "labels a query", "random queries", "median (quartiles)"]
     header.append("dynamicAL's own")
@@ -85,5 +90,5 @@ def ratio_table(found, settings, name, style):
 
 
 def _table(rows, header, style):
-    formats = {"markdown": "github", "rst": "rst", "latex": "latex_booktabs"}
-    return tabulate(rows, header, tablefmt=formats[style], disable_numparse=True) + "\n"
+    text = tabulate(rows, header, tablefmt=STYLES[style], disable_numparse=True) + "\n"
+    return text.replace("±", "$\\pm$") if style == "latex" else text
