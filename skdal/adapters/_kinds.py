@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from torch import nn
 
 from skdal.exceptions import InvalidDataError, NotFittedError, UnsupportedEstimatorError
 from skdal.utils import is_torch_dataset
@@ -97,6 +98,12 @@ def check_net(estimator):
     UnsupportedEstimatorError
         Names what came and the samplers that work with it.
     """
+    if isinstance(estimator, nn.Module):
+        raise UnsupportedEstimatorError(
+            f"a skorch NeuralNetClassifier is needed here; got the torch module {type(estimator).__name__}. Wrap it: "
+            "NeuralNetClassifier(module, criterion=torch.nn.CrossEntropyLoss, train_split=None).initialize() keeps its "
+            "weights."
+        )
     if not is_net(estimator):
         raise UnsupportedEstimatorError(
             f"a skorch NeuralNetClassifier is needed here, bare or last in a Pipeline; got "

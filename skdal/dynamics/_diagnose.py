@@ -188,15 +188,13 @@ def _findings(found):
     said, b = [], found["n_instances"]
     is_choice = b < found["n_pool"] / 2  # of most of the pool, every criterion takes the same
     if is_choice and found["overlap"]["gradient length"] >= _SAME:
-        said.append(
-            f"{found['overlap']['gradient length']:.0%} of the picks are those of gradient length alone: the labeled "
-            "set's gradient has no say, as after a long training."
-        )
+        why = "gamma is 0" if found["gamma"] == 0 else "the labeled set's gradient has no say, as after a long training"
+        share = found["overlap"]["gradient length"]
+        said.append(f"{share:.0%} of the picks are those of gradient length alone: {why}.")
     if is_choice and found["overlap"]["dot"] >= _SAME:
-        said.append(
-            f"{found['overlap']['dot']:.0%} of the picks are those of the inner product alone: the gradient's length "
-            "has no say, as after a short training."
-        )
+        why = "the gradient's length has no say, as after a short training"
+        why = "gamma is infinite" if found["gamma"] == np.inf else why
+        said.append(f"{found['overlap']['dot']:.0%} of the picks are those of the inner product alone: {why}.")
     for name in ("margin", "entropy"):
         if is_choice and found["overlap"][name] >= _SAME:
             said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")

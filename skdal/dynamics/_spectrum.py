@@ -4,6 +4,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 from skdal.exceptions import (
     IllConditionedWarning,
@@ -94,6 +95,8 @@ def check_labels(Y, n):
     InvalidLabelsError
         They are not, or of another number of samples.
     """
+    if issparse(Y):
+        raise InvalidLabelsError("Y must be a dense array, one-hot, (n, K); got a sparse one. Pass Y.toarray().")
     labels = np.asarray(Y, dtype=np.float64) if np.asarray(Y).dtype.kind in "biuf" else None
     if labels is None or labels.ndim != 2 or not ((labels == 0) | (labels == 1)).all() or (labels.sum(1) != 1).any():
         raise InvalidLabelsError(
@@ -115,7 +118,8 @@ def as_matrix(values, name):
     """
     matrix = np.asarray(values)
     if matrix.dtype.kind not in "biuf" or matrix.ndim != 2 or not matrix.size:
-        raise InvalidDataError(f"{name} must be a matrix of numbers; got {matrix.shape} of type {matrix.dtype}.")
+        hint = ' An (n, K, n, K) kernel becomes one by reduction="trace", over K.' if matrix.ndim == 4 else ""
+        raise InvalidDataError(f"{name} must be a matrix of numbers; got {matrix.shape} of type {matrix.dtype}.{hint}")
     if not np.isfinite(matrix).all():
         raise InvalidDataError(f"{name} has {(~np.isfinite(matrix)).sum()} NaN or infinite entries.")
     return matrix.astype(np.float64)

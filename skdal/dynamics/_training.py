@@ -3,8 +3,9 @@
 import numpy as np
 
 from skdal.adapters import check_pool
-from skdal.exceptions import InvalidDataError
+from skdal.exceptions import EmptyPoolError, InvalidDataError
 from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.utils import count_rows
 
 
 def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
@@ -82,7 +83,7 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     how = {"layers": layers, "batch_size": batch_size}
     if y_query is None:
         return _changes(net, X, y, X_query, None, **how)[0]
-    check_pool(X_query, X)
+    _check_query(X_query, X)
     return _change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how))
 
 
@@ -118,11 +119,17 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
 
 def _changes(net, X, y, X_query, y_query, **how):
     """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
-    check_pool(X_query, X)
+    _check_query(X_query, X)
     labeled = _summed(net, X, y, **how)
     statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
     together = _change(labeled, _summed(net, X_query, statistics.label, **how))
     return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
+
+
+def _check_query(X_query, X):
+    if not count_rows(X_query):
+        raise EmptyPoolError("X_query is empty: pass at least one sample.")
+    check_pool(X_query, X)
 
 
 def _summed(net, X, y, **how):

@@ -66,7 +66,7 @@ def test_it_tells_of_plain_gradient_length():
     assert found["overlap"]["gradient length"] == 1
     assert found["norm_share"] == 1
     assert found["rank_correlation"] == pytest.approx(1)
-    assert any("100% of the picks are those of gradient length alone" in said for said in found["findings"])
+    assert any("100% of the picks are those of gradient length alone: gamma is 0" in said for said in found["findings"])
 
 
 def test_it_tells_of_the_inner_product_alone():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from skdal.dynamics import (
     alignment,
@@ -193,6 +194,12 @@ BAD = {
     "a kernel with NaN": (lambda: alignment(HOLED, LABELS), InvalidDataError, "12 NaN"),
     "a kernel that is not square": (lambda: alignment(GOOD[:5], LABELS), InvalidDataError, "square.*5, 12"),
     "a kernel of words": (lambda: alignment([["a"]], LABELS), InvalidDataError, "matrix of numbers"),
+    "a full empirical kernel": (
+        lambda: alignment(np.ones((2, 3, 2, 3)), LABELS),
+        InvalidDataError,
+        'reduction="trace"',
+    ),
+    "sparse labels": (lambda: alignment(GOOD, csr_array(LABELS)), InvalidLabelsError, "toarray"),
     "integers as labels": (lambda: alignment(GOOD, LABELS.argmax(1)), InvalidLabelsError, "one-hot.*numpy.eye"),
     "two classes at once": (lambda: alignment(GOOD, 0 * LABELS + 1), InvalidLabelsError, "one-hot"),
     "probabilities": (lambda: alignment(GOOD, 0 * LABELS + 1 / 3), InvalidLabelsError, "one-hot"),

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
 from skdal.dynamics import approximation_ratio, training_dynamics, training_dynamics_change
-from skdal.exceptions import InvalidDataError, InvalidLabelsError
+from skdal.exceptions import EmptyPoolError, InvalidDataError, InvalidLabelsError, UnsupportedEstimatorError
 from skdal.utils import take_rows
 
 SMALL = [case for case in NETS if not case.heavy and case.n == 6]
@@ -89,6 +89,13 @@ BAD = {
     "labels": (lambda: training_dynamics(NET, X, y + 3), InvalidLabelsError, r"\[0, 3\)|0 to 2"),
     "no labels": (lambda: training_dynamics(NET, X), InvalidLabelsError, "Pass y"),
     "unfitted": (lambda: training_dynamics_change(DynamicALSampler(NET), X, y, QUERY), TypeError, "DynamicALSampler"),
+    "a module": (
+        lambda: training_dynamics(NET.module_, X, y),
+        UnsupportedEstimatorError,
+        r"NeuralNetClassifier\(module",
+    ),
+    "an empty query": (lambda: training_dynamics_change(NET, X, y, QUERY[:0], []), EmptyPoolError, "X_query is empty"),
+    "an empty one of a ratio": (lambda: approximation_ratio(NET, X, y, QUERY[:0]), EmptyPoolError, "X_query is empty"),
     "a query of another width": (
         lambda: approximation_ratio(NET, X, y, QUERY[:, :1]),
         *(InvalidDataError, r"pool have shape .1,., those of the labeled set .4,"),

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
@@ -168,6 +170,7 @@ def _found(theory, root, settings, data_root, device, verbose):
         "data": digest,
         "versions": versions(),
         "device": device,
+        "threads": torch.get_num_threads(),
     }
     text = json.dumps(found, separators=(",", ":"), allow_nan=False)
     write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
