@@ -85,7 +85,10 @@ def tables():
             if label in comparison.labels:
                 found[f"{stem}-versus"] = versus_table(comparison, label)
     for name, settings, result in stored_results(RESULTS / "theory"):
-        found[f"theory-{figure_stem(name, settings)}"] = THEORY[name].table(result, settings, name, "rst")
+        stem = f"theory-{figure_stem(name, settings)}"
+        if stem in found:
+            raise SystemExit(f"docs/results/theory has two results of the name {stem}: remove one of them.")
+        found[stem] = THEORY[name].table(result, settings, name, "rst")
     return found
 
 

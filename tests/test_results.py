@@ -300,21 +300,30 @@ def test_what_the_page_says_of_the_theory():
     assert A["zero, true"] == "+1.000"
 
 
+NETS = ("cnn", "resnet18")
+
+
+def span(values):
+    values = list(values)
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
 def test_what_the_page_says_of_the_approximation_ratio():
     files = [json.loads(file.read_text()) for file in (RESULTS / "theory").glob("ratio-*.json")]
     (found,) = (held["rows"] for held in files if held["settings"]["dataset"].startswith("cifar10"))
-    at_epoch = {epoch: [row for row in found if row["epoch"] == epoch] for epoch in (0, 20, 40, 80)}
-    medians = [np.median(row["random"]) for row in at_epoch[80]]
-    assert f"medians of {min(medians):.3g} to {max(medians):.3g}" in THEORY
-    own = {epoch: [row["own"] for row in rows] for epoch, rows in at_epoch.items()}
-    assert f"{min(own[80]):.3g} to {max(own[80]):.3g} after 80" in THEORY
-    assert f"{min(own[40]):.3g} to {max(own[40]):.3g} after 40" in THEORY
+    of = {(m, e): [row for row in found if (row["model"], row["epoch"]) == (m, e)] for m in NETS for e in (40, 80)}
+    medians = [span(np.median(row["random"]) for row in of[model, 80]) for model in NETS]
+    assert f"medians of {medians[0]} for the CNN and {medians[1]} for ResNet-18" in THEORY
+    own = {key: span(row["own"] for row in rows) for key, rows in of.items()}
+    assert (
+        "{} and {} after 80 epochs, but {} and {} after 40".format(*(own[m, e] for e in (80, 40) for m in NETS))
+        in THEORY
+    )
     (caltech,) = (held["rows"] for held in files if held["settings"]["dataset"].startswith("caltech"))
     last = [row for row in caltech if row["epoch"] == 80]
-    medians = [np.median(row["random"]) for row in last]
-    assert f"after 80 epochs are {min(medians):.3g} to {max(medians):.3g}" in THEORY
-    assert f"have {min(row['own'] for row in last):.3g} to {max(row['own'] for row in last):.3g}." in THEORY
-    assert all(row["train_accuracy"] == 1 for epoch in (40, 80) for row in at_epoch[epoch])
+    assert f"after 80 epochs are {span(np.median(row['random']) for row in last)}" in THEORY
+    assert f"have {span(row['own'] for row in last)}." in THEORY
+    assert all(row["train_accuracy"] == 1 for rows in of.values() for row in rows)
     assert min(np.median(row["random"]) for row in found) < 0
 
 
