@@ -33,8 +33,9 @@ def compute(settings, folder, *, data_root, device, verbose):
     Returns
     -------
     dict
-        "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound", "mean_diagonal" and
-        "eigenvalues" (smallest, largest).
+        "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound", "mean_diagonal",
+        "eigenvalues" (smallest, largest) and "classes" (of what was asked for so far); "orders": dict of
+        "sampler-batch" to the labeled images in the order of the queries.
     """
     if too_large := [batch for batch in settings.batches if batch > settings.budget]:
         raise InvalidParameterError(f"queries of {too_large} are above the budget of {settings.budget} labels.")
@@ -59,7 +60,7 @@ def compute(settings, folder, *, data_root, device, verbose):
             make = lambda order=order: _kernel(data.train, order, kernels, settings.pixels, how)
             kernels.append((order, kept_array(kernel, make)))
         found += kept(rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial))
-    return {"rows": found}
+    return {"rows": found, "orders": {_name(one): order for one, order in zip(series, orders)}}
 
 
 def _name(series):
@@ -145,6 +146,7 @@ def _rows(sampler, batch, order, theta, data, n_initial):
                 "bound": generalization_bound(some, Y[:n]),
                 "mean_diagonal": float(np.diag(some).mean(dtype=np.float64)),
                 "eigenvalues": extreme_eigenvalues(some),
+                "classes": Y[n_initial:n].sum(0).astype(int).tolist(),
             }
         )
     return rows
