@@ -11,6 +11,7 @@ import pytest
 from skdal.experiments import comparisons, suites_of
 from skdal.experiments._statistics import area_under_curve, paired_difference
 from skdal.experiments.theory._correlation import rank_correlations
+from skdal.experiments.theory._discrepancy import ratio
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -327,7 +328,40 @@ def test_what_the_page_says_of_the_approximation_ratio():
     assert min(np.median(row["random"]) for row in found) < 0
 
 
+def test_what_the_page_says_of_discrepancies():
+    (file,) = (RESULTS / "theory").glob("discrepancy-*.json")
+    held = json.loads(file.read_text())
+    rows, last = held["rows"], {(row["sampler"], row["batch"]): row for row in held["rows"]}
+    assert {len(order) for order in held["orders"].values()} == {1500}
+    first = {row["batch"]: row for row in rows if row["sampler"] == "dynamical" and row["round"] == 1}
+    raw = lambda row: f"{ratio(row, normalized=False):.3g}"
+    largest = [max(ratio(row, normalized=normalized) for row in rows) for normalized in (False, True)]
+    by_rounds = [raw(last["dynamical", b]) for b in (100, 250, 500, 1000)]
+    of_one = [f"{ratio(last['dynamical', b], normalized=True):.3g}" for b in (100, 250, 500, 1000)]
+    ends = [last["dynamical", 100], last["random", 100]]
+    assert max(row["mmd_squared"] for row in rows if row["sampler"] == "random") < 0
+    diagonals = [row["mean_diagonal"] for row in (first[1000], last["random", 100])]
+    after_one = [raw(first[b]) for b in sorted(first)]
+    ships, airplanes = (first[1000]["classes"][k] for k in (8, 0))
+    says = [
+        f"at most {100 * largest[0]:.2g} % of it** in all rounds on the raw kernel",
+        f"and at most {100 * largest[1]:.2g} % on the kernel of mean diagonal 1",
+        "MMD/B is {}, {}, {} and {} after one of 100, 250, 500 and 1,000".format(*after_one),
+        "end at {}, {}, {} and {} on the raw kernel and at".format(*by_rounds),
+        "and at {}, {}, {} and {} on the kernel of mean diagonal 1, which is near".format(*of_one),
+        f"random labels at {raw(last['random', 100])}.",
+        f"{ships} are ships and {airplanes} are airplanes",
+        "is {:.3g} over the 1,500 labels, and {:.3g} with as many".format(*diagonals),
+        "than of random labels, {:.1f} against {:.1f}: of kernels".format(*(row["bound"] for row in ends)),
+        "higher, {:.1f} against {:.1f}.".format(*(row["bound"] * row["mean_diagonal"] ** 0.5 for row in ends)),
+    ]
+    assert [sentence for sentence in says if sentence not in THEORY] == []
+    for found in (by_rounds, of_one):
+        assert sorted(found, key=float) != found  # as it would be in the paper
+    assert after_one == sorted(after_one, key=float)
+
+
 def test_every_table_and_plot_of_the_page_on_theory_is_there():
     named = re.findall(r"(?:include|image):: (\S+)", THEORY)
-    assert len(named) == 10
+    assert len(named) == 15
     assert [name for name in named if not (RESULTS / name).exists()] == []

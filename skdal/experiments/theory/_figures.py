@@ -52,7 +52,7 @@ def draw_discrepancy(found, settings, name):
         )
         axes.set_xlabel("labels")
         axes.set_ylabel("MMD / B, mean diagonal 1")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return _tidy(figure)
 
 
