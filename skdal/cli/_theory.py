@@ -23,7 +23,7 @@ def add_theory(verbs):
     theory.add_argument("--quick", action="store_true", help="small sizes on handwritten digits, in a minute")
     theory.add_argument("--pixels", type=positive, metavar="N", help="side of the images of infinite kernels (16)")
     theory.add_argument(
-        "--dtype", choices=("float64", "float32"), help="of infinite kernels; float32 takes half the time"
+        "--dtype", choices=("float64", "float32"), help="of infinite kernels; float32 takes three quarters of the time"
     )
     theory.add_argument("--dataset", metavar="NAME", help="a name, an .npz file or a folder (cifar10)")
     theory.add_argument("--models", nargs="+", metavar="NAME", help="of fig4 (cnn resnet18)")
