@@ -178,7 +178,8 @@ def resolution(dtype, n):
     """Return the share of the largest eigenvalue below which an eigenvalue of n samples' kernel is rounding.
 
     Eigenvalues are computed in float64, up to n eps of it. Entries that were rounded to a shorter type, each by eps of
-    itself at most, move them by eps times the largest eigenvalue of the entries' absolute values.
+    itself at most, move them by eps times the largest eigenvalue of the entries' absolute values. What an entry lost
+    while it was computed is not known here.
     """
     return max(_eps(dtype), n * np.finfo(np.float64).eps)
 

@@ -158,11 +158,7 @@ def _found(theory, root, settings, data_root, device, verbose):
     digest = _same_data(root, settings, data_root)
     if file.exists():
         found = _read(file)
-        if found["data"] != digest:
-            raise InvalidDataError(
-                f"{file} was made with other data of the name {settings.dataset} (digest {found['data']}) than those "
-                f"found now ({digest}). Restore the data, or use another folder."
-            )
+        _check_same(file, found["data"], digest, settings)
         return found
     found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
     found |= {
@@ -189,9 +185,13 @@ def _same_data(root, settings, data_root):
     file = root / f"{data_name(settings.dataset)}.digest"
     if not file.exists():
         write_atomically(file, lambda out: out.write(digest.encode()))
-    if file.read_text() != digest:
-        raise InvalidDataError(
-            f"the results in {root} were made with other data of the name {settings.dataset} (digest "
-            f"{file.read_text()}) than those found now ({digest}). Restore the data, or use another folder."
-        )
+    _check_same(root, file.read_text(), digest, settings)
     return digest
+
+
+def _check_same(where, held, digest, settings):
+    if held != digest:
+        raise InvalidDataError(
+            f"what is in {where} was made with other data of the name {settings.dataset} (digest {held}) than those "
+            f"found now ({digest}). Restore the data, or use another folder."
+        )
