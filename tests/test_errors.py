@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.exceptions
 import torch
@@ -164,6 +165,12 @@ POOLS = [
     Row("of a call", lambda net: dynamical_sampling(net, POOL[:, :3], **LABELED), errors.InvalidDataError, ("shape",)),
     Row("stream", lambda net: sampler(net=net).query(Stream()), errors.InvalidDataError, ("map.style",)),
     Row("list of rows", lambda net: sampler(net=net).query(POOL.tolist()), errors.InvalidDataError, ("numpy.asarray",)),
+    Row(
+        "frame of numbered columns",
+        lambda net: sampler(net=net).query(pd.DataFrame(POOL)),
+        errors.InvalidDataError,
+        ("DataFrame.*columns such as 0", "must be strings", "to_numpy"),
+    ),
     Row("number", lambda net: sampler(net=net).query(3.0), errors.InvalidDataError, ("float", "array", "Dataset")),
     Row(
         "dict of two lengths",

@@ -1,7 +1,7 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
 from skdal.adapters._answers import correct_answers
-from skdal.adapters._batches import check_net_rows, default_batch_size, paired
+from skdal.adapters._batches import check_columns, check_net_rows, default_batch_size, paired
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
 from skdal.adapters._hidden import (
     LastLayer,
@@ -38,6 +38,7 @@ __all__ = [
     "Trained",
     "as_rows",
     "check_classifier",
+    "check_columns",
     "check_fitted",
     "check_labels",
     "check_net",

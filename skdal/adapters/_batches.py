@@ -144,6 +144,7 @@ def paired(X, y, labeled):
         Whether the items of a Dataset need labels: `y`, or else their own.
     """
     check_net_rows(X)
+    check_columns(X)
     if sparse.issparse(X):
         return sparse.csr_matrix(X)  # skorch cannot take rows of a csr_array; the data are not copied
     if not is_torch_dataset(X):
@@ -167,6 +168,15 @@ def check_net_rows(X):
         raise InvalidDataError(
             f"X is a {type(X).__name__}, which skorch reads as several inputs; pass numpy.asarray(X), or a dict of "
             "arrays for a module with several inputs."
+        )
+
+
+def check_columns(X):
+    """Raise if X is a frame of which skorch cannot give the columns to a module."""
+    if strange := [name for name in getattr(X, "columns", ()) if not isinstance(name, str)]:
+        raise InvalidDataError(
+            f"X is a {type(X).__name__} with columns such as {strange[0]!r}; skorch gives each column to the module's "
+            "argument of that name, so names must be strings. Pass X.to_numpy(numpy.float32) for one argument."
         )
 
 

@@ -15,11 +15,13 @@ from sklearn.utils.metaestimators import available_if
 from skdal.adapters import (
     Trained,
     check_classifier,
+    check_columns,
     check_net_rows,
     check_pool,
     final_estimator,
     is_net,
     resolve,
+    unfrozen,
     wants_scores,
     warn_of_random_transforms,
 )
@@ -248,6 +250,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _check_pool(self, trained, X):
         if is_net(trained.classifier):
             check_net_rows(X)
+            if final_estimator(trained.classifier) is unfrozen(trained.classifier):  # what it gets is X itself
+                check_columns(X)
         X = SetAside(X) if may_be_unreadable(X) else X
         check_pool(X, trained.X)
         warn_of_random_transforms(X)

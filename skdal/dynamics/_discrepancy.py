@@ -6,7 +6,7 @@ import numpy as np
 
 from skdal.dynamics._spectrum import check_semidefinite
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import is_number
+from skdal.utils import as_array, is_number
 
 
 def mmd_squared(theta, initial):
@@ -86,13 +86,13 @@ def mmd_bound(theta, initial, *, delta):
     if not is_number(delta) or not 0 < delta < 1:
         raise InvalidParameterError(f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}.")
     squared = mmd_squared(theta, initial)
-    n, n_initial, largest = len(theta), len(initial), float(np.asarray(theta).max())
+    n, n_initial, largest = len(theta), len(initial), float(as_array(theta, "theta").max())
     discrepancy = math.sqrt(max(0.0, squared))
     return discrepancy + 4 * math.sqrt(largest / n) + math.sqrt(4 * largest * math.log(4 / delta) / n_initial)
 
 
 def _checked(initial, n):
-    positions = np.asarray(initial)
+    positions = as_array(initial, "initial")
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or len(positions) < 2:
         raise InvalidDataError(
             f"initial must be at least two positions of the initial set in S, integers; got {positions.shape} of type "

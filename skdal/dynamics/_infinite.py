@@ -13,7 +13,15 @@ from tqdm.auto import tqdm
 
 from skdal.dynamics._recursion import Network, kernel_block, prepare
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import check_device, check_known, is_number, is_positive_integer, prepare_folder, write_atomically
+from skdal.utils import (
+    as_array,
+    check_device,
+    check_known,
+    is_number,
+    is_positive_integer,
+    prepare_folder,
+    write_atomically,
+)
 
 # Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
 # displacement takes four times as much in each of eight arrays, 2 GB.
@@ -132,7 +140,7 @@ def _network(kind, depth, weight_std, bias_std, readout, kernel_size, kernel):
 
 def _inputs(X, name, kind, dtype):
     """Return samples as a tensor on the CPU, (n, channels, height, width), flat ones as images of one pixel."""
-    x = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
+    x = as_array(X, name)
     if x.dtype.kind not in "biuf":
         raise InvalidDataError(f"{name} must be real numbers; got {x.dtype}.")
     if x.ndim < 2 or not x.size or (kind == "conv" and x.ndim != 4):

@@ -13,7 +13,7 @@ from skdal.exceptions import (
     InvalidLabelsError,
     InvalidParameterError,
 )
-from skdal.utils import is_number
+from skdal.utils import as_array, is_number
 
 _ROUNDINGS = 10  # times n eps lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
 
@@ -69,22 +69,22 @@ def check_semidefinite(theta, name="theta"):
         As of `check_kernel`; an eigenvalue is negative.
     """
     kernel = check_kernel(theta, name)
-    slack = _ROUNDINGS * roundings(theta, kernel) * np.abs(kernel).sum(1).max()
-    try:
-        np.linalg.cholesky(kernel + slack * np.eye(len(kernel)))
+    slack = _ROUNDINGS * roundings(theta, kernel)
+    try:  # with no more than eigenvalues are allowed, as lambda_max is at least the largest entry of the diagonal
+        np.linalg.cholesky(kernel + slack * kernel.diagonal().max() * np.eye(len(kernel)))
     except np.linalg.LinAlgError:
-        eigenvalues = np.linalg.eigvalsh(kernel)
-        if eigenvalues[0] < -slack:
-            raise InvalidKernelError(_not_semidefinite(eigenvalues, name)) from None
+        _check_signs(np.linalg.eigvalsh(kernel), slack, name)
     return kernel
 
 
-def _not_semidefinite(eigenvalues, name="theta"):
-    return (
-        f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a tangent kernel is positive "
-        "semidefinite, as a matrix of inner products of gradients, and not zero (the lemmas assume lambda_min > 0). If "
-        "it was computed in float32, pass it as float32, so that its own rounding counts."
-    )
+def _check_signs(eigenvalues, slack, name):
+    """Raise if an eigenvalue is below zero by more than a share `slack` of the largest."""
+    if eigenvalues[0] < -slack * np.abs(eigenvalues).max():
+        raise InvalidKernelError(
+            f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a tangent kernel is "
+            "positive semidefinite, as a matrix of inner products of gradients. If it was computed in float32, pass it "
+            "as float32, so that its own rounding counts."
+        )
 
 
 def check_labels(Y, n):
@@ -97,11 +97,12 @@ def check_labels(Y, n):
     """
     if issparse(Y):
         raise InvalidLabelsError("Y must be a dense array, one-hot, (n, K); got a sparse one. Pass Y.toarray().")
-    labels = np.asarray(Y, dtype=np.float64) if np.asarray(Y).dtype.kind in "biuf" else None
+    given = as_array(Y, "Y")
+    labels = given.astype(np.float64) if given.dtype.kind in "biuf" else None
     if labels is None or labels.ndim != 2 or not ((labels == 0) | (labels == 1)).all() or (labels.sum(1) != 1).any():
         raise InvalidLabelsError(
-            f"Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got {np.shape(Y)} of type "
-            f"{np.asarray(Y).dtype}. numpy.eye(K)[y] makes it of integers y."
+            f"Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got {given.shape} of type "
+            f"{given.dtype}. numpy.eye(K)[y] makes it of integers y."
         )
     if len(labels) != n:
         raise InvalidLabelsError(f"theta is of {n} samples and Y of {len(labels)}.")
@@ -116,7 +117,7 @@ def as_matrix(values, name):
     InvalidDataError
         It is none.
     """
-    matrix = np.asarray(values)
+    matrix = as_array(values, name)
     if matrix.dtype.kind not in "biuf" or matrix.ndim != 2 or not matrix.size:
         hint = ' An (n, K, n, K) kernel becomes one by reduction="trace", over K.' if matrix.ndim == 4 else ""
         raise InvalidDataError(f"{name} must be a matrix of numbers; got {matrix.shape} of type {matrix.dtype}.{hint}")
@@ -152,10 +153,13 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
     """
     kernel = check_kernel(theta)
     eigenvalues, eigenvectors = np.linalg.eigh(kernel)
-    largest, slack = eigenvalues[-1], _ROUNDINGS * roundings(theta, kernel)
-    if largest <= 0 or eigenvalues[0] < -slack * max(largest, -eigenvalues[0]):
-        raise InvalidKernelError(_not_semidefinite(eigenvalues))
-    least = resolution(np.asarray(theta).dtype, len(kernel)) * largest
+    _check_signs(eigenvalues, _ROUNDINGS * roundings(theta, kernel), "theta")
+    largest = eigenvalues[-1]
+    if largest <= 0:
+        raise InvalidKernelError(
+            "theta has no eigenvalue above 0, and it must be not zero: the lemmas assume lambda_min > 0."
+        )
+    least = resolution(as_array(theta, "theta").dtype, len(kernel)) * largest
     if invertible and eigenvalues[0] < least:
         jitter = least - eigenvalues[0]
         warnings.warn(
@@ -171,7 +175,7 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
 
 def roundings(theta, kernel):
     """Return n eps, with eps of the kernel's own type: more than what sums of n roundings make of zero."""
-    return len(kernel) * _eps(np.asarray(theta).dtype)
+    return len(kernel) * _eps(as_array(theta, "theta").dtype)
 
 
 def resolution(dtype, n):

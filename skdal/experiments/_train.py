@@ -99,8 +99,8 @@ def measure(net, test, epoch):
     outputs = outputs_of(net, test)
     if not bool(outputs.isfinite().all()):
         raise NonFiniteScoreError(
-            f"the net gives NaN or infinity for test images after epoch {epoch} of the round: its training has "
-            "diverged. Lower the learning rate, or look for unusual values in the images."
+            f"the net gives NaN or infinity after epoch {epoch}: its training has diverged. Lower "
+            "the learning rate, or look for unusual values in the images."
         )
     predicted, labels = outputs.argmax(1).cpu().numpy(), test.targets
     macro_f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)

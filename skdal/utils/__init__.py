@@ -1,5 +1,6 @@
 """Helpers that know nothing of nets or samplers: rows, random state, progress, validation."""
 
+from skdal.utils._arrays import as_array
 from skdal.utils._describe import describe
 from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._files import prepare_folder, write_atomically
@@ -30,6 +31,7 @@ from skdal.utils._validation import (
 )
 
 __all__ = [
+    "as_array",
     "check_device",
     "check_finite_scores",
     "check_known",

@@ -317,6 +317,7 @@ BAD = {
     "dtype": ({"dtype": "float16"}, InvalidParameterError, "dtype.*float64, float32"),
     "no images": ({"X1": np.ones((3, 8))}, InvalidDataError, r"X1 must have shape \(n, channels, height, width\)"),
     "words": ({"X1": np.array([["a", "b"]])}, InvalidDataError, "real numbers"),
+    "half precision": ({"X1": torch.ones(3, 1, 5, 4).bfloat16()}, InvalidDataError, "X1 .*bfloat16.*pass a dense one"),
     "no pixels": ({"X1": IMAGES[..., :0]}, InvalidDataError, "at least one sample"),
     "nothing": ({"X1": IMAGES[:0]}, InvalidDataError, "at least one sample"),
     "NaN": ({"X2": np.full_like(OTHERS, np.nan)}, InvalidDataError, "X2 has NaN"),

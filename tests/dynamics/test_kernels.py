@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
@@ -175,9 +176,26 @@ def test_a_warning_points_at_the_caller():
 
 
 def test_tensors_and_integers_are_taken():
-    torch = pytest.importorskip("torch")
     theta, Y, _ = draw(4)
-    assert alignment(torch.tensor(theta), torch.tensor(Y).long()) == alignment(theta, Y)
+    assert alignment(torch.tensor(theta, requires_grad=True), torch.tensor(Y).long()) == alignment(theta, Y)
+    assert mmd_squared(torch.tensor(theta), torch.arange(3)) == mmd_squared(theta, [0, 1, 2])
+
+
+@pytest.mark.parametrize("share", [0.5, 3.0])
+def test_all_functions_allow_the_same_negative_eigenvalue(share):
+    """By a kernel of which the largest row sum, a bound of lambda_max, is eight times as much."""
+    n = 400
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
+    least = -share * 10 * n * np.finfo(np.float32).eps
+    theta = (basis * np.r_[least, np.zeros(n // 2), np.ones(n - n // 2 - 1)] @ basis.T).astype(np.float32)
+    theta, Y = np.maximum(theta, theta.T), np.eye(4)[np.arange(n) % 4]
+    assert np.abs(theta).sum(1).max() > 6
+    for call in (alignment, mse_training_dynamics, lambda theta, Y: convergence_error(theta, Y, t=1, learning_rate=1)):
+        if share < 1:
+            call(theta, Y)
+        else:
+            with pytest.raises(InvalidKernelError, match="from -0.00143 to 1"):
+                call(theta, Y)
 
 
 GOOD, LABELS, _ = draw(5)
@@ -194,6 +212,14 @@ BAD = {
     "a kernel with NaN": (lambda: alignment(HOLED, LABELS), InvalidDataError, "12 NaN"),
     "a kernel that is not square": (lambda: alignment(GOOD[:5], LABELS), InvalidDataError, "square.*5, 12"),
     "a kernel of words": (lambda: alignment([["a"]], LABELS), InvalidDataError, "matrix of numbers"),
+    "a tensor of half precision": (
+        lambda: alignment(torch.tensor(GOOD).bfloat16(), LABELS),
+        *(InvalidDataError, "theta is a tensor of torch.bfloat16.*float32 or float64"),
+    ),
+    "labels in a sparse tensor": (
+        lambda: alignment(GOOD, torch.tensor(LABELS).to_sparse()),
+        *(InvalidDataError, "Y is a tensor of .*sparse_coo.*pass a dense one"),
+    ),
     "a full empirical kernel": (
         lambda: alignment(np.ones((2, 3, 2, 3)), LABELS),
         InvalidDataError,

@@ -11,8 +11,8 @@ from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
 from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
-from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError
-from skdal.experiments import RunSpec, _run
+from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError, NonFiniteScoreError
+from skdal.experiments import RunSpec, Training, _run
 from skdal.experiments._run import make_net, run
 from skdal.experiments.theory import (
     QUICK,
@@ -264,6 +264,23 @@ def test_other_settings_are_other_results(folder):
     other = dataclasses.replace(SMALL, n_draws=13)
     assert result_file(THEORY["fig2"], folder, other) != result_file(THEORY["fig2"], folder, SMALL)
     assert result_file(THEORY["fig4"], folder, other) == result_file(THEORY["fig4"], folder, SMALL)
+
+
+def test_figures_of_other_settings_do_not_replace_each_other(folder, tmp_path):
+    changed = [{}, {"dtype": "float32"}, {"n_draws": 11}]
+    paths = [run_theory("fig2", tmp_path, dataclasses.replace(SMALL, **changes))[1] for changes in changed]
+    assert len({path for pair in paths for path in pair}) == 6
+    digest = result_file(THEORY["fig2"], tmp_path, SMALL).stem.removeprefix("correlation-")
+    assert paths[0][0].name == f"fig2-digits-4px-{digest}.png"
+
+
+def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
+    spec = lambda model, settings: RunSpec(
+        settings.dataset, model, "random", n_initial=settings.n_initial, training=Training(lr=1e30)
+    )
+    monkeypatch.setattr(_ratio, "_spec", spec)
+    with pytest.raises(NonFiniteScoreError, match="after epoch 3: its training has diverged. Lower"):
+        run_theory("fig4", tmp_path, SMALL)
 
 
 def test_the_papers_sizes():

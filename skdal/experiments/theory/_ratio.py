@@ -5,6 +5,7 @@ import numpy as np
 from skdal.base import highest
 from skdal.experiments._run import check_net, initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
+from skdal.experiments._train import measure
 from skdal.experiments.theory._settings import check_enough, kept
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
@@ -64,8 +65,7 @@ def _of_model(spec, settings, data, there, device, verbose):
 
 
 def _rows(model, epoch, net, labeled, pool, draws, batches):
-    accuracy = float((net.predict(labeled) == labeled.targets).mean())
-    common = {"model": model, "epoch": epoch, "train_accuracy": accuracy}
+    common = {"model": model, "epoch": epoch, "train_accuracy": measure(net, labeled, epoch).accuracy}
     return [{**common, "batch": b, **ratios} for b, ratios in _ratios(net, labeled, pool, draws, batches).items()]
 
 

@@ -107,7 +107,9 @@ def run_theory(
     text += f"{mark}Run with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
     text += theory.table(found, settings, name, style)
     figure = theory.draw(found, settings, name)
-    paths = [root / f"{figure_stem(name, settings)}.{kind}" for kind in ("png", "svg")]
+    # The digest is that of the result's file: figures of other settings do not replace each other.
+    stem = f"{figure_stem(name, settings)}-{settings.digest(*theory.experiment.USES)}"
+    paths = [root / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write_atomically(path, partial(save_figure, figure, path.suffix[1:]))
     return text, paths

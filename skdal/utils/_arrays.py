@@ -1,0 +1,25 @@
+"""Arrays from what holds numbers: tensors of any device too."""
+
+import numpy as np
+import torch
+
+from skdal.exceptions import InvalidDataError
+
+
+def as_array(values, name):
+    """Return values as an array, a tensor's without a copy where it is on the CPU.
+
+    Raises
+    ------
+    InvalidDataError
+        A tensor is of a type or layout that numpy does not have, such as bfloat16.
+    """
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    try:
+        return values.detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise InvalidDataError(
+            f"{name} is a tensor of {values.dtype}, {values.layout}, of which numpy has no arrays ({error}); pass a "
+            "dense one of float32 or float64."
+        ) from error
