@@ -10,20 +10,20 @@ from skdal.exceptions import InvalidDataError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def check_pool(X, X_labeled=None):
-    """Raise if the samples of the pool and of the labeled set differ in shape."""
+def check_pool(X, X_labeled=None, names=("the pool", "the labeled set")):
+    """Raise if the samples of the pool and of the labeled set, or of others, differ in shape."""
     if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
         return
     with preserved_rng():  # a Dataset may draw when it is asked for an item
         pool, labeled = sample_shape(X), sample_shape(X_labeled)
     if pool is not None and labeled is not None and pool != labeled:
         raise InvalidDataError(
-            f"samples of the pool have shape {pool}, those of the labeled set {labeled}; "
+            f"samples of {names[0]} have shape {pool}, those of {names[1]} {labeled}; "
             "pass both in the same form (the same transforms, features and axes)."
         )
 
 
-def warn_of_random_transforms(X):
+def warn_of_random_transforms(X, name="the pool", stacklevel=4):
     """Fetch the first item of a Dataset twice and warn if the two differ."""
     if not (is_torch_dataset(X) or hasattr(X, "indices_")) or not count_rows(X):
         return
@@ -31,10 +31,10 @@ def warn_of_random_transforms(X):
         first, second = X[0], X[0]
     if not _same(first, second):
         warnings.warn(
-            "the pool gives another sample at every look: it has random transforms, so scores are those of one random "
-            "view. Pass an un-augmented view of the same images (the same Dataset with its test-time transform).",
+            f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
+            "random view. Pass the same images without them (the same Dataset with its test-time transform).",
             UserWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 

@@ -5,14 +5,20 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from skdal.adapters import check_pool, open_net
+from skdal.adapters import check_pool, open_net, warn_of_random_transforms
 from skdal.base import highest
 from skdal.dynamics._gram import gradient_gram
 from skdal.dynamics._page import check_figure_file, draw_page
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
+from skdal.exceptions import (
+    EmptyPoolError,
+    InvalidDataError,
+    InvalidParameterError,
+    NotFittedError,
+    UnsupportedEstimatorError,
+)
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
-from skdal.utils import check_finite_scores, count_rows, take_rows
+from skdal.utils import as_array, check_finite_scores, count_rows, refuse_non_finite, take_rows
 
 _SAME = 0.9  # overlap from which two criteria are as good as one
 _FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
@@ -45,10 +51,10 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         - ``sq_norm``, ``dot``: arrays (n_pool,), the terms without gamma.
         - ``norm_share``, ``norm_share_pool``: of what the terms add in size, sum of ||g||^2 against the sum of
           \|gamma g . g_S\|, the share of the norm term, over the picks and over the pool.
-        - ``correlation``: of the two terms over the pool.
+        - ``correlation``: of the two terms over the pool, the dot term with the sign of gamma.
         - ``rank_correlation``: Spearman's, of Delta and ||g||^2.
         - ``overlap``: dict of "gradient length", "dot", "margin" and "entropy" to the share of the picks that are among
-          the b best by that criterion.
+          the b best by that criterion. NaN for margin and entropy of a net without probabilities.
         - ``approximation_ratio``: of the picks with their predicted labels (Eq. 14).
         - ``effective_rank``: of the picks' gradients, the exponential of the entropy of the normalized eigenvalues of
           their Gram matrix; from 1 to b.
@@ -80,15 +86,19 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         check_figure_file(figure)
     trained = sampler._trained()
     check_pool(X_pool, trained.X)
+    warn_of_random_transforms(X_pool, stacklevel=3)
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
     labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
     pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
     check_finite_scores(pool.sq_norm + pool.dot)
     queried, labels = take_rows(X_pool, picks), pool.label[picks]
     gram = gradient_gram(net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how)
+    refuse_non_finite(picks[~np.isfinite(gram.diagonal())], n_pool)
     gram = gram.astype(np.float64)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     n_classes = open_net(net).n_outputs(X_pool)
+    dot_term = -pool.dot if sampler.gamma < 0 else pool.dot
+    overlap, unknown = _overlaps(trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks)
     found = {
         "n_pool": n_pool,
         "n_instances": len(picks),
@@ -97,9 +107,9 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         "dot": pool.dot,
         "norm_share": _norm_share(pool.sq_norm[picks], pool.dot[picks], sampler.gamma),
         "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, sampler.gamma),
-        "correlation": _correlation(pool.sq_norm, pool.dot),
+        "correlation": _correlation(pool.sq_norm, dot_term),
         "rank_correlation": _rank_correlation(_delta(pool, sampler.gamma), pool.sq_norm),
-        "overlap": _overlaps(trained, X_pool, pool, picks),
+        "overlap": overlap,
         "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
         "effective_rank": _effective_rank(eigenvalues),
         "eigenvalues": eigenvalues,
@@ -107,7 +117,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         "classes_pool": np.bincount(pool.label, minlength=n_classes),
         "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
     }
-    found["findings"] = _findings(found)
+    found["findings"] = [*_findings(found, sampler.interaction), *unknown]
     if figure is not None:
         draw_page(found, picks).savefig(Path(figure), dpi=150)
     return found
@@ -118,7 +128,9 @@ def _checked(sampler, X_pool, indices):
         raise InvalidParameterError(f"diagnose is for a fitted DynamicALSampler; got {type(sampler).__name__}.")
     if not hasattr(sampler, "estimator_"):
         raise NotFittedError("this DynamicALSampler is not fitted yet; call fit(X, y) and query first.")
-    picks, n_pool = np.asarray(indices), count_rows(X_pool)
+    picks, n_pool = as_array(indices, "indices"), count_rows(X_pool)
+    if not n_pool:
+        raise EmptyPoolError("X_pool is empty: pass the pool that was queried.")
     if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
         raise InvalidDataError(f"indices must be positions in the pool, (b,); got {picks.shape} of type {picks.dtype}.")
     if picks.min() < 0 or picks.max() >= n_pool or len(np.unique(picks)) < len(picks):
@@ -152,14 +164,16 @@ def _rank_correlation(one, other):
     return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else np.nan
 
 
-def _overlaps(trained, X_pool, pool, picks):
-    scores = {
-        "gradient length": pool.sq_norm,
-        "dot": pool.dot,
-        "margin": MarginSampler()._score_samples(trained, X_pool),
-        "entropy": EntropySampler()._score_samples(trained, X_pool),
-    }
-    return {name: float(np.isin(picks, highest(score, len(picks))).mean()) for name, score in scores.items()}
+def _overlaps(trained, X_pool, scores, picks):
+    """Return the overlap with criteria by name, and what to say of those that are not known."""
+    unknown = []
+    for name, criterion in (("margin", MarginSampler()), ("entropy", EntropySampler())):
+        try:
+            scores[name] = criterion._score_samples(trained, X_pool)
+        except UnsupportedEstimatorError:  # a loss of the caller's own, say, of which no probabilities are known
+            scores[name], unknown = None, ["Margin and entropy are not compared: the net gives no probabilities."]
+    share = lambda score: np.nan if score is None else float(np.isin(picks, highest(score, len(picks))).mean())
+    return {name: share(score) for name, score in scores.items()}, unknown
 
 
 def _approximation_ratio(gram, dot):
@@ -179,29 +193,43 @@ def _nearest_cosine(gram):
     lengths = np.sqrt(np.diag(gram))
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = gram / np.outer(lengths, lengths)
+    cosines = cosines.clip(-1, 1)  # of copies it comes out above 1 by rounding
     np.fill_diagonal(cosines, np.nan)
     known = np.isfinite(cosines)  # not of gradients that are zero
     return np.where(known.any(1), np.where(known, cosines, -np.inf).max(1), np.nan)
 
 
-def _findings(found):
+def _which_term(found):
+    """Return what to say where the picks are those of one term, or of either."""
+    length, dot, gamma = found["overlap"]["gradient length"], found["overlap"]["dot"], found["gamma"]
+    if length >= _SAME and dot >= _SAME and gamma not in (0, np.inf):
+        return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
+    mostly_length = found["norm_share"] > 0.5
+    if length >= _SAME and gamma != np.inf:
+        why = "the inner product is larger, but hardly changes the order"
+        why = "the labeled set's gradient has no say, as after a long training" if mostly_length else why
+        why = "gamma is 0" if gamma == 0 else why
+        return f"{length:.0%} of the picks are those of gradient length alone: {why}."
+    if dot >= _SAME:
+        why = "the gradient's length is larger, but hardly changes the order"
+        why = why if mostly_length else "the gradient's length has no say, as after a short training"
+        why = "gamma is infinite" if gamma == np.inf else why
+        return f"{dot:.0%} of the picks are those of the inner product alone: {why}."
+    return None
+
+
+def _findings(found, interaction):
     said, b = [], found["n_instances"]
     is_choice = b < found["n_pool"] / 2  # of most of the pool, every criterion takes the same
-    if is_choice and found["overlap"]["gradient length"] >= _SAME:
-        why = "gamma is 0" if found["gamma"] == 0 else "the labeled set's gradient has no say, as after a long training"
-        share = found["overlap"]["gradient length"]
-        said.append(f"{share:.0%} of the picks are those of gradient length alone: {why}.")
-    if is_choice and found["overlap"]["dot"] >= _SAME:
-        why = "the gradient's length has no say, as after a short training"
-        why = "gamma is infinite" if found["gamma"] == np.inf else why
-        said.append(f"{found['overlap']['dot']:.0%} of the picks are those of the inner product alone: {why}.")
+    if is_choice and (which := _which_term(found)):
+        said.append(which)
     for name in ("margin", "entropy"):
         if is_choice and found["overlap"][name] >= _SAME:
             said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(
-            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. A negative "
-            "interaction spreads it."
+            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. A "
+            f"{'more ' if interaction < 0 else ''}negative interaction spreads it."
         )
     n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
     if n_close > b / 2:

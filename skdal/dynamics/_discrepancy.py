@@ -12,7 +12,8 @@ from skdal.utils import as_array, is_number
 def mmd_squared(theta, initial):
     """Estimate the squared maximum mean discrepancy of the initial labeled set and the whole labeled set.
 
-    The cross term leaves out each pair of a sample with itself, so the estimate is unbiased and may be negative.
+    The cross term leaves out each pair of a sample with itself. Of sets that are distributed alike the estimate is
+    therefore zero on average, and may be negative.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdal.adapters import check_pool
+from skdal.adapters import check_pool, warn_of_random_transforms
 from skdal.dynamics._gram import gradient_gram
 from skdal.exceptions import InvalidDataError
 from skdal.utils import check_known
@@ -68,7 +68,9 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     check_known("reduction", reduction, ("full", "trace", "sum"))
     values = _summed if reduction == "sum" else _outputs
     how = {"layers": layers, "batch_size": batch_size, "verbose": verbose}
-    check_pool(X1, X2)
+    check_pool(X1, X2, names=("X1", "X2"))
+    for name, X in (("X1", X1), ("X2", X2)):
+        warn_of_random_transforms(X, name, stacklevel=3)
     kernel = gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
     if not np.isfinite(kernel).all():
         raise InvalidDataError(

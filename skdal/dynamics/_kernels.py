@@ -16,6 +16,8 @@ from skdal.dynamics._spectrum import (
 from skdal.exceptions import InvalidParameterError
 from skdal.utils import is_boolean
 
+_MOST_STEPS = 2**53  # above it not every integer is a float
+
 
 class Bounds(NamedTuple):
     """Both sides of an inequality.
@@ -96,10 +98,9 @@ def convergence_error(theta, Y, *, t, learning_rate):
     ----------
     Eq. 16.
     """
-    _check_steps(t, 0)
-    check_rate(learning_rate)
+    t, learning_rate = _check_steps(t, 0), check_rate(learning_rate)
     found = _spectrum(theta, Y)
-    left = (1 - learning_rate * found.eigenvalues) ** (2 * t)
+    left = np.abs(1 - learning_rate * found.eigenvalues) ** (2 * t)
     return float(np.sqrt(left @ (found.projections**2).sum(1)))
 
 
@@ -136,8 +137,8 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     ----------
     Theorem 1, Eq. 17.
     """
-    _check_steps(t, 1, "Theorem 1")
-    check_rate(learning_rate, " and at most 1 / lambda_max, as Theorem 1 assumes")
+    t = _check_steps(t, 1, "Theorem 1")
+    learning_rate = check_rate(learning_rate, " and at most 1 / lambda_max, as Theorem 1 assumes")
     found = _spectrum(theta, Y)
     largest = found.eigenvalues[-1]
     if learning_rate * largest > 1 + roundings(theta, found.eigenvalues):
@@ -233,5 +234,9 @@ def _inverse_norm(found):
 
 
 def _check_steps(t, least, theorem="Eq. 16"):
-    if is_boolean(t) or not isinstance(t, numbers.Integral) or t < least:
-        raise InvalidParameterError(f"{theorem} is for an integer number of steps t of at least {least}; got {t!r}.")
+    """Return the number of steps as a float, which no product of it overflows."""
+    if is_boolean(t) or not isinstance(t, numbers.Integral) or not least <= t <= _MOST_STEPS:
+        raise InvalidParameterError(
+            f"{theorem} is for an integer number of steps t of at least {least}, and at most 2^53; got {t!r}."
+        )
+    return float(t)

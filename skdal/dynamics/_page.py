@@ -1,5 +1,6 @@
 """The page that `diagnose` draws."""
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -17,9 +18,12 @@ def check_figure_file(path):
     Raises
     ------
     InvalidParameterError
-        Its folder does not exist, or matplotlib knows no such format.
+        It is no path, its folder does not exist, or matplotlib knows no such format.
     """
-    path, formats = Path(path), Figure().canvas.get_supported_filetypes()
+    formats = Figure().canvas.get_supported_filetypes()
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidParameterError(f"figure must be the name of a file, a str or a Path; got {path!r}.")
+    path = Path(path)
     if path.suffix[1:].lower() not in formats or not path.parent.is_dir():
         raise InvalidParameterError(
             f"figure must be a file in a folder that exists, ending in one of {', '.join(formats)}; got {str(path)!r}."

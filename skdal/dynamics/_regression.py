@@ -97,7 +97,7 @@ def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate
                 f"t must be a finite number of steps, at least 0; got {t!r}. Leave out t and learning_rate for a "
                 "converged net."
             )
-        check_rate(learning_rate)
+        t, learning_rate = float(t), check_rate(learning_rate)
         # The limit eta t of directions without an eigenvalue is what they are learned at.
         weights = np.full_like(values, learning_rate * t)
         np.divide(-np.expm1(-learning_rate * t * values), values, out=weights, where=values > 0)

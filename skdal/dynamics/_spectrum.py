@@ -4,7 +4,6 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
 
 from skdal.exceptions import (
     IllConditionedWarning,
@@ -15,7 +14,9 @@ from skdal.exceptions import (
 )
 from skdal.utils import as_array, is_number
 
-_ROUNDINGS = 10  # times n eps lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
+_ROUNDINGS = 10  # times `roundings` lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
+_MOST = 1e-3  # share of the largest entry that is never taken for rounding, which n eps of float16 soon exceeds
+_SCALES = 1e-150, 1e150  # of entries, whose squares are finite and not zero
 
 
 class Spectrum(NamedTuple):
@@ -42,15 +43,20 @@ def check_kernel(theta, name="theta"):
     Raises
     ------
     InvalidDataError
-        It is no square matrix of finite numbers.
+        It is no square matrix of finite numbers, or of a scale of which squares overflow or vanish.
     InvalidKernelError
         It is not symmetric.
     """
     kernel = as_matrix(theta, name)
     if kernel.shape[0] != kernel.shape[1]:
         raise InvalidDataError(f"{name} must be square, (n, n); got {kernel.shape}.")
+    largest = np.abs(kernel).max()
+    if largest and not _SCALES[0] < largest < _SCALES[1]:
+        raise InvalidDataError(
+            f"the largest entry of {name} is {largest:.3g}, and squares of it overflow or vanish. Scale the kernel."
+        )
     asymmetry = np.abs(kernel - kernel.T).max()
-    if asymmetry > roundings(theta, kernel) * np.abs(kernel).max():
+    if asymmetry > roundings(theta, kernel) * largest:
         raise InvalidKernelError(
             f"{name} is not symmetric (entries differ by up to {asymmetry:.3g}), and a tangent kernel is: "
             "Theta(x, x') = Theta(x', x). Symmetrize it, (theta + theta.T) / 2, if this is rounding."
@@ -82,8 +88,8 @@ def _check_signs(eigenvalues, slack, name):
     if eigenvalues[0] < -slack * np.abs(eigenvalues).max():
         raise InvalidKernelError(
             f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a tangent kernel is "
-            "positive semidefinite, as a matrix of inner products of gradients. If it was computed in float32, pass it "
-            "as float32, so that its own rounding counts."
+            "positive semidefinite, as a matrix of inner products of gradients. If it was computed in float32 and "
+            "cast, pass it as it was computed, so that its own rounding counts."
         )
 
 
@@ -94,9 +100,9 @@ def check_labels(Y, n):
     ------
     InvalidLabelsError
         They are not, or of another number of samples.
+    InvalidDataError
+        They are sparse.
     """
-    if issparse(Y):
-        raise InvalidLabelsError("Y must be a dense array, one-hot, (n, K); got a sparse one. Pass Y.toarray().")
     given = as_array(Y, "Y")
     labels = given.astype(np.float64) if given.dtype.kind in "biuf" else None
     if labels is None or labels.ndim != 2 or not ((labels == 0) | (labels == 1)).all() or (labels.sum(1) != 1).any():
@@ -120,7 +126,9 @@ def as_matrix(values, name):
     matrix = as_array(values, name)
     if matrix.dtype.kind not in "biuf" or matrix.ndim != 2 or not matrix.size:
         hint = ' An (n, K, n, K) kernel becomes one by reduction="trace", over K.' if matrix.ndim == 4 else ""
-        raise InvalidDataError(f"{name} must be a matrix of numbers; got {matrix.shape} of type {matrix.dtype}.{hint}")
+        raise InvalidDataError(
+            f"{name} must be a matrix of numbers, not empty; got {matrix.shape} of type {matrix.dtype}.{hint}"
+        )
     if not np.isfinite(matrix).all():
         raise InvalidDataError(f"{name} has {(~np.isfinite(matrix)).sum()} NaN or infinite entries.")
     return matrix.astype(np.float64)
@@ -175,7 +183,7 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
 
 def roundings(theta, kernel):
     """Return n eps, with eps of the kernel's own type: more than what sums of n roundings make of zero."""
-    return len(kernel) * _eps(as_array(theta, "theta").dtype)
+    return min(_MOST, len(kernel) * _eps(as_array(theta, "theta").dtype))
 
 
 def resolution(dtype, n):
@@ -193,6 +201,7 @@ def _eps(dtype):
 
 
 def check_rate(learning_rate, theorem=""):
-    """Raise if a learning rate is no finite number above 0."""
+    """Return a learning rate as a float after checking that it is a finite number above 0."""
     if not is_number(learning_rate) or not 0 < learning_rate < np.inf:
         raise InvalidParameterError(f"learning_rate must be a finite number above 0{theorem}; got {learning_rate!r}.")
+    return float(learning_rate)

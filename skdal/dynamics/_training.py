@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdal.adapters import check_pool
+from skdal.adapters import check_pool, warn_of_random_transforms
 from skdal.exceptions import EmptyPoolError, InvalidDataError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.utils import count_rows
@@ -49,7 +49,7 @@ def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
     True
     """
     gradient = _summed(net, X, y, layers=layers, batch_size=batch_size)
-    return _inner(gradient, gradient)
+    return _finite(_inner(gradient, gradient))
 
 
 def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
@@ -82,9 +82,9 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     """
     how = {"layers": layers, "batch_size": batch_size}
     if y_query is None:
-        return _changes(net, X, y, X_query, None, **how)[0]
+        return _finite(_changes(net, X, y, X_query, None, **how)[0])
     _check_query(X_query, X)
-    return _change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how))
+    return _finite(_change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how)))
 
 
 def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
@@ -112,7 +112,7 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
     ----------
     Eq. 14.
     """
-    together, apart = _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size)
+    together, apart = map(_finite, _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size))
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.float64(apart) / np.float64(together))
 
@@ -129,7 +129,8 @@ def _changes(net, X, y, X_query, y_query, **how):
 def _check_query(X_query, X):
     if not count_rows(X_query):
         raise EmptyPoolError("X_query is empty: pass at least one sample.")
-    check_pool(X_query, X)
+    check_pool(X_query, X, names=("X_query", "X"))
+    warn_of_random_transforms(X_query, "X_query", stacklevel=5)
 
 
 def _summed(net, X, y, **how):
@@ -141,6 +142,16 @@ def _summed(net, X, y, **how):
             "weights of the net (a diverged training)."
         )
     return gradient
+
+
+def _finite(value):
+    """Return a sum of products of gradients after checking that it did not overflow."""
+    if not np.isfinite(value):
+        raise InvalidDataError(
+            f"products of the samples' gradients come out as {value}. Look for NaN, infinite or very large values in "
+            "the samples or in the weights of the net."
+        )
+    return value
 
 
 def _change(labeled, queried):

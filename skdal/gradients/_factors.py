@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.func import jacrev, vmap
+from torch.utils.checkpoint import CheckpointError
 
 from skdal.gradients._coverage import cover
 from skdal.gradients._functorch import batch_of_one, refuse_untraceable
@@ -209,7 +210,10 @@ class Factorizer:
         with frozen(self._model.module), output_hooks(_modules(self._layers), tape.record):
             value = self._values(self._model.forward(inputs), labels)[:, k].sum()
         if value.requires_grad:
-            torch.autograd.grad(value, tape.roots, allow_unused=True)
+            try:
+                torch.autograd.grad(value, tape.roots, allow_unused=True)
+            except CheckpointError as error:
+                raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
         tape.fold_rest()
         for name, layer in self._layers.items():  # of a value that does not depend on the layer
             weight = layer.module.weight.detach()

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from skdal.gradients._factors import gradient_entries
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
+from skdal.gradients._selfcheck import tolerance_of
 from skdal.gradients._tape import tensors_in
 from skdal.utils import frozen, swapped
 
@@ -29,7 +30,7 @@ class Products:
 
     def __init__(self, model, parameters, values):
         self._model, self._parameters, self._values = model, parameters, values
-        self._ways = [self._forward, self._twice_backward, self._one_by_one]
+        self._ways, self._checked = [self._forward, self._twice_backward, self._one_by_one], None
         if any(isinstance(part, torch.jit.ScriptModule) for part in model.module.modules()):
             self._ways = [self._one_by_one]  # its parameters cannot be swapped
 
@@ -45,13 +46,31 @@ class Products:
         """Return the derivatives (n, m) of all values of a mini-batch along a direction, a dict by name."""
         while len(self._ways) > 1:
             try:
-                return self._ways[0](direction, inputs, labels)
+                found = self._ways[0](direction, inputs, labels)
+                self._check_first(found, direction, inputs, labels)
+                return found
             except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
                 if is_out_of_memory(error):
                     raise
                 logger.info("derivatives of the module along a direction are taken another way: %s", error)
                 self._ways.pop(0)
         return self._ways[0](direction, inputs, labels)
+
+    def _check_first(self, found, direction, inputs, labels):
+        """Raise ValueError if the first that a way gives is not what a sample's gradients give.
+
+        Hooks of a module on the gradients of its tensors, for one, change those alone.
+        """
+        if self._checked == self._ways[0]:
+            return
+        n, i = len(found), int(found.abs().amax(1).argmax())
+        row = slice(i, i + 1)
+        (gradients,) = self.gradients(cut(inputs, row, n), None if labels is None else labels[row])
+        gradients, along = torch.stack([_flat(gradient) for gradient in gradients]), _flat(direction)
+        tolerance = tolerance_of({p.dtype for p in self._parameters.values()}, found.is_cuda)
+        if ((found[i] - gradients @ along).abs() > tolerance * gradients.norm(dim=1) * along.norm()).any():
+            raise ValueError("it does not give what plain gradients give")
+        self._checked = self._ways[0]
 
     def _forward(self, direction, inputs, labels):
         held = {name: p.detach() for name, p in self._parameters.items()}
@@ -68,9 +87,8 @@ class Products:
         return torch.autograd.grad(product, u)[0]
 
     def _one_by_one(self, direction, inputs, labels):
-        along = torch.cat([v.flatten() for v in direction.values()])
-        flat = lambda gradient: torch.cat([g.flatten() for g in gradient.values()])
-        rows = [[flat(gradient) @ along for gradient in row] for row in self.gradients(inputs, labels)]
+        along = _flat(direction)
+        rows = [[_flat(gradient) @ along for gradient in row] for row in self.gradients(inputs, labels)]
         return torch.tensor(rows, dtype=along.dtype, device=along.device)
 
     def _run(self, held, inputs, labels):
@@ -80,3 +98,7 @@ class Products:
     def _shaped(self, entries):
         parts = entries.split([p.numel() for p in self._parameters.values()])
         return {name: part.view_as(p) for part, (name, p) in zip(parts, self._parameters.items())}
+
+
+def _flat(gradient):
+    return torch.cat([part.flatten() for part in gradient.values()])

@@ -44,7 +44,7 @@ def self_check(model, inputs, labels, parameters, direction, statistics, shares=
         found = tuple(None if values is None else values[index] for values in statistics)
         with _dtypes_of(model.module, parameters) as dtypes:
             *alone, _ = sample_statistics(model, inputs, labels, index, parameters, direction, len(labels))
-        tolerance = _tolerance(dtypes, size.is_cuda)
+        tolerance = tolerance_of(dtypes, size.is_cuda)
         if _agree(found, alone, length, tolerance):
             continue
         # A sample run alone may take the other side of a kink (a ReLU at 1e-9) by rounding. That is
@@ -70,7 +70,7 @@ def refuse_noise(model, inputs):
     """
     with torch.no_grad():
         first, second = model.forward(inputs), model.forward(inputs)
-    if _far(first, second, _tolerance({first.dtype}, first.is_cuda)):
+    if _far(first, second, tolerance_of({first.dtype}, first.is_cuda)):
         error = GradientMismatchError(f"self-check: {_noisy(model, inputs, _COARSE) or _NOISE.format('the module')}")
         error.is_noise = True
         raise error
@@ -116,7 +116,7 @@ def _far(x, y, tolerance):
     return x.shape != y.shape or not torch.linalg.norm((x - y).double()) <= tolerance * torch.linalg.norm(y.double())
 
 
-def _tolerance(dtypes, on_cuda):
+def tolerance_of(dtypes, on_cuda):
     if on_cuda and torch.float32 in dtypes and may_use_tf32():
         return _COARSE
     return max(_TOLERANCES.get(dtype, _COARSE) for dtype in dtypes)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from skdal.exceptions import InvalidDataError
 
@@ -12,8 +13,10 @@ def as_array(values, name):
     Raises
     ------
     InvalidDataError
-        A tensor is of a type or layout that numpy does not have, such as bfloat16.
+        They are sparse, or a tensor of a type that numpy does not have, such as bfloat16.
     """
+    if issparse(values):
+        raise InvalidDataError(f"{name} must be a dense array; got a sparse one. Pass {name}.toarray().")
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
     try:

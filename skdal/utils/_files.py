@@ -34,8 +34,10 @@ def prepare_folder(folder):
     Raises
     ------
     InvalidParameterError
-        It cannot be made or written to.
+        It is no path, or cannot be made or written to.
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InvalidParameterError(f"a folder is named by a str or a Path; got {folder!r}.")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,13 @@ from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
 from skdal.dynamics import _diagnose, approximation_ratio, diagnose
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError
+from skdal.exceptions import (
+    EmptyPoolError,
+    InvalidDataError,
+    InvalidParameterError,
+    NonFiniteScoreError,
+    NotFittedError,
+)
 from skdal.samplers import MarginSampler
 
 NET = trained_net()
@@ -102,6 +108,71 @@ def test_it_tells_of_one_class():
     assert f"{len(picks)} of {len(picks)} picks are predicted to be of class {rarest}." in said
 
 
+@pytest.mark.parametrize("interaction, said", [(0.0, "A negative interaction"), (-1.0, "A more negative interaction")])
+def test_what_would_spread_it(interaction, said):
+    sampler, pool = fitted(interaction=interaction), np.concatenate([POOL, np.repeat(POOL[:1], 9, axis=0)])
+    assert any(f"{said} spreads it." in found for found in diagnose(sampler, pool, [0, *range(41, 50)])["findings"])
+
+
+def test_every_copy_is_in_the_figure():
+    """Though cosines of copies come out above 1 by rounding."""
+    vectors = np.repeat(np.random.default_rng(0).normal(size=(40, 7)), 2, axis=0)
+    cosines = _diagnose._nearest_cosine(vectors @ vectors.T)
+    assert cosines.max() == 1
+    assert np.isfinite(cosines).all()
+
+
+def test_a_negative_gamma_turns_the_inner_product_around():
+    sampler = fitted(gamma=-1e6)
+    found = diagnose(sampler, POOL, sampler.query(POOL, 8))
+    assert found["overlap"]["dot"] == 1
+    assert found["correlation"] == pytest.approx(-np.corrcoef(found["sq_norm"], found["dot"])[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "share", "gamma", "said"),
+    [
+        (
+            (1.0, 0.2),
+            0.8,
+            2.0,
+            "100% of the picks are those of gradient length alone: the labeled set's",
+        ),
+        ((0.9, 0.2), 0.2, 2.0, "90% of the picks are those of gradient length alone: the inner product is"),
+        ((0.2, 0.95), 0.1, 2.0, "95% of the picks are those of the inner product alone: the gradient's length has"),
+        ((0.2, 0.95), 0.7, 2.0, "95% of the picks are those of the inner product alone: the gradient's length is"),
+        ((0.9, 1.0), 0.3, 2.0, "90% of the picks are those of either term alone: the two rank alike."),
+        ((1.0, 1.0), 1.0, 0.0, "100% of the picks are those of gradient length alone: gamma is 0."),
+        ((1.0, 1.0), 0.0, np.inf, "100% of the picks are those of the inner product alone: gamma is infinite."),
+    ],
+)
+def test_one_cause_is_given_at_most(overlaps, share, gamma, said):
+    found = {"overlap": dict(zip(("gradient length", "dot"), overlaps)), "norm_share": share, "gamma": gamma}
+    assert _diagnose._which_term(found).startswith(said)
+
+
+class Focal(torch.nn.Module):
+    """A loss of which skorch knows no probabilities."""
+
+    def __init__(self, reduction="mean"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, outputs, labels):
+        losses = torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
+        losses = (1 - torch.exp(-losses)) ** 2 * losses
+        return losses if self.reduction == "none" else losses.mean()
+
+
+def test_a_net_without_probabilities(tmp_path):
+    net = make_net(torch.nn.Linear(X.shape[1], 3).double(), criterion=Focal).fit(X, y)
+    sampler = fitted(net)
+    found = diagnose(sampler, POOL, sampler.query(POOL, 8), figure=tmp_path / "page.png")
+    assert np.isnan([found["overlap"][name] for name in ("margin", "entropy")]).all()
+    assert found["overlap"]["gradient length"] >= 0
+    assert found["findings"][-1] == "Margin and entropy are not compared: the net gives no probabilities."
+
+
 def test_one_pick():
     sampler = fitted()
     found = diagnose(sampler, POOL, sampler.query(POOL, 1))
@@ -167,6 +238,12 @@ BAD = {
     "a folder that is not there": (
         lambda: diagnose(SAMPLER, POOL, [0], figure="nowhere/page.png"),
         *(InvalidParameterError, "folder that exists.*nowhere/page.png"),
+    ),
+    "no name": (lambda: diagnose(SAMPLER, POOL, [0], figure=5), InvalidParameterError, "name of a file.*got 5"),
+    "an empty pool": (lambda: diagnose(SAMPLER, POOL[:0], [0]), EmptyPoolError, "X_pool is empty"),
+    "pixels too large": (
+        lambda: diagnose(SAMPLER, np.where(POOL == POOL[5], 1e200 * POOL, POOL), [1, 5]),
+        *(NonFiniteScoreError, "scores are NaN or infinite, at pool positions 2, 5"),
     ),
     "no format": (lambda: diagnose(SAMPLER, POOL, [0], figure="page.doc"), InvalidParameterError, "ending in one of"),
     "a pool of another width": (lambda: diagnose(SAMPLER, POOL[:, :1], [0]), InvalidDataError, "have shape"),

@@ -11,6 +11,7 @@ from common import make_net, trained_net
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
+from torch.utils.checkpoint import checkpoint
 from wide import wide_net
 
 from skdal.dynamics import _gram, empirical_ntk, generalization_bound
@@ -90,6 +91,47 @@ def test_products_without_forward_mode(problem, monkeypatch):
 
     monkeypatch.setattr(_products, "jvp", refuse)
     assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(jacobians(problem.net, problem.X)))
+
+
+class Hooked(torch.nn.Module):
+    """A module that turns the gradients of its hidden layer around on their way back."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(POOL.shape[1], 5), torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.body(x))
+        if hidden.requires_grad:
+            hidden.register_hook(lambda gradient: -gradient)
+        return torch.softmax(self.head(hidden), 1)
+
+
+@pytest.mark.parametrize("at_most", [2**24, 0])
+def test_hooks_on_gradients_count_in_all_forms(at_most, monkeypatch):
+    net = make_net(Hooked().double()).initialize()
+    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+    monkeypatch.setattr(Factorizer, "_dense_layers", lambda *_: {})  # else nothing is left for products
+    assert_kernel(empirical_ntk(net, POOL), kernel_of(jacobians(net, POOL)))
+
+
+class Checkpointed(torch.nn.Module):
+    """A module that runs a part again in the backward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(POOL.shape[1], 5), torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        hidden = checkpoint(lambda part: torch.tanh(self.body(part)), x, use_reentrant=False)
+        return torch.softmax(self.head(hidden), 1)
+
+
+@pytest.mark.parametrize("at_most", [2**24, 0])
+def test_checkpointed_nets(at_most, monkeypatch):
+    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+    net = make_net(Checkpointed().double()).initialize()
+    assert_kernel(empirical_ntk(net, POOL), kernel_of(jacobians(net, POOL)))
 
 
 @over(SMALL)
@@ -250,7 +292,11 @@ BAD = {
     "unfitted": (lambda: empirical_ntk(make_net(), POOL), NotFittedError, "fit"),
     "nothing": (lambda: empirical_ntk(DENSE, POOL[:0]), EmptyPoolError, "at least one"),
     "a second set of nothing": (lambda: empirical_ntk(DENSE, POOL, POOL[:0]), EmptyPoolError, "at least one"),
-    "other widths": (lambda: empirical_ntk(DENSE, POOL, POOL[:, :2]), InvalidDataError, "have shape"),
+    "other widths": (
+        lambda: empirical_ntk(DENSE, POOL, POOL[:, :2]),
+        InvalidDataError,
+        "X1 have shape .4.*X2 .2",
+    ),
     "NaN": (lambda: empirical_ntk(DENSE, np.full_like(POOL, np.nan)), InvalidDataError, "entries that are NaN"),
     "layers": (lambda: empirical_ntk(DENSE, POOL, layers="nope"), InvalidParameterError, "nope"),
     "mixing": (

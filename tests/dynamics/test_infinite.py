@@ -1,6 +1,7 @@
 """Kernels of infinitely wide networks: an independent implementation's values, loops, and wide nets."""
 
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from common import on_cuda
+from scipy.sparse import csr_array
 from wide import wide_net
 
-from skdal.dynamics import _infinite, empirical_ntk, infinite_ntk
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.dynamics import _infinite, empirical_ntk, generalization_bound, infinite_ntk
+from skdal.dynamics._inputs import check_network
+from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError
 
 FOLDER = Path(os.environ.get("SKDAL_ORACLES", Path(__file__).parents[3] / "shared" / "oracles"))
 needs_oracle = pytest.mark.skipif(
@@ -204,6 +207,11 @@ def test_a_folder_or_device_that_cannot_be_used_is_told_of_at_once(tmp_path, mon
         infinite_ntk(IMAGES, cache_dir=tmp_path / "file", **CONV)
     with pytest.raises(InvalidParameterError, match="there is no device 'gpu' here"):
         infinite_ntk(IMAGES, device="gpu", **CONV)
+    for device in (1, ""):
+        with pytest.raises(InvalidParameterError, match=f"there is no device {device!r} here"):
+            infinite_ntk(IMAGES, device=device, **CONV)
+    with pytest.raises(InvalidParameterError, match="a folder is named by a str or a Path; got 5"):
+        infinite_ntk(IMAGES, cache_dir=5, **CONV)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e25])
@@ -213,6 +221,45 @@ def test_scales_that_float32_cannot_square_are_refused(scale):
     np.testing.assert_allclose(
         infinite_ntk(scale * IMAGES, **CONV), scale**2 * infinite_ntk(IMAGES, **CONV), rtol=1e-10
     )
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+def test_scales_that_float32_does_not_hold_are_refused(scale):
+    one_of_them = IMAGES.copy()
+    one_of_them[2] *= scale
+    for images in (IMAGES * scale, one_of_them):
+        with pytest.raises(InvalidDataError, match="too large or too small for float32"):
+            infinite_ntk(images, dtype="float32", **CONV)
+
+
+def test_weights_that_make_variances_overflow_are_named():
+    with pytest.raises(InvalidDataError, match=r"multiplies variances by weight_std\^2 / 2"):
+        infinite_ntk(IMAGES, kind="mlp", depth=400, weight_std=3.0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_samples_that_float32_cannot_tell_apart_are_warned_of(factor):
+    """They are so near that the bound of float32 is off by far more than its rounding."""
+    near = factor * (IMAGES + 3e-3 * np.random.default_rng(5).normal(size=IMAGES.shape))
+    both, Y = np.concatenate([IMAGES, near]), np.eye(2)[np.repeat([0, 1], len(IMAGES))]
+    with pytest.warns(IllConditionedWarning, match="samples 0 and 7 of X1 are at an angle of 0.003") as caught:
+        blurred = infinite_ntk(both, dtype="float32", **CONV)
+    assert caught[0].filename == __file__
+    with pytest.warns(IllConditionedWarning, match="samples 0 and 0 of X1 and X2"):
+        infinite_ntk(IMAGES, near, dtype="float32", **CONV)
+    exact = generalization_bound(infinite_ntk(both, **CONV), Y)
+    assert not 0.99 < generalization_bound(blurred, Y) / exact < 1.01
+
+
+def test_samples_that_float32_can_tell_apart_are_not_warned_of():
+    """Nor exact copies, scaled or not, black images, and anything in float64."""
+    apart = IMAGES + 0.03 * np.random.default_rng(5).normal(size=IMAGES.shape)
+    near = IMAGES + 1e-3 * np.random.default_rng(5).normal(size=IMAGES.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for others in (apart, IMAGES.copy(), 3.3 * IMAGES, 0 * IMAGES):
+            infinite_ntk(np.concatenate([IMAGES, others]), dtype="float32", **CONV)
+        infinite_ntk(np.concatenate([IMAGES, near]), **CONV)
 
 
 @pytest.fixture
@@ -284,7 +331,7 @@ def test_large_mlp_kernels_are_symmetric_in_tiles():
 @pytest.mark.parametrize("n", [1, 9, 10, 16, 17, 100])
 def test_tiles_are_of_equal_size_and_near_what_fits_the_cache(n, monkeypatch):
     monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 100 * 8)
-    network = _infinite._network("mlp", 1, 1.0, 0.0, "gap", 3, "ntk")
+    network = check_network("mlp", 1, 1.0, 0.0, "gap", 3, "ntk")
     side = _infinite._side_of_tile(network, torch.zeros(1, 1, n, 2, dtype=torch.float64))
     assert side <= 15
     assert -(-n // side) * side - n < -(-n // side)  # the last one lacks less than one image of each other
@@ -312,8 +359,12 @@ BAD = {
     "readout": ({"readout": "max"}, InvalidParameterError, "readout.*gap, flatten"),
     "kernel": ({"kernel": "rbf"}, InvalidParameterError, "kernel.*ntk, nngp"),
     "an even window": ({"kernel_size": 2}, InvalidParameterError, "odd.*got 2"),
-    "no weights": ({"weight_std": 0.0}, InvalidParameterError, "weight_std.*above 0; got 0.0"),
-    "a negative bias": ({"bias_std": -0.1}, InvalidParameterError, "bias_std.*at least 0; got -0.1"),
+    "no weights": ({"weight_std": 0.0}, InvalidParameterError, "weight_std.*above 0.*got 0.0"),
+    "a negative bias": ({"bias_std": -0.1}, InvalidParameterError, "bias_std must be 0 or a number.*got -0.1"),
+    "huge weights": ({"weight_std": 1e200}, InvalidParameterError, "weight_std.*to 1e100; got 1e[+]200"),
+    "huge biases": ({"bias_std": 1e200}, InvalidParameterError, "bias_std.*to 1e100; got 1e[+]200"),
+    "tiny weights": ({"weight_std": 1e-200}, InvalidParameterError, "weight_std.*from 1e-100.*got 1e-200"),
+    "a sparse matrix": ({"X1": csr_array(np.eye(3)), "kind": "mlp"}, InvalidDataError, r"X1.*Pass X1.toarray\(\)"),
     "dtype": ({"dtype": "float16"}, InvalidParameterError, "dtype.*float64, float32"),
     "no images": ({"X1": np.ones((3, 8))}, InvalidDataError, r"X1 must have shape \(n, channels, height, width\)"),
     "words": ({"X1": np.array([["a", "b"]])}, InvalidDataError, "real numbers"),

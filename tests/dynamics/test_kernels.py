@@ -1,6 +1,7 @@
 """Alignment, both theorems, kernel regression: identities on random kernels under their assumptions."""
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -63,6 +64,19 @@ def test_theorem_1(seed, t, share):
     total = np.trace(Y.T @ Y)
     assert lower == pytest.approx(total - 2 * t * rate * alignment(theta, Y), rel=1e-9)
     assert upper == pytest.approx(total - rate * alignment(theta, Y), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("number", [np.uint8, np.int8, np.int32, np.int64])
+def test_numbers_of_numpy_do_not_overflow(number):
+    theta, Y, _ = draw(0)
+    rate, most = 1 / (2 * np.linalg.eigvalsh(theta)[-1]), np.iinfo(number).max
+    t = int(min(most, 2**31 - 1))
+    for function in (convergence_error, convergence_bounds):
+        expected = function(theta, Y, t=t, learning_rate=float(np.float16(rate)))
+        assert function(theta, Y, t=number(t), learning_rate=np.float16(rate)) == expected
+    assert np.all(np.isfinite(expected))
+    flow = kernel_regression(theta, theta, Y, t=Fraction(5, 2), learning_rate=Fraction(1, 500))
+    np.testing.assert_allclose(flow, kernel_regression(theta, theta, Y, t=2.5, learning_rate=0.002))
 
 
 def test_the_error_is_what_gradient_descent_is_left_with():
@@ -225,7 +239,23 @@ BAD = {
         InvalidDataError,
         'reduction="trace"',
     ),
-    "sparse labels": (lambda: alignment(GOOD, csr_array(LABELS)), InvalidLabelsError, "toarray"),
+    "sparse labels": (lambda: alignment(GOOD, csr_array(LABELS)), InvalidDataError, r"Y.toarray\(\)"),
+    "a sparse kernel": (lambda: alignment(csr_array(GOOD), LABELS), InvalidDataError, r"theta.toarray\(\)"),
+    "a kernel of nothing": (lambda: alignment(GOOD[:0, :0], LABELS[:0]), InvalidDataError, "not empty"),
+    "a kernel of huge scale": (
+        lambda: generalization_bound(1e300 * GOOD, LABELS),
+        InvalidDataError,
+        "Scale the kernel",
+    ),
+    "a kernel of tiny scale": (lambda: alignment(1e-300 * GOOD, LABELS), InvalidDataError, "Scale the kernel"),
+    "a negative one in half precision": (
+        lambda: alignment(-np.eye(400, dtype=np.float16), np.eye(2)[np.arange(400) % 2]),
+        *(InvalidKernelError, "semidefinite"),
+    ),
+    "one that is not symmetric in half precision": (
+        lambda: alignment((50 * np.eye(1100) + np.tri(1100, k=-1)).astype(np.float16), np.eye(2)[np.arange(1100) % 2]),
+        *(InvalidKernelError, "symmetric"),
+    ),
     "integers as labels": (lambda: alignment(GOOD, LABELS.argmax(1)), InvalidLabelsError, "one-hot.*numpy.eye"),
     "two classes at once": (lambda: alignment(GOOD, 0 * LABELS + 1), InvalidLabelsError, "one-hot"),
     "probabilities": (lambda: alignment(GOOD, 0 * LABELS + 1 / 3), InvalidLabelsError, "one-hot"),
@@ -240,7 +270,11 @@ BAD = {
     ),
     "no step": (
         lambda: convergence_bounds(GOOD, LABELS, t=0, learning_rate=1e-3),
-        *(InvalidParameterError, "Theorem 1 is for an integer .* at least 1; got 0"),
+        *(InvalidParameterError, "Theorem 1 is for an integer .* at least 1, .*; got 0"),
+    ),
+    "more steps than can be counted": (
+        lambda: convergence_error(GOOD, LABELS, t=10**400, learning_rate=1e-3),
+        *(InvalidParameterError, r"at most 2\^53"),
     ),
     "half a step": (
         lambda: convergence_error(GOOD, LABELS, t=0.5, learning_rate=1e-3),

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from cases import NETS, over
-from common import POOL, X, trained_net, y
+from common import POOL, X, make_net, trained_net, y
 from reference import reference
 from sklearn.frozen import FrozenEstimator
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
-from skdal.dynamics import approximation_ratio, training_dynamics, training_dynamics_change
+from skdal.dynamics import approximation_ratio, diagnose, empirical_ntk, training_dynamics, training_dynamics_change
 from skdal.exceptions import EmptyPoolError, InvalidDataError, InvalidLabelsError, UnsupportedEstimatorError
 from skdal.utils import take_rows
 
@@ -85,6 +85,33 @@ def test_nothing_to_change():
     assert np.isnan(approximation_ratio(net, X, np.zeros(len(X), int), QUERY))
 
 
+LINEAR = make_net(torch.nn.Linear(X.shape[1], 3).double()).initialize()
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Another view of each sample at every look."""
+
+    def __len__(self):
+        return len(QUERY)
+
+    def __getitem__(self, i):
+        return torch.tensor(QUERY[i]) + torch.randn(QUERY.shape[1], dtype=torch.float64)
+
+
+def test_a_query_with_random_transforms_is_warned_of():
+    for call in (training_dynamics_change, approximation_ratio):
+        with pytest.warns(UserWarning, match="X_query gives another sample at every look") as caught:
+            call(NET, X, y, Noisy())
+        assert __file__ in {warning.filename for warning in caught}
+    with pytest.warns(UserWarning, match="X2 gives another sample at every look") as caught:
+        empirical_ntk(NET, X, Noisy())
+    assert __file__ in {warning.filename for warning in caught}
+    sampler = DynamicALSampler(FrozenEstimator(NET)).fit(X, y)
+    with pytest.warns(UserWarning, match="the pool gives another sample at every look") as caught:
+        diagnose(sampler, Noisy(), [0, 1])
+    assert __file__ in {warning.filename for warning in caught}
+
+
 BAD = {
     "labels": (lambda: training_dynamics(NET, X, y + 3), InvalidLabelsError, r"\[0, 3\)|0 to 2"),
     "no labels": (lambda: training_dynamics(NET, X), InvalidLabelsError, "Pass y"),
@@ -98,15 +125,25 @@ BAD = {
     "an empty one of a ratio": (lambda: approximation_ratio(NET, X, y, QUERY[:0]), EmptyPoolError, "X_query is empty"),
     "a query of another width": (
         lambda: approximation_ratio(NET, X, y, QUERY[:, :1]),
-        *(InvalidDataError, r"pool have shape .1,., those of the labeled set .4,"),
+        *(InvalidDataError, r"X_query have shape .1,., those of X .4,"),
     ),
     "a labeled query of another width": (
         lambda: training_dynamics_change(NET, X, y, QUERY[:, :1], y[: len(QUERY)]),
-        *(InvalidDataError, "pool have shape"),
+        *(InvalidDataError, "X_query have shape"),
     ),
     "NaN in the labeled set": (
         lambda: training_dynamics(NET, np.where(X == X[0], np.nan, X), y),
         *(InvalidDataError, "NaN or infinite"),
+    ),
+    "a labeled set too large": (lambda: training_dynamics(LINEAR, 1e200 * X, y), InvalidDataError, "very large values"),
+    "a query too large": (
+        lambda: approximation_ratio(LINEAR, X, y, 1e200 * QUERY),
+        InvalidDataError,
+        "very large values",
+    ),
+    "a change too large": (
+        lambda: training_dynamics_change(LINEAR, X, y, 1e200 * QUERY, y[: len(QUERY)]),
+        *(InvalidDataError, "come out as inf"),
     ),
     "a query of nothing": (lambda: approximation_ratio(NET, X, y, QUERY[:0]), InvalidDataError, "empty"),
 }
