@@ -10,7 +10,15 @@ from common import on_cuda
 from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
-from skdal.dynamics import alignment, approximation_ratio, generalization_bound, infinite_ntk, mmd_squared
+from skdal.dynamics import (
+    alignment,
+    approximation_ratio,
+    convergence_error,
+    generalization_bound,
+    infinite_ntk,
+    mmd_squared,
+    mse_training_dynamics,
+)
 from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError, NonFiniteScoreError
 from skdal.experiments import RunSpec, Training, _run
 from skdal.experiments._run import make_net, run
@@ -24,7 +32,7 @@ from skdal.experiments.theory import (
     run_theory,
     stored_results,
 )
-from skdal.experiments.theory._correlation import rank_correlations
+from skdal.experiments.theory._correlation import PREDICTIONS, rank_correlations
 from skdal.experiments.theory._settings import kernel_images
 
 SMALL = dataclasses.replace(
@@ -76,7 +84,7 @@ def test_one_computation_serves_several_figures(folder):
 
 
 def test_correlations(folder):
-    found = result(folder, "fig2")
+    found = result(folder, "fig2")["raw"]
     dynamics = {key: np.array(values) for key, values in found["dynamics"].items()}
     assert all(len(values) == 12 for values in dynamics.values())
     np.testing.assert_allclose(dynamics["zero, true"], found["alignment"], rtol=1e-9)
@@ -97,8 +105,44 @@ def test_the_first_draw_by_hand(folder):
     drawn = np.concatenate([initial, candidates[rng.choice(40, 10, replace=False)]])
     theta = infinite_ntk(kernel_images(DIGITS, drawn, 4), kind="conv", depth=3)
     Y = np.eye(10)[DIGITS.targets[drawn]]
-    assert found["alignment"][0] == pytest.approx(alignment(theta, Y), rel=1e-9)
-    assert found["bound"][0] == pytest.approx(generalization_bound(theta, Y), rel=1e-6)
+    lengths = np.sqrt(np.diag(theta))
+    largest = result(folder, "fig2")["kernel"]["eigenvalues"][1]
+    for name, kernel in (("raw", theta), ("unit diagonal", theta / np.outer(lengths, lengths))):
+        assert found[name]["alignment"][0] == pytest.approx(alignment(kernel, Y), rel=1e-9)
+        assert found[name]["bound"][0] == pytest.approx(generalization_bound(kernel, Y), rel=1e-6)
+        assert found[name]["trace"][0] == pytest.approx(np.trace(kernel[30:, 30:]), rel=1e-9)
+    expected = convergence_error(theta, Y, t=100, learning_rate=1 / largest)
+    assert found["raw"]["error"]["100"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_by_chance_are_a_control(folder):
+    """Of labels that have nothing to do with the images; here with the first labeling written out."""
+    found = result(folder, "fig2")
+    for name in ("raw", "unit diagonal"):
+        for against in ("alignment", "bound"):
+            assert {f: len(taus) for f, taus in found[name]["random"][against].items()} == dict.fromkeys(
+                PREDICTIONS, 30
+            )
+    initial = np.random.default_rng(RunSpec("digits", "cnn_gap", "random").seed_of("initial"))
+    initial = initial.choice(len(DIGITS), 30, replace=False)
+    rng = np.random.default_rng([0, 2])
+    candidates = rng.choice(np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False)
+    images = np.concatenate([initial, candidates])
+    theta = infinite_ntk(kernel_images(DIGITS, images, 4), kind="conv", depth=3)
+    drawn = np.eye(10)[np.random.default_rng([0, 6]).integers(10, size=(30, 40))[0]]
+    labels, G = np.concatenate([np.eye(10)[DIGITS.targets[initial]], drawn]), []
+    for _ in range(SMALL.n_draws):
+        rows = np.concatenate([np.arange(30), 30 + rng.choice(40, 10, replace=False)])
+        G.append(mse_training_dynamics(theta[np.ix_(rows, rows)], -labels[rows]))
+    expected = kendalltau(G, found["raw"]["alignment"]).statistic
+    assert found["raw"]["random"]["alignment"]["zero"][0] == pytest.approx(expected)
+    text = THEORY["fig7"].table(found, SMALL, "fig7", "markdown")
+    taus = np.array(found["raw"]["random"]["bound"]["net"])
+    said = f"{taus.mean():+.3f} ± {taus.std(ddof=1):.2g}"
+    assert re.search(rf"net .*by chance \(30 times\).*{re.escape(said)}", text)
+    assert "trace of Q's kernel" in text
+    of_bound = kendalltau(found["raw"]["alignment"], found["raw"]["bound"]).statistic
+    assert f"on the raw kernel {of_bound:+.3f} with B" in text
 
 
 def test_discrepancies(folder, tmp_path):
@@ -283,6 +327,37 @@ def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
         run_theory("fig4", tmp_path, SMALL)
 
 
+def test_every_series_is_drawn(folder):
+    """Also where there are more than colors; the last one is that of random queries."""
+    found = result(folder, "fig9")
+    rows = [row | {"batch": row["batch"] + k} for k in range(6) for row in found["rows"]]
+    figure = THEORY["fig9"].draw({"rows": rows}, SMALL, "fig9")
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len([name for name in names if name.startswith("dynamical")]) == 12
+    assert len([name for name in names if name.startswith("random")]) == 6
+    ratios = result(folder, "fig4")["rows"]
+    rows = [row | {"batch": k} for k in range(8) for row in ratios[::2]]
+    figure = THEORY["fig4"].draw({"rows": rows}, SMALL, "fig4")
+    assert len(figure.axes[-1].get_legend().get_texts()) == 16
+
+
+def test_lines_end_where_a_ratio_changes_its_sign(folder):
+    row = result(folder, "fig4")["rows"][0]
+    values = [0.5, 0.7, 1.8, -2.0, -1.0, 0.9]
+    rows = [row | {"epoch": 2**k, "random": [v] * 5, "own": v} for k, v in enumerate(values)]
+    axes = THEORY["fig4"].draw({"rows": rows}, SMALL, "fig4").axes[0]
+    drawn = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) and line.get_linestyle() == "-"]
+    assert drawn[:3] == [[0.5, 0.7, 1.8], [-2.0, -1.0], [0.9]]
+
+
+def test_negative_estimates_are_marked(folder):
+    rows = [row | {"mmd_squared": -1e-3} for row in result(folder, "fig1")["rows"]]
+    axes = THEORY["fig1"].draw({"rows": rows}, SMALL, "fig1").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["MMD^2 < 0"] * 3
+    legend = THEORY["fig9"].draw({"rows": rows}, SMALL, "fig9").axes[0].get_legend()
+    assert legend.get_texts()[-1].get_text() == "MMD^2 < 0"
+
+
 def test_the_papers_sizes():
     settings = TheorySettings()
     assert (settings.n_initial, settings.n_query, settings.n_draws, settings.n_candidates) == (500, 250, 150, 1000)
@@ -381,9 +456,10 @@ BAD = {
     "name": ("fig3", {}, "'fig3' is no verification experiment.*fig1, fig2"),
     "pixels": ("fig2", {"pixels": 9}, r"of \(8, 8\) pixels .* down to 9.*--pixels"),
     "too few images": ("fig2", {"n_candidates": 2000}, "2030 training images are needed.*has 14"),
-    "too few for the rounds": ("table10", {"budget": 3000}, "3030 training images are needed"),
+    "too few for the rounds": ("table10", {"budget": 3200}, "3230 training images are needed"),
     "too few for a query": ("fig4", {"batches": (4, 2000)}, "2030 training images are needed"),
     "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 cannot come from 40 candidates"),
+    "uneven queries": ("fig9", {"batches": (3, 4)}, r"budget of 16 labels is no multiple of queries of \[3\]"),
     "a precision": ("fig9", {"dtype": "float16"}, "'float16' is no dtype.*float64, float32"),
     "a model": ("fig4", {"models": ("resnet19",)}, "'resnet19' is no model"),
 }

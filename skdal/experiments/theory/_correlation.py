@@ -6,7 +6,14 @@ import numpy as np
 from scipy.stats import kendalltau
 from sklearn.utils.extmath import softmax
 
-from skdal.dynamics import alignment, generalization_bound, infinite_ntk, kernel_regression, mse_training_dynamics
+from skdal.dynamics import (
+    alignment,
+    convergence_error,
+    generalization_bound,
+    infinite_ntk,
+    kernel_regression,
+    mse_training_dynamics,
+)
 from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, prepared_net
 from skdal.experiments._spec import RunSpec
@@ -17,17 +24,20 @@ from skdal.utils import progress_bar
 # What the residual's f is, and what stands for the labels of Q.
 PREDICTIONS = ("zero", "kernel", "net")
 LABELS = ("true", "pseudo", "pseudo one-hot")
+KERNELS = ("raw", "unit diagonal")  # the diagonal tells of contrast: theta(x, x) grows with the square of x
+STEPS = (10, 100, 1000)  # of gradient descent
+_N_RANDOM = 30  # labelings by chance, the control
 USES = ("dataset", "pixels", "dtype", "n_initial", "n_query", "n_draws", "n_candidates", "seed")
+HOLDS = (*KERNELS, "kernel", "accuracy")
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return A, B and all variants of G for each draw of Q.
+    """Return A, B, errors and all variants of G for each draw of Q, of the kernel as it is and with unit diagonal.
 
     Returns
     -------
     dict
-        "alignment", "bound": list (n_draws,); "dynamics": dict of "f, labels" to such a list; and what is to know of
-        the kernel.
+        By name of the kernel, what `_measured` gives; and what is to know of the kernel and of predictions.
     """
     spec = RunSpec(settings.dataset, "cnn_gap", "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
     data, _ = load(spec, data_root)
@@ -41,38 +51,63 @@ def compute(settings, folder, *, data_root, device, verbose):
     rng = np.random.default_rng([settings.seed, 2])
     pool = np.setdiff1d(np.arange(len(data.train)), initial)
     candidates = rng.choice(pool, settings.n_candidates, replace=False)
+    draws = [rng.choice(len(candidates), settings.n_query, replace=False) for _ in range(settings.n_draws)]
     together = np.concatenate([initial, candidates])
     images = kernel_images(data.train, together, settings.pixels)
     how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
     theta = infinite_ntk(images, **THEORY_NET, **how)
-    Y = as_one_hot(data.train.targets[together], len(data.class_names))
-    n = len(initial)
-    net = prepared_net(spec, data, device)
-    predictions = _predictions(theta, Y, n, net, data.train.take(together))
-    found = {"alignment": [], "bound": [], "dynamics": {f"{f}, {y}": [] for f in PREDICTIONS for y in LABELS}}
-    with progress_bar(settings.n_draws, "draws", verbose, unit="draws") as bar:
-        for _ in range(settings.n_draws):
-            rows = np.concatenate([np.arange(n), n + rng.choice(len(candidates), settings.n_query, replace=False)])
-            of_rows = theta[np.ix_(rows, rows)]
-            found["alignment"].append(alignment(of_rows, Y[rows]))
-            found["bound"].append(generalization_bound(of_rows, Y[rows]))
-            for key, residual in _residuals(predictions, Y, n).items():
-                found["dynamics"][key].append(mse_training_dynamics(of_rows, residual[rows]))
-            bar.update(1)
-    extremes = extreme_eigenvalues(theta)
-    found["kernel"] = {"mean_diagonal": float(np.diag(theta).mean()), "eigenvalues": extremes}
-    found["accuracy"] = {f: float((predictions[f][n:].argmax(1) == Y[n:].argmax(1)).mean()) for f in ("kernel", "net")}
+    Y, n = as_one_hot(data.train.targets[together], len(data.class_names)), len(initial)
+    of_net = softmax(outputs_of(prepared_net(spec, data, device), data.train.take(together)).cpu().double().numpy())
+    lengths = np.sqrt(np.diag(theta))
+    found, regression = {}, {}
+    with progress_bar(2 * len(draws), "draws", verbose, unit="draws") as bar:
+        for name, kernel in zip(KERNELS, (theta, theta / np.outer(lengths, lengths))):
+            predictions = _predictions(kernel, Y, n, of_net)
+            found[name] = _measured(kernel, Y, n, predictions, draws, settings.seed, bar)
+            regression[name] = predictions["kernel"]
+    found["kernel"] = {"mean_diagonal": float(np.diag(theta).mean()), "eigenvalues": extreme_eigenvalues(theta)}
+    predicted = {"kernel": regression["raw"], "net": of_net}
+    found["accuracy"] = {f: float((p[n:].argmax(1) == Y[n:].argmax(1)).mean()) for f, p in predicted.items()}
     return found
 
 
-def _predictions(theta, Y, n, net, images):
+def _measured(theta, Y, n, predictions, draws, seed, bar):
+    """Return what there is of each draw.
+
+    Returns
+    -------
+    dict
+        "alignment", "bound", "trace" (of the query's kernel): list (n_draws,); "dynamics": dict of "f, labels" to such
+        a list; "error": the same by steps, for the largest rate that all draws allow; "random": by "alignment" or
+        "bound" and f, Kendall's tau with G of each of the labelings by chance.
+    """
+    residuals, by_chance = _residuals(predictions, Y, n), _by_chance(predictions, Y, n, seed)
+    rate = 1 / np.linalg.eigvalsh(theta.astype(np.float64))[-1]
+    found = {"alignment": [], "bound": [], "trace": [], "error": {f"{t}": [] for t in STEPS}}
+    found |= {"dynamics": {key: [] for key in residuals}}
+    random = {f: [] for f in by_chance}
+    for draw in draws:
+        rows = np.concatenate([np.arange(n), n + draw])
+        of_rows = theta[np.ix_(rows, rows)]
+        found["alignment"].append(alignment(of_rows, Y[rows]))
+        found["bound"].append(generalization_bound(of_rows, Y[rows]))
+        found["trace"].append(float(np.trace(of_rows[n:, n:])))
+        for t in STEPS:
+            found["error"][f"{t}"].append(convergence_error(of_rows, Y[rows], t=t, learning_rate=rate))
+        for key, residual in residuals.items():
+            found["dynamics"][key].append(mse_training_dynamics(of_rows, residual[rows]))
+        for f, many in by_chance.items():
+            some = many[:, rows]
+            random[f].append(np.einsum("mik,mik->m", some, of_rows @ some))
+        bar.update(1)
+    taus = lambda against: {f: [tau(one, found[against])[0] for one in np.transpose(v)] for f, v in random.items()}
+    return found | {"random": {against: taus(against) for against in ("alignment", "bound")}}
+
+
+def _predictions(theta, Y, n, of_net):
     """Return f of all samples: at initialization, of the converged kernel, of the trained net (probabilities)."""
     of_kernel = np.concatenate([Y[:n], kernel_regression(theta[:n, :n], theta[n:, :n], Y[:n])])
-    return {
-        "zero": np.zeros_like(Y),
-        "kernel": of_kernel,
-        "net": softmax(outputs_of(net, images).cpu().double().numpy()),
-    }
+    return {"zero": np.zeros_like(Y), "kernel": of_kernel, "net": of_net}
 
 
 def _residuals(predictions, Y, n):
@@ -84,6 +119,14 @@ def _residuals(predictions, Y, n):
         for name, labels in zip(LABELS, (Y, source, one_hot)):
             residuals[f"{f}, {name}"] = prediction - np.concatenate([Y[:n], labels[n:]])
     return residuals
+
+
+def _by_chance(predictions, Y, n, seed):
+    """Return f - Y by f, (n_labelings, n_samples, K), with labels of Q that are drawn uniformly."""
+    rng, n_classes = np.random.default_rng([seed, 6]), Y.shape[1]
+    drawn = np.eye(n_classes)[rng.integers(n_classes, size=(_N_RANDOM, len(Y) - n))]
+    labels = np.concatenate([np.broadcast_to(Y[:n], (_N_RANDOM, *Y[:n].shape)), drawn], axis=1)
+    return {f: prediction - labels for f, prediction in predictions.items()}
 
 
 def degenerate(f, labels):
@@ -98,17 +141,26 @@ def degenerate(f, labels):
 def rank_correlations(found, against):
     """Return Kendall's tau of each variant of G with "alignment" or "bound", and its p-value.
 
+    Parameters
+    ----------
+    found : dict
+        Of one kernel.
+    against : {"alignment", "bound"}
+
     Returns
     -------
     dict of str to (float, float)
         NaN where G does not vary beyond rounding.
     """
-    taus = {}
     scale = max(max(values) for values in found["dynamics"].values())
-    for key, values in found["dynamics"].items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tau = kendalltau(values, found[against])
-        varies = np.ptp(values) > 1e-9 * scale
-        taus[key] = (float(tau.statistic), float(tau.pvalue)) if varies else (np.nan, np.nan)
-    return taus
+    varies = {key: np.ptp(values) > 1e-9 * scale for key, values in found["dynamics"].items()}
+    none = (np.nan, np.nan)
+    return {k: tau(v, found[against]) if varies[k] else none for k, v in found["dynamics"].items()}
+
+
+def tau(one, other):
+    """Return Kendall's tau of two lists, and its p-value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = kendalltau(one, other)
+    return float(found.statistic), float(found.pvalue)

@@ -22,6 +22,7 @@ from skdal.experiments.theory._settings import (
 from skdal.utils import progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
+HOLDS = ("rows", "orders")
 
 
 def compute(settings, folder, *, data_root, device, verbose):
@@ -37,8 +38,8 @@ def compute(settings, folder, *, data_root, device, verbose):
         "eigenvalues" (smallest, largest) and "classes" (of what was asked for so far); "orders": dict of
         "sampler-batch" to the labeled images in the order of the queries.
     """
-    if too_large := [batch for batch in settings.batches if batch > settings.budget]:
-        raise InvalidParameterError(f"queries of {too_large} are above the budget of {settings.budget} labels.")
+    if uneven := [batch for batch in settings.batches if settings.budget % batch]:
+        raise InvalidParameterError(f"a budget of {settings.budget} labels is no multiple of queries of {uneven}.")
     data, _ = load(_spec(settings, "random", 1), data_root)
     kernel_images(data.train, [0], settings.pixels)  # raises, before the training
     check_enough(settings, data, settings.budget)

@@ -1,19 +1,21 @@
 """Figures of the verification experiments."""
 
 import warnings
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerate, rank_correlations
 from skdal.experiments.theory._discrepancy import ratio
+from skdal.experiments.theory._paper import PAPER_TABLE_10
 
 _COLORS = ("#1f5fa8", "#d9822b", "#2a9d5c", "#8e44ad", "#7f7f7f")
 
 
 def draw_correlation(found, settings, name):
     """Return G against alignment (Figures 2 and 6) or B (Figure 7), a panel a variant that is not degenerate."""
-    against = "bound" if name == "fig7" else "alignment"
+    against, found = "bound" if name == "fig7" else "alignment", found["raw"]
     labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
     shown = [(f, y) for f in PREDICTIONS for y in labels if not degenerate(f, y) or (f == "zero" and y == "true")]
     taus = rank_correlations(found, against)
@@ -31,57 +33,95 @@ def draw_correlation(found, settings, name):
 
 
 def draw_discrepancy(found, settings, name):
-    """Return MMD beside B after one query (Figure 1), or MMD/B over rounds (Figure 9, Table 10)."""
+    """Return MMD beside B after one query (Figure 1), MMD/B over rounds (Figure 9) or at the end (Table 10)."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    series = list(dict.fromkeys((row["sampler"], row["batch"]) for row in found["rows"]))
-    if name == "fig1":
-        first = [row for row in found["rows"] if row["round"] == 1]
-        at = np.arange(len(first))
-        axes.bar(at - 0.2, [row["bound"] for row in first], 0.4, label="B", color=_COLORS[0])
-        mmd = [np.sqrt(max(0, row["mmd_squared"])) for row in first]
-        axes.bar(at + 0.2, mmd, 0.4, label="MMD", color=_COLORS[1])
-        axes.set_xticks(at, [f"{row['sampler']}\n{row['batch']}" for row in first])
-        axes.set_xlabel("one query of so many labels")
-        axes.set_title("raw kernel", fontsize=10)
-    for color, (sampler, batch) in zip(_COLORS, series if name != "fig1" else []):
-        rows = [row for row in found["rows"] if (row["sampler"], row["batch"]) == (sampler, batch)]
-        values = [ratio(row, normalized=True) for row in rows]
-        axes.plot(
-            [row["n"] for row in rows], values, marker="o", markersize=4, color=color, label=f"{sampler}, {batch}"
-        )
-        axes.set_xlabel("labels")
-        axes.set_ylabel("MMD / B, mean diagonal 1")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    {"fig1": _first_queries, "fig9": _over_rounds, "table10": _ends}[name](figure.subplots(), found["rows"])
+    figure.axes[0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return _tidy(figure)
 
 
+def _first_queries(axes, rows):
+    first = [row for row in rows if row["round"] == 1]
+    at, mmd = np.arange(len(first)), np.array([np.sqrt(max(0, row["mmd_squared"])) for row in first])
+    axes.bar(at - 0.2, [row["bound"] for row in first], 0.4, label="B", color=_COLORS[0])
+    axes.bar(at + 0.2, mmd, 0.4, label="MMD", color=_COLORS[1])
+    for x in at[mmd == 0]:
+        axes.text(
+            x + 0.2, 0.02, "MMD^2 < 0", rotation=90, ha="center", fontsize=7, transform=axes.get_xaxis_transform()
+        )
+    axes.set_xticks(at, [f"{row['sampler']}\n{row['batch']}" for row in first])
+    axes.set_yscale("log")
+    axes.set_ylabel("B, MMD")
+    axes.set_xlabel("one query of so many labels")
+    axes.set_title("raw kernel", fontsize=10)
+
+
+def _over_rounds(axes, rows):
+    series = list(dict.fromkeys((row["sampler"], row["batch"]) for row in rows))
+    for color, (sampler, batch) in zip(cycle(_COLORS), series):
+        some = [row for row in rows if (row["sampler"], row["batch"]) == (sampler, batch)]
+        at, values = [row["n"] for row in some], [ratio(row, normalized=True) for row in some]
+        axes.plot(at, values, marker="o", markersize=4, color=color, label=f"{sampler}, {batch}")
+    if negative := [row["n"] for row in rows if row["mmd_squared"] < 0]:
+        axes.plot(negative, np.zeros(len(negative)), "x", color="#444444", markersize=7, label="MMD^2 < 0")
+    axes.set_xlabel("labels")
+    axes.set_ylabel("MMD / B, mean diagonal 1")
+
+
+def _ends(axes, rows):
+    last = {(row["sampler"], row["batch"]): row for row in rows}  # of each series the last round
+    values = {
+        "raw kernel": [ratio(row, normalized=False) for row in last.values()],
+        "mean diagonal 1": [ratio(row, normalized=True) for row in last.values()],
+        "paper": [PAPER_TABLE_10.get((r["round"], r["batch"]), 0) * (r["sampler"] != "random") for r in last.values()],
+    }
+    values = {label: heights for label, heights in values.items() if any(heights) or label != "paper"}
+    at = np.arange(len(last))
+    for k, (color, (label, heights)) in enumerate(zip(cycle(_COLORS), values.items())):
+        axes.bar(at + 0.27 * (k - 1), heights, 0.27, label=label, color=color)
+    axes.set_xticks(at, [f"{row['sampler']}\n{row['round']} x {row['batch']}" for row in last.values()], fontsize=8)
+    axes.set_ylabel("MMD / B")
+
+
 def draw_ratio(found, settings, name):
-    """Return approximation ratios over epochs: medians and quartiles of random queries, dashed dynamicAL's own."""
+    """Return approximation ratios over epochs: medians and quartiles of random queries, dashed dynamicAL's own.
+
+    The ratio has a pole where the change of the whole query is zero: lines end where the sign changes.
+    """
     models = list(dict.fromkeys(row["model"] for row in found["rows"]))
     figure = Figure(figsize=(4.6 * len(models) + 1.4, 4.0), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
     for one, model in zip(panels, models):
         rows = [row for row in found["rows"] if row["model"] == model]
-        for color, batch in zip(_COLORS, dict.fromkeys(row["batch"] for row in rows)):
+        for color, batch in zip(cycle(_COLORS), dict.fromkeys(row["batch"] for row in rows)):
             some = [row for row in rows if row["batch"] == batch]
-            at = [max(row["epoch"], 0.5) for row in some]
+            at = np.array([max(row["epoch"], 0.5) for row in some])
             values = np.array([row["random"] for row in some], dtype=float)  # NaN where the change is zero
             with warnings.catch_warnings():  # where there is nothing else, NaN is what is shown
                 warnings.filterwarnings("ignore", "All-NaN slice")
                 low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
             own = np.array([row["own"] for row in some], dtype=float)
-            one.plot(at, median, marker="o", markersize=3, color=color, label=f"random, {batch}")
-            one.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
-            one.plot(at, own, linestyle="--", color=color, label=f"own, {batch}")
+            for part in _of_one_sign(median):
+                one.plot(at[part], median[part], marker="o", markersize=3, color=color)
+                one.fill_between(at[part], low[part], high[part], color=color, alpha=0.15, linewidth=0)
+            for part in _of_one_sign(own):
+                one.plot(at[part], own[part], marker=".", markersize=4, linestyle="--", color=color)
+            one.plot([], [], color=color, marker="o", markersize=3, label=f"random, {batch}")
+            one.plot([], [], color=color, linestyle="--", label=f"own, {batch}")
         one.axhline(1, color="#444444", linewidth=0.8)
         one.set_xscale("log")
-        one.set_yscale("symlog", linthresh=0.01)
+        one.set_ylim(-1, 2)
         one.set_title(f"{settings.dataset}, {model}", fontsize=10)
         one.set_xlabel("epochs of training (0 at the left edge)")
     panels[0].set_ylabel("approximation ratio, median and quartiles")
     panels[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _tidy(figure)
+
+
+def _of_one_sign(values):
+    """Return slices of consecutive values of one sign."""
+    ends = [0, *(np.flatnonzero(np.diff(np.sign(values)) != 0) + 1).tolist(), len(values)]
+    return [slice(start, stop) for start, stop in zip(ends, ends[1:])]
 
 
 def _tidy(figure):

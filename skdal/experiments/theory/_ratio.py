@@ -12,6 +12,7 @@ from skdal.models import MODELS
 from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
+HOLDS = ("rows",)
 
 
 def compute(settings, folder, *, data_root, device, verbose):

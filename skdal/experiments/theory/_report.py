@@ -28,7 +28,7 @@ class Theory(NamedTuple):
     ----------
     title : str
     experiment : module
-        With `compute` and the settings that it `USES`.
+        With `compute`, the settings that it `USES` and what its result `HOLDS`.
     table, draw : callable
     """
 
@@ -104,7 +104,8 @@ def run_theory(
     used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
     text = _heading(theory.title, style)
     mark = "% " if style == "latex" else ""
-    text += f"{mark}Run with {used}. Images are normalized by channel, and for kernels averaged.\n\n"
+    averaged = ", and for kernels averaged" if "pixels" in theory.experiment.USES else ""
+    text += f"{mark}Run with {used}. Images are normalized by channel{averaged}.\n\n"
     text += theory.table(found, settings, name, style)
     figure = theory.draw(found, settings, name)
     # The digest is that of the result's file: figures of other settings do not replace each other.
@@ -137,16 +138,18 @@ def stored_results(root):
     """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
     stems = {_stem(theory) for theory in THEORY.values()}
     for file in sorted(file for stem in stems for file in Path(root).glob(f"{stem}-*.json")):
-        found = _read(file)
+        names = [name for name, theory in THEORY.items() if file.name.startswith(f"{_stem(theory)}-")]
+        found = _read(file, THEORY[names[0]].experiment)
         settings = TheorySettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()})
-        for name, theory in THEORY.items():
-            if file.name.startswith(f"{_stem(theory)}-"):
-                yield name, settings, found
+        for name in names:
+            yield name, settings, found
 
 
-def _read(file):
+def _read(file, experiment):
     found = read_json(file, dict)
-    if missing := {"settings", "data"} - set(found):
+    missing = {"settings", "data", *experiment.HOLDS} - set(found)
+    missing = missing or set(experiment.USES) - set(found["settings"])
+    if missing:
         raise InvalidDataError(f"{file} is damaged (no {min(missing)}); move it away to compute it again.")
     return found
 
@@ -159,7 +162,7 @@ def _found(theory, root, settings, data_root, device, verbose):
     file = result_file(theory, root, settings)
     digest = _same_data(root, settings, data_root)
     if file.exists():
-        found = _read(file)
+        found = _read(file, theory.experiment)
         _check_same(file, found["data"], digest, settings)
         return found
     found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)

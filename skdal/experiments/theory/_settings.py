@@ -144,7 +144,7 @@ def check_enough(settings, data, n_more):
     if needed > n:
         raise InvalidParameterError(
             f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
-            f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or --quick sizes."
+            f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or smaller sizes (--quick has them)."
         )
 
 

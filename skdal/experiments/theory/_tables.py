@@ -5,31 +5,61 @@ from tabulate import tabulate
 
 from skdal.dynamics._spectrum import resolution
 from skdal.experiments._tables import STYLES
-from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerate, rank_correlations
+from skdal.experiments.theory._correlation import (
+    KERNELS,
+    LABELS,
+    PREDICTIONS,
+    STEPS,
+    degenerate,
+    rank_correlations,
+    tau,
+)
 from skdal.experiments.theory._discrepancy import ratio
-
-PAPER_TAU = {"fig2": "strong agreement", "fig6": 0.46, "fig7": -0.253}
-PAPER_DISCREPANCY = {"fig1": "MMD is much smaller than B", "fig9": "B is much larger than MMD"}  # no numbers are given
-PAPER_TABLE_10 = {(10, 100): 0.004999, (4, 250): 0.005253, (2, 500): 0.005367, (1, 1000): 0.005455}
+from skdal.experiments.theory._paper import PAPER_DISCREPANCY, PAPER_TABLE_10, PAPER_TAU
 
 
 def correlation_table(found, settings, name, style):
-    """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7)."""
-    taus = rank_correlations(found, "bound" if name == "fig7" else "alignment")
+    """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7), and of controls."""
+    against = "bound" if name == "fig7" else "alignment"
+    taus = {kernel: rank_correlations(found[kernel], against) for kernel in KERNELS}
     labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
     rows = []
     for f in PREDICTIONS:
         for y in labels:
-            tau, p = taus[f"{f}, {y}"]
-            known = degenerate(f, y) or ("" if np.isfinite(tau) else "G does not vary")
+            cells = [cell for kernel in KERNELS for cell in _tau_cells(*taus[kernel][f"{f}, {y}"])]
+            known = degenerate(f, y) or ("" if cells[0] else "G does not vary")
             if name == "fig7" and (f, y) == ("zero", "true"):
                 known = "G is the alignment"
-            rows.append([f, y, "" if np.isnan(tau) else f"{tau:+.3f}", "" if np.isnan(tau) else f"{p:.1g}", known])
-    rows.append(["paper", "", PAPER_TAU[name] if name == "fig2" else f"{PAPER_TAU[name]:+.3f}", "", "f is not said"])
+            rows.append([f, y, *cells, known])
+    for f in PREDICTIONS:
+        chance = [np.array(found[kernel]["random"][against][f]) for kernel in KERNELS]
+        cells = [cell for some in chance for cell in (f"{some.mean():+.3f} ± {some.std(ddof=1):.2g}", "")]
+        rows.append([f, f"by chance ({len(chance[0])} times)", *cells, "control"])
+    cells = _tau_cells(*tau(found["raw"]["trace"], found["raw"][against]))
+    rows.append(["none", "trace of Q's kernel for G", *cells, "", "", "control"])
+    paper = PAPER_TAU[name] if name == "fig2" else f"{PAPER_TAU[name]:+.3f}"
+    rows.append(["paper", "", paper, "", "", "", "f is not said"])
     note, n = "", settings.n_initial + settings.n_candidates
     if name == "fig7" and _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
         note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
-    return _table(rows, ["f", "labels of Q", "tau", "p", "by construction"], style) + note
+    note += _other_links(found) if name == "fig7" else ""
+    header = ["f", "labels of Q", "tau", "p", "tau, unit diagonal", "p", "by construction"]
+    return _table(rows, header, style) + note
+
+
+def _tau_cells(value, p):
+    return ["", ""] if np.isnan(value) else [f"{value:+.3f}", f"{p:.1g}"]
+
+
+def _other_links(found):
+    """Return how alignment itself goes with the bound, and with the error that training is left with (Theorem 1)."""
+    said = []
+    for kernel in KERNELS:
+        errors = (tau(found[kernel]["alignment"], values)[0] for values in found[kernel]["error"].values())
+        of_steps = ", ".join(f"{value:+.3f} after {t}" for t, value in zip(STEPS, errors))
+        of_bound = tau(found[kernel]["alignment"], found[kernel]["bound"])[0]
+        said.append(f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, {of_steps} steps")
+    return f"\nOf alignment itself tau is {'; '.join(said)} at the rate 1 / lambda_max.\n"
 
 
 def discrepancy_table(found, settings, name, style):
