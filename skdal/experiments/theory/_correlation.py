@@ -47,16 +47,11 @@ def compute(settings, folder, *, data_root, device, verbose):
         raise InvalidParameterError(
             f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; ask for fewer."
         )
-    initial = initial_set(spec, data)
-    rng = np.random.default_rng([settings.seed, 2])
-    pool = np.setdiff1d(np.arange(len(data.train)), initial)
-    candidates = rng.choice(pool, settings.n_candidates, replace=False)
-    draws = [rng.choice(len(candidates), settings.n_query, replace=False) for _ in range(settings.n_draws)]
-    together = np.concatenate([initial, candidates])
+    together, draws = _drawn(settings, initial_set(spec, data), len(data.train))
     images = kernel_images(data.train, together, settings.pixels)
     how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
     theta = infinite_ntk(images, **THEORY_NET, **how)
-    Y, n = as_one_hot(data.train.targets[together], len(data.class_names)), len(initial)
+    Y, n = as_one_hot(data.train.targets[together], len(data.class_names)), settings.n_initial
     of_net = softmax(outputs_of(prepared_net(spec, data, device), data.train.take(together)).cpu().double().numpy())
     lengths = np.sqrt(np.diag(theta))
     found, regression = {}, {}
@@ -69,6 +64,14 @@ def compute(settings, folder, *, data_root, device, verbose):
     predicted = {"kernel": regression["raw"], "net": of_net}
     found["accuracy"] = {f: float((p[n:].argmax(1) == Y[n:].argmax(1)).mean()) for f, p in predicted.items()}
     return found
+
+
+def _drawn(settings, initial, n_images):
+    """Return the images of S and of the candidates, and each draw of Q as positions among the candidates."""
+    rng = np.random.default_rng([settings.seed, 2])
+    candidates = rng.choice(np.setdiff1d(np.arange(n_images), initial), settings.n_candidates, replace=False)
+    draws = [rng.choice(len(candidates), settings.n_query, replace=False) for _ in range(settings.n_draws)]
+    return np.concatenate([initial, candidates]), draws
 
 
 def _measured(theta, Y, n, predictions, draws, seed, bar):
