@@ -100,6 +100,7 @@ def draw_ratio(found, settings, name):
             with warnings.catch_warnings():  # where there is nothing else, NaN is what is shown
                 warnings.filterwarnings("ignore", "All-NaN slice")
                 low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
+            low[np.sign(low) != np.sign(high)] = np.nan  # quartiles about a pole are no band
             own = np.array([row["own"] for row in some], dtype=float)
             for part in _of_one_sign(median):
                 one.plot(at[part], median[part], marker="o", markersize=3, color=color)
