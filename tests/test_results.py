@@ -388,6 +388,16 @@ def test_what_the_page_says_of_discrepancies():
     assert after_one == sorted(after_one, key=float)
 
 
+def test_what_the_page_says_of_float32():
+    (file,) = (RESULTS / "theory").glob("float32-*.json")
+    held = json.loads(file.read_text())
+    assert (RESULTS / "theory" / held["result"]).exists()
+    of_bound, of_mmd = (np.array([row[key] for row in held["rows"]]) for key in ("bound", "mmd_squared"))
+    assert len(of_bound) == 10
+    assert f"B by at most {np.abs(of_bound[:, 0] / of_bound[:, 1] - 1).max():.1g} of itself" in THEORY
+    assert f"and MMD^2 by at most {np.abs(np.diff(of_mmd)).max():.1g}." in THEORY
+
+
 def test_every_table_and_plot_of_the_page_on_theory_is_there():
     named = re.findall(r"(?:include|image):: (\S+)", THEORY)
     assert len(named) == 16
