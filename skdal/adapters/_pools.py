@@ -32,7 +32,7 @@ def warn_of_random_transforms(X, name="the pool", stacklevel=4):
     if not _same(first, second):
         warnings.warn(
             f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
-            "random view. Pass the same images without them (the same Dataset with its test-time transform).",
+            "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform).",
             UserWarning,
             stacklevel=stacklevel,
         )
