@@ -206,14 +206,20 @@ def _which_term(found):
         return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
     mostly_length = found["norm_share"] > 0.5
     if length >= _SAME and gamma != np.inf:
-        why = "the inner product is larger, but hardly changes the order"
-        why = "the labeled set's gradient has no say, as after a long training" if mostly_length else why
-        why = "gamma is 0" if gamma == 0 else why
+        if gamma == 0:
+            why = "gamma is 0"
+        elif mostly_length:
+            why = "the labeled set's gradient has no say, as after a long training"
+        else:
+            why = "the inner product is larger, but hardly changes the order"
         return f"{length:.0%} of the picks are those of gradient length alone: {why}."
     if dot >= _SAME:
-        why = "the gradient's length is larger, but hardly changes the order"
-        why = why if mostly_length else "the gradient's length has no say, as after a short training"
-        why = "gamma is infinite" if gamma == np.inf else why
+        if gamma == np.inf:
+            why = "gamma is infinite"
+        elif mostly_length:
+            why = "the gradient's length is larger, but hardly changes the order"
+        else:
+            why = "the gradient's length has no say, as after a short training"
         return f"{dot:.0%} of the picks are those of the inner product alone: {why}."
     return None
 
