@@ -1,36 +1,12 @@
 """Fixtures shared by the tests."""
 
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 
 import pytest
 import torch
-from reference import reference
+from problems import Problem
 
 from skdal.gradients import _engine
-
-
-class Problem:
-    """A case's net, samples, labels and a random direction, with the reference for own and for given labels."""
-
-    def __init__(self, case):
-        generator = torch.Generator().manual_seed(1)
-        self.case, self.net = case, case.make_net(seed=0)
-        self.X = case.make_inputs(case.n, generator)
-        self.y = torch.randint(case.K, (case.n,), generator=generator).numpy()
-        self.direction = {
-            name: torch.randn(p.shape, generator=generator, dtype=torch.float64)
-            for name, p in self.net.module_.named_parameters()
-            if p.requires_grad
-        }
-
-    @cached_property
-    def own(self):
-        return reference(self.net, self.X, direction=self.direction)
-
-    @cached_property
-    def given(self):
-        return reference(self.net, self.X, self.y, self.direction)
-
 
 _latest = lru_cache(maxsize=1)(Problem)  # pytest itself sets up once for every pair of a case and a backend
 

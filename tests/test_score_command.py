@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from needs import needs
 from PIL import Image
 from skorch import NeuralNetClassifier
 from torch import nn
@@ -115,7 +116,7 @@ def test_picks_are_those_of_the_sampler(folder, capsys):
 
 
 def test_a_second_run_takes_the_scores_that_are_there(folder, monkeypatch):
-    pytest.importorskip("pyarrow")
+    needs("pyarrow")
     assert main(words(scores_dir="scores")) == 0
     first = (folder / "picks.csv").read_bytes()
     assert len(list((folder / "scores").glob("*/*.parquet"))) == 1
@@ -133,7 +134,7 @@ def test_on_ray(folder, cluster_for_commands):
 
 @pytest.fixture
 def cluster_for_commands(monkeypatch):
-    ray = pytest.importorskip("ray")
+    ray = needs("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_TQDM_PATCH_PRINT", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")
@@ -157,7 +158,7 @@ def cluster_for_commands(monkeypatch):
 
 
 def test_parquet_memory_maps_and_transforms(folder):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa, pq = needs("pyarrow"), needs("pyarrow.parquet")
     files = [folder / "pool" / "a" / f"{i:02d}.png" for i in range(0, 38, 2)]
     table = {"picture": [file.read_bytes() for file in files], "id": [f.stem for f in files]}
     pq.write_table(pa.table(table), "images.parquet")

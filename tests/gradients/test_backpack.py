@@ -14,7 +14,7 @@ from backpack import disable
 from backpack.context import CTX
 from backpack.extensions import BatchGrad
 from cases import LAYERS, NETS, Case, apply_case, floats, layer, linear_parts, mlp, mlp_case, over, tokens
-from conftest import Problem
+from problems import Problem
 from reference import assert_statistics
 from torch import nn
 

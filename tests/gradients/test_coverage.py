@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cases import Apply, Case, OwnLSTM, Unruled, floats, linear_parts, raised, raised_if_finite
-from conftest import Problem
+from problems import Problem
 from reference import assert_statistics
 from skorch import NeuralNetClassifier
 from torch import nn

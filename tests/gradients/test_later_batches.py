@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cases import Apply, Case, floats, linear_parts
-from conftest import Problem
+from problems import Problem
 from reference import assert_gradients, assert_statistics
 from torch import nn
 

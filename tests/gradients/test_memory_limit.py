@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from cases import Case, floats, mlp
-from conftest import Problem
+from problems import Problem
 from reference import assert_gradients, assert_statistics
 from torch import nn
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cases import TRAPS, Apply, Case, floats, linear_parts, mlp_case, over, tokens
-from conftest import Problem
+from problems import Problem
 from reference import assert_statistics
 from skorch import NeuralNetClassifier
 from torch import nn

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from common import POOL, POOL_y, X, assert_same, global_rng, make_net, snapshot, trained_net, y
+from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -26,7 +27,7 @@ from skdal.interop import SkactivemlSampler
 from skdal.interop._activeml import TrainedClassifier
 from skdal.samplers import ConfidenceSampler, CoresetSampler, EntropySampler, MarginSampler
 
-pytest.importorskip("skactiveml")
+needs("skactiveml")
 
 from skactiveml import pool as theirs  # noqa: E402
 from skactiveml.classifier import ParzenWindowClassifier, SklearnClassifier  # noqa: E402

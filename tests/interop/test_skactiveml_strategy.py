@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from common import POOL, PROMISES, Mlp, POOL_y, X, assert_same, keys, make_net, make_sampler, snapshot, weights, y
+from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -17,7 +18,7 @@ from skdal.exceptions import InvalidLabelsError, InvalidParameterError, NotFitte
 from skdal.interop import SkactivemlStrategy
 from skdal.samplers import ALBLSampler, CoresetSampler, EntropySampler, MarginSampler, RandomSampler
 
-pytest.importorskip("skactiveml")
+needs("skactiveml")
 
 from skactiveml.classifier import ParzenWindowClassifier, SklearnClassifier, SkorchClassifier  # noqa: E402
 from skactiveml.pool import SubSamplingWrapper  # noqa: E402

@@ -2,12 +2,13 @@
 
 import pytest
 from modAL.uncertainty import margin_sampling
+from needs import needs
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdal.interop import ModalSampler, SkactivemlSampler
 
-pool = pytest.importorskip("skactiveml.pool")
+pool = needs("skactiveml.pool")
 
 SAMPLERS = [
     ModalSampler(LogisticRegression(), strategy=margin_sampling, random_state=0),

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from needs import needs
 
 # Nothing is reported to anyone, and workers log into their own files.
 os.environ.update(
@@ -28,7 +29,7 @@ CLUSTER = {
 @pytest.fixture(scope="session")
 def cluster():
     """Start Ray once; give the module."""
-    ray = pytest.importorskip("ray")
+    ray = needs("ray")
     ray.init(**CLUSTER)
     yield ray
     ray.shutdown()

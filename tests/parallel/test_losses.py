@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from common import X, trained_net, y
 from helpers_parallel import fitted
+from needs import needs
 
 from skdal import DynamicALSampler
 
-pytest.importorskip("ray")
-pytest.importorskip("pyarrow")
+needs("ray")
+needs("pyarrow")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 

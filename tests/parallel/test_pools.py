@@ -12,6 +12,7 @@ import pytest
 import torch
 from common import POOL, X, trained_net, y
 from helpers_parallel import Rows, fitted
+from needs import needs
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
@@ -25,8 +26,8 @@ from skdal.exceptions import (
 )
 from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, PoolSubset, RandomSampler
 
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
+pa = needs("pyarrow")
+pq = needs("pyarrow.parquet")
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 8, 3), dtype=np.uint8)
 
@@ -465,7 +466,7 @@ def test_numbers_of_different_lengths(tmp_path):
 
 @pytest.fixture
 def ray_data(cluster):
-    data = pytest.importorskip("ray.data")
+    data = needs("ray.data")
     data.DataContext.get_current().enable_progress_bars = False
     return data
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from common import POOL, X, keys, make_net, make_sampler, trained_net, y
 from helpers_parallel import Eventful, Rows, SlowToLoad, dawdle, die, fitted
+from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -34,7 +35,7 @@ from skdal.exceptions import (
 from skdal.parallel import RayExecutor
 from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, MCDropoutSampler, PoolSubset
 
-pa = pytest.importorskip("pyarrow")
+pa = needs("pyarrow")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -127,7 +128,7 @@ def test_all_scores_tie(two_workers):
 
 
 def test_a_dataset_of_ray_data(two_workers):
-    ray_data = pytest.importorskip("ray.data")
+    ray_data = needs("ray.data")
     tables = [
         pa.table({"x": list(POOL[:13]), "id": [f"id-{i}" for i in range(13)]}),
         pa.table({"x": list(POOL[13:]), "id": [f"id-{i}" for i in range(13, 41)]}),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from common import POOL, X, make_net, trained_net, y
 from helpers_parallel import Rows, fitted
+from needs import needs
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,7 +20,7 @@ from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.parallel import SerialExecutor
 from skdal.samplers import EGLSampler, MarginSampler
 
-pq = pytest.importorskip("pyarrow.parquet")
+pq = needs("pyarrow.parquet")
 
 
 @pytest.fixture
