@@ -4,11 +4,11 @@ import numpy as np
 from modAL.models import ActiveLearner as ModalActiveLearner
 from sklearn.base import BaseEstimator, clone
 
-from skdal.adapters import check_labels, check_pool, is_net
+from skdal.adapters import check_labels, check_pool, is_net, module_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
 from skdal.samplers import dynamical_sampling
-from skdal.training import train
-from skdal.utils import concat_rows, count_rows, is_torch_dataset, take_rows
+from skdal.training import StartingWeights, train
+from skdal.utils import concat_rows, count_rows, exclusive, is_torch_dataset, take_rows, turns
 
 
 class ActiveLearner(ModalActiveLearner):
@@ -81,6 +81,7 @@ class ActiveLearner(ModalActiveLearner):
         self.warm_start = warm_start
         self.reset_optimizer = reset_optimizer
         self._fit_kwargs = fit_kwargs
+        self._start = StartingWeights(estimator)
         if X_training is not None:
             self.fit(X_training, y_training, bootstrap=bootstrap_init, **fit_kwargs)
 
@@ -104,8 +105,9 @@ class ActiveLearner(ModalActiveLearner):
             As it was before, should training fail or be interrupted.
         """
         self._check_labeled(X, y)
-        self._train(X, y, bootstrap, fit_kwargs)
-        self.X_training, self.y_training = X, y
+        with exclusive():
+            self._train(X, y, bootstrap, fit_kwargs)
+            self.X_training, self.y_training = X, y
         return self
 
     def teach(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs):
@@ -122,9 +124,10 @@ class ActiveLearner(ModalActiveLearner):
         **fit_kwargs
             For the estimator's `fit`.
         """
-        X_all, y_all = self._with_new(X, y)
-        self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
-        self.X_training, self.y_training = X_all, y_all
+        with exclusive():
+            X_all, y_all = self._with_new(X, y)
+            self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
+            self.X_training, self.y_training = X_all, y_all
 
     def query(self, X_pool, *query_args, **query_kwargs):
         """Ask the query strategy which samples of the pool to label.
@@ -147,12 +150,35 @@ class ActiveLearner(ModalActiveLearner):
         indices = result[0] if isinstance(result, tuple) else result  # modAL 0.4.2.1's own return scores too
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
+    def predict(self, X, **predict_kwargs):
+        """Predict labels with the estimator; see its `predict`."""
+        with turns(module_of(self.estimator)):
+            return super().predict(X, **predict_kwargs)
+
+    def predict_proba(self, X, **predict_proba_kwargs):
+        """Predict class probabilities with the estimator; see its `predict_proba`."""
+        with turns(module_of(self.estimator)):
+            return super().predict_proba(X, **predict_proba_kwargs)
+
+    def score(self, X, y, **score_kwargs):
+        """Return the estimator's score; see its `score`."""
+        with turns(module_of(self.estimator)):
+            return super().score(X, y, **score_kwargs)
+
     def _train(self, X, y, bootstrap, fit_kwargs):
         if bootstrap:
             n = count_rows(X)
             drawn = np.random.choice(n, n, replace=True)
             X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
-        train(self.estimator, X, y, go_on=self.warm_start, reset_optimizer=self.reset_optimizer, **fit_kwargs)
+        train(
+            self.estimator,
+            X,
+            y,
+            go_on=self.warm_start,
+            reset_optimizer=self.reset_optimizer,
+            start=self._start,
+            **fit_kwargs,
+        )
 
     def _with_new(self, X, y):
         """Return the labeled set with X and y appended."""

@@ -30,6 +30,18 @@ def final_estimator(estimator):
     return estimator
 
 
+def module_of(estimator):
+    """Return the module of a net that is initialized, None for any other classifier."""
+    return getattr(final_estimator(estimator), "module_", None)
+
+
+def is_frozen(estimator):
+    """Tell whether `estimator` is frozen, or a Pipeline whose last step is."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return isinstance(estimator, FrozenEstimator)
+
+
 def transform_rows(estimator, X):
     """Return X as the final estimator gets it: through the earlier steps of a Pipeline."""
     estimator = unfrozen(estimator)

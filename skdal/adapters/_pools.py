@@ -23,7 +23,7 @@ def check_pool(X, X_labeled=None, names=("the pool", "the labeled set")):
         )
 
 
-def warn_of_random_transforms(X, name="the pool", stacklevel=4):
+def warn_of_random_transforms(X, name="the pool", stacklevel=5):
     """Fetch the first item of a Dataset twice and warn if the two differ."""
     if not (is_torch_dataset(X) or hasattr(X, "indices_")) or not count_rows(X):
         return

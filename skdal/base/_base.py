@@ -20,6 +20,7 @@ from skdal.adapters import (
     check_pool,
     final_estimator,
     is_net,
+    module_of,
     resolve,
     unfrozen,
     wants_scores,
@@ -34,12 +35,14 @@ from skdal.utils import (
     check_n_instances,
     check_parameters,
     count_rows,
+    exclusive,
     forked_rng,
     is_boolean,
     is_count,
     is_random_state,
     preserved_rng,
     query_generator,
+    turns,
 )
 
 logger = logging.getLogger("skdal")
@@ -123,6 +126,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         self
             As it was before, should training fail or be interrupted.
         """
+        with exclusive():
+            return self._fit(X, y, fit_params)
+
+    def _fit(self, X, y, fit_params):
         check_parameters(self, self._parameter_checks())
         if self.estimator is None:
             raise InvalidParameterError(
@@ -162,10 +169,11 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         frozen = isinstance(last, FrozenEstimator)
         if not frozen and is_net(self.estimator) and getattr(final_estimator(self.estimator), "initialized_", False):
             warnings.warn(
-                f"the net passed to {type(self).__name__} is trained already, and a clone of it starts anew from fresh "
-                "weights. To use it as it is, pass sklearn.frozen.FrozenEstimator(net).",
+                f"the net passed to {type(self).__name__} is trained already, and a clone of it starts anew, from fresh "
+                "weights or from those that a module instance has now. To use the net as it is, pass "
+                "sklearn.frozen.FrozenEstimator(net).",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return clone(self.estimator)
 
@@ -190,7 +198,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         scores : float64 array (n_instances,)
             With `return_scores`: of the picks at the moment of picking, NaN where the sampler has none.
         """
-        indices, scores = self._query(self._trained(), X, n_instances)
+        with exclusive():
+            indices, scores = self._query(self._trained(), X, n_instances)
         return (indices, scores) if return_scores else indices
 
     def query_keys(self, X, n_instances=1):
@@ -235,17 +244,23 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         indices : intp array (n_instances,)
             Positions in X, best first. (indices, scores) for modAL learners that unpack both.
         """
-        indices, scores = self._query(resolve(classifier, X_labeled, y_labeled), X, n_instances)
+        with exclusive():
+            indices, scores = self._query(resolve(classifier, X_labeled, y_labeled), X, n_instances)
         return (indices, scores) if wants_scores(classifier) else indices
 
     def _query(self, trained, X, n_instances):
-        self._check(trained.classifier)
-        n_instances = check_n_instances(n_instances, count_rows(X))
-        self._check_pool(trained, X)
+        X, n_instances = self._prepared(trained, X, n_instances)
         rng = query_generator(self.random_state, trained.n_labeled)
         with preserved_rng():
             indices, scores = self._select(trained, X, n_instances, rng)
         return np.asarray(indices, dtype=np.intp), np.asarray(scores, dtype=np.float64)
+
+    def _prepared(self, trained, X, n_instances=1):
+        """Return (X, n_instances) of whatever looks at a pool, after all that is checked before anything expensive."""
+        self._check(trained.classifier)
+        n_instances = check_n_instances(n_instances, count_rows(X))
+        self._check_pool(trained, X)
+        return X, n_instances
 
     def _check_pool(self, trained, X):
         if is_net(trained.classifier):
@@ -335,17 +350,22 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     @available_if(_estimator_has("predict"))
     def predict(self, X):
         """Predict labels with the trained classifier."""
-        return self._trained().classifier.predict(X)
+        return self._of_classifier("predict", X)
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):
         """Predict class probabilities (n_samples, n_classes) with the trained classifier."""
-        return self._trained().classifier.predict_proba(X)
+        return self._of_classifier("predict_proba", X)
 
     @available_if(_estimator_has("score"))
     def score(self, X, y=None):
         """Return the trained classifier's score, for classifiers the accuracy."""
-        return self._trained().classifier.score(X, y)
+        return self._of_classifier("score", X, y)
+
+    def _of_classifier(self, method, *data):
+        classifier = self._trained().classifier
+        with turns(module_of(classifier)):
+            return getattr(classifier, method)(*data)
 
     @property
     def classes_(self):

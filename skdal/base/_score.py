@@ -8,14 +8,7 @@ from skdal.base._base import BaseSampler
 from skdal.base._shards import ShardCall, check_any, parts_of, shards_of
 from skdal.base._stored import open_store
 from skdal.base._table import Best, Table
-from skdal.utils import (
-    check_n_instances,
-    check_parameters,
-    count_rows,
-    preserved_rng,
-    query_generator,
-    refuse_non_finite,
-)
+from skdal.utils import count_rows, exclusive, preserved_rng, query_generator, refuse_non_finite
 
 
 class ScoreSampler(BaseSampler):
@@ -38,11 +31,10 @@ class ScoreSampler(BaseSampler):
         scores : float64 array (n_pool,)
             Higher: ask first. NaN for a sample that the pool could not read, see `unreadable_`.
         """
-        check_parameters(self, self._parameter_checks())
-        check_n_instances(1, count_rows(X))
-        trained = self._trained()
-        self._check_pool(trained, X)
-        return self._checked_scores(trained, X)
+        with exclusive():
+            trained = self._trained()
+            X, _ = self._prepared(trained, X)
+            return self._checked_scores(trained, X)
 
     def best(self, X, n_instances=1):
         """Choose as `query` does, and return all that is known of the samples.
@@ -60,11 +52,10 @@ class ScoreSampler(BaseSampler):
             `positions` (n_instances,) in the pool, best first, and `columns`, a dict of arrays
             (n_instances,): "score", and for dynamicAL its terms "sq_norm" and "dot" and the predicted "label".
         """
-        trained = self._trained()
-        self._check(trained.classifier)
-        n_instances = check_n_instances(n_instances, count_rows(X))
-        self._check_pool(trained, X)
-        return self._best(trained, X, n_instances, query_generator(self.random_state, trained.n_labeled))
+        with exclusive():
+            trained = self._trained()
+            X, n_instances = self._prepared(trained, X, n_instances)
+            return self._best(trained, X, n_instances, query_generator(self.random_state, trained.n_labeled))
 
     def _select(self, trained, X, n_instances, rng):
         best = self._best(trained, X, n_instances, rng)

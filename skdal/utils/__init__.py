@@ -4,6 +4,7 @@ from skdal.utils._arrays import as_array
 from skdal.utils._describe import describe
 from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._files import prepare_folder, write_atomically
+from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
@@ -40,6 +41,7 @@ __all__ = [
     "concat_rows",
     "count_rows",
     "describe",
+    "exclusive",
     "prepare_folder",
     "forked_rng",
     "frozen",
@@ -60,6 +62,7 @@ __all__ = [
     "sample_shape",
     "swapped",
     "take_rows",
+    "turns",
     "uncompiled",
     "untouched",
     "write_atomically",

@@ -5,6 +5,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
+from skdal.utils._locks import turns
+
 
 @contextmanager
 def untouched(module):
@@ -12,6 +14,13 @@ def untouched(module):
 
     Hooks on the parameters' gradients, such as one that clips them, are off. Gives the Attributes as found.
     """
+    with turns(module), _put_back(module) as attributes:
+        module.eval()
+        yield attributes
+
+
+@contextmanager
+def _put_back(module):
     parts = list(module.modules())
     modes = [(part, part.training) for part in parts]
     attributes = _Attributes(module)
@@ -19,7 +28,6 @@ def untouched(module):
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
     hooks = [(p._backward_hooks, dict(p._backward_hooks)) for p in module.parameters() if p._backward_hooks]
     try:
-        module.eval()
         for held, _ in hooks:
             held.clear()
         yield attributes

@@ -7,20 +7,26 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from skdal.utils._locks import exclusive
+
 
 @contextmanager
 def preserved_rng():
-    """Leave the global generators of torch (every device in use), numpy and python as found."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+    """Leave the global generators of torch (every device in use), numpy and python as found.
+
+    No other thread draws from them for skdal in the meantime.
+    """
+    with exclusive():
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(states[0])
+            np.random.set_state(states[1])
+            random.setstate(states[2])
+            if cuda is not None:
+                torch.cuda.set_rng_state_all(cuda)
 
 
 @contextmanager
@@ -35,7 +41,8 @@ def forked_rng(random_state, n_fits):
         How many fits came before, so that no two fits of a loop share their random numbers.
     """
     if random_state is None:
-        yield
+        with exclusive():
+            yield
         return
     seed = int(_seed_sequence(random_state, n_fits).generate_state(1)[0])
     if torch.cuda.is_available():

@@ -1,0 +1,181 @@
+"""The training of an estimator, from scratch or on from the current weights."""
+
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skdal.adapters import (
+    NetView,
+    check_fitted,
+    check_labels,
+    check_transformable,
+    final_estimator,
+    is_net,
+    labels_of,
+    module_of,
+    paired,
+    warn_of_held_out_labels,
+)
+from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.training._callbacks import begin_again, keepers_kept, with_callbacks
+from skdal.training._undo import undone_on_error
+from skdal.training._watch import FreshFilesOnly, Watch, n_epochs_of
+from skdal.utils import count_rows, exclusive, turns
+
+
+def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_module=None, **fit_params):
+    """Train `estimator` in place on a labeled set.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A net, a scikit-learn classifier, a Pipeline, or frozen (then it is only checked).
+    X, y : data
+        The labeled set; y None for a Dataset that holds the labels.
+    go_on : bool
+        Continue an initialized net from its current weights, with the steps before it in a Pipeline
+        as they are. Otherwise, and for classifiers that are no nets, train from scratch.
+    reset_optimizer : bool
+        When a net continues, rebuild its optimizer first: weights stay, moments go.
+    start : StartingWeights, optional
+        Those of a module instance, from which a training from scratch starts. None: its current ones.
+    check_module : callable, optional
+        Called with a net's module before its first step; what it raises ends the training.
+    **fit_params
+        For the estimator's `fit`.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Also where skorch would swallow it. After this or any other error the estimator is as it was.
+    """
+    if isinstance(estimator, FrozenEstimator):
+        check_fitted(estimator)
+        return estimator
+    if not is_net(estimator):
+        with exclusive(), undone_on_error(estimator):
+            return estimator.fit(X, y, **fit_params)
+    if not count_rows(X):
+        raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
+    warn_of_held_out_labels(estimator)
+    labels = labels_of(X, y)
+    net = final_estimator(estimator)
+    with exclusive(), turns(module_of(net)), undone_on_error(estimator):
+        go_on = go_on and getattr(net, "initialized_", False)
+        if not go_on and start is not None:
+            start.restore(estimator)
+        return _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params)
+
+
+def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params):
+    if isinstance(estimator, Pipeline):
+        X, fit_params = _through_steps(estimator, X, labels, go_on, fit_params)
+        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, check_module, fit_params)
+        return estimator
+    if isinstance(estimator, FrozenEstimator):
+        return estimator
+    rows = paired(X, labels, labeled=True)
+    before = estimator.module_ if go_on else None
+
+    def check():
+        n_outputs = _check_ready(estimator, before, X, labels)
+        if check_module is not None:
+            check_module(estimator.module_)
+        return n_outputs
+
+    watch = Watch(check, n_epochs_of(estimator, fit_params), check_labels_of_batches=labels is None)
+    files = FreshFilesOnly()
+    try:
+        with with_callbacks(estimator, files, watch), keepers_kept(estimator):
+            if not go_on:
+                _train_from_scratch(estimator, rows, labels, fit_params)
+            else:
+                _train_on(estimator, rows, labels, reset_optimizer, fit_params)
+    finally:
+        files.put_back(estimator)
+    if watch.was_interrupted(estimator):
+        raise KeyboardInterrupt
+    files.warn()
+    return estimator
+
+
+def _train_from_scratch(net, X, y, fit_params):
+    if net.warm_start and net.initialized_:
+        net.initialize()  # its own `fit` would continue
+    net.fit(X, y, **fit_params)
+
+
+def _train_on(net, X, y, reset_optimizer, fit_params):
+    """Train on from the current weights; the new epochs are appended to the history.
+
+    The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
+    empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
+    """
+    past = net.history_
+    n_past = 0 if reset_optimizer else len(past)
+    if reset_optimizer:
+        net.initialize_optimizer()
+    net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
+    with begin_again(net, is_trained=bool(len(past))):
+        net.partial_fit(X, y, **fit_params)
+    new = list(net.history_)[n_past:]
+    for number, row in enumerate(new, start=len(past) + 1):
+        row["epoch"] = number
+    net.history_ = type(past)([*past, *new])
+
+
+def _without_marks(row):
+    """Return an epoch's row of the history in which nothing was best and no event happened."""
+    return {name: False if value is True else value for name, value in row.items()}
+
+
+def _check_ready(net, before, X, labels):
+    """Return the number of outputs of a net that is about to train.
+
+    Raises
+    ------
+    InvalidParameterError
+        Its module is not the one to continue.
+    InvalidLabelsError
+        The labels do not fit its outputs.
+    """
+    if before is not None and net.module_ is not before:
+        raise InvalidParameterError(
+            "a callback of the net re-initialized its module at the start of a training that was to continue from the "
+            "current weights. Let it set parameters only where they change, or pass warm_start=False."
+        )
+    n_outputs = NetView(net).n_outputs(X)
+    if labels is not None:
+        check_labels(labels, n_outputs=n_outputs)
+    return n_outputs
+
+
+def _through_steps(pipeline, X, labels, go_on, fit_params):
+    """Return X behind the steps before the last, fitted unless `go_on`, and the last step's parameters."""
+    prefix = f"{pipeline.steps[-1][0]}__"
+    wrong = [name for name in fit_params if not name.startswith(prefix)]
+    if wrong:
+        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
+    fit_params = {name.removeprefix(prefix): value for name, value in fit_params.items()}
+    if len(pipeline.steps) == 1:
+        return X, fit_params
+    check_transformable(X)
+    earlier = pipeline[:-1]
+    if go_on and _is_fitted(earlier):
+        return earlier.transform(X), fit_params
+    X = earlier.fit_transform(X, labels)
+    pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
+    return X, fit_params
+
+
+def _is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
