@@ -169,7 +169,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         frozen = isinstance(last, FrozenEstimator)
         if not frozen and is_net(self.estimator) and getattr(final_estimator(self.estimator), "initialized_", False):
             warnings.warn(
-                f"the net passed to {type(self).__name__} is trained already, and a clone of it starts anew, from fresh "
+                f"the net passed to {type(self).__name__} is trained already; a clone of it starts anew, from fresh "
                 "weights or from those that a module instance has now. To use the net as it is, pass "
                 "sklearn.frozen.FrozenEstimator(net).",
                 UserWarning,

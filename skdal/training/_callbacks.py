@@ -31,18 +31,23 @@ def with_callbacks(net, first, last):
             net.callbacks_ = [pair for pair in net.callbacks_ if pair[1] is not first and pair[1] is not last]
 
 
-@contextmanager
-def keepers_kept(net):
-    """Run a block that initializes callbacks; those with `keeps_state_over_rounds = True` are as found afterwards."""
-    kept = [(name, cb, dict(vars(cb))) for name, cb in getattr(net, "callbacks_", []) if _keeps_state(cb)]
-    try:
-        yield
-    finally:
-        for _, callback, state in kept:
-            set_vars(callback, state)
-        by_name = {name: callback for name, callback, _ in kept}
-        if hasattr(net, "callbacks_"):
-            net.callbacks_ = [(name, by_name.get(name, callback)) for name, callback in net.callbacks_]
+class Keepers:
+    """The callbacks of a net that declare `keeps_state_over_rounds = True`, with their state.
+
+    skorch initializes all callbacks where a training begins from scratch, and begins again.
+    """
+
+    def __init__(self, net):
+        callbacks = getattr(net, "callbacks_", [])
+        self._kept = {name: (callback, dict(vars(callback))) for name, callback in callbacks if _keeps_state(callback)}
+
+    def put_back(self, net):
+        """Put them, with their state, in the place of those that skorch initialized."""
+        for position, (name, _) in enumerate(net.callbacks_):
+            if name in self._kept:
+                callback, state = self._kept[name]
+                set_vars(callback, state)
+                net.callbacks_[position] = name, callback
 
 
 def _keeps_state(callback):
@@ -62,8 +67,10 @@ def begin_again(net, is_trained):
     for name, callback in net.callbacks_:
         if name in loaded:
             callback.did_load_ = loaded[name]
-    callbacks = net.callbacks_
+    resting = {}
     if is_trained:
-        net.callbacks_ = [pair for pair in callbacks if not isinstance(pair[1], Initializer)]
+        resting = {i: pair for i, pair in enumerate(net.callbacks_) if isinstance(pair[1], Initializer)}
+    net.callbacks_ = [pair for i, pair in enumerate(net.callbacks_) if i not in resting]
     yield
-    net.callbacks_ = callbacks
+    for position, pair in resting.items():
+        net.callbacks_.insert(position, pair)

@@ -40,7 +40,7 @@ class StartingWeights:
             self.__init__(estimator)
         elif self._lazy_module is not None:
             self._module = copy.deepcopy(self._lazy_module)
-            final_estimator(estimator).module = self._module
+            vars(final_estimator(estimator))["module"] = self._module  # skorch guards the setting of modules
         elif module is not None:
             self._put_into(module)
 

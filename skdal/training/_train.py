@@ -18,9 +18,9 @@ from skdal.adapters import (
     warn_of_held_out_labels,
 )
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.training._callbacks import begin_again, keepers_kept, with_callbacks
+from skdal.training._callbacks import Keepers, begin_again, with_callbacks
 from skdal.training._undo import undone_on_error
-from skdal.training._watch import FreshFilesOnly, Watch, n_epochs_of
+from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
 
 
@@ -89,18 +89,18 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_p
         return n_outputs
 
     watch = Watch(check, n_epochs_of(estimator, fit_params), check_labels_of_batches=labels is None)
-    files = FreshFilesOnly()
+    guard = RoundGuard(Keepers(estimator))
     try:
-        with with_callbacks(estimator, files, watch), keepers_kept(estimator):
+        with with_callbacks(estimator, guard, watch):
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
             else:
                 _train_on(estimator, rows, labels, reset_optimizer, fit_params)
     finally:
-        files.put_back(estimator)
+        guard.put_back(estimator)
     if watch.was_interrupted(estimator):
         raise KeyboardInterrupt
-    files.warn()
+    guard.warn()
     return estimator
 
 

@@ -80,19 +80,26 @@ class Watch(_Watcher):
         return self.n_begun > self.n_ended or is_short
 
 
-class FreshFilesOnly(_Watcher):
-    """Keeps a Checkpoint from loading, at the end of a training, what an earlier one has stored.
+class RoundGuard(_Watcher):
+    """Keeps rounds apart, and together what belongs to all of them; the first of the callbacks of a user.
 
-    It is the first of the callbacks of a user, so that its `on_train_end` comes before theirs.
+    A Checkpoint loads at the end of a training only what it stored in this one. Callbacks that keep their state have
+    it when the training begins.
+
+    Parameters
+    ----------
+    keepers : Keepers
     """
 
-    def __init__(self):
+    def __init__(self, keepers):
+        self.keepers = keepers
         self.changed = []
         self.idle = []
         self.n_past = None
 
     def on_train_begin(self, net, **kwargs):
-        """Let every Checkpoint leave marks in the history, by which one can tell when it stored."""
+        """Put the keepers back, and let every Checkpoint leave marks in the history, which tell when it stored."""
+        self.keepers.put_back(net)
         for checkpoint in _loading(net):
             if checkpoint.event_name is None:
                 self._set(checkpoint, "event_name", _own_event(checkpoint))
