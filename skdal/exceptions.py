@@ -4,6 +4,7 @@ import sklearn.exceptions
 
 __all__ = [
     "CrossSampleLayerError",
+    "DivergedTrainingError",
     "EmptyPoolError",
     "GatherTooLargeError",
     "GradientMismatchError",
@@ -37,6 +38,10 @@ class InvalidParameterError(SkdalError, ValueError, TypeError):
 
 class InvalidDataError(SkdalError, ValueError):
     """Data that cannot be used: wrong kind, or pool and labeled set do not fit together."""
+
+
+class DivergedTrainingError(SkdalError, ArithmeticError):
+    """A training ended in weights that are NaN or infinite; the estimator is as it was before."""
 
 
 class EmptyPoolError(InvalidDataError):

@@ -1,5 +1,6 @@
 """The training of an estimator, from scratch or on from the current weights."""
 
+import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -17,7 +18,7 @@ from skdal.adapters import (
     paired,
     warn_of_held_out_labels,
 )
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import DivergedTrainingError, InvalidDataError, InvalidParameterError
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
@@ -53,6 +54,8 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_mod
     ------
     KeyboardInterrupt
         Also where skorch would swallow it. After this or any other error the estimator is as it was.
+    DivergedTrainingError
+        A net's weights are NaN or infinite at the end.
     """
     if isinstance(estimator, FrozenEstimator):
         check_fitted(estimator)
@@ -101,7 +104,18 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_p
     if watch.was_interrupted(estimator):
         raise KeyboardInterrupt
     guard.warn()
+    _refuse_divergence(estimator)
     return estimator
+
+
+def _refuse_divergence(net):
+    trainable = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
+    damaged = [name for name, parameter in trainable.items() if not torch.isfinite(parameter).all()]
+    if damaged:
+        raise DivergedTrainingError(
+            f"the training diverged: it ended in NaN or infinite values in {', '.join(damaged[:5])}. The net is as it "
+            "was before. Lower the learning rate, or look for NaN or infinite values in the labeled samples."
+        )
 
 
 def _train_from_scratch(net, X, y, fit_params):
