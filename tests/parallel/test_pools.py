@@ -295,16 +295,6 @@ def test_images_of_16_bits(size, tmp_path):
         assert np.array_equal(np.asarray(pool.picture(i))[..., 2].ravel(), np.arange(0, 256, 17))
 
 
-@pytest.mark.parametrize("size", [None, 4])
-@pytest.mark.parametrize("mode", ["I", "F"])
-def test_images_of_32_bits(mode, size, tmp_path):
-    Image.fromarray(GRAY.astype({"I": np.int32, "F": np.float32}[mode])).save(tmp_path / "a.tif")
-    pool = ImageFolderPool(tmp_path, size)
-    for read in (pool.__getitem__, pool.picture):
-        with pytest.raises(UnreadableSampleError, match=f"a.tif: .*mode {mode}.*8 or 16 bits"):
-            read(0)
-
-
 DAMAGED = [0, 7, 8, 40]
 SAMPLERS = [
     DynamicALSampler(batch_size=8),
