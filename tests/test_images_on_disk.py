@@ -108,12 +108,14 @@ EIGHT_BITS = {
 @pytest.mark.parametrize("name", EIGHT_BITS)
 @pytest.mark.parametrize("how", [{}, {"depth": 12}, {"exif": True}], ids=str)
 def test_eight_bits_are_pillows(name, how, tmp_path):
+    how = dict(how)
     image, ending = EIGHT_BITS[name]
     folder(tmp_path, saved(image, ending), name)
     expected = np.asarray(Image.open(tmp_path / name).convert("RGB"))
     given = []
     pool = ImageFolderPool(tmp_path, **how)
     assert np.array_equal((pool[0] * 255).round().numpy(), expected.transpose(2, 0, 1))
+    how.pop("depth", None)
     ImageFolderPool(tmp_path, transform=lambda x: given.append(x) or torch.zeros(1), **how)[0]
     assert (given[0].mode, np.array_equal(np.asarray(given[0]), expected)) == ("RGB", True)
 
@@ -469,9 +471,15 @@ def test_labeled_folders(tmp_path):
         ({"size": 0}, "size must be None or an integer of at least 1, in pixels; got 0"),
     ],
 )
-def test_refused(how, words, tmp_path):
+def test_wrong_parameters(how, words, tmp_path):
     folder(tmp_path, saved(RGB, "PNG"), "a.png")
     with pytest.raises(InvalidParameterError, match=words):
         ImageFolderPool(tmp_path, **how)
     with pytest.raises(InvalidParameterError, match=words):
         load_folder(tmp_path, **how)
+
+
+def test_a_depth_beside_a_transform(tmp_path):
+    folder(tmp_path, saved(RGB, "PNG"), "a.png")
+    with pytest.raises(InvalidParameterError, match="depth=12 is for images that become 8 bits.*pass one of the two"):
+        ImageFolderPool(tmp_path, depth=12, transform=as_given)

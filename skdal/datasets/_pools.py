@@ -38,6 +38,11 @@ class Pool(Dataset):
             raise InvalidParameterError(f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}.")
         self.transform = transform
         check_reading(size, exif, depth)
+        if depth is not None and transform is not None:
+            raise InvalidParameterError(
+                f"depth={depth} is for images that become 8 bits, and transform gets their values as they are; pass "
+                "one of the two."
+            )
         self.max_unreadable = max_unreadable
         self.size = size
         self.exif = exif
@@ -158,7 +163,7 @@ class ImageFolderPool(Pool):
         it they are not, as in torchvision's `ImageFolder`. (Pillow itself always turns TIFF.)
     depth : int, optional
         Bits that values of images deeper than 8 bits use, where their files do not say so: 0 is black, 2**depth - 1 is
-        white. It serves where there is no `transform`.
+        white. Not beside `transform`, which gets the values as they are.
 
     Notes
     -----
