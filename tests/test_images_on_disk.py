@@ -457,6 +457,10 @@ def test_labeled_folders(tmp_path):
             load()
         images = load(exif=True, depth=12).test.images
         assert np.array_equal(images[0, ..., 0], np.rint(RAMP.T[:, ::-1] * (255 / 4095)))
+    data = load_folder(tmp_path / "photos", exif=True, depth=12)
+    parts = {"X_train": data.train.images, "y_train": data.train.targets}
+    np.savez(tmp_path / "x.npz", X_test=data.test.images, y_test=data.test.targets, **parts)
+    assert torch.equal(load_dataset("x.npz", tmp_path).train[1][0], data.train[1][0])
     with pytest.raises(InvalidParameterError, match="exif= and depth= are for folders of images, and 'digits' is none"):
         load_dataset("digits", exif=True)
 

@@ -119,12 +119,13 @@ def _opened_again(image, rawmode):
     content = image.fp.read()
     image.fp.seek(place)
     again = Image.open(io.BytesIO(content), formats=[image.format])
-    again.tile = [tile._replace(args=_replaced(tile.args, rawmode)) for tile in again.tile]
+    again.tile = [_with_rawmode(tile, rawmode) for tile in again.tile]
     return again
 
 
-def _replaced(args, rawmode):
-    return (rawmode, *args[1:]) if isinstance(args, tuple) else rawmode
+def _with_rawmode(tile, rawmode):
+    args = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
+    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)  # plain before Pillow 11
 
 
 def _rawmode(image):
@@ -140,7 +141,7 @@ def _highest(image):
 
 def _decoder_arguments(image):
     tiles = getattr(image, "tile", None)
-    args = tiles[0].args if tiles else ""
+    args = tiles[0][3] if tiles else ""
     return args if isinstance(args, tuple) else (args,)
 
 

@@ -79,7 +79,8 @@ class Reader:
             first = unreadable[0]
             raise UnreadableSampleError(
                 f"sample {first.position} of the pool cannot be read ({first.reason}), and the strategy of "
-                f"{self._name} looks at every one. Leave it out, or use a sampler of skdal.samplers, which sets such samples aside."
+                f"{self._name} looks at all of them. Leave it out, or use a sampler of skdal.samplers, which sets it "
+                "aside."
             )
 
 
