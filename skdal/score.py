@@ -134,6 +134,8 @@ def _check_names(classes):
     """Raise unless classes have a name each, of its own."""
     if classes is None:
         return
+    if isinstance(classes, str):
+        raise InvalidParameterError(f"classes must be a sequence of names, such as ['cat', 'dog']; got {classes!r}.")
     names = [name.strip() for name in classes]
     if len(names) < 2 or not all(names):
         fault = "one of them is empty" if len(names) > 1 else "there is one"

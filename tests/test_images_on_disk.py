@@ -275,6 +275,36 @@ def test_values_without_a_white(values, words, tmp_path):
     assert raw.picture(0).size == (4, 1)
 
 
+def test_signed_integers_of_the_other_byte_order(tmp_path):
+    values = STORED["int16"][0]
+    seen = ImageFolderPool(folder(tmp_path, tiff(values, byteorder=">")), transform=as_given)[0]
+    assert np.array_equal(seen, values)
+
+
+def test_a_picture_of_values_with_gaps(tmp_path):
+    values = np.array([[np.nan, 1.0, 3.0, np.inf]], np.float32)
+    pool = ImageFolderPool(folder(tmp_path, tiff(values)), transform=as_given)
+    assert np.asarray(pool.picture(0))[0, :, 0].tolist() == [0, 0, 255, 0]
+
+
+UNKNOWN = {
+    "float64": (tiff(FULL / 7), "it is a TIFF of a kind that Pillow does not open.*MemmapPool"),
+    "float16": (tiff(np.float16(FULL)), "it is a TIFF of a kind"),
+    "five channels": (tiff(np.zeros((6, 8, 5), np.uint8), planarconfig="contig"), "it is a TIFF of a kind"),
+    "text": (b"no image", "Pillow knows no image of that kind, or the file is damaged"),
+    "nothing": (b"", "Pillow knows no image of that kind"),
+}
+
+
+@pytest.mark.parametrize("content, words", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_pillow_does_not_open(content, words, tmp_path):
+    pa, pq = needs("pyarrow"), needs("pyarrow.parquet")
+    pq.write_table(pa.table({"image": [content]}), tmp_path / "x.parquet")
+    for pool in (ImageFolderPool(folder(tmp_path, content)), ParquetPool(tmp_path / "x.parquet")):
+        with pytest.raises(UnreadableSampleError, match=f"(a.tif|x.parquet:0): {words}"):
+            pool[0]
+
+
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint32"])
 def test_integers_with_a_depth(dtype, tmp_path):
     pool = ImageFolderPool(folder(tmp_path, tiff(RAMP.astype(dtype))), depth=12)

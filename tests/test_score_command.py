@@ -17,8 +17,8 @@ from torch import nn
 from skdal import DynamicALSampler
 from skdal.cli import main
 from skdal.datasets import ImageFolderPool
-from skdal.exceptions import InvalidDataError, UnreadableSampleError
-from skdal.score import load_net, open_pool, unlabeled
+from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
+from skdal.score import load_net, open_pool, score, unlabeled
 
 MODULE = """
 import torch
@@ -192,7 +192,7 @@ WRONG = [
     ({"labeled": "latin.csv"}, 1, "latin.csv: 1 of 1 keys are not in the pool.*save the file as UTF-8"),
     ({"labeled": "long.csv"}, 1, "long.csv, line 4: .*field"),
     ({"labeled": "squared.csv"}, 1, "squared.csv, line 2: the label must be an integer from 0.*'²'"),
-    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'"),
+    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'. Leave out the rows"),
     (
         {"labeled": "digits.csv"},
         1,
@@ -289,6 +289,11 @@ def test_labels_that_are_names(classes, folder):
     assert {row["label"] for row in expected} <= {"0", "1", "2"}
     assert found == [{**row, "label": NAMES[int(row["label"])]} for row in expected]
     assert (folder / "named-picks.png").read_bytes() == (folder / "picks.png").read_bytes()
+
+
+def test_names_in_one_text():
+    with pytest.raises(InvalidParameterError, match="sequence of names, such as .*; got 'cat,dog'"):
+        score("factories:make_net", "net.pt", "labels.csv", None, 6, "picks.csv", classes="cat,dog")
 
 
 def test_the_option_of_the_message_works(folder, capsys):

@@ -1,10 +1,11 @@
 """Images of any depth as 8 bits a channel, and as they are stored; turned as the camera was held, and square."""
 
+import io
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from skdal.datasets._deep import FULL, cut_kind, deep_values, refuse_upper_bits
 from skdal.exceptions import InvalidDataError, InvalidParameterError
@@ -18,6 +19,7 @@ _WORDS = {
     "uint32": "integers of 32 bits",
     "float32": "floating-point numbers of 32 bits",
 }
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes
 _RAW = "A transform= of a pool (skdal score --transform) gets the values as they are, as an array."
 _TURNS = {  # by EXIF orientation: whether rows and columns change places; whether rows, columns are reversed then
     2: (False, False, True),
@@ -224,5 +226,26 @@ def _opened(source):
     if isinstance(source, Image.Image):
         yield source
         return
-    with Image.open(source) as image:
+    try:
+        image = Image.open(source)
+    except UnidentifiedImageError as error:
+        raise InvalidDataError(_unknown(_first_bytes(source))) from error
+    with image:
         yield image
+
+
+def _first_bytes(source):
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:4]
+    with open(source, "rb") as file:
+        return file.read(4)
+
+
+def _unknown(first_bytes):
+    """Say what is known of a file that Pillow does not open."""
+    if first_bytes not in _TIFF:
+        return "Pillow knows no image of that kind, or the file is damaged."
+    return (
+        "it is a TIFF of a kind that Pillow does not open, such as one of 64-bit numbers or of many channels, or it is "
+        "damaged. Store gray or RGB with 8 or 16 bits, or all of the values in a .npy file, for MemmapPool."
+    )

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import random
 import threading
 
 import numpy as np
@@ -154,15 +155,25 @@ def test_clones_and_pickles_keep_the_executor(sampler):
         assert ask(again, CLASSIFIERS["net"], again.executor) == ask(sampler, CLASSIFIERS["net"])
 
 
-def test_a_strategy_draws_the_same():
-    """A DataLoader a shard draws a seed each; the strategy's own draws stay."""
+class Draws(SerialExecutor):
+    """Draws from all global generators while it works."""
 
+    def map(self, task, X, y, slices):
+        for found in super().map(task, X, y, slices):
+            random.random()
+            np.random.random()
+            torch.rand(1)
+            yield found
+
+
+def test_a_strategy_draws_the_same():
     def by_chance(learner, X, n_instances=1):
         learner.predict_proba(X)
-        return np.random.permutation(len(X))[:n_instances]
+        keys = np.random.random(len(X)) + torch.rand(len(X)).numpy() + random.random() * np.arange(len(X))
+        return np.argsort(keys)[:n_instances]
 
     sampler = ModalSampler(strategy=by_chance, random_state=0)
-    found = [ask(sampler, CLASSIFIERS["net"], executor) for executor in (None, Watched(shard_size=16))]
+    found = [ask(sampler, CLASSIFIERS["net"], executor) for executor in (None, Draws(shard_size=16))]
     assert found[0] == found[1]
 
 
