@@ -4,6 +4,7 @@ import csv
 import importlib
 import io
 import re
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,16 +14,20 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from torch.utils.data import Dataset, Subset
 
-from skdal.adapters import check_net, final_estimator
+from skdal.adapters import check_net, final_estimator, open_net
 from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, keys_of
 from skdal.exceptions import InvalidDataError, InvalidLabelsError, InvalidParameterError, UnreadableSampleError
 from skdal.samplers import DynamicALSampler
 from skdal.utils import check_n_instances, write_atomically
 
 _SHEET, _SIDE = 64, 96  # thumbnails of a sheet, pixels of one
+_LISTED = 20  # names in a message
+_NO_LABEL = ("", "-1", "nan", "na", "n/a", "<na>", "none", "null")
 
 
-def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overwrite=False, **sampler_params):
+def score(
+    net_factory, checkpoint, labels_file, pool, n_instances, out, *, overwrite=False, classes=None, **sampler_params
+):
     """Choose samples of a pool by dynamicAL and write them to files.
 
     Parameters
@@ -32,7 +37,8 @@ def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overw
     checkpoint : str or Path
         Its weights: a state dict as `torch.save` writes it, or skorch's `save_params(f_params=...)`.
     labels_file : str or Path
-        A CSV file with the columns key and label, of samples of the pool; these are the labeled set.
+        A CSV file with the columns key and label, of samples of the pool; these are the labeled set. Labels are
+        integers from 0, or names of `classes`.
     pool : Pool
     n_instances : int
     out : str or Path
@@ -40,6 +46,8 @@ def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overw
         that could not be read are listed in the one with -unreadable.csv.
     overwrite : bool, default=False
         Whether these may exist; none of an earlier run is left then.
+    classes : sequence of str, optional
+        The names of the net's outputs, in their order; predicted labels are written by name then.
     **sampler_params
         For `DynamicALSampler`.
 
@@ -53,17 +61,19 @@ def score(net_factory, checkpoint, labels_file, pool, n_instances, out, *, overw
     SkdalError
         Anything is missing, damaged or does not fit; before the pool is scored.
     """
+    _check_names(classes)
     picks, thumbnails, aside = _outputs(Path(out), overwrite)
     _check_outside(pool, out, sampler_params.get("executor"))
     net = load_net(net_factory, checkpoint)
-    keys, labels = read_labels(labels_file)
+    keys, labels = read_labels(labels_file, classes)
     positions = _labeled_positions(pool, keys, labels_file)
+    _check_number(classes, net, Subset(pool, positions[:2]))
     rest = unlabeled(pool, positions)
     check_n_instances(n_instances, len(rest))
     sampler = DynamicALSampler(FrozenEstimator(net), **sampler_params).fit(_Labeled(pool, positions, labels))
     best = sampler.best(rest, n_instances)
     written = [
-        _write(picks, _picks_csv(keys_of(rest, best.positions), best.columns)),
+        _write(picks, _picks_csv(keys_of(rest, best.positions), _with_names(best.columns, classes))),
         _write(thumbnails, _sheet(pool, rest.indices[best.positions[:_SHEET]])),
         _write(aside, _unreadable_csv(getattr(sampler, "unreadable_", []))),
     ]
@@ -120,15 +130,51 @@ def _factory(name):
     return made
 
 
-def read_labels(file):
+def _check_names(classes):
+    """Raise unless classes have a name each, of its own."""
+    if classes is None:
+        return
+    if isinstance(classes, str):
+        raise InvalidParameterError(f"classes must be a sequence of names, such as ['cat', 'dog']; got {classes!r}.")
+    names = [name.strip() for name in classes]
+    if len(names) < 2 or not all(names):
+        fault = "one of them is empty" if len(names) > 1 else "there is one"
+        raise InvalidParameterError(
+            f"--classes must be names of two classes at least, as in --classes cat,dog; {fault}: {_listed(names)}."
+        )
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise InvalidParameterError(
+            f"--classes has names more than once: {_listed(twice)}. Give each output of the net a name of its own."
+        )
+
+
+def _check_number(classes, net, some):
+    """Raise if there are not as many classes as a net has outputs, which some samples tell."""
+    if classes is None:
+        return
+    n_outputs = open_net(net).n_outputs(some)
+    if len(classes) != n_outputs:
+        raise InvalidParameterError(
+            f"--classes has {len(classes)} names ({_listed(classes)}), and the net has {n_outputs} outputs; name each "
+            "of them, in their order."
+        )
+
+
+def read_labels(file, classes=None):
     """Return (keys, labels (n,)) of a CSV file with the columns key and label.
+
+    Parameters
+    ----------
+    file : str or Path
+    classes : sequence of str, optional
+        What labels are by name; a label becomes its position. None: labels are integers.
 
     Raises
     ------
     InvalidDataError
         The file is missing or damaged, lacks a column, or has a key twice.
     InvalidLabelsError
-        Labels are no integers from 0.
+        Labels are no integers from 0, or with `classes` none of them.
     """
     lines, rows = _csv_rows(file)
     if not rows or not {"key", "label"} <= set(rows[0]):
@@ -136,19 +182,57 @@ def read_labels(file):
         raise InvalidDataError(
             f"{file} must have the columns key and label in UTF-8, and a row at least; it has {found}."
         )
-    for line, row in zip(lines, rows):
-        if not re.fullmatch("[0-9]{1,18}", (row["label"] or "").strip()):
-            raise InvalidLabelsError(
-                f"{file}, line {line}: the label must be an integer from 0, as the net's outputs are numbered; got "
-                f"{row['label']!r}."
-            )
+    found = [(row["label"] or "").strip() for row in rows]
+    labels = _integers(file, lines, found) if classes is None else _positions(file, lines, found, classes)
     keys = [row["key"] for row in rows]
     if twice := [key for key, n in Counter(keys).items() if n > 1]:
         raise InvalidDataError(
             f"{file} has {len(twice)} keys more than once, such as {twice[:3]}; leave one row of each, since every "
             "row counts."
         )
-    return keys, np.array([int(row["label"]) for row in rows])
+    return keys, np.array(labels)
+
+
+def _integers(file, lines, labels):
+    for line, label in zip(lines, labels):
+        if not re.fullmatch("[0-9]{1,18}", label):
+            raise InvalidLabelsError(
+                f"{file}, line {line}: the label must be an integer from 0, as the net's outputs are numbered; got "
+                f"{label!r}.{_remedy(label, labels)}"
+            )
+    return [int(label) for label in labels]
+
+
+def _remedy(label, labels):
+    """Say what to do with a label that is no integer, one of all that there are."""
+    if label.lower() in _NO_LABEL:
+        return " Leave out the rows that have no label yet."
+    names = sorted({name for name in labels if any(map(str.isalpha, name)) and name.lower() not in _NO_LABEL})
+    if not names:
+        return ""
+    how = " Where labels are names, name all outputs of the net, in their order, with --classes"
+    if len(names) > _LISTED or "," in "".join(names):
+        return f"{how} @FILE, one a line. {len(names)} names are there: {_listed(names)}."
+    return f"{how}. Those that are there: --classes {shlex.quote(','.join(names))}"
+
+
+def _positions(file, lines, labels, classes):
+    position = {name: k for k, name in enumerate(classes)}
+    wrong = [(line, label) for line, label in zip(lines, labels) if label not in position]
+    if wrong:
+        line, label = wrong[0]
+        unknown = sorted({label for _, label in wrong})
+        remedy = "Leave out the rows that have no label yet" if label.lower() in _NO_LABEL else "Correct them"
+        raise InvalidLabelsError(
+            f"{file}, line {line}: the label must be one of --classes ({_listed(classes)}); got {label!r}. Labels that "
+            f"are none of them: {_listed(unknown)}. {remedy}, or name all outputs of the net in --classes."
+        )
+    return [position[label] for label in labels]
+
+
+def _listed(names):
+    more = f", ... ({len(names)} in all)" if len(names) > _LISTED else ""
+    return ", ".join(map(repr, names[:_LISTED])) + more
 
 
 def _csv_rows(file):
@@ -174,7 +258,7 @@ def _labeled_positions(pool, keys, file):
         raise InvalidDataError(f"{file}: {error}{remedy}") from error
 
 
-def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, transform=None):
+def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, transform=None, exif=False, depth=None):
     """Return the pool of a folder of images, a folder or file of Parquet, or a .npy file.
 
     Raises
@@ -189,12 +273,13 @@ def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, tr
     if not path.exists():
         raise InvalidDataError(f"there is nothing at {path}; a folder of images, Parquet or a .npy file is expected.")
     if path.suffix == ".npy":
-        _refuse_given("a .npy file", column=column, key=key, size=size)
+        _refuse_given("a .npy file", column=column, key=key, size=size, exif=exif or None, depth=depth)
         return MemmapPool(path, **how)
+    how |= {"size": size, "exif": exif, "depth": depth}
     if path.suffix == ".parquet" or path.is_dir() and any(path.rglob("*.parquet")):
-        return ParquetPool(path, column or "image", key, size=size, **how)
+        return ParquetPool(path, column or "image", key, **how)
     _refuse_given("a folder of images", column=column, key=key)
-    return ImageFolderPool(path, size, **how)
+    return ImageFolderPool(path, **how)
 
 
 def _refuse_given(kind, **arguments):
@@ -237,6 +322,13 @@ def _check_outside(pool, out, executor):
     for path in (*paths, getattr(executor, "scores_dir", None)):
         if None not in (folder, path) and Path(path).resolve().is_relative_to(folder.resolve()):
             raise InvalidParameterError(f"{path} is inside the pool, of which it would become a part; give another.")
+
+
+def _with_names(columns, classes):
+    """Return the columns of picks with the predicted label by name."""
+    if classes is None or "label" not in columns:
+        return columns
+    return columns | {"label": np.array(classes, dtype=object)[columns["label"]]}
 
 
 def _picks_csv(keys, columns):

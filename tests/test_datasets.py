@@ -94,7 +94,7 @@ def test_loading_does_not_change_the_images():
     [
         (np.zeros((3, 4, 4), "uint8"), [0] * 3, r"\(n, height, width, channels\).*got \(3, 4, 4\)"),
         (np.zeros((3, 4, 4, 1), "uint8"), [0] * 2, r"got \(3, 4, 4, 1\) and \(2,\)"),
-        (np.zeros((3, 4, 4, 1), "int64"), [0] * 3, "uint8 or floating-point numbers; got int64"),
+        (np.zeros((3, 4, 4, 1), "int64"), [0] * 3, "uint8 or floating-point numbers; got int64. Divide them"),
     ],
 )
 def test_wrong_images(images, labels, words):

@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+import shlex
 import sys
 
 import numpy as np
@@ -16,8 +17,8 @@ from torch import nn
 from skdal import DynamicALSampler
 from skdal.cli import main
 from skdal.datasets import ImageFolderPool
-from skdal.exceptions import InvalidDataError
-from skdal.score import load_net, open_pool, unlabeled
+from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
+from skdal.score import load_net, open_pool, score, unlabeled
 
 MODULE = """
 import torch
@@ -191,7 +192,7 @@ WRONG = [
     ({"labeled": "latin.csv"}, 1, "latin.csv: 1 of 1 keys are not in the pool.*save the file as UTF-8"),
     ({"labeled": "long.csv"}, 1, "long.csv, line 4: .*field"),
     ({"labeled": "squared.csv"}, 1, "squared.csv, line 2: the label must be an integer from 0.*'²'"),
-    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'"),
+    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'. Leave out the rows"),
     (
         {"labeled": "digits.csv"},
         1,
@@ -213,6 +214,28 @@ WRONG = [
     ({"n": "32"}, 2, "from 1 to 31, the size of the pool"),
     ({"max_unreadable": "0.01"}, 1, "cannot be read so far"),
     ({"workers": "2"}, 2, "--workers and --gpus-per-worker are for --ray"),
+    (
+        {"labeled": "named.csv"},
+        1,
+        "named.csv, line 2: the label must be an integer from 0.*got 'cat'.*name all outputs",
+    ),
+    ({"labeled": "named.csv"}, 1, "--classes 'cat,dog,polar bear'"),
+    ({"labeled": "commas.csv"}, 1, "--classes @FILE, one a line. 2 names are there: 'cat, big', 'dog'"),
+    ({"labeled": "nan.csv"}, 1, "got 'nan'. Leave out the rows that have no label yet"),
+    ({"labeled": "named.csv", "classes": "cat,dog,bear"}, 1, "named.csv, line 4: .*got 'polar bear'.*Correct them"),
+    ({"labeled": "nan.csv", "classes": "cat,dog,bear"}, 1, "nan.csv, line 2: .*got 'nan'.*Leave out the rows"),
+    ({"classes": "cat,dog,bear"}, 1, "line 2: the label must be one of --classes ('cat', 'dog', 'bear'); got '0'"),
+    ({"labeled": "named.csv", "classes": "cat,dog"}, 1, "got 'polar bear'"),
+    ({"labeled": "cats.csv", "classes": "cat,dog"}, 2, "--classes has 2 names ('cat', 'dog'), and the net has 3 out"),
+    ({"labeled": "cats.csv", "classes": "cat,a,b,c"}, 2, "--classes has 4 names .*, and the net has 3 outputs"),
+    ({"classes": "cat,dog,cat"}, 2, "--classes has names more than once: 'cat'"),
+    ({"classes": "cat,,dog"}, 2, "one of them is empty: 'cat', '', 'dog'"),
+    ({"classes": "cat"}, 2, "names of two classes at least.*there is one: 'cat'"),
+    ({"classes": "@none.txt"}, 2, "--classes @none.txt cannot be read"),
+    ({"classes": "@latin.txt"}, 2, "--classes @latin.txt cannot be read.*UTF-8"),
+    ({"classes": "@gap.txt"}, 2, "one of them is empty: 'cat', '', 'dog'"),
+    ({"pool": "rows.npy", "size": None, "depth": "12"}, 2, "a .npy file takes no --depth"),
+    ({"depth": "12", "transform": "factories:as_tensor"}, 2, "depth=12 is for images that become 8 bits"),
 ]
 
 
@@ -229,6 +252,12 @@ def test_refused(change, code, message, folder, capsys):
     (folder / "minus.csv").write_text("key,label\n\na/00.png,0\na/02.png,-1\n")
     (folder / "digits.csv").write_text("key,label\na/00.png,99999999999999999999999\n")
     (folder / "twice.csv").write_text("key,label\na/00.png,0\nb/01.png,1\na/00.png,0\nb/01.png,2\n")
+    (folder / "named.csv").write_text("key,label\na/00.png,cat\nb/01.png, dog\na/02.png,polar bear\n")
+    (folder / "cats.csv").write_text("key,label\na/00.png,cat\nb/01.png,cat\n")
+    (folder / "commas.csv").write_text('key,label\na/00.png,"cat, big"\nb/01.png,dog\n')
+    (folder / "nan.csv").write_text("key,label\na/00.png,nan\nb/01.png,cat\n")
+    (folder / "latin.txt").write_text("cat\né\n", encoding="latin-1")
+    (folder / "gap.txt").write_text("cat\n\ndog\n")
     (folder / "folder.csv").mkdir()
     (folder / "linked").symlink_to("pool/b")
     np.save("rows.npy", np.zeros((30, 3, 8, 8), dtype=np.float32))
@@ -243,6 +272,54 @@ def test_refused(change, code, message, folder, capsys):
     assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == [
         path for path in before if path.name != "__pycache__"
     ]
+
+
+NAMES = ("polar bear", "cat", "2")
+
+
+@pytest.mark.parametrize("classes", ["polar bear,cat, 2", "@names.txt"])
+def test_labels_that_are_names(classes, folder):
+    rows = rows_of("labels.csv")
+    named = [f"{row['key']}, {NAMES[int(row['label'])]}\n" for row in rows]
+    (folder / "named.csv").write_text("key,label\n" + "".join(named))
+    (folder / "names.txt").write_text("polar bear\r\ncat\r\n2\r\n", encoding="utf-8-sig")
+    assert main(words()) == 0
+    assert main(words(labeled="named.csv", classes=classes, out="named-picks.csv")) == 0
+    found, expected = rows_of("named-picks.csv"), rows_of("picks.csv")
+    assert {row["label"] for row in expected} <= {"0", "1", "2"}
+    assert found == [{**row, "label": NAMES[int(row["label"])]} for row in expected]
+    assert (folder / "named-picks.png").read_bytes() == (folder / "picks.png").read_bytes()
+
+
+def test_names_in_one_text():
+    with pytest.raises(InvalidParameterError, match="sequence of names, such as .*; got 'cat,dog'"):
+        score("factories:make_net", "net.pt", "labels.csv", None, 6, "picks.csv", classes="cat,dog")
+
+
+def test_the_option_of_the_message_works(folder, capsys):
+    (folder / "named.csv").write_text("key,label\na/00.png,cat\nb/01.png,dog\na/02.png,polar bear\n")
+    assert main(words(labeled="named.csv")) == 1
+    option = capsys.readouterr().err.partition("--classes")[2].partition("--classes")[2]
+    assert main([*words(labeled="named.csv"), "--classes", *shlex.split(option)]) == 0
+    assert {row["label"] for row in rows_of("picks.csv")} <= {"cat", "dog", "polar bear"}
+
+
+def test_orientation_and_depth(folder):
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for i in range(40):
+        turned = Image.Exif()
+        turned[0x112] = 6
+        Image.fromarray(np.roll(ramp, 97 * i)).save(folder / "pool" / "ab"[i % 2] / f"{i:02d}.png", exif=turned)
+    with pytest.raises(UnreadableSampleError, match="a/00.png: its values go up to 4095.*skdal score --depth"):
+        open_pool("pool")[0]
+    assert main([*words(depth="12"), "--exif"]) == 0
+    net = load_net("factories:make_net", "net.pt")
+    pool = ImageFolderPool("pool", 8, exif=True, depth=12)
+    labeled = pool.positions([row["key"] for row in rows_of("labels.csv")])
+    rest = np.setdiff1d(np.arange(40), labeled)
+    images, X_labeled = (torch.stack([pool[i] for i in some]) for some in (rest, labeled))
+    indices = DynamicALSampler()(net, images, 6, X_labeled=X_labeled, y_labeled=np.arange(9) % 3)
+    assert [row["key"] for row in rows_of("picks.csv")] == pool.keys(rest[indices])
 
 
 def test_weights_of_another_net(folder):

@@ -3,6 +3,7 @@
 import argparse
 
 from skdal.cli._arguments import Help, positive
+from skdal.cli._classes import classes_of
 from skdal.exceptions import InvalidParameterError
 
 
@@ -22,10 +23,13 @@ def add_score(verbs):
     verb.add_argument("--net-factory", metavar="MODULE:FUNCTION", help="returns the skorch net", **needed)
     verb.add_argument("--labeled", metavar="CSV", help="keys and labels so far (columns key, label)", **needed)
     verb.add_argument("--pool", metavar="PATH", help="folder of images, Parquet (file or folder), or .npy", **needed)
+    verb.add_argument("--classes", metavar="NAMES", help="of the net's outputs, in order: a,b,c or @FILE, one a line")
     verb.add_argument("-n", "--n-instances", type=positive, metavar="N", help="labels to ask for", **needed)
     verb.add_argument("--out", default="picks.csv", metavar="CSV", help="file to write; others get its name")
     verb.add_argument("--overwrite", action="store_true", help="also where these files exist")
     verb.add_argument("--size", type=positive, metavar="N", help="make images square, of N pixels a side")
+    verb.add_argument("--exif", action="store_true", help="turn images by the orientation that cameras store")
+    verb.add_argument("--depth", type=positive, metavar="BITS", help="that values of images deeper than 8 bits use")
     verb.add_argument("--transform", metavar="MODULE:FUNCTION", help="of an image (PIL) or an array to a tensor")
     verb.add_argument("--column", metavar="NAME", help="of Parquet: images or numbers (image)")
     verb.add_argument("--key", metavar="NAME", help="of Parquet: column of the keys")
@@ -46,6 +50,7 @@ def _score(args):
 
     if args.ray is None and (args.workers or args.gpus_per_worker is not None):
         raise InvalidParameterError("--workers and --gpus-per-worker are for --ray; add --ray local or --ray auto.")
+    classes = classes_of(args.classes)
     pool = open_pool(
         args.pool,
         column=args.column,
@@ -53,6 +58,8 @@ def _score(args):
         size=args.size,
         max_unreadable=args.max_unreadable,
         transform=args.transform,
+        exif=args.exif,
+        depth=args.depth,
     )
     executor = SerialExecutor(scores_dir=args.scores_dir)
     if args.ray is not None:
@@ -67,6 +74,7 @@ def _score(args):
             args.n_instances,
             args.out,
             overwrite=args.overwrite,
+            classes=classes,
             executor=executor,
             **how,
         )

@@ -2,13 +2,14 @@
 
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from skdal.datasets._images import image_data
+from skdal.datasets._pixels import check_reading, square
 from skdal.exceptions import InvalidDataError
 
 _PARTS = ("X_train", "y_train", "X_test", "y_test")
@@ -49,7 +50,7 @@ def load_npz(path, *, normalize=True):
         return image_data(train, test, names, normalize=normalize)
 
 
-def load_folder(path, *, size=64, normalize=True):
+def load_folder(path, *, size=64, normalize=True, exif=False, depth=None):
     """Load folders `train/CLASS/*` and `test/CLASS/*` of images (the layout of torchvision's ImageFolder).
 
     Parameters
@@ -59,19 +60,28 @@ def load_folder(path, *, size=64, normalize=True):
     size : int, default=64
         Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
     normalize : bool, default=True
+    exif, depth
+        How images are read, see `ImageFolderPool`.
 
     Returns
     -------
     ImageData
+
+    Raises
+    ------
+    InvalidDataError
+        There are no such folders, classes or images, or an image is not understood.
     """
+    check_reading(size, exif, depth)
     folders = {part: Path(path) / part for part in ("train", "test")}
     missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
     if missing:
         raise InvalidDataError(
             f"there is no folder {' and no folder '.join(missing)}; CLASS/*.png in both are expected."
         )
+    read = partial(_square, size=size, exif=exif, depth=depth)
     try:
-        found = {part: ImageFolder(folder, loader=lambda file: square(file, size)) for part, folder in folders.items()}
+        found = {part: ImageFolder(folder, loader=read) for part, folder in folders.items()}
     except FileNotFoundError as error:  # a class without images
         raise InvalidDataError(f"{path}: {error}") from error
     if found["train"].classes != found["test"].classes:
@@ -82,32 +92,12 @@ def load_folder(path, *, size=64, normalize=True):
     return image_data(train, test, found["train"].classes, normalize=normalize)
 
 
-def square(image, size):
-    """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle kept."""
-    with Image.open(image) if not isinstance(image, Image.Image) else image as opened:
-        rgb = as_rgb(opened)
-        scale = size / min(rgb.size)
-        rgb = rgb.resize([max(size, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
-        left, top = ((side - size) // 2 for side in rgb.size)
-        return np.asarray(rgb.crop((left, top, left + size, top + size)))
-
-
-def as_rgb(image):
-    """Return an image of PIL with 8 bits a channel; 16-bit gray is scaled.
-
-    Raises
-    ------
-    InvalidDataError
-        Its gray values have 32 bits: what is white is not known then.
-    """
-    is_16_bit = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
-    if is_16_bit:  # PIL would clip at 255
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise InvalidDataError(
-            f"gray values of 32 bits (mode {image.mode}) have no white; store the image with 8 or 16 bits."
-        )
-    return image.convert("RGB")
+def _square(file, **how):
+    """Return an image as `square` does; what is not understood is named."""
+    try:
+        return square(file, **how)
+    except InvalidDataError as error:
+        raise InvalidDataError(f"{file}: {error}") from error
 
 
 def stacked(dataset, size):

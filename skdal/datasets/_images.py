@@ -41,7 +41,10 @@ class Images(Dataset):
                 f"{self.labels.shape}."
             )
         if images.dtype != np.uint8 and images.dtype.kind != "f":
-            raise InvalidDataError(f"images must be uint8 or floating-point numbers; got {images.dtype}.")
+            raise InvalidDataError(
+                f"images must be uint8 or floating-point numbers; got {images.dtype}. Divide them by their value of "
+                "white, as float32, so that no level is lost."
+            )
         shape = (-1, 1, 1)
         self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32).reshape(shape)
         self._std = None if std is None else torch.tensor(std, dtype=torch.float32).reshape(shape)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from skdal.datasets._files import as_rgb, square
+from skdal.datasets._pixels import check_reading, read_rgb, read_stored
 from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
 from skdal.utils import describe, is_number
 
@@ -23,19 +23,30 @@ class Pool(Dataset):
     Parameters
     ----------
     transform : callable, optional
-        What a stored sample becomes: of an image (PIL, RGB) or an array a tensor. Not random.
+        What a stored sample becomes: of an image (PIL, RGB; deeper ones as an array) or an array a tensor. Not random.
     max_unreadable : float, default=0.01
         Share of the samples that may be unreadable. A query sets them aside, counts them and lists them
         in `unreadable_`; where there are more, it ends.
+    size, exif, depth
+        How images are read, in pools that hold some; see `ImageFolderPool`.
     """
 
-    def __init__(self, transform=None, *, max_unreadable=0.01):
+    def __init__(self, transform=None, *, max_unreadable=0.01, size=None, exif=False, depth=None):
         if transform is not None and not callable(transform):
             raise InvalidParameterError(f"transform must be None or callable; got {transform!r}.")
         if not (is_number(max_unreadable) and 0 <= max_unreadable <= 1):
             raise InvalidParameterError(f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}.")
         self.transform = transform
+        check_reading(size, exif, depth)
+        if depth is not None and transform is not None:
+            raise InvalidParameterError(
+                f"depth={depth} is for images that become 8 bits, and transform gets their values as they are; pass "
+                "one of the two."
+            )
         self.max_unreadable = max_unreadable
+        self.size = size
+        self.exif = exif
+        self.depth = depth
         self._first = None  # position and shape of the first sample that was read
 
     def keys(self, positions):
@@ -74,12 +85,41 @@ class Pool(Dataset):
         """Return the sample at a position as it is stored, as a PIL image; None where it is none."""
         raise NotImplementedError
 
-    def _image(self, source, size):
+    def _image(self, source):
         """Return an image from a file or bytes, transformed."""
-        image = square(source, size) if size else np.asarray(rgb(source))
-        if self.transform is not None:
-            return self.transform(Image.fromarray(image))
-        return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
+        if self.transform is None:
+            image = np.asarray(read_rgb(source, size=self.size, exif=self.exif, depth=self.depth))
+            return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
+        stored = read_stored(source, size=self.size, exif=self.exif)
+        return self._transformed_values(stored) if isinstance(stored, np.ndarray) else self.transform(stored)
+
+    def _transformed_values(self, values):
+        """Return what the transform makes of the values of an image deeper than 8 bits.
+
+        Raises
+        ------
+        UnreadableSampleError
+            It was written for images of PIL alone.
+        """
+        try:
+            return self.transform(values)
+        except (TypeError, AttributeError) as error:
+            raise UnreadableSampleError(
+                f"transform fails on the values of an image that is deeper than 8 bits, an array {values.shape} of "
+                f"{values.dtype} ({type(error).__name__}: {error}). Let it take arrays as well, as those of "
+                "torchvision.transforms.v2 do behind ToImage(); or leave transform out."
+            ) from error
+
+    def _picture(self, source):
+        """Return an image from a file or bytes as people are to see it, turned as the net gets it."""
+        if self.transform is None:
+            return read_rgb(source, exif=self.exif, depth=self.depth)
+        stored = read_stored(source, exif=self.exif)
+        return as_picture(stored) if isinstance(stored, np.ndarray) else stored
+
+    def _reading(self):
+        """Return what tells one way of reading images from another."""
+        return self.size, self.exif, self.depth, describe(self.transform)
 
     def _of_one_shape(self, i, sample):
         """Return the sample at a position, which has to be of the shape of others unless a transform made it.
@@ -101,16 +141,10 @@ class Pool(Dataset):
         return sample
 
 
-def rgb(source):
-    with Image.open(source) as opened:
-        return as_rgb(opened)
-
-
 class ImageFolderPool(Pool):
     """All images below a folder, in the order of their paths; a key is the path within the folder.
 
-    Links to folders are followed, though not in circles. Images are not turned by their EXIF orientation, as
-    torchvision's `ImageFolder` does not.
+    Links to folders are followed, though not in circles.
 
     Parameters
     ----------
@@ -119,9 +153,25 @@ class ImageFolderPool(Pool):
         Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
         None: as they are, which then have to be of one size (or `transform` makes them so).
     transform : callable, optional
-        Of the image (PIL, RGB) to a tensor; None: float32 (3, height, width) in [0, 1].
+        Of the image to a tensor. It gets a PIL image (RGB) of one with 8 bits a channel, and of any other an array
+        (height, width) or (height, width, channels) of the file's own values in their own dtype, such as uint16.
+        None: float32 (3, height, width) in [0, 1], of 8 bits a channel.
     max_unreadable : float, default=0.01
         Share of the images that may be unreadable; a query sets them aside.
+    exif : bool, default=False
+        Whether images are turned by the orientation that cameras store, as `PIL.ImageOps.exif_transpose` does. Without
+        it they are not, as in torchvision's `ImageFolder`. (Pillow itself always turns TIFF.)
+    depth : int, optional
+        Bits that values of images deeper than 8 bits use, where their files do not say so: 0 is black, 2**depth - 1 is
+        white. Not beside `transform`, which gets the values as they are.
+
+    Notes
+    -----
+    Without a `transform` images become 8 bits a channel. Gray values of 16 bits are divided by 257 and rounded, and of
+    colours the upper 8 bits are kept. With `depth`, or if the file itself says how large values become (TIFF of 12
+    bits, PGM), they are scaled by that. Values of 12 bits stored in 16, say, would lose levels that 8 bits can hold:
+    without `depth` such an image counts as unreadable. So does one that does not say what is white: of signed integers,
+    of integers of 32 bits (these two with `depth` they do), of floating-point numbers.
 
     Examples
     --------
@@ -138,9 +188,9 @@ class ImageFolderPool(Pool):
 
     unit = "images"
 
-    def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01):
-        super().__init__(transform, max_unreadable=max_unreadable)
-        self.folder, self.size = Path(folder).absolute(), size  # workers are elsewhere
+    def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01, exif=False, depth=None):
+        super().__init__(transform, max_unreadable=max_unreadable, size=size, exif=exif, depth=depth)
+        self.folder = Path(folder).absolute()  # workers are elsewhere
         if not self.folder.is_dir():
             raise InvalidDataError(f"there is no folder {folder}; a folder with images in it is expected.")
         self._names = _Strings(_image_names(self.folder))
@@ -153,15 +203,15 @@ class ImageFolderPool(Pool):
     def __getitem__(self, i):
         name = self._names[i]
         try:
-            image = self._image(self.folder / name, self.size)
+            image = self._image(self.folder / name)
         except DAMAGED as error:
             raise UnreadableSampleError(f"{name}: {error}") from error
         return self._of_one_shape(i, image)
 
     def picture(self, i):
-        """Return the image at a position, as it is stored."""
+        """Return the image at a position as it is stored, with `exif` turned; deep values of a transform as a range."""
         try:
-            return rgb(self.folder / self._names[i])
+            return self._picture(self.folder / self._names[i])
         except DAMAGED as error:
             raise UnreadableSampleError(f"{self._names[i]}: {error}") from error
 
@@ -175,7 +225,7 @@ class ImageFolderPool(Pool):
         for i in range(len(self)):
             name = self._names[i]
             digest.update(os.fsencode(f"{name}\0{stat_of(self.folder / name)}\n"))
-        return type(self).__name__, digest.hexdigest(), self.size, describe(self.transform)
+        return type(self).__name__, digest.hexdigest(), self._reading()
 
 
 def _image_names(folder, here="", above=()):
@@ -286,14 +336,21 @@ def _check_numbers(file, rows):
 
 
 def as_picture(array):
-    """Return an array (height, width), channels first or last, as an image; None for other shapes."""
+    """Return an array (height, width), channels first or last, as an image; None for other shapes.
+
+    The lowest value is black and the highest white; NaN and infinity are black.
+    """
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] != 3:
         return None
-    low, high = float(array.min()), float(array.max())
+    array = array.astype(np.float64)
+    is_finite = np.isfinite(array)
+    low = array.min(where=is_finite, initial=np.inf)
+    high = array.max(where=is_finite, initial=-np.inf)
+    array = np.where(is_finite, array, low)
     return Image.fromarray(((array - low) / max(high - low, 1e-12) * 255).astype(np.uint8)).convert("RGB")
 
 

@@ -101,7 +101,7 @@ DATASETS = {
 }
 
 
-def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0):
+def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0, exif=False, depth=None):
     """Load a data set.
 
     Parameters
@@ -117,6 +117,8 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
         See `imbalanced`.
     seed : int, default=0
         Of the images that an imbalanced form keeps.
+    exif, depth
+        How the images of a folder are read, see `ImageFolderPool`; for folders alone.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     Raises
     ------
     InvalidParameterError
-        No such name; the known ones, and the nearest, are listed.
+        No such name; the known ones, and the nearest, are listed. Or `exif` or `depth` is given for no folder.
     InvalidDataError
         The data are not there.
 
@@ -137,12 +139,17 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     (1438, 359, torch.Size([1, 8, 8]))
     """
     folder, size = re.fullmatch(r"(.*?)(?:@(\d+))?", str(name)).groups()
+    is_folder = name not in DATASETS and not str(name).endswith(".npz")
+    if not is_folder and (exif or depth is not None):
+        raise InvalidParameterError(
+            f"exif= and depth= are for folders of images, and {name!r} is none; call load_dataset without them."
+        )
     if name in DATASETS:
         data = DATASETS[name](root, download=download)
     elif str(name).endswith(".npz"):
         data = load_npz(_below(root, name))
     elif _below(root, folder).is_dir():
-        data = load_folder(_below(root, folder), size=int(size or 64))
+        data = load_folder(_below(root, folder), size=int(size or 64), exif=exif, depth=depth)
     else:
         near = difflib.get_close_matches(str(name), DATASETS, 1)
         raise InvalidParameterError(

@@ -11,9 +11,8 @@ import joblib
 import numpy as np
 import torch
 
-from skdal.datasets._pools import DAMAGED, Pool, as_picture, rgb, stat_of
+from skdal.datasets._pools import DAMAGED, Pool, as_picture, stat_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
-from skdal.utils import describe
 
 _ROWS_HASHED = 3  # of a block
 
@@ -29,14 +28,13 @@ class TablePool(Pool):
         Of each part.
     column, key : str, str or None
     shape : tuple of int or None
-    size : int or None
-    transform, max_unreadable
+    transform, **reading
         As in `Pool`.
     """
 
-    def __init__(self, parts, n_rows, column, key, *, shape, size, transform, max_unreadable):
-        super().__init__(transform, max_unreadable=max_unreadable)
-        self.column, self.key, self.shape, self.size = column, key, shape, size
+    def __init__(self, parts, n_rows, column, key, *, shape, transform, **reading):
+        super().__init__(transform, **reading)
+        self.column, self.key, self.shape = column, key, shape
         self._parts, self._stops = parts, np.cumsum(n_rows, dtype=np.int64).tolist()
         self._kept = None, None
 
@@ -56,7 +54,7 @@ class TablePool(Pool):
 
     def picture(self, i):
         """Return the image at a position, as it is stored; numbers of shape (channels, height, width) as one."""
-        return self._decoded(i, self._picture)
+        return self._decoded(i, self._seen)
 
     def keys(self, positions):
         """Return the values of the key column, a list; where there is none or it is damaged, what rows are called."""
@@ -119,14 +117,14 @@ class TablePool(Pool):
         array = array.astype(np.float32)
         return array if self.shape is None else array.reshape(self.shape)
 
-    def _picture(self, value):
+    def _seen(self, value):
         value = self._stored(value)
-        return rgb(io.BytesIO(value)) if isinstance(value, bytes) else as_picture(value)
+        return self._picture(io.BytesIO(value)) if isinstance(value, bytes) else as_picture(value)
 
     def _sample(self, value):
         array = self._stored(value)
         if isinstance(array, bytes):
-            return self._image(io.BytesIO(array), self.size)
+            return self._image(io.BytesIO(array))
         return torch.from_numpy(array) if self.transform is None else self.transform(array)
 
     def __getstate__(self):
@@ -148,9 +146,12 @@ class ParquetPool(TablePool):
     size : int, optional
         Images become square, of this many pixels a side; see `ImageFolderPool`.
     transform : callable, optional
-        Of the image (PIL, RGB) or the array to a tensor; None: images become float32 in [0, 1], numbers float32.
+        Of the image (PIL, RGB; deeper ones as an array, see `ImageFolderPool`) or the array to a tensor; None: images
+        become float32 in [0, 1], numbers float32.
     max_unreadable : float, default=0.01
         Share of the rows that may be unreadable; a query sets them aside.
+    exif, depth
+        How encoded images are read, see `ImageFolderPool`.
 
     Notes
     -----
@@ -158,7 +159,19 @@ class ParquetPool(TablePool):
     extra `skdal[ray]`, for pyarrow.
     """
 
-    def __init__(self, path, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01):
+    def __init__(
+        self,
+        path,
+        column="image",
+        key=None,
+        *,
+        shape=None,
+        size=None,
+        transform=None,
+        max_unreadable=0.01,
+        exif=False,
+        depth=None,
+    ):
         self.path, parts, n_rows = Path(path).absolute(), [], []  # a part: (file, row group, number of its first row)
         files = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
         if not files or not all(file.is_file() for file in files):
@@ -170,6 +183,7 @@ class ParquetPool(TablePool):
             n_rows += counts
         shape = shape or _shape_of(schema.field(column))
         how = {"shape": shape, "size": size, "transform": transform, "max_unreadable": max_unreadable}
+        how |= {"exif": exif, "depth": depth}
         super().__init__(parts, n_rows, column, key, **how)
 
     def _read(self, number, column):
@@ -193,7 +207,7 @@ class ParquetPool(TablePool):
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         files = sorted({file for file, _, _ in self._parts})
         stats = [(str(file.relative_to(self.path.parent)), stat_of(file)) for file in files]
-        return type(self).__name__, stats, self.column, self.shape, self.size, describe(self.transform)
+        return type(self).__name__, stats, self.column, self.shape, self._reading()
 
 
 class RayDataPool(TablePool):
@@ -208,18 +222,29 @@ class RayDataPool(TablePool):
         With encoded images (bytes), or with numbers (tensors of one shape, lists).
     key : str, optional
         Column with the keys, such as "path". None: keys are "BLOCK:ROW".
-    shape, size, transform, max_unreadable
+    shape, size, transform, max_unreadable, exif, depth
         As in `ParquetPool`.
     """
 
     def __init__(
-        self, dataset, column="image", key=None, *, shape=None, size=None, transform=None, max_unreadable=0.01
+        self,
+        dataset,
+        column="image",
+        key=None,
+        *,
+        shape=None,
+        size=None,
+        transform=None,
+        max_unreadable=0.01,
+        exif=False,
+        depth=None,
     ):
         found = [(block, about) for block, about in _executed(dataset, column, key) if about.n_rows]
         for _, about in found:
             _check_columns("the dataset", about.schema, column, key)
         shape = shape or (_shape_of(found[0][1].schema.field(column)) if found else None)
         how = {"shape": shape, "size": size, "transform": transform, "max_unreadable": max_unreadable}
+        how |= {"exif": exif, "depth": depth}
         super().__init__([block for block, _ in found], [about.n_rows for _, about in found], column, key, **how)
         self._digests = [(str(about.schema), about.digest) for _, about in found]
 
@@ -233,7 +258,7 @@ class RayDataPool(TablePool):
 
     def fingerprint(self):
         """Return what tells this pool from another: of each block its length, schema and some rows, and settings."""
-        own = self.column, self.key, self.shape, self.size, describe(self.transform)
+        own = self.column, self.key, self.shape, self._reading()
         return type(self).__name__, self._stops, self._digests, own
 
 

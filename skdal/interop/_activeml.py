@@ -5,7 +5,7 @@ import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet, NeuralNetClassifier
 
-from skdal.adapters import is_net, last_hidden, predict_proba
+from skdal.adapters import is_net, predict_proba
 from skdal.exceptions import InvalidLabelsError, MissingExtraError, NotFittedError, UnsupportedEstimatorError
 from skdal.utils import take_rows
 
@@ -32,18 +32,19 @@ class TrainedClassifier(SkactivemlClassifier):
 
     Parameters
     ----------
-    classifier : estimator
-        Trained.
+    reader : Reader
+        Of the trained classifier.
     pool : data
         Its kind is what the classifier gets rows in.
     missing_label : scalar, str or None
         That of the strategy.
     """
 
-    def __init__(self, classifier, pool, missing_label):
+    def __init__(self, reader, pool, missing_label):
         super().__init__(missing_label=missing_label)
-        self.classifier = classifier
+        self.reader = reader
         self.pool = pool
+        classifier = reader.classifier
         n_classes = predict_proba(classifier, take_rows(pool, slice(0, 2))).shape[1]
         self.classes_ = np.arange(n_classes) if is_net(classifier) else np.asarray(classifier.classes_)
         self.cost_matrix_ = 1 - np.eye(n_classes)
@@ -64,8 +65,8 @@ class TrainedClassifier(SkactivemlClassifier):
         """Return class probabilities (n, K), with `return_embeddings` also the net's last hidden layer (n, d)."""
         if hasattr(self.pool, "iloc"):  # a classifier trained on a frame knows columns by name
             X = type(self.pool)(X, columns=self.pool.columns)
-        proba = predict_proba(self.classifier, X)
-        return (proba, last_hidden(self.classifier, X).cpu().numpy()) if return_embeddings else proba
+        proba = self.reader.proba(X)
+        return (proba, self.reader.hidden(X)) if return_embeddings else proba
 
     def predict(self, X, return_embeddings=False):
         """Return the most probable class of each sample (n,), with `return_embeddings` also the last hidden layer."""

@@ -1,8 +1,7 @@
 """modAL's query strategies as samplers."""
 
-from skdal.adapters import predict_proba
 from skdal.base import BaseSampler
-from skdal.interop._guest import as_guest
+from skdal.interop._guest import Reader, as_guest
 from skdal.interop._picks import checked_picks
 from skdal.learner import ActiveLearner
 from skdal.utils import count_rows
@@ -26,6 +25,10 @@ class ModalSampler(BaseSampler):
     warm_start, reset_optimizer, verbose, random_state
         As in `BaseSampler`. A strategy that draws from the global generators of numpy, python or torch
         gets them seeded for the query, and they are as found afterwards.
+    executor : Executor, optional
+        Where class probabilities are computed, shard by shard, when the strategy calls the learner's
+        `predict_proba(X)`, as modAL's own strategies do. Whatever else it does runs here: its own arithmetic, the
+        learner's `predict` and `estimator`, and `predict_proba` with more arguments. None: all of it here.
 
     Examples
     --------
@@ -40,7 +43,15 @@ class ModalSampler(BaseSampler):
     """
 
     def __init__(
-        self, estimator=None, *, strategy, warm_start=True, reset_optimizer=True, verbose=0, random_state=None
+        self,
+        estimator=None,
+        *,
+        strategy,
+        warm_start=True,
+        reset_optimizer=True,
+        verbose=0,
+        random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -48,11 +59,14 @@ class ModalSampler(BaseSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.strategy = strategy
 
     def _select(self, trained, X, n_instances, rng):
+        reader = Reader(trained.classifier, type(self).__name__, self.executor, self.verbose)
         learner = _Learner(trained.classifier, self.strategy)
+        learner.reader = reader
         learner.X_training, learner.y_training = trained.X, trained.y
         with as_guest(trained.classifier, rng):
             found = self.strategy(learner, X, n_instances=n_instances)
@@ -68,7 +82,7 @@ class _Learner(ActiveLearner):
     """What a strategy sees; probabilities are those that our own samplers see, in float64."""
 
     def predict_proba(self, X, **kwargs):
-        return super().predict_proba(X, **kwargs) if kwargs else predict_proba(self.estimator, X)
+        return super().predict_proba(X, **kwargs) if kwargs else self.reader.proba(X)
 
 
 def _name(strategy):

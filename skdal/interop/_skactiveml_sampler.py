@@ -11,7 +11,7 @@ from sklearn.base import clone
 from skdal.base import BaseSampler
 from skdal.exceptions import InvalidDataError, InvalidLabelsError, InvalidParameterError, MissingLabeledDataError
 from skdal.interop._activeml import SingleAnnotatorPoolQueryStrategy, TrainedClassifier, require_activeml
-from skdal.interop._guest import as_guest
+from skdal.interop._guest import Reader, as_guest
 from skdal.interop._picks import checked_picks
 from skdal.utils import count_rows, is_torch_dataset
 
@@ -39,6 +39,10 @@ class SkactivemlSampler(BaseSampler):
         More arguments of `strategy.query`, such as `ensemble` or `discriminator`.
     warm_start, reset_optimizer, verbose, random_state
         As in `BaseSampler`. Chance is by the strategy's own `random_state`; by this one where that is None.
+    executor : Executor, optional
+        Where class probabilities, labels and embeddings of the trained classifier are computed, shard by shard, when
+        the strategy asks for them. Its own arithmetic, and classifiers in `query_params`, run here. None: all of it
+        here.
 
     Examples
     --------
@@ -64,6 +68,7 @@ class SkactivemlSampler(BaseSampler):
         reset_optimizer=True,
         verbose=0,
         random_state=None,
+        executor=None,
     ):
         super().__init__(
             estimator,
@@ -71,6 +76,7 @@ class SkactivemlSampler(BaseSampler):
             reset_optimizer=reset_optimizer,
             verbose=verbose,
             random_state=random_state,
+            executor=executor,
         )
         self.strategy = strategy
         self.query_params = query_params
@@ -78,7 +84,8 @@ class SkactivemlSampler(BaseSampler):
     def _select(self, trained, X, n_instances, rng):
         strategy, n_labeled = self._strategy(), trained.n_labeled
         samples, labels = _joined(trained, X, strategy.missing_label)
-        arguments = _arguments(strategy, lambda: TrainedClassifier(trained.classifier, X, strategy.missing_label))
+        reader = Reader(trained.classifier, type(self).__name__, self.executor, self.verbose)
+        arguments = _arguments(strategy, lambda: TrainedClassifier(reader, X, strategy.missing_label))
         with as_guest(trained.classifier, rng):
             picks, utilities = strategy.query(
                 samples,

@@ -25,6 +25,7 @@ from skdal.exceptions import (
 )
 from skdal.interop import SkactivemlSampler
 from skdal.interop._activeml import TrainedClassifier
+from skdal.interop._guest import Reader
 from skdal.samplers import ConfidenceSampler, CoresetSampler, EntropySampler, MarginSampler
 
 needs("skactiveml")
@@ -230,7 +231,7 @@ def test_a_classifier_without_probabilities():
 def test_classes_that_no_label_has():
     few = y < 2
     net = make_net().fit(X[few], y[few])
-    assert TrainedClassifier(net, POOL, np.nan).classes_.tolist() == [0, 1, 2]
+    assert TrainedClassifier(Reader(net, "a test"), POOL, np.nan).classes_.tolist() == [0, 1, 2]
     found = ask(theirs.UncertaintySampling(), net, labeled=(X[few], y[few]))
     assert found.tolist() == ConfidenceSampler()(net, POOL, 5).tolist()
 

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from common import POOL, X, trained_net, y
+from common import POOL, X, make_net, trained_net, y
 from helpers_parallel import Rows, fitted
 from needs import needs
 from PIL import Image
@@ -295,16 +295,6 @@ def test_images_of_16_bits(size, tmp_path):
         assert np.array_equal(np.asarray(pool.picture(i))[..., 2].ravel(), np.arange(0, 256, 17))
 
 
-@pytest.mark.parametrize("size", [None, 4])
-@pytest.mark.parametrize("mode", ["I", "F"])
-def test_images_of_32_bits(mode, size, tmp_path):
-    Image.fromarray(GRAY.astype({"I": np.int32, "F": np.float32}[mode])).save(tmp_path / "a.tif")
-    pool = ImageFolderPool(tmp_path, size)
-    for read in (pool.__getitem__, pool.picture):
-        with pytest.raises(UnreadableSampleError, match=f"a.tif: .*mode {mode}.*8 or 16 bits"):
-            read(0)
-
-
 DAMAGED = [0, 7, 8, 40]
 SAMPLERS = [
     DynamicALSampler(batch_size=8),
@@ -459,6 +449,25 @@ def test_numbers_of_different_lengths(tmp_path):
     pool[0]
     with pytest.raises(InvalidDataError, match=r"\(2,\).*\(1,\)"):
         pool[1]
+
+
+# --- on Ray -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_workers_read_images_as_told(two_workers, tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for i in range(20):
+        values = np.random.default_rng(i).integers(0, 4096, (2, 2), dtype=np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{i:02d}.png", exif=exif)
+    pool = ImageFolderPool(tmp_path, exif=True, depth=12)
+    net = make_net(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)))
+    images = torch.stack([pool[i] for i in range(20)])
+    net.fit(images, np.arange(20) % 3)
+    there = fitted(MarginSampler(executor=two_workers), net, images, np.arange(20) % 3)
+    here = fitted(MarginSampler(), net, images, np.arange(20) % 3)
+    np.testing.assert_allclose(there.score_samples(pool), here.score_samples(images), rtol=1e-6)
 
 
 # --- datasets of Ray Data -----------------------------------------------------------------------------------------
