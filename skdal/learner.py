@@ -4,7 +4,7 @@ import numpy as np
 from modAL.models import ActiveLearner as ModalActiveLearner
 from sklearn.base import BaseEstimator, clone
 
-from skdal.adapters import check_labels, check_pool, is_net, module_of
+from skdal.adapters import aligned, check_labels, check_pool, is_net, module_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
 from skdal.samplers import dynamical_sampling
 from skdal.training import StartingWeights, train
@@ -185,6 +185,7 @@ class ActiveLearner(ModalActiveLearner):
         self._check_labeled(X, y)
         if self.X_training is None:
             return X, y
+        X = aligned(X, self.X_training, self.estimator, names=("the new samples", "the labeled set"))
         check_pool(X, self.X_training)
         if (y is None) != (self.y_training is None):
             raise MissingLabeledDataError(

@@ -1,8 +1,9 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
 from skdal.adapters._answers import correct_answers
-from skdal.adapters._batches import check_columns, check_net_rows, default_batch_size, paired
+from skdal.adapters._batches import check_net_rows, default_batch_size, paired
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
+from skdal.adapters._frames import aligned, check_inputs, chooses_by_name
 from skdal.adapters._hidden import (
     LastLayer,
     NoLinearHeadError,
@@ -38,15 +39,17 @@ __all__ = [
     "NoLinearHeadError",
     "PackedEstimator",
     "Trained",
+    "aligned",
     "as_rows",
     "check_classifier",
-    "check_columns",
+    "check_inputs",
     "check_fitted",
     "check_labels",
     "check_net",
     "check_net_rows",
     "check_pool",
     "check_transformable",
+    "chooses_by_name",
     "collect_heads",
     "correct_answers",
     "default_batch_size",

@@ -10,6 +10,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from skorch.utils import to_tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
+from skdal.adapters._frames import check_inputs
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
@@ -51,6 +52,7 @@ def iter_net_batches(net, X, y=None, *, labeled, batch_size):
         On the net's device.
     """
     n_rows = count_rows(X)
+    check_inputs(X, net)
     dataset = net.get_dataset(paired(X, y, labeled), None if is_torch_dataset(X) else y)
     iterator = _iterator(net, dataset, batch_size)
     if _is_plain(iterator) and _is_sliceable(dataset.X):
@@ -144,7 +146,7 @@ def paired(X, y, labeled):
         Whether the items of a Dataset need labels: `y`, or else their own.
     """
     check_net_rows(X)
-    check_columns(X)
+    check_inputs(X)
     if sparse.issparse(X):
         return sparse.csr_matrix(X)  # skorch cannot take rows of a csr_array; the data are not copied
     if not is_torch_dataset(X):
@@ -168,15 +170,6 @@ def check_net_rows(X):
         raise InvalidDataError(
             f"X is a {type(X).__name__}, which skorch reads as several inputs; pass numpy.asarray(X), or a dict of "
             "arrays for a module with several inputs."
-        )
-
-
-def check_columns(X):
-    """Raise if X is a frame of which skorch cannot give the columns to a module."""
-    if strange := [name for name in getattr(X, "columns", ()) if not isinstance(name, str)]:
-        raise InvalidDataError(
-            f"X is a {type(X).__name__} with columns such as {strange[0]!r}; skorch gives each column to the module's "
-            "argument of that name, so names must be strings. Pass X.to_numpy(numpy.float32) for one argument."
         )
 
 

@@ -14,8 +14,9 @@ from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
     Trained,
+    aligned,
     check_classifier,
-    check_columns,
+    check_inputs,
     check_net_rows,
     check_pool,
     final_estimator,
@@ -259,6 +260,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """Return (X, n_instances) of whatever looks at a pool, after all that is checked before anything expensive."""
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
+        X = aligned(X, trained.X, trained.classifier)
         self._check_pool(trained, X)
         return X, n_instances
 
@@ -266,7 +268,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         if is_net(trained.classifier):
             check_net_rows(X)
             if final_estimator(trained.classifier) is unfrozen(trained.classifier):  # what it gets is X itself
-                check_columns(X)
+                check_inputs(X)
         X = SetAside(X) if may_be_unreadable(X) else X
         check_pool(X, trained.X)
         warn_of_random_transforms(X)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from skdal.adapters import check_pool, open_net, warn_of_random_transforms
+from skdal.adapters import aligned, check_pool, open_net, warn_of_random_transforms
 from skdal.base import highest
 from skdal.dynamics._gram import gradient_gram
 from skdal.dynamics._page import check_figure_file, draw_page
@@ -85,6 +85,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     if figure is not None:
         check_figure_file(figure)
     trained = sampler._trained()
+    X_pool = aligned(X_pool, trained.X, trained.classifier)
     check_pool(X_pool, trained.X)
     warn_of_random_transforms(X_pool, stacklevel=3)
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}

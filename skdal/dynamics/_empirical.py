@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdal.adapters import check_pool, warn_of_random_transforms
+from skdal.adapters import aligned, check_pool, warn_of_random_transforms
 from skdal.dynamics._gram import gradient_gram
 from skdal.exceptions import InvalidDataError
 from skdal.utils import check_known
@@ -68,6 +68,7 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     check_known("reduction", reduction, ("full", "trace", "sum"))
     values = _summed if reduction == "sum" else _outputs
     how = {"layers": layers, "batch_size": batch_size, "verbose": verbose}
+    X2 = None if X2 is None else aligned(X2, X1, net, names=("X2", "X1"))
     check_pool(X1, X2, names=("X1", "X2"))
     for name, X in (("X1", X1), ("X2", X2)):
         warn_of_random_transforms(X, name, stacklevel=3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdal.adapters import check_pool, warn_of_random_transforms
+from skdal.adapters import aligned, check_pool, warn_of_random_transforms
 from skdal.exceptions import EmptyPoolError, InvalidDataError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.utils import count_rows
@@ -83,7 +83,7 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     how = {"layers": layers, "batch_size": batch_size}
     if y_query is None:
         return _finite(_changes(net, X, y, X_query, None, **how)[0])
-    _check_query(X_query, X)
+    X_query = _checked_query(net, X_query, X)
     return _finite(_change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how)))
 
 
@@ -119,18 +119,21 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
 
 def _changes(net, X, y, X_query, y_query, **how):
     """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
-    _check_query(X_query, X)
+    X_query = _checked_query(net, X_query, X)
     labeled = _summed(net, X, y, **how)
     statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
     together = _change(labeled, _summed(net, X_query, statistics.label, **how))
     return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
 
 
-def _check_query(X_query, X):
+def _checked_query(net, X_query, X):
+    """Return the samples of a query as they fit to the labeled set."""
     if not count_rows(X_query):
         raise EmptyPoolError("X_query is empty: pass at least one sample.")
+    X_query = aligned(X_query, X, net, names=("X_query", "X"))
     check_pool(X_query, X, names=("X_query", "X"))
     warn_of_random_transforms(X_query, "X_query", stacklevel=5)
+    return X_query
 
 
 def _summed(net, X, y, **how):

@@ -7,7 +7,7 @@ from skorch import NeuralNet, NeuralNetClassifier
 
 from skdal.adapters import is_net, predict_proba
 from skdal.exceptions import InvalidLabelsError, MissingExtraError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import take_rows
+from skdal.utils import is_frame, named_like, take_rows
 
 try:
     from skactiveml.base import SingleAnnotatorPoolQueryStrategy, SkactivemlClassifier
@@ -63,8 +63,8 @@ class TrainedClassifier(SkactivemlClassifier):
 
     def predict_proba(self, X, return_embeddings=False):
         """Return class probabilities (n, K), with `return_embeddings` also the net's last hidden layer (n, d)."""
-        if hasattr(self.pool, "iloc"):  # a classifier trained on a frame knows columns by name
-            X = type(self.pool)(X, columns=self.pool.columns)
+        if is_frame(self.pool):  # a classifier trained on a frame knows columns by name
+            X = named_like(X, self.pool, "the samples", "those of the pool")
         proba = self.reader.proba(X)
         return (proba, self.reader.hidden(X)) if return_embeddings else proba
 

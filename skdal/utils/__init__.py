@@ -4,6 +4,7 @@ from skdal.utils._arrays import as_array
 from skdal.utils._describe import describe
 from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._files import prepare_folder, write_atomically
+from skdal.utils._frames import full_name, is_frame, library_of, named_like
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
@@ -45,14 +46,18 @@ __all__ = [
     "prepare_folder",
     "forked_rng",
     "frozen",
+    "full_name",
     "is_boolean",
     "is_count",
+    "is_frame",
     "is_number",
     "is_positive_integer",
     "is_random_state",
     "is_torch_dataset",
     "iter_shards",
+    "library_of",
     "may_use_tf32",
+    "named_like",
     "preserved_rng",
     "progress_bar",
     "query_generator",

@@ -9,8 +9,12 @@ from scipy import sparse
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from skdal.exceptions import InvalidDataError
+from skdal.utils._frames import append_to, full_name, is_array, is_frame, library_of, one_axis
 
-_ALLOWED = "an array, memmap, tensor, CSR matrix, DataFrame, dict of arrays, SliceDataset or torch Dataset (map style)"
+_ALLOWED = (
+    "an array, memmap, tensor, CSR matrix, DataFrame (pandas, polars), pyarrow Table, dict of arrays, SliceDataset, "
+    "datasets.Dataset or torch Dataset (map style)"
+)
 
 
 def is_torch_dataset(X):
@@ -41,24 +45,42 @@ def count_rows(X):
 
 
 def take_rows(X, indices):
-    """Return the samples of X at `indices` (a slice or an integer array); lazily for Datasets."""
+    """Return the samples of X at `indices` (a slice or an integer array), in the same kind of container.
+
+    Lazily for Datasets.
+
+    Raises
+    ------
+    InvalidDataError
+        X is of a kind that is not known here.
+    """
     if is_torch_dataset(X):
         return Subset(X, _positions(indices, len(X)).tolist())
     if sparse.issparse(X):
         return X.tocsr()[indices]
     if _is_mapping(X):
         return {key: take_rows(value, indices) for key, value in X.items()}
-    if hasattr(X, "iloc"):
-        return X.iloc[indices]
+    if library := library_of(X):
+        return library.take(X, indices)
     if isinstance(X, (list, tuple)):
         return [X[i] for i in _positions(indices, len(X))]
     if isinstance(X, torch.Tensor) and not isinstance(indices, slice):
         return X[torch.as_tensor(np.asarray(indices), device=X.device)]
+    if not is_array(X) and not isinstance(X, torch.Tensor) and not _is_slice_dataset(X):
+        raise InvalidDataError(f"samples of {full_name(X)} cannot be taken by position; pass {_ALLOWED}.")
     return X[indices]
 
 
 def concat_rows(first, second):
-    """Return the samples of `first` followed by those of `second`; Datasets by ConcatDataset."""
+    """Return the samples of `first` followed by those of `second`, in the kind of container that `first` is.
+
+    Datasets by ConcatDataset.
+
+    Raises
+    ------
+    InvalidDataError
+        The two do not go together, or are of a kind that is not known here.
+    """
     if is_torch_dataset(first) != is_torch_dataset(second):
         raise InvalidDataError(
             f"cannot append {type(second).__name__} to {type(first).__name__}: pass both as torch Dataset or neither."
@@ -71,9 +93,11 @@ def concat_rows(first, second):
         return {key: concat_rows(value, second[key]) for key, value in first.items()}
     try:
         return _concat_arrays(first, second)
+    except InvalidDataError:
+        raise
     except (ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise InvalidDataError(
-            f"cannot append samples of shape {np.shape(second)} to samples of shape {np.shape(first)}: {error}"
+            f"cannot append {_name_and_shape(second)} to {_name_and_shape(first)}: {error}"
         ) from error
 
 
@@ -106,7 +130,11 @@ def rows_digest(X, n_rows=None, like=None):
         ]
     if isinstance(X, torch.Tensor):
         return _digest(X.detach().double().cpu().numpy(), like)
-    if hasattr(X, "iloc") or isinstance(X, (list, tuple)):
+    if library := library_of(X):
+        X = library.values(X)
+        if isinstance(X, dict):
+            return rows_digest(X, like=like)
+    if isinstance(X, (list, tuple)):
         X = np.asarray(X)
     return _digest(X, like) if isinstance(X, np.ndarray) else None
 
@@ -133,14 +161,8 @@ def sample_shape(X):
     return tuple(X.shape[1:])
 
 
-def _concat_frames(first, second):
-    import pandas as pd  # a frame was passed, so pandas is there
-
-    if not hasattr(second, "iloc"):
-        second = pd.DataFrame(second, columns=first.columns) if first.ndim == 2 else pd.Series(np.asarray(second))
-    if first.ndim == 2 and list(first.columns) != list(second.columns):
-        raise ValueError(f"the columns are {list(second.columns)}, and were {list(first.columns)} so far")
-    return pd.concat([first, second])
+def _name_and_shape(X):
+    return f"{full_name(X)} of shape {tuple(getattr(X, 'shape', ())) or np.shape(X)}"
 
 
 def _members(dataset):
@@ -167,15 +189,45 @@ def _positions(indices, length):
 
 
 def _concat_arrays(first, second):
-    if hasattr(first, "iloc"):
-        return _concat_frames(first, second)
+    if library := library_of(first):
+        return append_to(library, first, second)
+    if is_frame(second) or library_of(second) is None and not _is_known(second):
+        raise InvalidDataError(
+            f"cannot append {full_name(second)} to {full_name(first)}; pass the new ones as {full_name(first)}, too"
+            f"{f', such as {library_of(second).array}' if is_frame(second) else ''}."
+        )
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")
     if isinstance(first, torch.Tensor):
-        return torch.cat([first, torch.as_tensor(second, device=first.device)])
+        return torch.cat([first, torch.as_tensor(_array_of(second), device=first.device)])
     if isinstance(first, list):
         return first + list(second)
-    if hasattr(first, "indices_"):  # skorch's SliceDataset
+    if _is_slice_dataset(first):
         parts = [Subset(part.dataset, part.indices_.tolist()) for part in (first, second)]
         return type(first)(ConcatDataset(parts), idx=first.idx)
+    if not _is_known(first):
+        raise InvalidDataError(f"samples cannot be appended to {full_name(first)}; pass {_ALLOWED}.")
+    return _concat_plain(np.asarray(first), np.asarray(_array_of(second)))
+
+
+def _concat_plain(first, second):
+    """Return two arrays as one; numpy would make text of numbers that stand beside text."""
+    kinds = [array.dtype.kind for array in (first, second)]
+    if any(kind in "US" for kind in kinds) and any(kind in "biufc" for kind in kinds):
+        raise TypeError(f"the new ones are of type {second.dtype}, and were of type {first.dtype} so far")
     return np.concatenate([first, second])
+
+
+def _array_of(X):
+    """Return a series as an array, anything else as it is."""
+    return X if library_of(X) is None else one_axis(X)
+
+
+def _is_known(X):
+    """Tell whether X is one of the containers that are no frames."""
+    is_plain = isinstance(X, (list, tuple, torch.Tensor)) or sparse.issparse(X)
+    return is_plain or _is_slice_dataset(X) or is_array(X)
+
+
+def _is_slice_dataset(X):
+    return hasattr(X, "indices_")  # skorch's
