@@ -26,7 +26,7 @@ from skdal.adapters._kinds import (
     unfrozen,
     warn_of_held_out_labels,
 )
-from skdal.adapters._labels import check_labels, labels_of
+from skdal.adapters._labels import check_labels, explaining_absent_labels, labels_of
 from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
@@ -54,6 +54,7 @@ __all__ = [
     "correct_answers",
     "default_batch_size",
     "estimator_digest",
+    "explaining_absent_labels",
     "final_estimator",
     "first_output",
     "has_dropout",

@@ -1,8 +1,10 @@
-"""Labels of nets: integers in [0, K)."""
+"""Labels: those of nets are integers in [0, K); of no classifier may they be missing."""
 
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.exceptions import DataConversionWarning
 
@@ -27,14 +29,80 @@ def check_labels(y, n_rows=None, n_outputs=None):
     Raises
     ------
     InvalidLabelsError
-        Not one-dimensional, not integers, of another length, or out of range.
+        Not one-dimensional, not integers, of another length, or out of range; or some are missing.
     """
-    labels = _one_dimensional(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y))
+    labels = _one_dimensional(_as_labels(y))
     if n_rows is not None and len(labels) != n_rows:
         raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
+    absent = pd.isna(labels)
+    if absent.any():
+        raise InvalidLabelsError(_words_of_absent(y, labels, absent))
     labels = _integers(labels)
+    if n_absent := np.sum(labels == -1):
+        _refuse_minus_one(y, labels, n_absent)
     _check_range(labels, n_outputs)
     return labels
+
+
+@contextmanager
+def explaining_absent_labels(y):
+    """Say that labels are missing where a classifier that is no net fails on them; some take them as they are.
+
+    -1 is a label like any other here, since scikit-learn's classifiers may have it for a class.
+
+    Parameters
+    ----------
+    y : array-like (n_rows,) or None
+        What the classifier is trained with.
+
+    Raises
+    ------
+    InvalidLabelsError
+        The block failed, and labels are missing.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        labels = None if y is None else _as_labels(y)
+        absent = np.zeros(0, dtype=bool) if labels is None or labels.ndim != 1 else pd.isna(labels)
+        if not absent.any():
+            raise
+        raise InvalidLabelsError(f"{_words_of_absent(y, labels, absent)} The classifier said: {error}") from error
+
+
+def _as_labels(y):
+    return y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
+
+
+def _words_of_absent(y, labels, absent):
+    """Return what to say of labels of which some are NaN, None or <NA>, a mask (n,)."""
+    has_label = "~y.isnan()" if isinstance(y, torch.Tensor) else "pandas.notna(numpy.asarray(y))"
+    came = f"{absent.sum()} of {len(labels)} labels came as {labels[absent.argmax()]}."
+    return f'{came} NaN, None and <NA> stand for "no label". {_how_to_drop(y, has_label)}'
+
+
+def _refuse_minus_one(y, labels, n_absent):
+    if labels.min() < -1:
+        return  # -1 is one of many numbers
+    has_label = "y != -1" if isinstance(y, torch.Tensor) else "numpy.asarray(y) != -1"
+    as_class = ""
+    if set(labels.tolist()) == {-1, 1}:
+        as_class = (
+            " If -1 is a class here, as beside +1, number the classes from 0: (numpy.asarray(y) > 0).astype(int)."
+        )
+    raise InvalidLabelsError(
+        f'{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1, and -1 stands for "no label". '
+        f"{_how_to_drop(y, has_label)}{as_class}"
+    )
+
+
+def _how_to_drop(y, has_label):
+    rows = "y[labeled]" if isinstance(y, torch.Tensor) else "numpy.asarray(y)[labeled].tolist()"
+    return (
+        f"The labeled set needs a label for each sample, so leave those without out: labeled = {has_label}, then pass "
+        f"X[labeled] and {rows}. Of a polars frame it is X.filter(labeled), of a torch Dataset "
+        "torch.utils.data.Subset(X, positions) with the positions of those that have one."
+    )
 
 
 def _one_dimensional(labels):

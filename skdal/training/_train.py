@@ -11,6 +11,7 @@ from skdal.adapters import (
     check_fitted,
     check_labels,
     check_transformable,
+    explaining_absent_labels,
     final_estimator,
     is_net,
     labels_of,
@@ -61,7 +62,7 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_mod
         check_fitted(estimator)
         return estimator
     if not is_net(estimator):
-        with exclusive(), undone_on_error(estimator):
+        with exclusive(), undone_on_error(estimator), explaining_absent_labels(y):
             return estimator.fit(X, y, **fit_params)
     if not count_rows(X):
         raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")

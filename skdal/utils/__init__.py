@@ -4,7 +4,7 @@ from skdal.utils._arrays import as_array
 from skdal.utils._describe import describe
 from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._files import prepare_folder, write_atomically
-from skdal.utils._frames import full_name, is_frame, library_of, named_like
+from skdal.utils._frames import full_name, has_names, is_frame, library_of, named_like
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
@@ -47,6 +47,7 @@ __all__ = [
     "forked_rng",
     "frozen",
     "full_name",
+    "has_names",
     "is_boolean",
     "is_count",
     "is_frame",

@@ -218,7 +218,7 @@ class HuggingFace(Library):
     """Hugging Face's datasets: items are dicts, the values lie on disk, and the format says what items are made of."""
 
     name, frames = "datasets", ("Dataset",)
-    array = 'X.with_format("numpy")[:]'
+    array = 'X.with_format("numpy")[column][:]'
 
     def columns(self, X):
         return list(X.format["columns"])
@@ -251,6 +251,11 @@ def library_of(X):
 def is_frame(X):
     """Tell whether X is a frame of a library that is known, with named columns."""
     return any(library.is_frame(X) for library in _LIBRARIES)
+
+
+def has_names(X):
+    """Tell whether X is a frame whose columns have names; numbers, as pandas gives them to an array, are none."""
+    return is_frame(X) and any(isinstance(name, str) for name in library_of(X).columns(X))
 
 
 def append_to(library, first, second):

@@ -9,7 +9,7 @@ from scipy import sparse
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from skdal.exceptions import InvalidDataError
-from skdal.utils._frames import append_to, full_name, is_array, is_frame, library_of, one_axis
+from skdal.utils._frames import append_to, full_name, has_names, is_array, library_of
 
 _ALLOWED = (
     "an array, memmap, tensor, CSR matrix, DataFrame (pandas, polars), pyarrow Table, dict of arrays, SliceDataset, "
@@ -191,10 +191,10 @@ def _positions(indices, length):
 def _concat_arrays(first, second):
     if library := library_of(first):
         return append_to(library, first, second)
-    if is_frame(second) or library_of(second) is None and not _is_known(second):
+    if has_names(second) or library_of(second) is None and not _is_known(second):
         raise InvalidDataError(
             f"cannot append {full_name(second)} to {full_name(first)}; pass the new ones as {full_name(first)}, too"
-            f"{f', such as {library_of(second).array}' if is_frame(second) else ''}."
+            f"{f', such as {library_of(second).array}' if has_names(second) else ''}."
         )
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")
@@ -219,8 +219,8 @@ def _concat_plain(first, second):
 
 
 def _array_of(X):
-    """Return a series as an array, anything else as it is."""
-    return X if library_of(X) is None else one_axis(X)
+    """Return a series, or a frame without names, as an array; anything else as it is."""
+    return X if library_of(X) is None else np.asarray(X)
 
 
 def _is_known(X):
