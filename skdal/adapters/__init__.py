@@ -29,7 +29,7 @@ from skdal.adapters._kinds import (
 from skdal.adapters._labels import check_labels, explaining_absent_labels, labels_of
 from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
-from skdal.adapters._probabilities import predict_proba
+from skdal.adapters._probabilities import answering, classes_of, predict_proba, warn_of_one_class
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
 
@@ -40,6 +40,7 @@ __all__ = [
     "PackedEstimator",
     "Trained",
     "aligned",
+    "answering",
     "as_rows",
     "check_classifier",
     "check_inputs",
@@ -50,6 +51,7 @@ __all__ = [
     "check_pool",
     "check_transformable",
     "chooses_by_name",
+    "classes_of",
     "collect_heads",
     "correct_answers",
     "default_batch_size",
@@ -76,5 +78,6 @@ __all__ = [
     "unfrozen",
     "wants_scores",
     "warn_of_held_out_labels",
+    "warn_of_one_class",
     "warn_of_random_transforms",
 ]

@@ -46,7 +46,7 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
         Columns are missing or new, or their types do not go together; only one of the two is a frame, or they are
         of two libraries.
     """
-    if X_labeled is None or not is_frame(X) and not is_frame(X_labeled):
+    if X_labeled is None or not is_frame(X_labeled) and not has_names(X):
         return X
     if not is_frame(X_labeled):
         raise InvalidDataError(

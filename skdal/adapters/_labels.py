@@ -90,10 +90,8 @@ def _refuse_minus_one(y, labels, n_absent):
         as_class = (
             " If -1 is a class here, as beside +1, number the classes from 0: (numpy.asarray(y) > 0).astype(int)."
         )
-    raise InvalidLabelsError(
-        f'{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1, and -1 stands for "no label". '
-        f"{_how_to_drop(y, has_label)}{as_class}"
-    )
+    came = f"{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1"
+    raise InvalidLabelsError(f'{came}, and -1 stands for "no label". {_how_to_drop(y, has_label)}{as_class}')
 
 
 def _how_to_drop(y, has_label):

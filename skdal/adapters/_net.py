@@ -37,7 +37,7 @@ class NetView:
         net = final_estimator(estimator)
         self.estimator = unfrozen(estimator)
         self.module = unwrapped(net.module_)
-        self._net = _shallow_copy(net, module_=self.module)
+        self._net = shallow_copy(net, module_=self.module)
         self.overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._loss = None  # stands for the criterion
         self._others = None, ()
@@ -47,7 +47,7 @@ class NetView:
     def with_module(self, module):
         """Return a view of the same net that runs another module, such as a copy of its own."""
         view = copy.copy(self)
-        view.module, view._net = module, _shallow_copy(self._net, module_=module)
+        view.module, view._net = module, shallow_copy(self._net, module_=module)
         view._others, view._attributes = (None, ()), None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
@@ -148,7 +148,7 @@ class NetView:
 
     @cached_property
     def _loss_net(self):
-        return _shallow_copy(self._net, criterion_=_per_sample_criterion(self._net))
+        return shallow_copy(self._net, criterion_=_per_sample_criterion(self._net))
 
     @contextmanager
     def reading(self):
@@ -310,7 +310,7 @@ def _explain_dtype(inputs, module, error):
         ) from error
 
 
-def _shallow_copy(net, **attributes):
+def shallow_copy(net, **attributes):
     """Return a net of the same class (overridden methods apply) with some attributes replaced."""
     view = object.__new__(type(net))
     view.__dict__.update(net.__dict__, **attributes)

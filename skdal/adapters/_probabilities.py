@@ -1,11 +1,15 @@
-"""Class probabilities of a pool from any classifier, a shard at a time."""
+"""Class probabilities of a pool from any classifier, a shard at a time, and the classes that they are of."""
+
+import warnings
 
 import numpy as np
+import torch
 
 from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
-from skdal.adapters._net import NetView, no_probabilities
-from skdal.exceptions import UnsupportedEstimatorError
+from skdal.adapters._net import NetView, no_probabilities, shallow_copy
+from skdal.adapters._travel import with_final
+from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
 from skdal.utils import count_rows, iter_shards, preserved_rng, progress_bar, untouched
 
 _SHARD_ROWS = 8192
@@ -37,11 +41,77 @@ def predict_proba(classifier, X, *, verbose=0):
 
     NetView(classifier).n_outputs(X)  # a net that cannot take X says so at the first sample, and why
 
+    net = answering(final)
+
     def net_proba(shard):
-        return final.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
+        return net.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
 
     with preserved_rng(), untouched(final.module_):
         return _checked(_over_shards(net_proba, shards, count_rows(X), verbose), final)
+
+
+def answering(classifier):
+    """Return a classifier whose net, if it has one, gives probabilities in float32 at least; others as they are.
+
+    numpy has no bfloat16, and a softmax in 16 bits does not add up to one. The net is a copy that shares all parts, so
+    a `predict_proba` of the caller's own is the one that is called.
+    """
+    return with_final(classifier, _widened) if is_net(classifier) else classifier
+
+
+def _widened(net):
+    nonlinearity = net._get_predict_nonlinearity()
+    return shallow_copy(net, predict_nonlinearity=lambda outputs: nonlinearity(_wide(outputs)))
+
+
+def _wide(outputs):
+    is_narrow = isinstance(outputs, torch.Tensor) and outputs.is_floating_point() and outputs.itemsize < 4
+    return outputs.float() if is_narrow else outputs
+
+
+def classes_of(classifier, X):
+    """Return the classes (K,) that the columns of a classifier's probabilities are of.
+
+    Those of a net are told by its outputs, since skorch knows only the labels of the latest fit, unless its parameter
+    `classes` names them.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Trained.
+    X : data
+        Samples, of which a net is given the first.
+
+    Raises
+    ------
+    InvalidParameterError
+        A net's `classes` are not as many as its outputs.
+    """
+    if not is_net(classifier):
+        return classifier.classes_
+    named, n_outputs = final_estimator(classifier).classes, NetView(classifier).n_outputs(X)
+    if named is None:
+        return np.arange(n_outputs)
+    if len(named) not in (0, n_outputs):
+        raise InvalidParameterError(
+            f"the net has classes={named!r:.80}, which are {len(named)}, and its module has {n_outputs} outputs; name "
+            "one class for each output, or pass classes=None."
+        )
+    return final_estimator(classifier).classes_
+
+
+def warn_of_one_class(classifier, stacklevel=7):
+    """Warn if a classifier that is no net knows one class, of which it is equally sure everywhere."""
+    if is_net(classifier):
+        return
+    classes = getattr(classifier, "classes_", ())
+    if np.ndim(classes) == 1 and len(classes) == 1:
+        warnings.warn(
+            f"the labeled set has the class {classes[0]} alone, so all scores of the pool tie, and a query asks for its "
+            "first rows. Label samples of other classes first: ask for those of a RandomSampler in the first rounds.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _checked(proba, final):

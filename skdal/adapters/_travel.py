@@ -37,7 +37,7 @@ class PackedEstimator(NamedTuple):
         net.__dict__.update(self.state, device=device, batch_size=batch_size or self.state["batch_size"])
         net.__dict__[OWN_LENGTH] = batch_size
         net.__dict__.update(module_=net.module_.to(device), criterion_=net.criterion_.to(device))
-        return _with_final(self.steps, lambda _: net)
+        return with_final(self.steps, lambda _: net)
 
 
 def packed(estimator):
@@ -47,7 +47,7 @@ def packed(estimator):
         return PackedEstimator(unfrozen(estimator))
     parts = {name: _on_cpu(getattr(final, name)) for name in ("module_", "criterion_")}
     state = {**vars(final), **parts, "callbacks": None, "callbacks_": [], "optimizer_": None, "history_": []}
-    return PackedEstimator(_with_final(estimator, lambda _: None), type(final), state)
+    return PackedEstimator(with_final(estimator, lambda _: None), type(final), state)
 
 
 def _on_cpu(module):
@@ -60,7 +60,7 @@ def estimator_digest(estimator):
     final = final_estimator(estimator)
     if not is_net(final):
         return joblib.hash(unfrozen(estimator))
-    return joblib.hash((_net_digest(final), _with_final(estimator, lambda _: None)))
+    return joblib.hash((_net_digest(final), with_final(estimator, lambda _: None)))
 
 
 def tensors_digest(tensors):
@@ -77,12 +77,12 @@ def _net_digest(net):
     return joblib.hash(describe([type(net), unwrapped(net.module_), net.criterion_, net.predict_nonlinearity]))
 
 
-def _with_final(estimator, change):
+def with_final(estimator, change):
     """Return a copy of an estimator whose last step is changed."""
     estimator = unfrozen(estimator)
     if not isinstance(estimator, Pipeline):
         return change(estimator)
     pipeline = copy.copy(estimator)
     *before, (name, last) = estimator.steps
-    pipeline.steps = [*before, (name, _with_final(last, change))]
+    pipeline.steps = [*before, (name, with_final(last, change))]
     return pipeline

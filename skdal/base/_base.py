@@ -15,10 +15,12 @@ from sklearn.utils.metaestimators import available_if
 from skdal.adapters import (
     Trained,
     aligned,
+    answering,
     check_classifier,
     check_inputs,
     check_net_rows,
     check_pool,
+    classes_of,
     final_estimator,
     is_net,
     module_of,
@@ -367,12 +369,13 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _of_classifier(self, method, *data):
         classifier = self._trained().classifier
         with turns(module_of(classifier)):
-            return getattr(classifier, method)(*data)
+            return getattr(answering(classifier), method)(*data)
 
     @property
     def classes_(self):
-        """Class labels of the trained classifier."""
-        return self._trained().classifier.classes_
+        """Class labels (K,) of the trained classifier, one for each column of `predict_proba`."""
+        trained = self._trained()
+        return classes_of(trained.classifier, trained.X)
 
     @property
     def n_features_in_(self):

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import numpy as np
 
+from skdal.adapters import warn_of_one_class
 from skdal.base._base import BaseSampler
 from skdal.base._shards import ShardCall, check_any, parts_of, shards_of
 from skdal.base._stored import open_store
@@ -78,6 +79,7 @@ class ScoreSampler(BaseSampler):
         return self._table(trained, X)["score"]
 
     def _reduce(self, trained, X, into, rng, n_top=None):
+        warn_of_one_class(trained.classifier)
         with preserved_rng():
             shared = self._shared(trained, rng)
             call = ShardCall(self, trained, "_score_columns", shared, n_top)
