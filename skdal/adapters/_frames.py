@@ -10,7 +10,7 @@ from skorch import NeuralNet
 
 from skdal.adapters._kinds import unfrozen
 from skdal.exceptions import InvalidDataError
-from skdal.utils import concat_rows, full_name, is_frame, library_of, named_like, take_rows
+from skdal.utils import concat_rows, full_name, has_names, is_frame, library_of, named_like, take_rows
 
 _CAST = (
     'Where a step of a Pipeline makes the frame, put FunctionTransformer(numpy.asarray, kw_args={"dtype": "float32"})'

@@ -107,8 +107,8 @@ def warn_of_one_class(classifier, stacklevel=7):
     classes = getattr(classifier, "classes_", ())
     if np.ndim(classes) == 1 and len(classes) == 1:
         warnings.warn(
-            f"the labeled set has the class {classes[0]} alone, so all scores of the pool tie, and a query asks for its "
-            "first rows. Label samples of other classes first: ask for those of a RandomSampler in the first rounds.",
+            f"the labeled set has only the class {classes[0]}, so all scores of the pool tie, and a query asks for its "
+            "first rows. Ask for the first labels with RandomSampler, or label samples of another class, too.",
             UserWarning,
             stacklevel=stacklevel,
         )
