@@ -4,7 +4,7 @@ import numpy as np
 from modAL.models import ActiveLearner as ModalActiveLearner
 from sklearn.base import BaseEstimator, clone
 
-from skdal.adapters import aligned, check_labels, check_pool, is_net, module_of
+from skdal.adapters import aligned, answering, check_labels, check_pool, is_net, module_of
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
 from skdal.samplers import dynamical_sampling
 from skdal.training import StartingWeights, train
@@ -153,17 +153,17 @@ class ActiveLearner(ModalActiveLearner):
     def predict(self, X, **predict_kwargs):
         """Predict labels with the estimator; see its `predict`."""
         with turns(module_of(self.estimator)):
-            return super().predict(X, **predict_kwargs)
+            return answering(self.estimator).predict(X, **predict_kwargs)
 
     def predict_proba(self, X, **predict_proba_kwargs):
         """Predict class probabilities with the estimator; see its `predict_proba`."""
         with turns(module_of(self.estimator)):
-            return super().predict_proba(X, **predict_proba_kwargs)
+            return answering(self.estimator).predict_proba(X, **predict_proba_kwargs)
 
     def score(self, X, y, **score_kwargs):
         """Return the estimator's score; see its `score`."""
         with turns(module_of(self.estimator)):
-            return super().score(X, y, **score_kwargs)
+            return answering(self.estimator).score(X, y, **score_kwargs)
 
     def _train(self, X, y, bootstrap, fit_kwargs):
         if bootstrap:

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
@@ -22,6 +23,10 @@ class _Watcher(Callback):
 
 class Watch(_Watcher):
     """Checks a net when it is ready to train and its labels as they come, and tells whether a Ctrl-C ended it.
+
+    It also lets the net have a class for each output. skorch notes the labels of this training alone, and whoever reads
+    `classes_` beside `predict_proba`, such as scikit-learn's scorers, CalibratedClassifierCV and modAL's Committee,
+    would take the columns to be theirs.
 
     It is the last of the callbacks, so that it sees what the others make of the net.
 
@@ -48,8 +53,13 @@ class Watch(_Watcher):
         self.n_outputs = self.check()
 
     def on_epoch_begin(self, net, **kwargs):
-        """Count."""
+        """Count; skorch has noted its classes by now."""
         self.n_begun += 1
+        net.classes_inferred_ = np.arange(self.n_outputs)
+
+    def on_train_end(self, net, **kwargs):
+        """Let the net have its classes after no epoch, too."""
+        net.classes_inferred_ = np.arange(self.n_outputs)
 
     def on_epoch_end(self, net, **kwargs):
         """Count."""
