@@ -35,8 +35,7 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
         The labeled set; None where it is not known.
     estimator : classifier, optional
         Where it chooses columns by name, as a Pipeline that begins with a ColumnTransformer does, X may have columns
-        that the labeled set does not have, which are left out, and may lack some, of which the estimator itself says
-        whether it needs them.
+        that the labeled set does not have. They are left out.
     names : tuple of str
         What X and X_labeled are called in messages.
 
@@ -60,8 +59,7 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
             f"{names[0]} come as a {full_name(X)} and {names[1]} as a {full_name(X_labeled)}; pass both as the same."
         )
     X = _in_order(X, X_labeled, estimator, names)
-    if library_of(X).columns(X) == library_of(X).columns(X_labeled):
-        concat_rows(*(take_rows(rows, slice(0, 0)) for rows in (X_labeled, X)))  # raises if the types do not fit
+    concat_rows(*(take_rows(rows, slice(0, 0)) for rows in (X_labeled, X)))  # raises if the types do not fit
     return X
 
 
@@ -73,13 +71,13 @@ def _in_order(X, X_labeled, estimator, names):
     missing, new = ([c for c in one if c not in other] for one, other in ((wanted, found), (found, wanted)))
     is_free = estimator is not None and chooses_by_name(estimator)
     is_unclear = len(set(found)) < len(found) or len(set(wanted)) < len(wanted)
-    if is_unclear or (missing or new) and not is_free:
+    if is_unclear or missing or new and not is_free:
         raise InvalidDataError(
             f"the columns of {names[0]} are not those of {names[1]}: {_difference(found, missing, new)}. Pass "
-            f"{names[0]} with the columns {_listed(wanted)}, in any order, or choose columns by name in a "
-            "ColumnTransformer that comes first in a Pipeline."
+            f"{names[0]} with the columns {_listed(wanted)}, in any order; there may be more of them where a Pipeline "
+            "begins with a ColumnTransformer, which chooses by name."
         )
-    return library.select(X, [column for column in wanted if column in found])
+    return library.select(X, wanted)
 
 
 def _difference(found, missing, new):

@@ -76,7 +76,7 @@ def _as_labels(y):
 
 def _words_of_absent(y, labels, absent):
     """Return what to say of labels of which some are NaN, None or <NA>, a mask (n,)."""
-    has_label = "~y.isnan()" if isinstance(y, torch.Tensor) else "pandas.notna(numpy.asarray(y))"
+    has_label = "~y.ravel().isnan()" if isinstance(y, torch.Tensor) else "pandas.notna(numpy.ravel(y))"
     came = f"{absent.sum()} of {len(labels)} labels came as {labels[absent.argmax()]}."
     return f'{came} NaN, None and <NA> stand for "no label". {_how_to_drop(y, has_label)}'
 
@@ -84,18 +84,16 @@ def _words_of_absent(y, labels, absent):
 def _refuse_minus_one(y, labels, n_absent):
     if labels.min() < -1:
         return  # -1 is one of many numbers
-    has_label = "y != -1" if isinstance(y, torch.Tensor) else "numpy.asarray(y) != -1"
+    has_label = "y.ravel() != -1" if isinstance(y, torch.Tensor) else "numpy.ravel(y) != -1"
     as_class = ""
     if set(labels.tolist()) == {-1, 1}:
-        as_class = (
-            " If -1 is a class here, as beside +1, number the classes from 0: (numpy.asarray(y) > 0).astype(int)."
-        )
+        as_class = " If -1 is a class here, as beside +1, number the classes from 0: (numpy.ravel(y) > 0).astype(int)."
     came = f"{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1"
     raise InvalidLabelsError(f'{came}, and -1 stands for "no label". {_how_to_drop(y, has_label)}{as_class}')
 
 
 def _how_to_drop(y, has_label):
-    rows = "y[labeled]" if isinstance(y, torch.Tensor) else "numpy.asarray(y)[labeled].tolist()"
+    rows = "y.ravel()[labeled]" if isinstance(y, torch.Tensor) else "numpy.ravel(y)[labeled].tolist()"
     return (
         f"The labeled set needs a label for each sample, so leave those without out: labeled = {has_label}, then pass "
         f"X[labeled] and {rows}. Of a polars frame it is X.filter(labeled), of a torch Dataset "

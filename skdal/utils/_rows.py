@@ -201,7 +201,7 @@ def _concat_arrays(first, second):
     if isinstance(first, torch.Tensor):
         return torch.cat([first, torch.as_tensor(_array_of(second), device=first.device)])
     if isinstance(first, list):
-        return first + list(second)
+        return first + list(_array_of(second))
     if _is_slice_dataset(first):
         parts = [Subset(part.dataset, part.indices_.tolist()) for part in (first, second)]
         return type(first)(ConcatDataset(parts), idx=first.idx)
