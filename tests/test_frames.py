@@ -143,7 +143,7 @@ DO_NOT_FIT = {
     "numbers to text": (np.array(["a"]), [1], "type"),
     "frame to array": (X, pandas(named(X)), r"pandas DataFrame to numpy ndarray.*X.to_numpy\(\)"),
     "frame to tensor": (torch.as_tensor(X), pandas(named(X)), "pandas DataFrame to torch Tensor"),
-    "tensor to frame": (pandas(named(X)), torch.as_tensor(X), "torch Tensor.*pandas DataFrame with the columns"),
+    "tensor to frame": (pandas(named(X)), torch.as_tensor(X), "pandas DataFrame with the columns.*torch Tensor"),
     "too narrow": (pandas(named(X)), X[:, :3], "pandas DataFrame with the columns"),
     "other columns": (pandas(named(X)), pandas(mixed(X)), "columns are"),
     "frame to series": (pd.Series(y), pandas(named(X)), "cannot append pandas DataFrame to a pandas Series"),
@@ -412,7 +412,7 @@ def test_an_array_beside_a_frame_goes_by_position():
     sampler = MarginSampler(LogisticRegression()).fit(frame(X), y)
     assert sampler.query(POOL, 5).tolist() == sampler.query(frame(POOL), 5).tolist()
     assert teach(LogisticRegression(), POOL).X_training.columns.tolist() == COLUMNS
-    with pytest.raises(InvalidDataError, match="numpy ndarray.*pandas DataFrame with the columns"):
+    with pytest.raises(InvalidDataError, match="the pool must be a pandas DataFrame with the columns.*numpy ndarray of shape"):
         sampler.query(POOL[:, :3])
 
 
@@ -426,8 +426,9 @@ def test_a_frame_beside_an_array_is_refused(rows):
 
 def test_frames_of_two_libraries_are_refused():
     sampler = MarginSampler(LogisticRegression()).fit(frame(X), y)
-    with pytest.raises(InvalidDataError, match="polars DataFrame and the labeled set as a pandas DataFrame"):
+    with pytest.raises(InvalidDataError, match="one library; got a polars DataFrame and a pandas DataFrame.*to_pandas"):
         sampler.query(polars(named(POOL)))
+    assert len(sampler.query(polars(named(POOL)).to_pandas(), 3)) == 3  # the remedy
 
 
 def test_numbered_columns_are_no_names():

@@ -49,14 +49,16 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
         return X
     if not is_frame(X_labeled):
         raise InvalidDataError(
-            f"{names[0]} come as a {full_name(X)}, whose columns have names, and {names[1]} as {full_name(X_labeled)}, "
-            f"without: nothing says that the columns are in the same order. Pass frames for both, or {_array_of(X)}."
+            f"{names[0]} and {names[1]} must be of one kind; got a {full_name(X)}, whose columns have names, and "
+            f"{full_name(X_labeled)} without, so nothing says that the columns are in the same order. Pass frames for "
+            f"both, or {library_of(X).array} for {names[0]}."
         )
     if not is_frame(X):
         return named_like(X, X_labeled, *names)
     if library_of(X) is not library_of(X_labeled):
         raise InvalidDataError(
-            f"{names[0]} come as a {full_name(X)} and {names[1]} as a {full_name(X_labeled)}; pass both as the same."
+            f"{names[0]} and {names[1]} must be frames of one library; got a {full_name(X)} and a "
+            f"{full_name(X_labeled)}. Convert one of them, such as by to_pandas()."
         )
     X = _in_order(X, X_labeled, estimator, names)
     concat_rows(*(take_rows(rows, slice(0, 0)) for rows in (X_labeled, X)))  # raises if the types do not fit
@@ -103,10 +105,6 @@ def chooses_by_name(estimator):
     if isinstance(estimator, (ColumnTransformer, FunctionTransformer)):
         return True
     return is_step and hasattr(estimator, "transform") and not hasattr(estimator, "feature_names_in_")
-
-
-def _array_of(X):
-    return f"{library_of(X).array} for {full_name(X)}"
 
 
 # --- what a bare net takes by name ----------------------------------------------------------------

@@ -91,13 +91,16 @@ class Pandas(Library):
         return sys.modules["pandas"].Series(values)
 
     def append(self, first, second):
+        pandas = sys.modules["pandas"]
         if first.ndim == 1:
-            return sys.modules["pandas"].concat(self._alike(first, second))
-        for place in range(first.shape[1]):
+            return pandas.concat(self._alike(first, second))
+        for place, dtype in enumerate(first.dtypes):
+            if not isinstance(dtype, pandas.CategoricalDtype):
+                continue
             old, new = self._alike(first.iloc[:, place], second.iloc[:, place])
             first = _with_column(first, place, old)
             second = _with_column(second, place, new)
-        return sys.modules["pandas"].concat([first, second])
+        return pandas.concat([first, second])
 
     def _alike(self, first, second):
         """Return two columns, of the same categories if the first has any: those of the first, then new ones."""
@@ -299,8 +302,8 @@ def named_like(X, frame, name, of):
     is_rows = isinstance(X, (np.ndarray, list, tuple)) and not isinstance(library, HuggingFace)
     if not is_rows or np.ndim(X) != 2 or np.shape(X)[1] != len(columns):
         raise InvalidDataError(
-            f"{name} come as {full_name(X)}, and {of} are a {kind} with the columns {columns[:10]}; pass a {kind} with "
-            "these columns."
+            f"{name} must be a {kind} with the columns {columns[:10]}, as {of} have; got {full_name(X)} of shape "
+            f"{tuple(getattr(X, 'shape', ())) or np.shape(X)}."
         )
     return library.frame(np.asarray(X), columns)
 
