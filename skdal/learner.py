@@ -105,6 +105,8 @@ class ActiveLearner(ModalActiveLearner):
             As it was before, should training fail or be interrupted.
         """
         self._check_labeled(X, y)
+        if self.warm_start and is_net(self.estimator):
+            X = self._aligned(X, "the labeled set", "the one so far")
         with exclusive():
             self._train(X, y, bootstrap, fit_kwargs)
             self.X_training, self.y_training = X, y
@@ -125,6 +127,7 @@ class ActiveLearner(ModalActiveLearner):
             For the estimator's `fit`.
         """
         with exclusive():
+            X = self._aligned(X)
             X_all, y_all = self._with_new(X, y)
             self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
             self.X_training, self.y_training = X_all, y_all
@@ -146,7 +149,8 @@ class ActiveLearner(ModalActiveLearner):
         samples : data
             `X_pool[indices]`; for a torch Dataset a Subset.
         """
-        result = self.query_strategy(self, X_pool, *query_args, **query_kwargs)
+        in_order = self._aligned(X_pool, "the pool")
+        result = self.query_strategy(self, in_order, *query_args, **query_kwargs)
         indices = result[0] if isinstance(result, tuple) else result  # modAL 0.4.2.1's own return scores too
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
@@ -185,13 +189,16 @@ class ActiveLearner(ModalActiveLearner):
         self._check_labeled(X, y)
         if self.X_training is None:
             return X, y
-        X = aligned(X, self.X_training, self.estimator, names=("the new samples", "the labeled set"))
+        X = self._aligned(X)
         check_pool(X, self.X_training)
         if (y is None) != (self.y_training is None):
             raise MissingLabeledDataError(
                 "pass y to every fit and teach, or to none (torch Datasets that hold the labels)."
             )
         return concat_rows(self.X_training, X), None if y is None else concat_rows(self.y_training, y)
+
+    def _aligned(self, X, name="the new samples", of="the labeled set"):
+        return aligned(X, self.X_training, self.estimator, names=(name, of))
 
     # The three steps that modAL's Committee calls on its learners.
 
@@ -203,7 +210,7 @@ class ActiveLearner(ModalActiveLearner):
         return self
 
     def _fit_on_new(self, X, y, bootstrap=False, **fit_kwargs):
-        self._train(X, y, bootstrap, fit_kwargs)
+        self._train(self._aligned(X), y, bootstrap, fit_kwargs)
         return self
 
     def _check_labeled(self, X, y):

@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from common import POOL, POOL_y, X, make_net, make_sampler, trained_net, y
+from common import POOL, POOL_y, X, make_net, make_sampler, trained_net, weights, y
+from modAL.models import Committee
+from modAL.uncertainty import margin_sampling as modal_margin_sampling
 from needs import needs
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from skorch import NeuralNetClassifier
@@ -367,6 +370,60 @@ def test_teach_puts_columns_in_order_and_refuses_others():
     assert len(learner.X_training) == len(X) + len(POOL)
 
 
+def sampler_fitted_again():
+    sampler = make_sampler("margin", net_to_train())
+    return lambda rows: sampler.fit(rows, y).estimator_
+
+
+def learner_fitted_again():
+    learner = ActiveLearner(net_to_train(), margin_sampling)
+    return lambda rows: learner.fit(rows, y).estimator
+
+
+def net_to_train():
+    return make_pipeline(FunctionTransformer(np.asarray).set_output(transform="default"), make_net())
+
+
+@pytest.mark.parametrize("make", [sampler_fitted_again, learner_fitted_again])
+def test_a_net_trains_on_with_columns_in_the_order_of_its_last_fit(make):
+    found = []
+    for rows in (frame(X), REORDERED(X)):
+        torch.manual_seed(0)
+        fit = make()
+        fit(frame(X))
+        torch.manual_seed(0)
+        found.append(weights(fit(rows)[-1]))
+        with pytest.raises(InvalidDataError, match="'b' missing"):
+            fit(MISSING(X))
+    assert found[0] == found[1]
+
+
+def test_new_samples_alone_are_put_in_order():
+    learners = [ActiveLearner(GaussianNB(), margin_sampling, frame(X), y) for _ in range(2)]
+    for learner, new in zip(learners, (frame(POOL), REORDERED(POOL))):
+        learner.teach(new, POOL_y, only_new=True)
+    assert learners[0].estimator.theta_.tolist() == learners[1].estimator.theta_.tolist()
+
+
+def test_a_committee_of_modal_puts_columns_in_order():
+    for only_new in (False, True):
+        learner = ActiveLearner(GaussianNB(), margin_sampling, frame(X), y)
+        Committee([learner]).teach(REORDERED(POOL), POOL_y, only_new=only_new)
+        assert learner.X_training.equals(pd.concat([frame(X), frame(POOL)]))
+        expected = (frame(POOL), POOL_y) if only_new else (learner.X_training, learner.y_training)
+        assert learner.estimator.theta_.tolist() == GaussianNB().fit(*expected).theta_.tolist()
+
+
+@pytest.mark.parametrize("strategy", [modal_margin_sampling, lambda learner, pool: np.arange(2)])
+def test_strategies_of_others_get_columns_in_order(strategy):
+    learner = ActiveLearner(LogisticRegression(), strategy, frame(X), y)
+    indices, rows = learner.query(REORDERED(POOL))
+    assert np.ravel(indices).tolist() == np.ravel(learner.query(frame(POOL))[0]).tolist()
+    assert list(rows.columns) == ["d", "b", "a", "c"]
+    with pytest.raises(InvalidDataError, match="'b' missing"):
+        learner.query(MISSING(POOL))
+
+
 class Choosing(sklearn.base.TransformerMixin, sklearn.base.BaseEstimator):
     """A step of one's own, which keeps no names."""
 
@@ -412,7 +469,9 @@ def test_an_array_beside_a_frame_goes_by_position():
     sampler = MarginSampler(LogisticRegression()).fit(frame(X), y)
     assert sampler.query(POOL, 5).tolist() == sampler.query(frame(POOL), 5).tolist()
     assert teach(LogisticRegression(), POOL).X_training.columns.tolist() == COLUMNS
-    with pytest.raises(InvalidDataError, match="the pool must be a pandas DataFrame with the columns.*numpy ndarray of shape"):
+    with pytest.raises(
+        InvalidDataError, match="the pool must be a pandas DataFrame with the columns.*numpy ndarray of shape"
+    ):
         sampler.query(POOL[:, :3])
 
 

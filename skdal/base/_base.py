@@ -141,6 +141,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         self._check(self.estimator)
         go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
         n_fits = getattr(self, "n_fits_", 0)
+        if go_on and is_net(self.estimator_):
+            X = aligned(X, self.X_labeled_, self.estimator_, names=("the labeled set", "that of the last fit"))
         with forked_rng(self.random_state, n_fits):
             estimator = self.estimator_ if go_on and is_net(self.estimator_) else self._fresh_estimator()
             train(
