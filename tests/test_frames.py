@@ -144,6 +144,7 @@ def test_labels_of_any_kind_are_appended_to_labels_of_any_other(first, new, labe
 DO_NOT_FIT = {
     "text to numbers": (np.arange(3), np.array(["a"]), "type"),
     "numbers to text": (np.array(["a"]), [1], "type"),
+    "text to a list of numbers": ([0, 1], ["a"], "such as 'a', and were such as 0"),
     "frame to array": (X, pandas(named(X)), r"pandas DataFrame to numpy ndarray.*X.to_numpy\(\)"),
     "frame to tensor": (torch.as_tensor(X), pandas(named(X)), "pandas DataFrame to torch Tensor"),
     "tensor to frame": (pandas(named(X)), torch.as_tensor(X), "pandas DataFrame with the columns.*torch Tensor"),
@@ -164,6 +165,12 @@ def test_polars_does_not_make_text_of_numbers():
         concat_rows(polars({"a": [1]}), polars({"a": ["x"]}))
     with pytest.raises(InvalidDataError, match="type String, and was of type Int64"):
         concat_rows(needs("polars").Series([1]), needs("polars").Series(["x"]))
+
+
+def test_types_that_do_not_go_together_are_refused_before_labels_are_paid_for():
+    sampler = MarginSampler(LogisticRegression()).fit(polars(named(X)), y)
+    with pytest.raises(InvalidDataError, match="types of the pool.*'b' is of type String, and was of type Float64"):
+        sampler.query(polars(named(POOL) | {"b": CITIES[np.zeros(len(POOL), dtype=int)]}))
 
 
 def test_polars_keeps_an_enum():

@@ -10,7 +10,7 @@ from skorch import NeuralNet
 
 from skdal.adapters._kinds import unfrozen
 from skdal.exceptions import InvalidDataError
-from skdal.utils import concat_rows, full_name, has_names, is_frame, library_of, named_like, take_rows
+from skdal.utils import full_name, has_names, is_frame, library_of, named_like
 
 _CAST = (
     'Where a step of a Pipeline makes the frame, put FunctionTransformer(numpy.asarray, kw_args={"dtype": "float32"})'
@@ -61,7 +61,10 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
             f"{full_name(X_labeled)}. Convert one of them, such as by to_pandas()."
         )
     X = _in_order(X, X_labeled, estimator, names)
-    concat_rows(*(take_rows(rows, slice(0, 0)) for rows in (X_labeled, X)))  # raises if the types do not fit
+    try:
+        library_of(X).check_types(X_labeled, X)
+    except (ValueError, TypeError) as error:
+        raise InvalidDataError(f"the types of {names[0]} do not go with those of {names[1]}: {error}.") from error
     return X
 
 

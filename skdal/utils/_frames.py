@@ -71,6 +71,11 @@ class Library:
         """
         raise NotImplementedError
 
+    def check_types(self, first, second):
+        """Raise as `append` does if the types of two frames with the same columns in order do not go together."""
+        nothing = slice(0, 0)
+        self.append(self.take(first, nothing), self.take(second, nothing))
+
     def values(self, X):
         """Return the values of X for a digest: an array, a dict of them, or None where they are not in memory."""
         return np.asarray(X)
@@ -91,16 +96,21 @@ class Pandas(Library):
         return sys.modules["pandas"].Series(values)
 
     def append(self, first, second):
-        pandas = sys.modules["pandas"]
+        return sys.modules["pandas"].concat(self._of_same_categories(first, second))
+
+    def check_types(self, first, second):
+        self._of_same_categories(first[:0], second[:0])  # all else goes together, and concat warns of empty frames
+
+    def _of_same_categories(self, first, second):
+        """Return two frames or series whose categorical columns have the categories of both."""
         if first.ndim == 1:
-            return pandas.concat(self._alike(first, second))
+            return self._alike(first, second)
         for place, dtype in enumerate(first.dtypes):
-            if not isinstance(dtype, pandas.CategoricalDtype):
-                continue
-            old, new = self._alike(first.iloc[:, place], second.iloc[:, place])
-            first = _with_column(first, place, old)
-            second = _with_column(second, place, new)
-        return pandas.concat([first, second])
+            if isinstance(dtype, sys.modules["pandas"].CategoricalDtype):
+                old, new = self._alike(first.iloc[:, place], second.iloc[:, place])
+                first = _with_column(first, place, old)
+                second = _with_column(second, place, new)
+        return first, second
 
     def _alike(self, first, second):
         """Return two columns, of the same categories if the first has any: those of the first, then new ones."""

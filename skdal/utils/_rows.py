@@ -201,13 +201,20 @@ def _concat_arrays(first, second):
     if isinstance(first, torch.Tensor):
         return torch.cat([first, torch.as_tensor(_array_of(second), device=first.device)])
     if isinstance(first, list):
-        return first + list(_array_of(second))
+        return _concat_lists(first, list(_array_of(second)))
     if _is_slice_dataset(first):
         parts = [Subset(part.dataset, part.indices_.tolist()) for part in (first, second)]
         return type(first)(ConcatDataset(parts), idx=first.idx)
     if not _is_known(first):
         raise InvalidDataError(f"samples cannot be appended to {full_name(first)}; pass {_ALLOWED}.")
     return _concat_plain(np.asarray(first), np.asarray(_array_of(second)))
+
+
+def _concat_lists(first, second):
+    """Return two lists as one; numpy would make text of numbers that stand beside text."""
+    if first and second and isinstance(first[0], str) != isinstance(second[0], str):
+        raise TypeError(f"the new ones are such as {second[0]!r:.40}, and were such as {first[0]!r:.40} so far")
+    return first + second
 
 
 def _concat_plain(first, second):
