@@ -27,6 +27,7 @@ from skdal.adapters._kinds import (
 )
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.adapters._net import NetView, first_output, open_net
+from skdal.adapters._penalty import penalised
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
 from skdal.adapters._trained import Trained, resolve, wants_scores
@@ -65,6 +66,7 @@ __all__ = [
     "over_dropout_passes",
     "packed",
     "paired",
+    "penalised",
     "predict_proba",
     "resolve",
     "tensors_digest",
