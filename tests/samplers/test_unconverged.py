@@ -89,11 +89,10 @@ def test_the_remedies_work():
     net = untrained()
     for gamma in (0, np.inf):  # length alone; and the inner product alone, as asked for
         quiet(lambda gamma=gamma: sampler_of(net, gamma=gamma).query(POOL, 3))
-    sampler = DynamicALSampler(make_net(max_epochs=1), batch_size=8, random_state=0).fit(X, y)
+    sampler = DynamicALSampler(make_net(max_epochs=1, batch_size=-1, lr=0.05), batch_size=8, random_state=0).fit(X, y)
     with pytest.warns(UserWarning, match=SAID):
         sampler.query(POOL, 3)
-    sampler.set_params(estimator__max_epochs=300)
-    sampler.estimator_.set_params(max_epochs=300)
+    sampler.estimator_.set_params(max_epochs=100)
     sampler.fit(X, y)
     quiet(lambda: sampler.query(POOL, 3))
 
