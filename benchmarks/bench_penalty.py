@@ -3,8 +3,8 @@
 `python benchmarks/bench_penalty.py --data FILE --squared-length 16` needs caltech101.npz as the tests' data have it:
 images of 101 classes, 64x64 pixels, as JPEG. Features are made of the images alone, without labels: responses to 160
 whitened patches of 6x6 pixels (k-means, as Coates and Ng do), averaged over four quarters, 256 principal components of
-these, scaled to a mean length. On them a linear head is trained anew in each round, with weight_decay=1e-3 of Adam, from
-101 random labels on, with nine queries of 101 (with --queries fewer).
+these, scaled to a mean length. On them a linear head is trained anew in each round, with weight_decay=1e-3 of Adam,
+from 101 random labels on, with nine queries of 101 (with --queries fewer).
 
 Predicted: at the minimum of the penalised loss, g_S with the penalty's gradient is zero, and Eq. 15 asks as gradient
 length alone does; without it g_S is -n * 1e-3 * w, which knows nothing of the samples.
@@ -15,9 +15,9 @@ from seed to seed (docs/results). Five seeds then show a difference of 1.7 to 2.
 with the penalty differs from length alone by less than two points would not.
 
 A first run, with features of squared length 16, showed no difference between any two ways but random. Said before the
-second, with features of squared length 1 and five queries: now 1e-3 is strong beside the features, the probabilities are
-nearly even, -g_u . w is largest where the net is surest, and |g_u|^2 is small beside it. So Eq. 15 without the penalty's
-gradient should ask for what the net knows, and lose to length alone by several points.
+second, with features of squared length 1 and five queries: now 1e-3 is strong beside the features, the probabilities
+are nearly even, -g_u . w is largest where the net is surest, and |g_u|^2 is small beside it. So Eq. 15 without the
+penalty's gradient should ask for what the net knows, and lose to length alone by several points.
 
 Written to results/penalty.json: a row a length, seed, way of asking and round; --summary prints the means from there.
 """
@@ -102,7 +102,7 @@ def data_of(file, squared_length):
     X_test = features_of(images, *filters)
     components = PCA(N_COMPONENTS, random_state=0).fit(X)
     X, X_test = components.transform(X), components.transform(X_test)
-    scale = (squared_length / np.mean(np.square(X).sum(1))) ** 0.5
+    scale = squared_length**0.5 / np.linalg.norm(X, axis=1).mean()
     return (scale * X, y), (scale * X_test, y_test)
 
 
@@ -148,7 +148,6 @@ def run(way, seed, train, test, n_queries):
         pull = len(labeled) * DECAY * weight
         rows.append(
             {
-                "squared length": float(np.mean(np.square(X).sum(1)).round()),
                 "way": way,
                 "seed": seed,
                 "labels": len(labeled),
@@ -191,7 +190,7 @@ def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="data/caltech101.npz")
-    parser.add_argument("--squared-length", type=float, default=16.0, help="of the features, on average")
+    parser.add_argument("--squared-length", type=float, default=16.0, help="of the features")
     parser.add_argument("--queries", type=int, default=9)
     parser.add_argument("--summary", action="store_true", help="only print the means of the record")
     args = parser.parse_args()
@@ -201,7 +200,8 @@ def main():
         rows = [row for row in read_rows("penalty") if row["squared length"] != args.squared_length]
         for seed in range(N_SEEDS):
             for way in WAYS:
-                rows += run(way, seed, train, test, args.queries)
+                found = run(way, seed, train, test, args.queries)
+                rows += [{"squared length": args.squared_length, **row} for row in found]
                 print_table(rows[-1:])
         write_results("penalty", rows)
     rows = read_rows("penalty")
