@@ -27,8 +27,8 @@ SIGNATURES = [
     (
         DynamicALSampler,
         "(estimator=None, *, gamma=2.0, interaction=0.0, update_size=100, n_candidates=None, "
-        'layers="all", backend="auto", batch_size=None, warm_start=True, reset_optimizer=True, verbose=0, '
-        "random_state=None, executor=None)",
+        'penalty="auto", layers="all", backend="auto", batch_size=None, warm_start=True, reset_optimizer=True, '
+        "verbose=0, random_state=None, executor=None)",
     ),
     *[
         (function, "(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params)")

@@ -4,7 +4,10 @@ import csv
 import os
 import pickle
 import shlex
+import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from skdal.datasets import ImageFolderPool
 from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
 from skdal.score import load_net, open_pool, score, unlabeled
 
+ROOT = str(Path(__file__).resolve().parent.parent)
 MODULE = """
 import torch
 from skorch import NeuralNetClassifier
@@ -114,6 +118,17 @@ def test_picks_are_those_of_the_sampler(folder, capsys):
         assert row["label"] in "012"
     assert [row["key"] for row in rows_of("picks-unreadable.csv")] == ["a/38.png", "b/39.png"]
     assert Image.open("picks.png").size == (3 * 96, 2 * 96)
+
+
+def test_a_net_that_has_not_converged_is_told_to_the_person(folder):
+    command = [sys.executable, "-m", "skdal.cli", *words(gamma="100")]
+    found = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
+    assert found.returncode == 0
+    assert "UserWarning: the net has not converged" in found.stderr
+    assert "of its 9 labels right" in found.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([*words(gamma="0"), "--overwrite"]) == 0  # the remedy
 
 
 def test_a_second_run_takes_the_scores_that_are_there(folder, monkeypatch):

@@ -28,6 +28,7 @@ from skdal.adapters._kinds import (
 )
 from skdal.adapters._labels import check_labels, explaining_absent_labels, labels_of
 from skdal.adapters._net import NetView, first_output, open_net
+from skdal.adapters._penalty import penalised
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import answering, classes_of, predict_proba, warn_of_one_class
 from skdal.adapters._trained import Trained, resolve, wants_scores
@@ -71,6 +72,7 @@ __all__ = [
     "over_dropout_passes",
     "packed",
     "paired",
+    "penalised",
     "predict_proba",
     "resolve",
     "tensors_digest",

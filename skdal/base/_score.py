@@ -82,18 +82,39 @@ class ScoreSampler(BaseSampler):
         warn_of_one_class(trained.classifier)
         with preserved_rng():
             shared = self._shared(trained, rng)
-            call = ShardCall(self, trained, "_score_columns", shared, n_top)
+            call = ShardCall(self, trained, "_score_columns", shared, n_top, "_summary")
             store = open_store(self, trained, X, shared, shards_of(self, trained, X))
             if store is not None:
                 call = ShardCall(self, trained, "_score_columns", shared)  # what is kept is kept whole
-            damaged = []
+            damaged, summaries = [], []
             with parts_of(self, call, X, store=store, description="scores") as parts:
                 for part in parts:
                     into.add(part.positions, part.columns)
                     damaged.append(part.damaged)
+                    summaries.append(part.summary if store is None else self._summary(part.columns))
             if store is not None:
                 store.finish(getattr(self, "unreadable_", []))
         refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
+        self._look_back(trained, [summary for summary in summaries if summary is not None])
+
+    def _summary(self, columns):
+        """Return what to know of the columns of a whole shard, of which a query keeps the best samples; None: nothing.
+
+        Parameters
+        ----------
+        columns : dict of str to array (n,)
+            As `_score_columns` gives them; empty where no sample can be read.
+        """
+
+    def _look_back(self, trained, summaries):
+        """Look back on a pass over the pool, say to warn of what it shows.
+
+        Parameters
+        ----------
+        trained : Trained
+        summaries : list
+            Of the shards, in the order in which they came, without those that are None.
+        """
 
     def _shared(self, trained, rng):
         """Return what is the same for all shards of the pool, a dict of arguments for `_score_columns`.

@@ -42,12 +42,15 @@ class Part(NamedTuple):
         Samples that were set aside.
     damaged : intp array
         Positions of samples whose score is NaN or infinite.
+    summary : object
+        What the sampler says of all its samples, of which the best may be all that is given back.
     """
 
     positions: np.ndarray
     columns: dict
     unreadable: list
     damaged: np.ndarray
+    summary: Any = None
 
     def shifted(self, start):
         """Return the part of a shard that begins at `start`."""
@@ -119,9 +122,12 @@ class ShardCall(Call):
     ----------
     n_top : int or None
         Only so many samples of highest score are given back.
+    summarize : str or None
+        A method of the sampler: what `summarize(columns)` says of all the samples is given back, too.
     """
 
     n_top: int | None = None
+    summarize: str | None = None
 
     def __call__(self, X, y=None):
         """Return the Part of a shard; positions are those in the shard."""
@@ -139,7 +145,8 @@ class ShardCall(Call):
         if self.n_top is not None:
             columns = _on_cpu(columns)
         damaged = positions[~np.isfinite(np.asarray(columns["score"]))] if "score" in columns else positions[:0]
-        return Part(*cut(positions, columns, self.n_top), unreadable, damaged)
+        summary = getattr(self.sampler, self.summarize)(columns) if self.summarize else None
+        return Part(*cut(positions, columns, self.n_top), unreadable, damaged, summary)
 
 
 class Aside:

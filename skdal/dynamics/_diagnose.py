@@ -16,12 +16,14 @@ from skdal.exceptions import (
     NotFittedError,
     UnsupportedEstimatorError,
 )
-from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.gradients import gradient_statistics
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
+from skdal.samplers._dynamical import in_chunks
 from skdal.utils import as_array, check_finite_scores, count_rows, refuse_non_finite, take_rows
 
 _SAME = 0.9  # overlap from which two criteria are as good as one
 _FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
+_ADD_UP = 0.05  # share of its squared length that a pick's gradient has in common with another one's, on average
 _CLOSE = 0.95  # cosine from which a pick is as good as another one
 
 
@@ -30,7 +32,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
 
     Delta = ||g||^2 + gamma g . g_S has two terms; the labeled set's summed gradient g_S is large after a short
     training and vanishes in a long one, so either of them may decide. And Delta scores each sample by itself, so a
-    batch may repeat itself.
+    batch may repeat itself. g_S is the sampler's own, with the gradient of the L2 penalty (`penalty`).
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         - ``eigenvalues``: array (b,), of that matrix, descending.
         - ``nearest_cosine``: array (b,), each pick's largest cosine with the gradient of another pick (NaN of one).
         - ``classes_pool``, ``classes_picked``: int arrays (K,), how many are predicted to be of each class.
-        - ``findings``: list of str, what of this to mind.
+        - ``findings``: list of str, what of this to mind. For a batch that repeats itself an `interaction` and an
+          `update_size` are named that spread a batch of this size.
 
     Raises
     ------
@@ -89,8 +92,8 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     check_pool(X_pool, trained.X)
     warn_of_random_transforms(X_pool, stacklevel=3)
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
-    labeled = labeled_gradient(net, *trained.labeled_set("diagnose"), **how)
-    pool = gradient_statistics(net, X_pool, direction=labeled, backend=sampler.backend, **how)
+    direction = sampler._direction(trained)
+    pool = gradient_statistics(net, X_pool, direction=direction, backend=sampler.backend, **how)
     check_finite_scores(pool.sq_norm + pool.dot)
     queried, labels = take_rows(X_pool, picks), pool.label[picks]
     gram = gradient_gram(net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how)
@@ -98,6 +101,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     gram = gram.astype(np.float64)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     n_classes = open_net(net).n_outputs(X_pool)
+    delta = _delta(pool, sampler.gamma)
     dot_term = -pool.dot if sampler.gamma < 0 else pool.dot
     overlap, unknown = _overlaps(trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks)
     found = {
@@ -109,7 +113,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         "norm_share": _norm_share(pool.sq_norm[picks], pool.dot[picks], sampler.gamma),
         "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, sampler.gamma),
         "correlation": _correlation(pool.sq_norm, dot_term),
-        "rank_correlation": _rank_correlation(_delta(pool, sampler.gamma), pool.sq_norm),
+        "rank_correlation": _rank_correlation(delta, pool.sq_norm),
         "overlap": overlap,
         "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
         "effective_rank": _effective_rank(eigenvalues),
@@ -118,7 +122,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
         "classes_pool": np.bincount(pool.label, minlength=n_classes),
         "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
     }
-    found["findings"] = [*_findings(found, sampler.interaction), *unknown]
+    found["findings"] = [*_findings(found, _spreading(sampler, gram, delta[picks])), *unknown]
     if figure is not None:
         draw_page(found, picks).savefig(Path(figure), dpi=150)
     return found
@@ -225,7 +229,24 @@ def _which_term(found):
     return None
 
 
-def _findings(found, interaction):
+def _spreading(sampler, gram, delta):
+    """Return what would spread a batch of this size, a sentence.
+
+    Gradients that add up are spread by an interaction: one that takes half of its score from a pick for what it shares
+    with all others, or twice the one that there was. It needs chunks. From gradients that cancel it takes nothing.
+    """
+    b, own = len(gram), -sampler.interaction
+    shared = (gram.sum() - np.trace(gram)) / b
+    if not shared > _ADD_UP * np.trace(gram):
+        return "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
+    size = np.abs(delta).mean() / shared / 2
+    if own > 0:
+        size = max(size, 2 * own if sampler.update_size < b else own)
+    chunks = f"interaction={-size:.2g}, update_size={in_chunks(b)}"
+    return f"A negative interaction spreads it, with an update_size below {b}: {chunks}."
+
+
+def _findings(found, remedy):
     said, b = [], found["n_instances"]
     is_choice = b < found["n_pool"] / 2  # of most of the pool, every criterion takes the same
     if is_choice and (which := _which_term(found)):
@@ -235,8 +256,7 @@ def _findings(found, interaction):
             said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(
-            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. A "
-            f"{'more ' if interaction < 0 else ''}negative interaction spreads it."
+            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. {remedy}"
         )
     n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
     if n_close > b / 2:

@@ -1,13 +1,17 @@
 """dynamicAL: ask for the labels that most raise the training dynamics of the net."""
 
+import warnings
+
 import numpy as np
 import torch
 
+from skdal.adapters import penalised
 from skdal.base import check_any, highest
 from skdal.exceptions import InvalidDataError
 from skdal.gradients import labeled_gradient
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.samplers._gradient import GradientSampler
+from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
 from skdal.utils import check_finite_scores, count_rows, is_number, is_positive_integer, take_rows
 
 
@@ -19,8 +23,8 @@ class DynamicALSampler(GradientSampler):
     .. math:: \Delta(x) = \|g_x\|^2 + \gamma \, g_x \cdot g_S, \qquad \gamma = 2,
 
     where :math:`g_x` is the gradient of its loss under its own predicted label, over all trainable
-    parameters, and :math:`g_S` the sum over the labeled set of the gradients under the true labels,
-    all in eval mode. The scores are exact.
+    parameters, and :math:`g_S` the sum over the labeled set of the gradients under the true labels, with that
+    of the L2 penalty that the net is trained with, all in eval mode. The scores are exact.
 
     Parameters
     ----------
@@ -34,10 +38,16 @@ class DynamicALSampler(GradientSampler):
         (Eq. 12); kappa = gamma = 2 with `update_size=1` is exactly greedy on Eq. 11 and 13; a
         negative kappa spreads the batch. Each further chunk costs another pass over the pool.
     update_size : int, default=100
-        Samples picked between two updates of the scores; without effect at `interaction=0`.
+        Samples picked between two updates of the scores; without effect at `interaction=0`. It has to be below
+        `n_instances` for `interaction` to have an effect, else a query warns.
     n_candidates : int, optional
         After the first pass only so many samples of highest score stay in the running, which makes the
         further passes cheap; without effect at `interaction=0`. None: all of the pool.
+    penalty : "auto", None or float, default="auto"
+        The L2 penalty, whose gradient g_S gets: a net that is trained with one converges where the labeled set's own
+        gradient is not 0 but balances the penalty's. "auto": the `weight_decay` of each parameter in the net's
+        optimizer, where that is an L2 penalty (SGD, Adam and most others, but not AdamW); a number: this
+        `weight_decay` for all parameters that count; None: no penalty. See the page on the method.
     layers : "all", "last", str or list of str, default="all"
         The parameters that count; see `skdal.gradients.gradient_statistics`.
     backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
@@ -75,6 +85,7 @@ class DynamicALSampler(GradientSampler):
         interaction=0.0,
         update_size=100,
         n_candidates=None,
+        penalty="auto",
         layers="all",
         backend="auto",
         batch_size=None,
@@ -99,9 +110,10 @@ class DynamicALSampler(GradientSampler):
         self.interaction = interaction
         self.update_size = update_size
         self.n_candidates = n_candidates
+        self.penalty = penalty
 
     def _shared(self, trained, rng):
-        return {"direction": self._labeled_gradient(trained)}
+        return {"direction": None if self.gamma == 0 else self._direction(trained)}
 
     def _score_columns(self, trained, X, direction):
         statistics = self._statistics(trained, X, direction=direction, only_dot=self.gamma == np.inf)
@@ -113,8 +125,22 @@ class DynamicALSampler(GradientSampler):
     def _score_samples(self, trained, X, direction):
         return self._score_columns(trained, X, direction)["score"]
 
+    def _summary(self, columns):
+        return medians_of_terms(columns, self.gamma)
+
+    def _look_back(self, trained, summaries):
+        warn_if_unconverged(trained, summaries, self.gamma)
+
     def _select(self, trained, X, n_instances, rng):
         check_n_candidates(self.n_candidates, n_instances)
+        if self.interaction != 0 and 1 < n_instances <= self.update_size:
+            warnings.warn(
+                f"interaction={self.interaction:g} has no effect on this query: update_size={self.update_size} is not "
+                f"below n_instances={n_instances}, so all are picked in one chunk. Pass a smaller one, such as "
+                f"update_size={in_chunks(n_instances)}.",
+                UserWarning,
+                stacklevel=4,
+            )
         if self.interaction == 0 or n_instances <= self.update_size:
             return super()._select(trained, X, n_instances, rng)
         left, positions, columns = self._choices(trained, X, n_instances, rng)
@@ -160,10 +186,12 @@ class DynamicALSampler(GradientSampler):
             return statistics.dot
         return statistics.sq_norm + self.gamma * statistics.dot
 
-    def _labeled_gradient(self, trained):
-        if self.gamma == 0:
-            return None
-        gradient = self._sum(trained, *trained.labeled_set(type(self).__name__))
+    def _direction(self, trained):
+        """Return g_S, the gradient of what the net is trained to make small: losses of the labeled set and penalty."""
+        X, y = trained.labeled_set(type(self).__name__)
+        gradient = self._sum(trained, X, y)
+        if self.penalty is not None:
+            gradient = penalised(trained.classifier, X, y, gradient, self.penalty)
         if not all(torch.isfinite(g).all() for g in gradient.values()):
             raise InvalidDataError(
                 "the summed gradient of the labeled set is NaN or infinite. Look for NaN or infinite values in the "
@@ -185,4 +213,14 @@ class DynamicALSampler(GradientSampler):
             "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
             "update_size": (is_positive_integer, "an integer of at least 1"),
             "n_candidates": IS_N_CANDIDATES,
+            "penalty": (_is_penalty, '"auto", None or a finite number of at least 0'),
         }
+
+
+def _is_penalty(value):
+    return value is None or isinstance(value, str) and value == "auto" or is_number(value) and 0 <= value < np.inf
+
+
+def in_chunks(n_instances):
+    """Return an `update_size` that picks a batch of at least two in up to five chunks, so that they interact."""
+    return -(-n_instances // 5)

@@ -1,12 +1,15 @@
 """What decided a query: built cases in which it is known, and sums written out."""
 
 import copy
+import re
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from common import POOL, X, make_net, trained_net, y
 from reference import reference
+from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from torch.utils.data import TensorDataset
 
@@ -19,7 +22,7 @@ from skdal.exceptions import (
     NonFiniteScoreError,
     NotFittedError,
 )
-from skdal.samplers import MarginSampler
+from skdal.samplers import BADGESampler, MarginSampler
 
 NET = trained_net()
 
@@ -108,10 +111,62 @@ def test_it_tells_of_one_class():
     assert f"{len(picks)} of {len(picks)} picks are predicted to be of class {rarest}." in said
 
 
-@pytest.mark.parametrize("interaction, said", [(0.0, "A negative interaction"), (-1.0, "A more negative interaction")])
-def test_what_would_spread_it(interaction, said):
-    sampler, pool = fitted(interaction=interaction), np.concatenate([POOL, np.repeat(POOL[:1], 9, axis=0)])
-    assert any(f"{said} spreads it." in found for found in diagnose(sampler, pool, [0, *range(41, 50)])["findings"])
+@pytest.mark.parametrize(
+    "params", [{}, {"interaction": -0.01}, {"interaction": -0.01, "update_size": 2}, {"gamma": 0}, {"gamma": np.inf}]
+)
+def test_what_would_spread_it_does(params):
+    sampler = fitted(**params)
+    pool = np.concatenate([POOL, np.repeat(POOL[sampler.query(POOL, 1)], 9, axis=0)])
+    picks = sampler.query(pool, 10)
+    found = diagnose(sampler, pool, picks)
+    (said,) = [said for said in found["findings"] if "repeats itself" in said]
+    pair = re.search(r"with an update_size below 10: interaction=(-\S+), update_size=(\d+)\.$", said)
+    interaction, update_size = float(pair[1]), int(pair[2])
+    assert update_size == 2
+    spread = fitted(**params | {"interaction": interaction, "update_size": update_size})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        others = spread.query(pool, 10)
+    assert set(others) != set(picks)
+    assert diagnose(spread, pool, others)["effective_rank"] > found["effective_rank"]
+
+
+def test_an_interaction_that_had_an_effect_is_doubled_at_least():
+    gram, sampler = np.ones((10, 10)), fitted(interaction=-8.0, update_size=3)
+    assert "interaction=-16, update_size=2." in _diagnose._spreading(sampler, gram, np.ones(10))
+    sampler.set_params(update_size=10)  # it had none
+    assert "interaction=-8, update_size=2." in _diagnose._spreading(sampler, gram, np.ones(10))
+
+
+def test_gradients_that_cancel_are_not_spread_by_interaction():
+    signs = np.repeat([1.0, -1.0], 10)
+    said = _diagnose._spreading(fitted(), np.outer(signs, signs), np.ones(20))
+    assert said == "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
+
+
+def test_badge_spreads_what_interaction_does_not():
+    images, digits = load_digits(return_X_y=True)
+    data, labels = (images / 16).astype("float32"), digits.astype("int64")
+    settings = {"lr": 0.01, "max_epochs": 100, "batch_size": 128}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = make_net(torch.nn.Linear(64, 10), **settings).fit(data[:100], labels[:100])
+    samplers = [cls(FrozenEstimator(net), random_state=0) for cls in (DynamicALSampler, BADGESampler)]
+    picks = [sampler.fit(data[:100], labels[:100]).query(data[100:], 100) for sampler in samplers]
+    found, other = [diagnose(samplers[0], data[100:], one) for one in picks]
+    assert any("BADGESampler does." in said for said in found["findings"])
+    assert other["effective_rank"] > found["effective_rank"]
+
+
+@pytest.mark.parametrize("penalty", ["auto", None, 0.3])
+def test_the_direction_is_the_samplers_own(penalty):
+    net = trained_net(optimizer__weight_decay=0.1)
+    sampler = fitted(net, penalty=penalty)
+    found = diagnose(sampler, POOL, [1, 5])
+    delta = found["sq_norm"] + 2 * found["dot"]
+    np.testing.assert_allclose(delta, sampler.score_samples(POOL), rtol=1e-12)
+    others = [diagnose(fitted(net, penalty=other), POOL, [1, 5])["dot"] for other in {"auto", None, 0.3} - {penalty}]
+    assert all(np.abs(other - found["dot"]).max() > 0.1 for other in others)
 
 
 def test_every_copy_is_in_the_figure():

@@ -1,5 +1,7 @@
 """DynamicALSampler against brute force: every gradient by itself, in float64."""
 
+import re
+import warnings
 from itertools import product
 
 import numpy as np
@@ -96,7 +98,7 @@ def chunked(delta, gradients, kappa, update_size, n_instances):
     return indices, scores
 
 
-CHUNKS = list(product([2.0, -2.0, 0.7, -30.0, 0.0], [1, 3, 4, 100]))
+CHUNKS = list(product([2.0, -2.0, 0.7, -30.0, 0.0], [1, 3, 4, 9]))
 
 
 @pytest.mark.parametrize("kappa, update_size", CHUNKS)
@@ -118,6 +120,29 @@ def test_exactly_greedy_on_equation_11(n_instances):
         dynamics[greedy] = -np.inf
         greedy.append(int(dynamics.argmax()))
     assert fitted(interaction=2, update_size=1).query(POOL, n_instances).tolist() == greedy
+
+
+@pytest.mark.parametrize("n_instances, update_size", [(10, 100), (10, 10), (2, 2), (41, 100)])
+def test_interaction_without_effect_is_said_and_the_remedy_works(n_instances, update_size):
+    with pytest.warns(UserWarning, match=r"interaction=-30 has no effect on this query.*all are picked in one") as said:
+        picks = fitted(interaction=-30.0, update_size=update_size).query(POOL, n_instances)
+    assert picks.tolist() == fitted().query(POOL, n_instances).tolist()
+    remedy = int(re.search(r"such as update_size=(\d+)\.", str(said[0].message))[1])
+    assert said[0].filename == __file__
+    sampler = fitted(interaction=-30.0, update_size=remedy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        indices = sampler.query(POOL, n_instances)
+    delta, gradients = (total(OWN.sq_norm) + 2 * total(OWN.dot)).numpy(), flat_gradients(NET, POOL)
+    assert indices.tolist() == chunked(delta, gradients, -30.0, remedy, n_instances)[0] != picks.tolist()
+
+
+@pytest.mark.parametrize("params", [{"interaction": 0.0}, {"interaction": -1.0, "update_size": 9}])
+def test_interaction_with_effect_or_none_asked_for_says_nothing(params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(**params).query(POOL, 10)
+        fitted(interaction=-1.0).query(POOL, 1)  # one sample has nothing to interact with
 
 
 def test_interaction_changes_the_batch_but_never_the_scores_of_samples():

@@ -1,0 +1,55 @@
+"""A warning where a net has not converged, and what its training left over decides the query."""
+
+import warnings
+import weakref
+
+import numpy as np
+
+from skdal.adapters import correct_answers, open_net, tensors_digest
+
+_LARGE = 9  # the inner product is nine tenths of a score
+_KNOWN = 0.9  # of the labels, from which a net counts as converged
+
+_looked_at = weakref.WeakKeyDictionary()  # digest of the weights by module, so that a set of weights is looked at once
+
+
+def medians_of_terms(columns, gamma):
+    """Return the medians of ||g||^2 and |gamma g . g_S| over the samples of a shard; None where a term is missing."""
+    if gamma == 0 or not {"sq_norm", "dot"} <= set(columns):
+        return None
+    return float(np.median(columns["sq_norm"])), float(np.median(np.abs(gamma * columns["dot"])))
+
+
+def warn_if_unconverged(trained, medians, gamma):
+    """Warn, once a set of weights, if the inner product decides and the net does not know its labeled set.
+
+    Parameters
+    ----------
+    trained : Trained
+    medians : list of tuple
+        What `medians_of_terms` gives for the shards of the pool; their medians count, which for one shard are those of
+        the pool.
+    gamma : float
+    """
+    if not medians:
+        return
+    sq_norm, dot = np.median(medians, axis=0)
+    if dot <= _LARGE * sq_norm:
+        return
+    module = open_net(trained.classifier).module
+    digest = tensors_digest(dict(module.named_parameters()))
+    if _looked_at.get(module) == digest:
+        return
+    _looked_at[module] = digest
+    labels, is_right = correct_answers(trained.classifier, *trained.labeled_set("DynamicALSampler"))
+    if is_right.mean() >= _KNOWN:
+        return
+    times = f"{dot / sq_norm:.3g} times" if sq_norm > 0 else "against"
+    warnings.warn(
+        f"the net has not converged, and what its training has left over decides this query: over the pool the median "
+        f"of |{gamma:g} g . g_S| is {dot:.3g}, {times} the {sq_norm:.3g} of |g|^2, and the net predicts only "
+        f"{is_right.mean():.0%} of its {len(labels)} labels right. Train on, with more epochs, until it knows its "
+        "labels; or pass gamma=0, which asks by |g|^2 alone.",
+        UserWarning,
+        stacklevel=2,
+    )
