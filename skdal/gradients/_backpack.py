@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from skdal.gradients._backward import differentiate
 from skdal.gradients._loop import cut, predicted_labels
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._seeds import seeds_of
@@ -140,7 +141,7 @@ def _statistics(twin, inputs, labels, originals, direction):
         return {}
     ends = [*parameters.values(), *(originals[name] for name in parameters)]
     tensors, gradients = zip(*seeds)
-    gradients = torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+    gradients = differentiate(tensors, ends, gradients, allow_unused=True)
     gradients, leaked = gradients[: len(parameters)], gradients[len(parameters) :]
     n_owners = Counter(full for layer in layers.values() for full in layer.names.values())
     problems = {}

@@ -15,6 +15,7 @@ from torch.func import jacrev, vmap
 from torch.utils.checkpoint import CheckpointError
 
 from skdal.exceptions import SkdalError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._coverage import cover
 from skdal.gradients._functorch import batch_of_one, refuse_untraceable
 from skdal.gradients._isolated import Isolated
@@ -212,7 +213,7 @@ class Factorizer:
             value = self._values(self._model.forward(inputs), labels)[:, k].sum()
         if value.requires_grad:
             try:
-                torch.autograd.grad(value, tape.roots, allow_unused=True)
+                differentiate(value, tape.roots, allow_unused=True)
             except CheckpointError as error:
                 raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
         tape.fold_rest()
@@ -262,7 +263,7 @@ class Factorizer:
 def gradient_entries(value, parameters):
     """Return the gradient of a scalar by parameters (by name), flat; its graph is kept."""
     parameters = list(parameters.values())
-    grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    grads = differentiate(value, parameters, retain_graph=True, allow_unused=True)
     found = [
         torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g for p, g in zip(parameters, grads)
     ]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.func import vjp, vmap
 
+from skdal.gradients._backward import differentiate
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import mapped, tensors_in
 from skdal.gradients.rules import concatenated, explicit
@@ -152,7 +153,7 @@ class Isolated:
 
     def _sample_gradients(self, outputs, grads):
         parameters = list(self.parameters.values())
-        found = torch.autograd.grad(outputs, parameters, grad_outputs=grads, allow_unused=True)
+        found = differentiate(outputs, parameters, grads, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, found)]
 
     def _run(self, arguments):

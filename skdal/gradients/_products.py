@@ -7,6 +7,7 @@ from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from skdal.exceptions import SkdalError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._factors import gradient_entries
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
@@ -83,9 +84,9 @@ class Products:
         held = {name: p.detach().requires_grad_() for name, p in self._parameters.items()}
         values = self._run(held, inputs, labels)
         u = torch.zeros_like(values, requires_grad=True)
-        back = torch.autograd.grad(values, list(held.values()), u, create_graph=True, allow_unused=True)
+        back = differentiate(values, list(held.values()), u, create_graph=True, allow_unused=True)
         product = sum((g * v).sum() for g, v in zip(back, direction.values()) if g is not None)
-        return torch.autograd.grad(product, u)[0]
+        return differentiate(product, u)[0]
 
     def _one_by_one(self, direction, inputs, labels):
         along = _flat(direction)
