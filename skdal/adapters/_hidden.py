@@ -178,7 +178,7 @@ def _runs_at_positions(given, outputs):
 
 
 def _traced(view, inputs, module, which):
-    """Run a mini-batch again; return what the `which`-th call of a Linear gave, as a leaf, and the outputs made of it."""
+    """Run a mini-batch again; return what a call of a Linear gave, as a leaf, and the outputs that come from it."""
     seen = []
 
     def root(part, args, output):
