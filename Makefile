@@ -38,7 +38,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.installed-test
-	SKDAL_FUZZ=$(DRAWS) $(BIN)/python -m pytest tests/gradients/test_fuzz.py
+	SKDAL_FUZZ=$(DRAWS) $(BIN)/python -m pytest tests/gradients/test_fuzz.py tests/gradients/test_cuts.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

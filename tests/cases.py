@@ -87,7 +87,7 @@ def redraw(module):
     """Draw every parameter and running statistic anew, so that no share of the gradient is hidden or zero."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            scale = 0.3 if parameter.ndim == 1 else (2.0 / parameter[0].numel()) ** 0.5
+            scale = 0.3 if parameter.ndim < 2 else (2.0 / parameter[0].numel()) ** 0.5
             parameter.data.normal_(float(isinstance(part, NORMS) and name == "weight"), scale)
         if isinstance(part, _NormBase) and part.running_mean is not None:
             part.running_mean.normal_(0.0, 0.5)
@@ -776,6 +776,17 @@ class Unruled(nn.Module):
         return self.call(self, *args, **kwargs)
 
 
+class Tempered(nn.Module):
+    """A parameter without axes, in an operation of its own."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call, self.power = call, nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
 class TimeFirst(Unruled):
     batch_first = False
 
@@ -933,12 +944,16 @@ NETS += [
     direct("view", lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)), 6, 4),
     direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, inputs=(6,)),
     direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, inputs=(6,)),
-    direct("scalar", lambda m, x: m.head(torch.add(m.layer(x), m.scale, alpha=3).tanh()), 1, inputs=(6,)),
+    direct("one-entry", lambda m, x: m.head(torch.add(m.layer(x), m.scale, alpha=3).tanh()), 1, inputs=(6,)),
+    direct("no-axes", lambda m, x: m.head(m.layer(x) * m.scale), inputs=(6,)),
+    direct("no-axes-exp", lambda m, x: m.head(m.layer(x) * m.scale.exp() + m.scale), inputs=(6,)),
     direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, inputs=(6,)),
     direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, inputs=(6,)),
     direct("in-windows", in_windows, 1, 2, 6),
     # modules without a rule
     alone("in-place", between, raised_in_place),
+    alone("no-axes", between, cls=Tempered),
+    alone("no-axes-untraceable", between, raised_if_finite, cls=Tempered, refused=("functorch",)),
     alone("untraceable", between, raised_if_finite, refused=("functorch",)),
     alone("with-table", with_table, mapped),
     alone("fork", of_fork, forked),

@@ -397,3 +397,149 @@ def made(draw):
         direction = {name: torch.randn(p.shape).double() for name, p in net.named_parameters()}
     dtype = getattr(torch, draw.dtype)
     return net.to(dtype).eval(), X.to(dtype), y, direction
+
+
+# --- bare parameters --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Use:
+    """A use of a parameter that no layer owns.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of what it meets, without the sample axis.
+    function : str
+        What is made of the parameter before, in `FUNCTIONS`.
+    operation : str
+        How it meets the rest, in `OPERATIONS`.
+    """
+
+    shape: tuple
+    function: str
+    operation: str
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A net with a parameter that no layer owns, and its samples.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the parameter.
+    uses : tuple of Use
+        One after the other.
+    is_inside : bool
+        Whether a module of its own holds the parameter and its uses.
+    n, seed : int
+        Number of samples; what samples and parameters are drawn from.
+    """
+
+    shape: tuple
+    uses: tuple
+    is_inside: bool
+    n: int
+    seed: int
+
+
+@st.composite
+def bares(draw):
+    """Draw a parameter of up to four axes, and uses that it broadcasts in, or is broadcast in."""
+    shape = draw(spaces(0, 4).filter(lambda shape: math.prod(shape) <= 12))
+    uses = draw(st.lists(uses_of(shape), min_size=1, max_size=3).map(tuple))
+    return Bare(shape, uses, draw(flags), draw(st.sampled_from([4, 1, 2, 3, 5])), draw(st.integers(0, 2**16)))
+
+
+@st.composite
+def uses_of(draw, shape):
+    # Axes of size 1 may lie on the sample axis and before it; the others meet axes of the samples.
+    first = next((axis for axis, size in enumerate(shape) if size > 1), len(shape))
+    n_axes = draw(st.integers(len(shape) - first, max(3, len(shape) - first)))
+    meets = [1] * (n_axes - len(shape)) + list(shape)[max(0, len(shape) - n_axes) :]
+    met = tuple(draw(st.integers(1, 3) if size == 1 else st.sampled_from([1, size])) for size in meets)
+    return Use(met, draw(st.sampled_from(sorted(FUNCTIONS))), draw(st.sampled_from(sorted(OPERATIONS))))
+
+
+FUNCTIONS = {
+    "itself": lambda p: p,
+    "exp": torch.exp,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.functional.softplus,
+    "tanh": torch.tanh,
+    "neg": torch.neg,
+    "half": lambda p: p.double().float().double(),
+    "square": torch.square,
+    "viewed": lambda p: p.reshape(-1).view(p.shape),
+    "turned": lambda p: p.permute(*reversed(range(p.ndim))).permute(*reversed(range(p.ndim))),
+    "picked": lambda p: p[torch.arange(len(p)).flip(0)] if p.ndim else p.clone(),
+    "first": lambda p: p.reshape(-1)[0],
+    "part": lambda p: p[..., :1] if p.ndim else p[None],
+    "whole": lambda p: p.sum(),
+}
+OPERATIONS = {
+    "add": lambda x, p: x + p,
+    "add twice": lambda x, p: torch.add(x, p, alpha=2),
+    "subtract": lambda x, p: x - p,
+    "subtract from": lambda x, p: p - x,
+    "multiply": lambda x, p: x * p,
+    "multiply by": lambda x, p: p * x,
+    "divide": lambda x, p: x / (p + 3),
+    "divide by": lambda x, p: p / (2 + x.tanh()),
+    "in place": lambda x, p: x.clone().mul_(p) if torch.broadcast_shapes(x.shape, p.shape) == x.shape else x * p,
+    "expand": lambda x, p: x.tanh() * p.expand(torch.broadcast_shapes(x.shape, p.shape)),
+    # of these the engine knows nothing
+    "power": lambda x, p: (1 + x.abs()) ** p,
+    "lerp": lambda x, p: torch.lerp(*torch.broadcast_tensors(x, x.cos(), p)),
+    "where": lambda x, p: torch.where(x > 0, x, p),
+    "product": lambda x, p: (x[..., None] @ p.reshape(1, -1)).tanh().sum(-1),
+}
+
+
+class BareNet(nn.Module):
+    """A layer, the uses of a bare parameter, and a fixed linear map to three outputs."""
+
+    def __init__(self, shape, uses, is_inside):
+        super().__init__()
+        gate = nn.Parameter(torch.ones(shape))
+        self.layer = nn.Linear(12, 12)
+        self.gates = BareUses(uses, gate if is_inside else None)
+        self.gate = None if is_inside else gate
+
+    def forward(self, x):
+        x = self.layer(x).tanh()
+        x = self.gates(x) if self.gate is None else self.gates.run(x, self.gate)
+        width = x.shape[1]
+        return x @ torch.arange(1, width * 3 + 1).to(x).cos().reshape(width, 3) / width**0.5
+
+
+class BareUses(nn.Module):
+    """What a bare parameter does to (n, d), a module's own or one that is given."""
+
+    def __init__(self, uses, gate):
+        super().__init__()
+        self.uses, self.gate = uses, gate
+
+    def forward(self, x):
+        return self.run(x, self.gate)
+
+    def run(self, x, gate):
+        """Return (n, ...) of x (n, ...) and what all uses give, each of what came before."""
+        for offset, use in enumerate(self.uses):
+            index = torch.arange(offset, offset + math.prod(use.shape)) % x.shape[1]
+            met = x[:, index].reshape(len(x), *use.shape)
+            found = OPERATIONS[use.operation](met, FUNCTIONS[use.function](gate))
+            x = torch.cat([x, found.reshape(len(x), -1).sin()], dim=1)
+        return x
+
+
+def made_bare(draw):
+    """Return the net in eval mode, its samples (n, 12), labels (n,) and a direction of all parameters; float64."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw.seed)
+        net = BareNet(draw.shape, draw.uses, draw.is_inside).double()
+        redraw(net)
+        X, y = torch.randn(draw.n, 12).double(), torch.randint(3, (draw.n,))
+        direction = {name: torch.randn(p.shape).double() for name, p in net.named_parameters()}
+    return net.eval(), X, y, direction

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from skdal.adapters._net import open_net
 from skdal.exceptions import InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
-from skdal.utils import count_rows, progress_bar
+from skdal.utils import count_rows, frozen, progress_bar
 
 
 class LastLayer(NamedTuple):
@@ -28,7 +28,7 @@ class LastLayer(NamedTuple):
 
 
 class NoLinearHeadError(UnsupportedEstimatorError):
-    """The module's outputs do not come from a Linear."""
+    """The module's outputs do not come from a Linear, nor from one position, or a weighted sum, of what it gives."""
 
 
 def last_layer(classifier, X, *, verbose=0):
@@ -66,7 +66,7 @@ def module_output(classifier, X, name, *, verbose=0):
             f"embedding must name a module whose output is the representation; {name!r} {reason}. There are: {names}."
         )
 
-    def parts_of(calls, outputs):
+    def parts_of(calls, outputs, _):
         if not calls:
             refuse("does not run")
         output = calls[-1].output
@@ -112,6 +112,7 @@ class Head(NamedTuple):
     ----------
     module : torch.nn.Linear
     input : tensor (n, ..., d)
+        Where the Linear runs at several positions of a sample, (n, d): that of the position that makes the outputs.
     outputs : tensor (n, K)
         Of the net.
     is_plain : bool
@@ -130,24 +131,100 @@ def collect_heads(view, X, parts_of, *, batch_size=None, verbose=0):
     Raises
     ------
     NoLinearHeadError
-        The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a scale.
+        The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a scale, nor as
+        one position of what it gives, or a weighted sum of its positions.
     """
     is_linear = lambda part: isinstance(part, torch.nn.Linear)
-    of_calls = lambda calls, outputs: parts_of(_head(view, calls, outputs))
+    of_calls = lambda calls, outputs, inputs: parts_of(_head(view, list(calls), outputs, inputs))
     return _collected(view, X, is_linear, of_calls, batch_size=batch_size, verbose=verbose)
 
 
-def _head(view, calls, outputs):
+def _head(view, calls, outputs, inputs):
     for call in reversed(calls):
         if call.output.shape == outputs.shape and _makes(call.output, outputs):
             is_plain = call.result is outputs and call.is_untouched and _is_plain(call.module, view.module)
             is_plain = is_plain and sum(other.module is call.module for other in calls) == 1
             return Head(call.module, call.input, outputs, is_plain)
-    names = [name for name, _ in view.module.named_modules() if name]
-    raise NoLinearHeadError(
-        "the outputs of the net's module do not come from a Linear. CoresetSampler takes other representations: "
-        f"embedding= the name of one of {', '.join(names)}, or a callable. BADGESampler needs a Linear head."
+    at_positions = [call for call in calls if _runs_at_positions(call.output, outputs)]
+    for call in reversed(at_positions):
+        which = sum(other.module is call.module for other in calls[: calls.index(call)])
+        hidden = _hidden_of_positions(call, outputs, *_traced(view, inputs, call.module, which))
+        if hidden is not None:
+            return Head(call.module, hidden, outputs, False)
+    raise NoLinearHeadError(_no_head(view.module, at_positions))
+
+
+def _no_head(module, at_positions):
+    """Return why there is no head, and what takes such a net."""
+    names = {part: name for name, part in module.named_modules() if name}
+    reason = "do not come from a Linear"
+    if at_positions:
+        head = names.get(at_positions[-1].module, "the module itself")
+        reason = (
+            f"do not come from a Linear at one position: {head} gives {tuple(at_positions[-1].output.shape)}, and the "
+            "outputs are no weighted sum of a sample's positions"
+        )
+    return (
+        f"the outputs of the net's module {reason}. CoresetSampler takes other representations: embedding= the name "
+        f"of one of {', '.join(names.values())}, or a callable. BADGESampler needs a Linear head."
     )
+
+
+# --- heads that run at every position, as those of decoders do ------------------------------------
+
+
+def _runs_at_positions(given, outputs):
+    return isinstance(given, torch.Tensor) and given.ndim > 2 and given.shape[:: given.ndim - 1] == outputs.shape
+
+
+def _traced(view, inputs, module, which):
+    """Run a mini-batch again; return what a call of a Linear gave, as a leaf, and the outputs that come from it."""
+    seen = []
+
+    def root(part, args, output):
+        seen.append(output.detach().clone().requires_grad_())
+        return seen[-1].clone() if len(seen) == which + 1 else None
+
+    handle = module.register_forward_hook(root)
+    try:
+        with torch.enable_grad(), frozen(view.module):
+            outputs = view.forward(inputs)
+    finally:
+        handle.remove()
+    return seen[which], outputs
+
+
+def _hidden_of_positions(call, outputs, given, traced):
+    """Return the head's input (n, d) at the positions that make the outputs, or None if they are not made so.
+
+    The gradient of the outputs with respect to what the head gave tells which positions those are. Outputs that are
+    a weighted sum over positions belong to the sum of the inputs with the same weights.
+    """
+    if not traced.requires_grad or not _is_own(given, traced):
+        return None
+    n, K = outputs.shape
+    factors = torch.linspace(1, 2, K, dtype=traced.dtype, device=traced.device)
+    gradient = _gradient(lambda: (traced * factors).sum(), given)
+    found, inputs = call.output.reshape(n, -1, K), call.input.reshape(n, -1, call.input.shape[-1])
+    gradient = gradient.reshape(n, -1, K)
+    used = gradient.abs().amax(2) > 0
+    if (used.sum(1) <= 1).all():  # none of a sample that is damaged
+        position = used.long().argmax(1)
+        rows = torch.arange(n, device=position.device)
+        return inputs[rows, position] if _makes(found[rows, position], outputs) else None
+    weights = (gradient / factors).mean(2, keepdim=True)
+    is_sum = torch.allclose(gradient, weights * factors, rtol=1e-3, atol=1e-6)
+    return (weights * inputs).sum(1) if is_sum and _makes((weights * found).sum(1), outputs) else None
+
+
+def _is_own(given, traced):
+    """Tell whether the first sample's outputs come from what the head gave for it, and from nothing else of that."""
+    return not (_gradient(lambda: traced[0].sum(), given)[1:] != 0).any()
+
+
+def _gradient(value, leaf):
+    with torch.enable_grad():
+        return torch.autograd.grad(value(), leaf, retain_graph=True, materialize_grads=True)[0]
 
 
 def _makes(given, outputs):
@@ -191,7 +268,7 @@ class _Call:
 
 
 def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
-    """Return `parts_of(calls, outputs)` of all mini-batches joined, at least float32, on their device.
+    """Return `parts_of(calls, outputs, inputs)` of all mini-batches joined, at least float32, on their device.
 
     `calls` are those of the parts of the module that are `wanted`.
     """
@@ -205,7 +282,7 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
         for inputs, _ in view.pool_batches(X, batch_size=batch_size):
             calls.clear()
             outputs = view.forward(inputs)
-            parts = [part.float() if part.itemsize < 4 else part for part in parts_of(calls, outputs)]
+            parts = [part.float() if part.itemsize < 4 else part for part in parts_of(calls, outputs, inputs)]
             total = [part.new_empty(n, *part.shape[1:]) for part in parts] if total is None else total
             for held, part in zip(total, parts):
                 if held.shape[1:] != part.shape[1:]:

@@ -41,6 +41,7 @@ class NetView:
         self.overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._loss = None  # stands for the criterion
         self._others = None, ()
+        self._given = None, None
         self._attributes = None
         self._writes = None  # whether the module works in place on its input; the first call tells
 
@@ -48,7 +49,9 @@ class NetView:
         """Return a view of the same net that runs another module, such as a copy of its own."""
         view = copy.copy(self)
         view.module, view._net = module, shallow_copy(self._net, module_=module)
-        view._others, view._attributes = (None, ()), None
+        view._others = None, ()
+        view._given = None, None
+        view._attributes = None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
 
@@ -63,6 +66,7 @@ class NetView:
 
     def forward(self, inputs):
         """Return the outputs (n, K) of a mini-batch, which is not changed; the first of several outputs counts."""
+        given = inputs
         if self._writes is not False:  # a mini-batch is run several times
             inputs = cloned(inputs)
         versions = _versions(inputs) if self._writes is None else None
@@ -77,6 +81,7 @@ class NetView:
             self._writes = _versions(inputs) != versions
         first = first_output(outputs)
         self._others = (first, outputs[1:]) if outputs is not first else (first, ())
+        self._given = (first, given) if self.overrides_loss else (None, None)
         return first
 
     def losses(self, outputs, labels):
@@ -84,7 +89,7 @@ class NetView:
         wide = outputs.double()
         if _is_softmax(outputs):
             wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
-        return self._losses(wide, self._others_of(outputs), labels)
+        return self._losses(wide, self._others_of(outputs), labels, self._given_for(outputs))
 
     def probabilities(self, outputs):
         """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them.
@@ -122,10 +127,11 @@ class NetView:
             x.detach().double().requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
             for x in (outputs, *others)
         )
-        losses = self._losses(wide, wide_others, labels)
+        losses = self._losses(wide, wide_others, labels, self._given_for(outputs))
         leaves = [(x, leaf) for x, leaf in zip((outputs, *others), (wide, *wide_others)) if leaf is not x]
         gradients = torch.autograd.grad(losses.sum(), [leaf for _, leaf in leaves], allow_unused=True)
         pairs = [(x, gradient) for (x, _), gradient in zip(leaves, gradients) if gradient is not None]
+        _refuse_shared(pairs, len(labels))
         if _is_softmax(outputs):
             pairs = [(x, _without_cancellation(g, outputs) if x is outputs else g) for x, g in pairs]
         return pairs
@@ -135,16 +141,35 @@ class NetView:
         found, others = self._others
         return others if found is outputs and self.overrides_loss else ()
 
-    def _losses(self, wide, others, labels):
+    def _given_for(self, outputs):
+        """Return the mini-batch that the module made `outputs` of, which a get_loss of the net's own may read."""
+        found, given = self._given
+        return given if found is outputs else None
+
+    def _losses(self, wide, others, labels, given):
+        """Return the losses (n,) of outputs in float64.
+
+        A get_loss of the net's own that gives one number for several samples, such as their mean, is called for
+        each sample alone.
+        """
         if self._loss is not None:
             return self._loss(self._proba(wide))
-        losses = self._loss_net.get_loss((wide, *others) if others else wide, labels, X=None, training=False)
+        n = len(labels)
+        losses = self._loss_of(wide, others, labels, given)
+        if self.overrides_loss and losses.ndim == 0:
+            parts = (slice(i, i + 1) for i in range(n)) if n > 1 else ()
+            alone = [self._loss_of(*_rows_of(rows, n, (wide, others, labels, given))) for rows in parts]
+            losses = torch.stack([loss.reshape(()) for loss in alone]) if alone else losses[None]
         if losses.shape != labels.shape:
+            whose = "net's get_loss" if self.overrides_loss else "criterion with reduction='none'"
+            other = ", or a get_loss that gives one number for a mini-batch" if self.overrides_loss else ""
             raise UnsupportedEstimatorError(
-                f"the criterion with reduction='none' gives shape {tuple(losses.shape)} for {len(labels)} labels; "
-                "skdal needs one loss a sample."
+                f"the {whose} gives shape {tuple(losses.shape)} for {n} labels; skdal needs one loss a sample{other}."
             )
         return losses
+
+    def _loss_of(self, wide, others, labels, given):
+        return self._loss_net.get_loss((wide, *others) if others else wide, labels, X=given, training=False)
 
     @cached_property
     def _loss_net(self):
@@ -245,6 +270,21 @@ def over_tensors(function, inputs):
     if isinstance(inputs, Mapping):
         return {key: over_tensors(function, value) for key, value in inputs.items()}
     return type(inputs)(over_tensors(function, x) for x in inputs) if type(inputs) in (list, tuple) else inputs
+
+
+def _refuse_shared(pairs, n):
+    """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean over all."""
+    if shared := [tuple(x.shape) for x, _ in pairs if not x.ndim or len(x) != n]:
+        raise UnsupportedEstimatorError(
+            f"the net's get_loss depends on an output of the module of shape {shared[0]} for {n} samples, so that no "
+            "sample has a loss of its own. Let the module give one row a sample, and get_loss take their mean."
+        )
+
+
+def _rows_of(rows, n, values):
+    """Return some rows of what belongs to n samples: of each tensor of which these are the first axis."""
+    cut = lambda x: x[rows] if x.ndim and len(x) == n else x
+    return [over_tensors(cut, value) for value in values]
 
 
 def cloned(inputs):

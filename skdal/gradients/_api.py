@@ -21,6 +21,7 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
 
     The gradient g is that of the sample's own loss in eval mode, over all trainable parameters, as
     far as the loss depends on them through the module's outputs (no weight penalty of a `get_loss`).
+    Where a `get_loss` gives one number for a mini-batch, a sample's loss is what it gives for the sample alone.
     Nothing of size (n_samples, n_parameters) is ever made.
 
     Parameters

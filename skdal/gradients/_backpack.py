@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from skdal.gradients._backward import differentiate
 from skdal.gradients._loop import cut, predicted_labels
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._seeds import seeds_of
 from skdal.gradients._tape import Uncovered, arguments, output_hooks, tensors_in
+from skdal.utils import reason
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
 _FLOOR = 1e-18  # lengths are compared absolutely below: float32 underflows
@@ -111,7 +113,7 @@ def _twin_of(module, parameters):
     except Exception as error:  # whatever the parts of the module raise
         if is_out_of_memory(error):
             raise
-        raise Uncovered({"the module": f"it cannot be copied ({_first_line(error)})"}) from error
+        raise Uncovered({"the module": f"it cannot be copied ({reason(error)})"}) from error
     originals = {id(parameter) for parameter in module.parameters()}
     if kept := [name for name, parameter in twin.named_parameters() if id(parameter) in originals]:
         raise Uncovered(dict.fromkeys(kept, "a deep copy of the module still has the original"))
@@ -139,7 +141,7 @@ def _statistics(twin, inputs, labels, originals, direction):
         return {}
     ends = [*parameters.values(), *(originals[name] for name in parameters)]
     tensors, gradients = zip(*seeds)
-    gradients = torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+    gradients = differentiate(tensors, ends, gradients, allow_unused=True)
     gradients, leaked = gradients[: len(parameters)], gradients[len(parameters) :]
     n_owners = Counter(full for layer in layers.values() for full in layer.names.values())
     problems = {}
@@ -264,11 +266,11 @@ class _Tape:
         except Exception as error:  # whatever BackPACK raises
             if is_out_of_memory(error):
                 raise
-            self._problems[name] = f"BackPACK's rule fails ({_first_line(error)})"
+            self._problems[name] = f"BackPACK's rule fails ({reason(error)})"
             return
         for own, full in names.items():
             g = rows.pop(own)
-            total, g = g.sum(0), g.flatten(1).double()
+            total, g = g.sum(0), g.reshape(len(g), -1).double()
             dot = torch.zeros_like(g[:, 0]) if self._direction is None else g @ self._direction[full].flatten().double()
             self.shares[full] = _Share(torch.einsum("np,np->n", g, g), dot, total, _precision(gradient))
 
@@ -314,7 +316,3 @@ def _adds_up(share, gradient):
 def _precision(gradient):
     is_tf32 = gradient.is_cuda and gradient.dtype == torch.float32
     return _TF32_EPS if is_tf32 else torch.finfo(gradient.dtype).eps
-
-
-def _first_line(error):
-    return str(error).strip().partition("\n")[0]

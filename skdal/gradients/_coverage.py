@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from skdal.exceptions import CrossSampleLayerError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._direct import DirectUses, direct_uses, is_direct
 from skdal.gradients._functional import FunctionalLinears, functional_linear, sample_first
 from skdal.gradients._graph import has_custom_function, nodes_of, walk
@@ -282,7 +283,7 @@ class _Trace:
         if not direct:
             return {}
         collected = DirectUses(direct, [(self._losses, None)], self)
-        torch.autograd.grad(self._losses[0], list(direct.values()), retain_graph=True, allow_unused=True)
+        differentiate(self._losses[0], list(direct.values()), retain_graph=True, allow_unused=True)
         collected.remove()
         own = [name for name, gradient in collected.gradients.items() if bool((gradient[1:] == 0).all())]
         return {name: collected.rows[name] for name in own if name not in collected.problems}
@@ -327,7 +328,7 @@ class _Trace:
         ]
         watched = [row for row in watched if row[1].requires_grad]
         outputs = [row[1] for row in watched]
-        grads = torch.autograd.grad(self._losses[sample], outputs, retain_graph=True, allow_unused=True)
+        grads = differentiate(self._losses[sample], outputs, retain_graph=True, allow_unused=True)
         others = [i for i in range(self.n_samples) if i != sample]
         parts = []
         for (name, _, call), grad in zip(watched, grads):

@@ -27,7 +27,7 @@ _OPERATIONS = {
 _FUNCTIONS = {
     *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SliceBackward0", "SelectBackward0"),
     *("UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "TransposeBackward0", "PermuteBackward0"),
-    *("TBackward0", "IndexBackward0", "CloneBackward0", "ToCopyBackward0"),
+    *("TBackward0", "IndexBackward0", "CloneBackward0", "ToCopyBackward0", "AliasBackward0"),
     *("ExpBackward0", "SigmoidBackward0", "SoftplusBackward0", "TanhBackward0", "NegBackward0"),
 }
 
@@ -121,7 +121,7 @@ class DirectUses:
             return
         for node in use.path:
             gradient = vmap(node)(gradient)
-        gradient = gradient.flatten(1)
+        gradient = gradient.reshape(len(gradient), -1)  # (n, 1) of a parameter without axes
         self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
     def remove(self):

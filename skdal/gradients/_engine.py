@@ -10,6 +10,7 @@ import torch
 from torch.utils.checkpoint import CheckpointError
 
 from skdal.exceptions import InvalidDataError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._coverage import cover
 from skdal.gradients._direct import DirectUses
 from skdal.gradients._functional import FunctionalLinears
@@ -120,8 +121,9 @@ class _Pass:
         seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
         if seeds and ends:
             tensors, gradients = zip(*seeds)
+            nodes = self._nodes if len(tensors) == 1 else None
             try:
-                torch.autograd.grad(tensors, ends, grad_outputs=gradients, allow_unused=True)
+                differentiate(tensors, ends, gradients, nodes=nodes, allow_unused=True)
             except CheckpointError as error:
                 raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
         self.tape.fold_rest()

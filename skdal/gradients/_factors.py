@@ -14,13 +14,15 @@ from torch import nn
 from torch.func import jacrev, vmap
 from torch.utils.checkpoint import CheckpointError
 
+from skdal.exceptions import SkdalError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._coverage import cover
 from skdal.gradients._functorch import batch_of_one, refuse_untraceable
 from skdal.gradients._isolated import Isolated
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import Tape, Uncovered, arguments, output_hooks, tensors_in
-from skdal.utils import frozen, swapped
+from skdal.utils import frozen, reason, swapped
 
 logger = logging.getLogger("skdal")
 _PART = 2**14  # entries that are summed in the gradients' own type
@@ -211,7 +213,7 @@ class Factorizer:
             value = self._values(self._model.forward(inputs), labels)[:, k].sum()
         if value.requires_grad:
             try:
-                torch.autograd.grad(value, tape.roots, allow_unused=True)
+                differentiate(value, tape.roots, allow_unused=True)
             except CheckpointError as error:
                 raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
         tape.fold_rest()
@@ -229,11 +231,11 @@ class Factorizer:
         if self._is_traceable:
             try:
                 return self._traced(inputs, labels)
-            except (Uncovered, RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-                if is_out_of_memory(error):
+            except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+                if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
                 self._is_traceable = False
-                logger.info("torch.func cannot trace the module, each sample is run by itself: %s", error)
+                logger.info("torch.func cannot trace the module, each sample is run by itself: %s", reason(error))
         return torch.stack([self._alone(inputs, labels, i, n) for i in range(n)])
 
     def _traced(self, inputs, labels):
@@ -249,7 +251,7 @@ class Factorizer:
         with frozen(self._model.module), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")
             found = by_sample(held, inputs, labels)
-        return torch.cat([jacobian.flatten(2) for jacobian in found.values()], dim=2)
+        return torch.cat([jacobian.reshape(*jacobian.shape[:2], -1) for jacobian in found.values()], dim=2)
 
     def _alone(self, inputs, labels, i, n):
         row = slice(i, i + 1)
@@ -261,7 +263,7 @@ class Factorizer:
 def gradient_entries(value, parameters):
     """Return the gradient of a scalar by parameters (by name), flat; its graph is kept."""
     parameters = list(parameters.values())
-    grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    grads = differentiate(value, parameters, retain_graph=True, allow_unused=True)
     found = [
         torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g for p, g in zip(parameters, grads)
     ]

@@ -5,10 +5,11 @@ import warnings
 import torch
 from torch.func import grad, vmap
 
+from skdal.exceptions import SkdalError
 from skdal.gradients._loop import predicted_labels, reduce_gradient
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import Uncovered
-from skdal.utils import frozen, swapped
+from skdal.utils import frozen, reason, swapped
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
 
@@ -29,10 +30,10 @@ def functorch_backend(model, inputs, labels, parameters, direction):
         with frozen(model.module), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func; the log says it is slower
             sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
+    except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+        if is_out_of_memory(error) or isinstance(error, SkdalError):
             raise
-        raise Uncovered({"the module": f"torch.func cannot trace it ({str(error).strip().splitlines()[0]})"}) from error
+        raise Uncovered({"the module": f"torch.func cannot trace it ({reason(error)})"}) from error
     return sq_norm, dot[0] if dot else None, labels
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.func import vjp, vmap
 
+from skdal.gradients._backward import differentiate
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._tape import mapped, tensors_in
 from skdal.gradients.rules import concatenated, explicit
-from skdal.utils import swapped
+from skdal.utils import reason, swapped
 
 logger = logging.getLogger("skdal")
 
@@ -99,21 +100,21 @@ class Isolated:
 
     def _gradients(self, call):
         """Return the gradients (n, *shape) of a call, by parameter, in float32 at least."""
-        reason = "it failed before"
+        why = "it failed before"
         while self._ways:
             try:
                 gradients = self._ways[0](call)
                 return {own: g.to(torch.promote_types(g.dtype, torch.float32)) for own, g in gradients.items()}
-            except Exception as error:
+            except Exception as error:  # whatever the module raises where it cannot be traced
                 if is_out_of_memory(error):
                     raise
-                reason = str(error).strip().partition("\n")[0]
+                why = reason(error)
                 self._ways.pop(0)
                 if self._ways:
                     logger.warning(
-                        "%s runs once a sample: torch.func cannot trace it (%s)", type(self._module).__name__, reason
+                        "%s runs once a sample: torch.func cannot trace it (%s)", type(self._module).__name__, why
                     )
-        raise NotImplementedError(f"its samples cannot be run one by one ({reason})")
+        raise NotImplementedError(f"its samples cannot be run one by one ({why})")
 
     def _by_vmap(self, call):
         tensors = tensors_in(call.arguments)
@@ -152,7 +153,7 @@ class Isolated:
 
     def _sample_gradients(self, outputs, grads):
         parameters = list(self.parameters.values())
-        found = torch.autograd.grad(outputs, parameters, grad_outputs=grads, allow_unused=True)
+        found = differentiate(outputs, parameters, grads, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, found)]
 
     def _run(self, arguments):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from skdal.exceptions import InvalidDataError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._seeds import summed_seeds
 from skdal.gradients._tape import tensors_in
 
@@ -47,7 +48,7 @@ def gradient_of(model, outputs, labels, parameters, rows=slice(None)):
     if not seeds:
         return {name: torch.zeros_like(p) for name, p in parameters.items()}, scale
     outputs, gradients = zip(*seeds)
-    found = torch.autograd.grad(outputs, list(parameters.values()), grad_outputs=gradients, allow_unused=True)
+    found = differentiate(outputs, list(parameters.values()), gradients, allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
         for (name, p), g in zip(parameters.items(), found)

@@ -6,12 +6,14 @@ import torch
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from skdal.exceptions import SkdalError
+from skdal.gradients._backward import differentiate
 from skdal.gradients._factors import gradient_entries
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._selfcheck import tolerance_of
 from skdal.gradients._tape import tensors_in
-from skdal.utils import frozen, swapped
+from skdal.utils import frozen, reason, swapped
 
 logger = logging.getLogger("skdal")
 
@@ -49,10 +51,10 @@ class Products:
                 found = self._ways[0](direction, inputs, labels)
                 self._check_first(found, direction, inputs, labels)
                 return found
-            except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-                if is_out_of_memory(error):
+            except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+                if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
-                logger.info("derivatives of the module along a direction are taken another way: %s", error)
+                logger.info("derivatives of the module along a direction are taken another way: %s", reason(error))
                 self._ways.pop(0)
         return self._ways[0](direction, inputs, labels)
 
@@ -82,9 +84,9 @@ class Products:
         held = {name: p.detach().requires_grad_() for name, p in self._parameters.items()}
         values = self._run(held, inputs, labels)
         u = torch.zeros_like(values, requires_grad=True)
-        back = torch.autograd.grad(values, list(held.values()), u, create_graph=True, allow_unused=True)
+        back = differentiate(values, list(held.values()), u, create_graph=True, allow_unused=True)
         product = sum((g * v).sum() for g, v in zip(back, direction.values()) if g is not None)
-        return torch.autograd.grad(product, u)[0]
+        return differentiate(product, u)[0]
 
     def _one_by_one(self, direction, inputs, labels):
         along = _flat(direction)

@@ -48,7 +48,7 @@ def _scale(largest, pairs, nodes=None):
 
 
 def _row_lengths(gradient):
-    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)
+    return torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), float("inf"), dim=1)
 
 
 def _rows_times(gradient, factors):

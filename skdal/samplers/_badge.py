@@ -21,7 +21,8 @@ class BADGESampler(BaseSampler):
     Parameters
     ----------
     estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
-        A skorch net that ends in a Linear; see `BaseSampler`.
+        A skorch net that ends in a Linear; see `BaseSampler`. The Linear may run at every token, as in
+        decoders, where the outputs are those of one token or a weighted sum over tokens.
     n_candidates : int, optional
         Only so many samples are chosen from, those of longest embedding; for pools whose embeddings do
         not fit into memory. None: all of the pool.

@@ -9,6 +9,7 @@ from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
+from skdal.utils._reason import reason
 from skdal.utils._rows import (
     concat_rows,
     count_rows,
@@ -62,6 +63,7 @@ __all__ = [
     "preserved_rng",
     "progress_bar",
     "query_generator",
+    "reason",
     "refuse_non_finite",
     "row_slices",
     "rows_digest",

@@ -495,6 +495,16 @@ class Locked(nn.Linear):
         self.lock = threading.Lock()
 
 
+class Wordless(nn.Linear):
+    """Refuses to be copied, and does not say why."""
+
+    def __init__(self):
+        super().__init__(6, 5)
+
+    def __deepcopy__(self, memo):
+        raise NotImplementedError
+
+
 class Single(nn.Linear):
     """A layer of which there is one only."""
 
@@ -517,6 +527,7 @@ class Closed(nn.Module):
 # module, layers, what the message says
 UNCOPIED = {
     "lock": (Locked, "all", r"the module: it cannot be copied \(cannot pickle '_thread.lock' object\)"),
+    "wordless": (Wordless, "all", r"it cannot be copied \(NotImplementedError\)"),
     "single": (lambda: nn.Sequential(Single(6, 6), nn.Linear(6, 5)), "1", "0.weight: .* has the original; 0.bias"),
     "closure": (Closed, "all", "inner.weight: .* uses the original; inner.bias"),
 }

@@ -125,6 +125,42 @@ def test_an_untraceable_module_alone_is_run_by_sample(caplog):
     assert "Unruled runs once a sample" in caplog.text
 
 
+def wordless(error):
+    """Return a forward pass that raises an error without a message where torch.func traces it."""
+
+    def call(m, x):
+        try:
+            is_finite = bool(x.isfinite().all())
+        except RuntimeError:
+            raise error from None
+        return raised(m, x) if is_finite else x
+
+    return call
+
+
+WORDLESS = [RuntimeError(), AssertionError(), KeyError(), IndexError(), NotImplementedError(" \n")]
+
+
+@pytest.mark.parametrize("error", WORDLESS, ids=lambda error: type(error).__name__)
+def test_an_error_without_a_message_is_told_by_its_class(error, caplog):
+    name = type(error).__name__
+    problem = problem_of(between, floats(6), odd_parts(wordless(error)))
+    with caplog.at_level(logging.WARNING, "skdal"):
+        assert_statistics(gradient_statistics(problem.net, problem.X, direction=problem.direction), problem.own)
+    assert f"torch.func cannot trace it ({name})" in caplog.text
+    with pytest.raises(UnsupportedLayerError, match=rf"torch.func cannot trace it \({name}\)"):
+        gradient_statistics(problem.net, problem.X, backend="functorch")
+
+
+def test_an_error_of_every_run_is_the_modules_own():
+    def call(m, x):
+        raise AssertionError
+
+    problem = problem_of(call, floats(6))
+    with pytest.raises(AssertionError):
+        gradient_statistics(problem.net, problem.X)
+
+
 def test_the_gradients_of_a_module_alone_are_made_in_parts(monkeypatch):
     problem = problem_of(between, floats(6), odd_parts(raised))
     monkeypatch.setattr("skdal.gradients._isolated._CHUNK_VALUES", 13)  # two samples

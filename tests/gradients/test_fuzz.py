@@ -14,13 +14,13 @@ from unittest import mock
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn import RECURRENT, any_part, draws, made, parts
+from drawn import RECURRENT, any_part, bares, draws, made, made_bare, parts
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from reference import reference, total
 from torch import nn
 
-from skdal.exceptions import GradientMismatchError
+from skdal.exceptions import GradientMismatchError, UnsupportedLayerError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._engine import GhostBackend
 from skdal.gradients._tape import arguments, output_hooks, tensors_in
@@ -32,6 +32,9 @@ N_DRAWS = int(os.environ.get("SKDAL_FUZZ", 1000))
 NEW_SEED = random.SystemRandom().randrange(2**32) if "SKDAL_FUZZ" in os.environ else 0
 SEED = int(os.environ.get("SKDAL_FUZZ_SEED", NEW_SEED))
 FORMS = ("gradient", "gram", "pixels")
+# Operations and functions of `drawn.py` that the ghost backend takes a parameter in without a module around them.
+KNOWN = {"itself", "exp", "sigmoid", "softplus", "tanh", "neg", "half", "viewed", "turned", "picked", "first", "part"}
+KNOWN |= {"add", "add twice", "subtract", "subtract from", "multiply", "multiply by", "divide by", "in place", "expand"}
 # Of 1000 draws, how many are a layer of each class alone; the others are nets.
 SHARES = {cls.__name__: 50 if "Conv" in cls.__name__ else 30 if cls is nn.Linear else 20 for cls in RULES}
 
@@ -56,6 +59,31 @@ def test_net():
 @pytest.mark.parametrize("cls", SHARES)
 def test_no_square_is_negative(cls):
     fuzz(check_sign, draws(st.tuples(parts(cls))), 20)
+
+
+@pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "loop"])
+def test_bare_parameters(backend):
+    fuzz(lambda draw: check_bare(draw, backend), bares(), 60)
+
+
+def check_bare(draw, backend):
+    """Compare a net with a parameter that no layer owns, of any number of axes, with the reference."""
+    net, X, y, direction = made_bare(draw)
+    expected = plain(net, torch.float64, X, y, direction)
+    try:
+        sq_norm, dot, _ = StatisticsPass(Model(net), backend=backend, direction=direction)(X, y)
+    except UnsupportedLayerError:
+        assert backend == "ghost"
+        assert not all(is_known(use, draw.shape) for use in draw.uses)
+        return
+    torch.testing.assert_close(sq_norm, total(expected.sq_norm), rtol=1e-10, atol=1e-20)
+    scale = total(expected.sq_norm).sqrt() * sum(v.square().sum() for v in direction.values()).sqrt()
+    assert ((dot - total(expected.dot)).abs() <= 1e-10 * scale).all()
+
+
+def is_known(use, shape):
+    """Tell whether the ghost backend has to know a use: the samples stay on the first axis, too."""
+    return {use.operation, use.function} <= KNOWN and len(shape) <= 1 + len(use.shape)
 
 
 def check(draw):
@@ -94,8 +122,11 @@ class Model:
     def __init__(self, module):
         self.module = self.forward = module
 
+    def with_module(self, module):
+        return Model(module)
+
     def losses(self, outputs, labels):
-        return F.cross_entropy(outputs, labels, reduction="none")
+        return F.cross_entropy(outputs.double(), labels, reduction="none")
 
     def output_gradients(self, outputs, labels):
         wide = outputs.detach().double().requires_grad_()

@@ -141,6 +141,56 @@ def test_samples_that_reach_each_others_losses_are_refused(call, parts, where, b
         score(problem_of(call, floats(6), parts), backend)
 
 
+class Misread(torch.autograd.Function):
+    """The identity, whose backward pass is wrong for some numbers of samples, as a kernel of torch may be."""
+
+    @staticmethod
+    def forward(ctx, x, wrong_for):
+        ctx.wrong_for = wrong_for
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return (gradient.flip(1) if ctx.wrong_for(len(gradient)) else gradient), None
+
+
+MISREAD = {"together": lambda n: n > 1, "alone": lambda n: n == 1}
+
+
+def misreading(where):
+    return lambda m, x: m.head(Misread.apply(m.layer(x), MISREAD[where]).tanh())
+
+
+def test_what_torch_gets_wrong_in_a_mini_batch_is_found():
+    with pytest.raises(GradientMismatchError, match="Differences of losses agree with the sample alone"):
+        score(problem_of(misreading("together"), floats(6)), "ghost")
+
+
+@alarm
+def test_what_torch_gets_wrong_in_a_mini_batch_is_stepped_down_from():
+    problem = problem_of(misreading("together"), floats(6))
+    assert_statistics(score(problem), problem.own)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("backend", ["auto", "ghost"])
+def test_what_torch_gets_wrong_for_a_sample_alone_is_no_mismatch(backend):
+    problem = problem_of(misreading("alone"), floats(6))
+    right = Problem(Case("", lambda: Apply(lambda m, x: m.head(m.layer(x).tanh()), **linear_parts()), floats(6)))
+    assert_statistics(score(problem, backend), right.own)
+
+
+def on_a_kink(m, x):
+    """The first unit lies at a kink: rounding, here the number of samples, decides which side is taken."""
+    h = m.layer(x) - m.layer(x).detach() * (torch.arange(6) == 0)
+    return m.head(torch.where(h > (1e-30 if len(x) > 1 else -1e-30), h, 0.1 * h))
+
+
+@pytest.mark.filterwarnings("error")
+def test_another_side_of_a_kink_is_no_mismatch():
+    assert (score(problem_of(on_a_kink, floats(6)), "ghost").sq_norm > 0).all()
+
+
 class Noise(nn.Module):
     def forward(self, x):
         return nn.functional.dropout(x, 0.5)  # in eval mode, too

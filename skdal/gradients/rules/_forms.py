@@ -13,7 +13,7 @@ _KEPT = threading.local()  # by dtype
 
 def explicit(gradients, direction):
     """Return (sq_norm, dot) from per-sample gradients (n, *shape) of small parameters, by name."""
-    flat = {name: g.flatten(1) for name, g in gradients.items()}
+    flat = {name: g.reshape(len(g), -1) for name, g in gradients.items()}
     sq_norm = sum(lengths(g) for g in flat.values())
     if any(direction[name] is None for name in flat):
         return sq_norm, None
