@@ -31,6 +31,7 @@ from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
+from skdal.adapters._trial import Trial, explained, told_apart, try_training
 
 __all__ = [
     "LastLayer",
@@ -38,6 +39,7 @@ __all__ = [
     "NoLinearHeadError",
     "PackedEstimator",
     "Trained",
+    "Trial",
     "as_rows",
     "check_classifier",
     "check_columns",
@@ -51,6 +53,7 @@ __all__ = [
     "correct_answers",
     "default_batch_size",
     "estimator_digest",
+    "explained",
     "final_estimator",
     "first_output",
     "has_dropout",
@@ -68,7 +71,9 @@ __all__ = [
     "predict_proba",
     "resolve",
     "tensors_digest",
+    "told_apart",
     "transform_rows",
+    "try_training",
     "unfrozen",
     "wants_scores",
     "warn_of_held_out_labels",

@@ -6,6 +6,7 @@ from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._files import prepare_folder, write_atomically
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
+from skdal.utils._positions import positions_from
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
 from skdal.utils._rows import (
@@ -53,6 +54,7 @@ __all__ = [
     "is_torch_dataset",
     "iter_shards",
     "may_use_tf32",
+    "positions_from",
     "preserved_rng",
     "progress_bar",
     "query_generator",
