@@ -4,7 +4,6 @@ import sklearn.exceptions
 
 __all__ = [
     "CrossSampleLayerError",
-    "DivergedTrainingError",
     "EmptyPoolError",
     "GatherTooLargeError",
     "GradientMismatchError",
@@ -13,6 +12,7 @@ __all__ = [
     "InvalidKernelError",
     "InvalidLabelsError",
     "InvalidParameterError",
+    "InvalidSampleError",
     "MissingExtraError",
     "MissingLabeledDataError",
     "NonFiniteScoreError",
@@ -40,8 +40,36 @@ class InvalidDataError(SkdalError, ValueError):
     """Data that cannot be used: wrong kind, or pool and labeled set do not fit together."""
 
 
-class DivergedTrainingError(SkdalError, ArithmeticError):
-    """A training ended in weights that are NaN or infinite; the estimator is as it was before."""
+class InvalidSampleError(InvalidDataError):
+    """A sample that cannot be fetched, cannot join a mini-batch, or that the net's module does not take.
+
+    Attributes
+    ----------
+    reason : str
+        What it is, what was expected, and the remedy.
+    position : int or None
+        Of the sample in `of`.
+    of : str
+        What it is a sample of, such as "the pool".
+    key : object
+        Its key, None where the pool has no keys.
+    """
+
+    def __init__(self, reason, position=None, of="the pool", key=None):
+        super().__init__(reason, position, of, key)
+        self.reason, self.position, self.of, self.key = reason, position, of, key
+
+    def __str__(self):
+        key = "" if self.key is None else f" ({self.key})"
+        return self.reason if self.position is None else f"sample {self.position} of {self.of}{key}: {self.reason}"
+
+    def at(self, position, of=None, key=None):
+        """Return the same error of a sample at another position, of `of` if given."""
+        moved = type(self)(self.reason, position, self.of if of is None else of, self.key if key is None else key)
+        moved.__cause__ = self.__cause__
+        for note in getattr(self, "__notes__", []):
+            moved.add_note(note)
+        return moved
 
 
 class EmptyPoolError(InvalidDataError):

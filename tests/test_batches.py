@@ -34,7 +34,7 @@ def make_net(**settings):
 
 
 def batches(net, X, y=None):
-    return list(_batches.iter_net_batches(net, X, y, labeled=y is not None, batch_size=3))
+    return list(_batches.NetBatches(net, X, y, labeled=y is not None, batch_size=3))
 
 
 def by_loader(monkeypatch, *args):

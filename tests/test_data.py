@@ -107,7 +107,7 @@ def net():
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
     memmap.folder = tmp_path
-    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X: 8)  # else 256 for four features
+    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X, net: 8)  # else 256 for four features
 
 
 def scored(sampler, pool):

@@ -154,6 +154,7 @@ POOLS = [
         lambda net: sampler("margin", net).query(TensorDataset(torch.as_tensor(POOL[:, :3]))),
         errors.InvalidDataError,
         (r"\(3,\)", r"\(4,\)"),
+        forwards=3,  # the net is asked whether it takes samples of that length
     ),
     Row(
         "other axes",
@@ -678,7 +679,6 @@ def test_a_diverged_net(key):
 
 KINDS = {
     "CrossSampleLayerError": ValueError,
-    "DivergedTrainingError": ArithmeticError,
     "EmptyPoolError": ValueError,
     "GatherTooLargeError": MemoryError,
     "GradientMismatchError": ArithmeticError,
@@ -686,6 +686,7 @@ KINDS = {
     "InvalidDataError": ValueError,
     "InvalidLabelsError": ValueError,
     "InvalidParameterError": (ValueError, TypeError),
+    "InvalidSampleError": ValueError,
     "MissingExtraError": ImportError,
     "MissingLabeledDataError": ValueError,
     "NonFiniteScoreError": ValueError,

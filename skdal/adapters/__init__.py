@@ -33,6 +33,7 @@ from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import answering, classes_of, predict_proba, warn_of_one_class
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
+from skdal.adapters._trial import Trial, explained, told_apart, try_training
 
 __all__ = [
     "LastLayer",
@@ -42,6 +43,7 @@ __all__ = [
     "Trained",
     "aligned",
     "answering",
+    "Trial",
     "as_rows",
     "check_classifier",
     "check_inputs",
@@ -58,6 +60,7 @@ __all__ = [
     "default_batch_size",
     "estimator_digest",
     "explaining_absent_labels",
+    "explained",
     "final_estimator",
     "first_output",
     "has_dropout",
@@ -76,7 +79,9 @@ __all__ = [
     "predict_proba",
     "resolve",
     "tensors_digest",
+    "told_apart",
     "transform_rows",
+    "try_training",
     "unfrozen",
     "wants_scores",
     "warn_of_held_out_labels",

@@ -6,30 +6,118 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from scipy import sparse
+from skorch import NeuralNet
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.utils import to_tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
+from skdal.adapters._blame import is_foreign, refuse_samples
 from skdal.adapters._frames import check_inputs
+from skdal.adapters._items import described, input_of, is_pair, remedy_for_parts
+from skdal.adapters._kinds import final_estimator
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def default_batch_size(X):
-    """Return the mini-batch length used where none is given, a function of the sample's shape alone.
+def default_batch_size(X, estimator=None):
+    """Return the mini-batch length used where none is given.
 
-    2**19 values a mini-batch, rounded down to a power of two, from 16 to 256: 128 for 32x32 colour
-    images, 16 for 224x224, 256 for a few hundred features.
+    2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from 16 to 256: 128 for
+    32x32 colour images, 16 for 224x224, 256 for a few hundred features. 1 for an estimator that ends in a net which
+    predicts one sample at a time, since its samples may be of many sizes.
     """
-    shape = sample_shape(X)
-    shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
-    values = max(1, sum(math.prod(s) for s in shapes if s is not None))
+    net = final_estimator(estimator)
+    if isinstance(net, NeuralNet) and own_batch_size(net) == 1:
+        return 1
+    values = max(1, sum(map(math.prod, _shapes(sample_shape(X)))))
     return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**19 / values))))))
 
 
-def iter_net_batches(net, X, y=None, *, labeled, batch_size):
-    """Yield (inputs, labels) mini-batches of X in index order.
+def _shapes(shape):
+    if isinstance(shape, Mapping):
+        return [one for part in shape.values() for one in _shapes(part)]
+    if isinstance(shape, list):
+        return [one for part in shape for one in _shapes(part)]
+    return [] if shape is None else [shape]
+
+
+def own_batch_size(net):
+    """Return the length of the mini-batches in which a net predicts."""
+    return net.get_params_for("iterator_valid").get("batch_size", net.batch_size)
+
+
+class NetSamples:
+    """The samples of X, labeled or not, as a net is given them: fetched, put together, and on its device.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+    X : data
+        In the form that `paired` returns.
+    y : array (n_samples,), optional
+        Labels.
+    collate : callable, optional
+        Makes a mini-batch of a list of items; None: what the net predicts with.
+    """
+
+    def __init__(self, net, X, y=None, collate=None):
+        self.net = net
+        self.dataset = _dataset_of(net, X, y)
+        self._collate = collate
+
+    def fetch(self, i):
+        """Return an item, (x, label)."""
+        return self.dataset[i]
+
+    def input_of(self, item):
+        """Return x of an item."""
+        return item[0] if is_pair(item) else item
+
+    def collated(self, items):
+        """Return the inputs of a mini-batch of items."""
+        if self._collate is None:
+            self._collate = self._own_collate()
+        inputs, _ = self._collate(items)
+        return _on_device(inputs, self.net.device)
+
+    def _own_collate(self):
+        iterator = _iterator(self.net, self.dataset, 1)
+        if isinstance(iterator, DataLoader):
+            return iterator.collate_fn
+        return lambda items: next(iter(_iterator(self.net, Items(items), len(items))))
+
+
+def _dataset_of(net, X, y):
+    try:
+        return net.get_dataset(X, None if is_torch_dataset(X) else y)
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        raise InvalidDataError(
+            f"the net's get_dataset makes no Dataset of X, a {type(X).__name__}. Give arrays or tensors; lists in a "
+            'dict count as several inputs, and a datasets.Dataset gives tensors with ds.with_format("torch"). It '
+            f"raised {type(error).__name__}: {error}"
+        ) from error
+
+
+class Items(Dataset):
+    """A list of items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+class NetBatches:
+    """The mini-batches of X in index order: an iterable of (inputs, labels).
+
+    `inputs` are a tensor, or a dict or list of tensors, `labels` an int64 tensor (n,) or None, on the net's device.
 
     Parameters
     ----------
@@ -43,30 +131,58 @@ def iter_net_batches(net, X, y=None, *, labeled, batch_size):
         Whether labels are wanted: `y`, or the second element of a Dataset's pairs.
     batch_size : int
         Samples a mini-batch.
+    of : str
+        What they are samples of, for errors.
 
-    Yields
+    Attributes
+    ----------
+    samples : NetSamples
+    rows : range
+        Those of the mini-batch that was given last.
+
+    Raises
     ------
-    inputs : tensor, or dict or list of tensors
-        On the net's device.
-    labels : int64 tensor (n,) or None
-        On the net's device.
+    InvalidSampleError
+        A sample cannot be fetched, or cannot join a mini-batch.
     """
-    n_rows = count_rows(X)
-    check_inputs(X, net)
-    dataset = net.get_dataset(paired(X, y, labeled), None if is_torch_dataset(X) else y)
-    iterator = _iterator(net, dataset, batch_size)
-    if _is_plain(iterator) and _is_sliceable(dataset.X):
-        iterator = _slices(dataset.X, dataset.y, batch_size)
-    seen = 0
-    for inputs, labels in iterator:
-        inputs = _on_device(inputs, net.device)
-        seen += count_rows(labels)
-        yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if labeled else None
-    if seen != n_rows:
-        raise InvalidDataError(
-            f"the net's iterator_valid gave {seen} of {n_rows} samples; use one that gives each sample once "
-            "(no drop_last, no sampler)."
-        )
+
+    def __init__(self, net, X, y=None, *, labeled, batch_size, of="the pool"):
+        check_inputs(X, net)
+        X = paired(X, y, labeled)
+        self.samples = NetSamples(net, X, y)
+        self.rows, self.of = range(0), of
+        self._labeled, self._batch_size, self._n_rows = labeled, batch_size, count_rows(X)
+
+    def __iter__(self):
+        net, dataset, stop = self.samples.net, self.samples.dataset, 0
+        iterator = _iterator(net, dataset, self._batch_size)
+        if _is_plain(iterator) and _is_sliceable(dataset.X):
+            iterator = _slices(dataset.X, dataset.y, self._batch_size)
+        for inputs, labels in self._explained(iterator):
+            start, stop = stop, stop + count_rows(labels)
+            self.rows = range(start, stop)
+            yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if self._labeled else None
+        if stop != self._n_rows:
+            raise InvalidDataError(
+                f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
+                "(no drop_last, no sampler)."
+            )
+
+    def _explained(self, iterator):
+        """Yield the mini-batches, inputs on the net's device; an error in making one tells of which sample it is."""
+        found = iter(iterator)
+        while True:
+            try:
+                inputs, labels = next(found)
+                inputs = _on_device(inputs, self.samples.net.device)
+            except StopIteration:
+                return
+            except Exception as error:
+                if is_foreign(error):
+                    last = min(self.rows.stop + self._batch_size, self._n_rows)
+                    refuse_samples(self.samples, range(self.rows.stop, last), error, of=self.of)
+                raise
+            yield inputs, labels
 
 
 def _iterator(net, dataset, batch_size):
@@ -157,7 +273,8 @@ def paired(X, y, labeled):
         first = X[0] if count_rows(X) else (None, None)
     if not is_pair(first):
         raise InvalidDataError(
-            f"the labeled Dataset gives items of type {type(first).__name__}; give (x, label) pairs, or pass y."
+            f"an item of the labeled Dataset is a {described(first)}, without a label. "
+            f"{remedy_for_parts(first) or 'Give (x, label) pairs, or pass y.'}"
         )
     return X
 
@@ -173,11 +290,6 @@ def check_net_rows(X):
         )
 
 
-def is_pair(item):
-    """Tell whether a Dataset's item is (x, y) rather than x alone."""
-    return isinstance(item, (tuple, list)) and len(item) == 2
-
-
 class _Paired(Dataset):
     """A Dataset's samples with the labels given, or zeros, in place of its own."""
 
@@ -189,6 +301,4 @@ class _Paired(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, i):
-        item = self.dataset[i]
-        alone = isinstance(item, (tuple, list)) and len(item) == 1  # TensorDataset(X)
-        return item[0] if alone or is_pair(item) else item, 0 if self.y is None else int(self.y[i])
+        return input_of(self.dataset[i]), 0 if self.y is None else int(self.y[i])

@@ -9,13 +9,32 @@ import torch
 from skorch import NeuralNetClassifier
 from torch.nn.parameter import UninitializedParameter
 
-from skdal.adapters._batches import default_batch_size, iter_net_batches
+from skdal.adapters._batches import Items, NetBatches, default_batch_size, own_batch_size
+from skdal.adapters._blame import UnstackableSampleError, explanation, is_foreign, refuse_samples
+from skdal.adapters._items import settled
 from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
 from skdal.adapters._labels import check_labels, labels_of
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import count_rows, is_positive_integer, iter_shards, preserved_rng, take_rows, uncompiled, untouched
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    InvalidSampleError,
+    NotFittedError,
+    SkdalError,
+    UnsupportedEstimatorError,
+)
+from skdal.utils import (
+    count_rows,
+    is_positive_integer,
+    iter_shards,
+    positions_from,
+    preserved_rng,
+    take_rows,
+    uncompiled,
+    untouched,
+)
 
 OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
+LABELED = "the labeled set"
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
 
@@ -44,6 +63,7 @@ class NetView:
         self._given = None, None
         self._attributes = None
         self._writes = None  # whether the module works in place on its input; the first call tells
+        self._at = _Cursor()
 
     def with_module(self, module):
         """Return a view of the same net that runs another module, such as a copy of its own."""
@@ -54,6 +74,11 @@ class NetView:
         view._attributes = None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
+
+    @property
+    def criterion_name(self):
+        """Name of the criterion's class."""
+        return type(unwrapped(self._net.criterion_)).__name__
 
     def _proba(self, outputs):
         return self._net._get_predict_nonlinearity()(outputs)
@@ -72,11 +97,7 @@ class NetView:
         versions = _versions(inputs) if self._writes is None else None
         if self._attributes:
             self._attributes.restore()  # a cache would carry one pass' graph, or the lack of one, into the next
-        try:
-            outputs = self._net.infer(inputs)
-        except RuntimeError as error:
-            _explain_dtype(inputs, self.module, error)
-            raise
+        outputs = self._net.infer(inputs)
         if self._writes is None:
             self._writes = _versions(inputs) != versions
         first = first_output(outputs)
@@ -180,17 +201,54 @@ class NetView:
         """Run a block in eval mode; module, buffers and global generators are as found afterwards.
 
         Inference mode is left, what is compiled runs as it was written, and attention without its fast
-        path: hooks see every part, and ordinary tensors.
+        path: hooks see every part, and ordinary tensors. An error of others that comes of a sample tells of which.
         """
         with torch.inference_mode(False), preserved_rng(), uncompiled(self.module), _without_fast_path():
             with untouched(self.module) as attributes:
                 self._attributes = attributes
-                yield self
+                try:
+                    yield self
+                except Exception as error:
+                    if is_foreign(error):
+                        self._refuse_last(error)
+                    raise
+
+    def _refuse_last(self, error):
+        """Raise an InvalidSampleError if the module does not take the mini-batch that was given last."""
+        batches = self._at.batches
+        if batches is None:
+            return
+        samples, rows = batches.samples, batches.rows
+        with positions_from(self._at.start), torch.no_grad():
+            try:
+                self.forward(samples.collated([samples.fetch(i) for i in rows]))
+                return
+            except Exception as again:
+                if not is_foreign(again):
+                    raise
+                cause = again
+            refuse_samples(samples, rows, cause, run=self.forward, of=batches.of)
+            x = samples.input_of(samples.fetch(rows[0]))
+            stage = f"and {len(rows) - 1} more are not taken together by the net's module"
+            words = explanation(self._net, stage, x, cause)
+            raise InvalidSampleError(words, rows[0], batches.of) from cause
+
+    def refusal(self, x):
+        """Return the error with which the module refuses an input of one sample, None where it takes it."""
+        try:
+            self.n_outputs(Items([(x, 0)]))
+        except SkdalError as error:
+            return error
+        return None
+
+    def settled(self, X, X_labeled=None, y_labeled=None, **how):
+        """Return pool and labeled set with items that all read alike; see `settled`."""
+        return settled(X, X_labeled, y_labeled, refusal=self.refusal, **how)
 
     def batch_size(self, X, batch_size=None):
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
-            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(X)
+            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(X, self._net)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(f"batch_size must be None or an integer of at least 1; got {batch_size!r}.")
         return batch_size
@@ -199,14 +257,14 @@ class NetView:
         """Yield (inputs, labels) of a pool in index order; labels None where y is."""
         if y is not None:
             y = check_labels(y, count_rows(X), self.n_outputs(X))
-        yield from self._batches(X, y, y is not None, batch_size)
+        yield from self._batches(X, y, labeled=y is not None, batch_size=batch_size)
 
     def labeled_batches(self, X, y=None, *, batch_size=None):
         """Yield (inputs, labels) of a labeled set in index order; y None: the Dataset's labels."""
         y, n_outputs = self.checked_labels(X, y), None
-        for inputs, labels in self._batches(X, y, True, batch_size):
+        for inputs, labels in self._batches(X, y, labeled=True, batch_size=batch_size, of=LABELED):
             if y is None:
-                n_outputs = self.n_outputs(X) if n_outputs is None else n_outputs
+                n_outputs = self.n_outputs(X, of=LABELED) if n_outputs is None else n_outputs
                 check_labels(labels, n_outputs=n_outputs)
             yield inputs, labels
 
@@ -222,27 +280,58 @@ class NetView:
         """
         if not count_rows(X):
             raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
-        return None if labels_of(X, y) is None else check_labels(y, count_rows(X), self.n_outputs(X))
+        return None if labels_of(X, y) is None else check_labels(y, count_rows(X), self.n_outputs(X, of=LABELED))
 
-    def n_outputs(self, X):
+    def n_outputs(self, X, *, of="the pool"):
         """Return K, from a forward pass of the first samples of X."""
-        with self.reading(), torch.no_grad():
-            first = take_rows(X, slice(0, 2))
-            inputs, _ = next(self._batches(first, None, False, 2))
-            return self.forward(inputs).shape[1]
+        view = copy.copy(self)
+        view._at = _Cursor()  # mini-batches that this one gives may be under way
+        with view.reading(), torch.no_grad():
+            inputs, _ = view.first_batches(X, of=of)[0]
+            return view.forward(inputs).shape[1]
 
-    def _batches(self, X, y, labeled, batch_size):
+    def first_batches(self, X, y=None, *, labeled=False, of="the pool"):
+        """Return the mini-batches (inputs, labels) of the first two samples: one, or two of samples that do not stack.
+
+        Within `reading`.
+        """
+        first, y = take_rows(X, slice(0, 2)), None if y is None else y[:2]
+        try:
+            size = min(2, own_batch_size(self._net)) if own_batch_size(self._net) > 0 else 2
+            return list(self._batches(first, y, labeled=labeled, batch_size=size, of=of))
+        except UnstackableSampleError:
+            return list(self._batches(first, y, labeled=labeled, batch_size=1, of=of))
+
+    def _batches(self, X, y, *, labeled, batch_size=None, of="the pool"):
         size = self.batch_size(X, batch_size)
         if self.estimator is final_estimator(self.estimator):
-            yield from iter_net_batches(self._net, X, y, labeled=labeled, batch_size=size)
+            X = self._told_apart(X, y, labeled)
+            yield from self._given(NetBatches(self._net, X, y, labeled=labeled, batch_size=size, of=of), 0)
             return
         start = 0
         for shard in iter_shards(X, _SHARD_BATCHES * size):  # a pool is never transformed whole
             stop = start + count_rows(shard)
             rows = transform_rows(self.estimator, shard)
             part = None if y is None else y[start:stop]
-            yield from iter_net_batches(self._net, rows, part, labeled=labeled, batch_size=size)
+            yield from self._given(NetBatches(self._net, rows, part, labeled=labeled, batch_size=size, of=of), start)
             start = stop
+
+    def _told_apart(self, X, y, labeled):
+        """Return X with items that are told apart from labels that do not count."""
+        return X if labeled and y is None else self.settled(X)[0]
+
+    def _given(self, batches, start):
+        """Yield mini-batches; the view knows which one was given last."""
+        with positions_from(start):
+            for batch in batches:
+                self._at.batches, self._at.start = batches, start
+                yield batch
+
+
+class _Cursor:
+    """The mini-batches that a view and its copies go through, and where in the data these start."""
+
+    batches, start = None, 0
 
 
 def no_probabilities(net, row):
@@ -307,7 +396,13 @@ def first_output(outputs):
     UnsupportedEstimatorError
         They are no tensor with two axes and two classes or more.
     """
-    outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    given, outputs = outputs, outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    if hasattr(given, "logits"):
+        raise UnsupportedEstimatorError(
+            f"the net's module gives a {type(given).__name__}, which holds the outputs as .logits; return them from "
+            "the module's forward, or from an infer of your own: class Net(NeuralNetClassifier) with "
+            "def infer(self, x, **params): return super().infer(x, **params).logits."
+        )
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
         found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise UnsupportedEstimatorError(
@@ -338,16 +433,6 @@ def open_net(estimator):
     if any(isinstance(parameter, UninitializedParameter) for parameter in net.module_.parameters()):
         raise NotFittedError("the module has lazy parameters that are not initialized yet; fit the net first.")
     return NetView(estimator)
-
-
-def _explain_dtype(inputs, module, error):
-    """Raise a clear error if a forward pass failed on inputs of another dtype than the weights."""
-    wanted = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
-    if isinstance(inputs, torch.Tensor) and len(wanted) == 1 and inputs.dtype not in wanted and "type" in str(error):
-        raise InvalidDataError(
-            f"X has dtype {inputs.dtype} and the net's parameters have {wanted.pop()}; convert X, such as "
-            f"X.astype(numpy.float32), or cast in the module's forward. The net said: {error}"
-        ) from error
 
 
 def shallow_copy(net, **attributes):

@@ -1,31 +1,67 @@
 """Pools: fit to the labeled set, and the same at every look."""
 
+import operator
 import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from skdal.exceptions import InvalidDataError
+from skdal.exceptions import InvalidDataError, SkdalError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def check_pool(X, X_labeled=None, names=("the pool", "the labeled set")):
-    """Raise if the samples of the pool and of the labeled set, or of others, differ in shape."""
+def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=None):
+    """Raise if the samples of the pool and of the labeled set, or of others, differ in shape.
+
+    Items of a Dataset may differ in their lengths, as sequences and images do, if the net can take them.
+
+    Parameters
+    ----------
+    X, X_labeled : data
+    names : tuple of str
+        Of the two.
+    view : NetView, optional
+        Of the net that is given items of X as they are; None leaves it to the first pass.
+    """
     if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
         return
     with preserved_rng():  # a Dataset may draw when it is asked for an item
         pool, labeled = sample_shape(X), sample_shape(X_labeled)
-    if pool is not None and labeled is not None and pool != labeled:
-        raise InvalidDataError(
-            f"samples of {names[0]} have shape {pool}, those of {names[1]} {labeled}; "
-            "pass both in the same form (the same transforms, features and axes)."
-        )
+    if _fit(pool, labeled, operator.eq):
+        return
+    refused = InvalidDataError(
+        f"samples of {names[0]} have shape {pool}, those of {names[1]} {labeled}; "
+        "pass both in the same form (the same transforms, features and axes)."
+    )
+    are_items = _has_items(X) or _has_items(X_labeled)
+    if not are_items or not _fit(pool, labeled, lambda one, other: len(one) == len(other)):
+        raise refused
+    if view is not None:
+        try:
+            view.n_outputs(X)
+        except SkdalError as error:
+            raise refused from error
+
+
+def _fit(one, other, alike):
+    """Tell whether shapes, or those of the parts, are alike; what has no shape fits anything."""
+    if one is None or other is None:
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return set(one) == set(other) and all(_fit(one[key], other[key], alike) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_fit(*parts, alike) for parts in zip(one, other))
+    return type(one) is type(other) and alike(one, other)
+
+
+def _has_items(X):
+    return is_torch_dataset(X) or hasattr(X, "indices_")  # skorch's SliceDataset
 
 
 def warn_of_random_transforms(X, name="the pool", stacklevel=5):
     """Fetch the first item of a Dataset twice and warn if the two differ."""
-    if not (is_torch_dataset(X) or hasattr(X, "indices_")) or not count_rows(X):
+    if not _has_items(X) or not count_rows(X):
         return
     with preserved_rng():
         first, second = X[0], X[0]

@@ -9,8 +9,9 @@ from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
 from skdal.adapters._travel import with_final
+from skdal.adapters._trial import explained
 from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
-from skdal.utils import count_rows, iter_shards, preserved_rng, progress_bar, untouched
+from skdal.utils import count_rows, iter_shards, positions_from, preserved_rng, progress_bar, untouched
 
 _SHARD_ROWS = 8192
 
@@ -39,12 +40,15 @@ def predict_proba(classifier, X, *, verbose=0):
     size = max(1, final.batch_size)
     shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
 
-    NetView(classifier).n_outputs(X)  # a net that cannot take X says so at the first sample, and why
+    view, of_net = NetView(classifier), NetView(final)
+    view.n_outputs(X)  # a net that cannot take X says so at the first sample, and why
 
     net = answering(final)
 
     def net_proba(shard):
-        return net.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
+        rows = paired(of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False)
+        with explained(final, rows, training=False, of="the pool"):
+            return net.predict_proba(rows)
 
     with preserved_rng(), untouched(final.module_):
         return _checked(_over_shards(net_proba, shards, count_rows(X), verbose), final)
@@ -128,9 +132,11 @@ def _checked(proba, final):
 
 
 def _over_shards(function, shards, n_rows, verbose):
-    parts = []
+    parts, start = [], 0
     with progress_bar(n_rows, "probabilities", verbose) as bar:
         for shard in shards:
-            parts.append(np.asarray(function(shard), dtype=np.float64))
+            with positions_from(start):
+                parts.append(np.asarray(function(shard), dtype=np.float64))
+            start += len(parts[-1])
             bar.update(len(parts[-1]))
     return np.concatenate(parts)

@@ -13,6 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
+    NetView,
     Trained,
     aligned,
     answering,
@@ -151,7 +152,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
                 y,
                 go_on=go_on,
                 reset_optimizer=self.reset_optimizer,
-                check_module=self._check_module,
+                check_trial=self._check_trial,
                 **fit_params,
             )
         self.estimator_, self._trained_from = estimator, self.estimator
@@ -166,8 +167,14 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _check_estimator(self, estimator):
         check_classifier(estimator)
 
-    def _check_module(self, module):
-        """Raise if the sampler will not be able to score with a net's module."""
+    def _check_trial(self, trial):
+        """Raise if the sampler will not be able to score with a net that is about to be trained.
+
+        Parameters
+        ----------
+        trial : Trial
+            Its `module`, and what it does with the first samples.
+        """
 
     def _fresh_estimator(self):
         last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
@@ -254,28 +261,36 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         return (indices, scores) if wants_scores(classifier) else indices
 
     def _query(self, trained, X, n_instances):
-        X, n_instances = self._prepared(trained, X, n_instances)
+        trained, X, n_instances = self._prepared(trained, X, n_instances)
         rng = query_generator(self.random_state, trained.n_labeled)
         with preserved_rng():
             indices, scores = self._select(trained, X, n_instances, rng)
         return np.asarray(indices, dtype=np.intp), np.asarray(scores, dtype=np.float64)
 
     def _prepared(self, trained, X, n_instances=1):
-        """Return (X, n_instances) of whatever looks at a pool, after all that is checked before anything expensive."""
+        """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything expensive."""
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
         X = aligned(X, trained.X, trained.classifier)
-        self._check_pool(trained, X)
-        return X, n_instances
+        return *self._check_pool(trained, X), n_instances
 
     def _check_pool(self, trained, X):
-        if is_net(trained.classifier):
+        """Return `trained` and the pool with items of Datasets that all read alike; raise if they do not fit together.
+
+        What items are is decided here, once for a query.
+        """
+        seen = SetAside(X) if may_be_unreadable(X) else X
+        net = unfrozen(trained.classifier)
+        view = NetView(net) if is_net(net) and final_estimator(net) is net else None  # what it gets is X itself
+        if view is not None:
             check_net_rows(X)
-            if final_estimator(trained.classifier) is unfrozen(trained.classifier):  # what it gets is X itself
-                check_inputs(X)
-        X = SetAside(X) if may_be_unreadable(X) else X
-        check_pool(X, trained.X)
-        warn_of_random_transforms(X)
+            check_inputs(X)
+            X, X_labeled = view.settled(X, trained.X, trained.y, look_at=seen)
+            trained = trained._replace(X=X_labeled)
+            seen = SetAside(X) if may_be_unreadable(X) else X
+        check_pool(seen, trained.X, view=view)
+        warn_of_random_transforms(seen)
+        return trained, X
 
     def _gathered(self, method, trained, X, n_instances=1, *, n_candidates=None, **shared):
         """Return what a method of this sampler gives for all samples of the pool that can be read.

@@ -5,7 +5,7 @@ import numpy as np
 from skdal.adapters import as_rows, default_batch_size, final_estimator, is_net, last_hidden, module_output
 from skdal.base._base import BaseSampler
 from skdal.exceptions import InvalidDataError, UnsupportedEstimatorError
-from skdal.utils import check_finite_scores, count_rows
+from skdal.utils import check_finite_scores, count_rows, positions_from
 
 
 class EmbeddingSampler(BaseSampler):
@@ -43,7 +43,8 @@ class EmbeddingSampler(BaseSampler):
 
     def _embeddings(self, classifier, X, *, labeled=False):
         """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
-        found = self._representations(classifier, X)
+        with positions_from(0, of="the labeled set" if labeled else None):
+            found = self._representations(classifier, X)
         sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
         damaged = np.flatnonzero(~np.isfinite(sums))
         if not labeled:
@@ -64,7 +65,7 @@ class EmbeddingSampler(BaseSampler):
         return as_rows(self.embedding(classifier, X), count_rows(X))
 
     def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X)
+        return batch_size or default_batch_size(X, trained.classifier)
 
     def _check_estimator(self, estimator):
         super()._check_estimator(estimator)

@@ -34,7 +34,7 @@ class ScoreSampler(BaseSampler):
         """
         with exclusive():
             trained = self._trained()
-            X, _ = self._prepared(trained, X)
+            trained, X, _ = self._prepared(trained, X)
             return self._checked_scores(trained, X)
 
     def best(self, X, n_instances=1):
@@ -55,7 +55,7 @@ class ScoreSampler(BaseSampler):
         """
         with exclusive():
             trained = self._trained()
-            X, n_instances = self._prepared(trained, X, n_instances)
+            trained, X, n_instances = self._prepared(trained, X, n_instances)
             return self._best(trained, X, n_instances, query_generator(self.random_state, trained.n_labeled))
 
     def _select(self, trained, X, n_instances, rng):

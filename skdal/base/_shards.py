@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,16 @@ import torch
 
 from skdal.adapters import PackedEstimator, Trained, packed
 from skdal.base._table import Best, cut
-from skdal.datasets import NothingReadableError, SetAside, max_unreadable, may_be_unreadable, unit_of
-from skdal.exceptions import GatherTooLargeError, InvalidDataError, TooManyUnreadableError
+from skdal.datasets import (
+    NothingReadableError,
+    SetAside,
+    has_keys,
+    keys_of,
+    max_unreadable,
+    may_be_unreadable,
+    unit_of,
+)
+from skdal.exceptions import GatherTooLargeError, InvalidDataError, InvalidSampleError, TooManyUnreadableError
 from skdal.parallel import SerialExecutor
 from skdal.utils import count_rows, preserved_rng, progress_bar, refuse_non_finite
 
@@ -224,7 +232,7 @@ def _parts(sampler, call, X, y, slices, store, description):
             quiet = copy.copy(sampler)
             quiet.verbose = 0
             call = dataclasses.replace(call, sampler=quiet)
-        with closing(executor.map(call, X, y, missing)) as found:
+        with closing(executor.map(call, X, y, missing)) as found, _keys_in_errors(X):
             for k, part in found:
                 rows = missing[k]
                 part = part.shifted(rows.start)
@@ -233,6 +241,17 @@ def _parts(sampler, call, X, y, slices, store, description):
                 aside.add(part.unreadable)
                 bar.update(rows.stop - rows.start)
                 yield part
+
+
+@contextmanager
+def _keys_in_errors(X):
+    """Run a block in which an error about a sample of the pool X is raised with its key, where the pool has keys."""
+    try:
+        yield
+    except InvalidSampleError as error:
+        if error.position is None or not has_keys(X):
+            raise
+        raise error.at(error.position, key=keys_of(X, [error.position])[0]) from error.__cause__
 
 
 def shards_of(sampler, trained, X):

@@ -11,7 +11,7 @@ import torch
 
 from skdal.exceptions import InvalidDataError, MissingExtraError, WorkerLostError
 from skdal.parallel._dispatch import Dispatch
-from skdal.utils import take_rows
+from skdal.utils import positions_from, take_rows
 
 logger = logging.getLogger("skdal")
 
@@ -122,12 +122,12 @@ class Crew:
         if self._owns_cluster:
             self._ray.shutdown()
 
-    def run(self, task, job, piece, n_shards, max_retries):
+    def run(self, task, job, piece, starts, max_retries):
         """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
         if self._common[0] is not task.common:
             self._common = None, None
             self._common = task.common, self._put(task.packed_common())
-        references, dispatch = [self._common[1], self._put(job)], Dispatch(n_shards, max_retries)
+        references, dispatch = [self._common[1], self._put(job)], Dispatch(len(starts), max_retries)
         opened, running = {}, {}  # worker -> whether the job is open there; reference -> (worker, shard or None)
         patience = time.monotonic() + _NO_WORKER
         try:
@@ -141,7 +141,7 @@ class Crew:
                     while (k := dispatch.next_for(worker, len(self._ready), time.monotonic())) is not None:
                         running[self._ready[worker].run.remote(*piece(k))] = worker, k
                 patience = self._warn_of_waiting(patience, able)
-                yield from self._collect(running, opened, dispatch)
+                yield from self._collect(running, opened, dispatch, starts)
         finally:
             for worker in dispatch.busy():  # with what nobody waits for any more
                 self._dismiss(worker)
@@ -160,7 +160,7 @@ class Crew:
             actor, self._n_hired = self._hire(), self._n_hired + 1
             self._starting[self._n_hired] = actor, actor.pid.remote()
 
-    def _collect(self, running, opened, dispatch):
+    def _collect(self, running, opened, dispatch, starts):
         """Wait for what comes next: results, workers that are there or have opened the job, workers that are lost."""
         starting = {reference: worker for worker, (_, reference) in self._starting.items()}
         pending = [*running, *starting]
@@ -172,7 +172,8 @@ class Crew:
                 result = self._ray.get(reference)
             except self._ray.exceptions.RayError as error:
                 if self._is_of_the_task(error):
-                    raise _cause(error) from error
+                    with positions_from(0 if k is None else starts[k]):
+                        raise _cause(error) from error
                 reason = type(getattr(error, "cause", None) or error).__name__
                 logger.warning("worker %d is lost (%s); its shards are done again", worker, reason)
                 self._count_failed_start(worker, error)

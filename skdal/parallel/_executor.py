@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from skdal.exceptions import InvalidParameterError
-from skdal.utils import count_rows, is_positive_integer, row_slices, take_rows
+from skdal.utils import count_rows, is_positive_integer, positions_from, row_slices, take_rows
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
 _ROWS = 1024  # what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets do
@@ -58,7 +58,8 @@ class Executor(ABC):
         task : object
             `task(X, y)` works on a shard. What travels is `task.packed_common()`, once for all tasks with the
             same object `task.common`, and `task.packed()`; what runs in a worker is `task.on(common, batch_size)`,
-            with what the former's `on(device, batch_size)` gives there.
+            with what the former's `on(device, batch_size)` gives there. An InvalidSampleError of it is raised with the
+            position in X.
         X : data
         y : array or None
         slices : list of slice
@@ -93,7 +94,9 @@ class SerialExecutor(Executor):
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, in order."""
         for k, rows in enumerate(slices):
             part = X if rows == slice(0, count_rows(X)) else take_rows(X, rows)
-            yield k, task(part, None if y is None else y[rows])
+            with positions_from(rows.start):
+                found = task(part, None if y is None else y[rows])
+            yield k, found
 
     def __repr__(self):
         return f"SerialExecutor(shard_size={self.shard_size}, scores_dir={self.scores_dir})"

@@ -93,7 +93,7 @@ class RayExecutor(Executor):
         with self._turn():
             if "_crew" in vars(self) and not self._crew.is_there:  # somebody called ray.shutdown
                 del self._crew
-            yield from self._crew.run(task, job, piece, len(slices), self.max_retries)
+            yield from self._crew.run(task, job, piece, [rows.start for rows in slices], self.max_retries)
 
     @contextmanager
     def _turn(self):

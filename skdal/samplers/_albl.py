@@ -242,9 +242,9 @@ class ALBLSampler(BaseSampler):
         for arm in self._arms():
             arm._check(estimator)
 
-    def _check_module(self, module):
+    def _check_trial(self, trial):
         for arm in self._arms():
-            arm._check_module(module)
+            arm._check_trial(trial)
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {

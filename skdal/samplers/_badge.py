@@ -95,7 +95,7 @@ class BADGESampler(BaseSampler):
         return {"hidden": hidden, "proba": proba, "score": length}
 
     def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X)
+        return batch_size or default_batch_size(X, trained.classifier)
 
     def _check_estimator(self, estimator):
         check_net(estimator)

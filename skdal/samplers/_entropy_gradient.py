@@ -40,6 +40,8 @@ class EntropyGradientSampler(GradientSampler):
     True
     """
 
+    _needs_losses = False
+
     def _score_samples(self, trained, X):
         return np.sqrt(self._statistics(trained, X, loss=predictive_entropy).sq_norm)
 

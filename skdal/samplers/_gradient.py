@@ -27,6 +27,8 @@ class GradientSampler(ScoreSampler):
         As in `BaseSampler`.
     """
 
+    _needs_losses = True  # of the net's own criterion
+
     def __init__(
         self,
         estimator=None,
@@ -91,13 +93,15 @@ class GradientSampler(ScoreSampler):
         return total
 
     def _unit(self, trained, X, batch_size=None):
-        return batch_size or self.batch_size or default_batch_size(X)
+        return batch_size or self.batch_size or default_batch_size(X, trained.classifier)
 
     def _check_estimator(self, estimator):
         check_net(estimator)
 
-    def _check_module(self, module):
-        refuse_cross_sample_layers(module)
+    def _check_trial(self, trial):
+        refuse_cross_sample_layers(trial.module)
+        if self._needs_losses:
+            trial.check_losses()
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {

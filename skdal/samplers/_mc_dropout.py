@@ -99,16 +99,16 @@ class MCDropoutSampler(ScoreSampler):
         return over_dropout_passes(trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose)
 
     def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X)
+        return batch_size or default_batch_size(X, trained.classifier)
 
     def _check_estimator(self, estimator):
         check_net(estimator)
 
-    def _check_module(self, module):
-        if not has_dropout(module):
+    def _check_trial(self, trial):
+        if not has_dropout(trial.module):
             raise UnsupportedEstimatorError(
-                f"the net's module ({type(module).__name__}) has no dropout layer with p > 0; MCDropoutSampler needs "
-                "one. Add torch.nn.Dropout."
+                f"the net's module ({type(trial.module).__name__}) has no dropout layer with p > 0; MCDropoutSampler "
+                "needs one. Add torch.nn.Dropout."
             )
 
     def _parameter_checks(self):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skdal.base import BaseSampler
-from skdal.exceptions import InvalidParameterError
+from skdal.exceptions import InvalidParameterError, InvalidSampleError
 from skdal.samplers._dynamical import DynamicALSampler
 from skdal.utils import count_rows, is_positive_integer, take_rows
 
@@ -79,7 +79,12 @@ class PoolSubset(BaseSampler):
         seen = np.arange(n) if n <= self.subset_size else np.sort(rng.choice(n, self.subset_size, replace=False))
         part = X if len(seen) == n else take_rows(X, seen)
         sampler = self._inner()
-        picks, scores = sampler._select(trained, part, n_instances, rng)
+        try:
+            picks, scores = sampler._select(trained, part, n_instances, rng)
+        except InvalidSampleError as error:
+            if error.of != "the pool":
+                raise
+            raise error.at(int(seen[error.position])) from error.__cause__
         self.sampler_, self.seen_ = sampler, seen
         self.unreadable_ = [x._replace(position=int(seen[x.position])) for x in getattr(sampler, "unreadable_", [])]
         return seen[np.asarray(picks)], scores
@@ -99,8 +104,8 @@ class PoolSubset(BaseSampler):
     def _check_estimator(self, estimator):
         self._sampler()._check(estimator)
 
-    def _check_module(self, module):
-        self._sampler()._check_module(module)
+    def _check_trial(self, trial):
+        self._sampler()._check_trial(trial)
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {

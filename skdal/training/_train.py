@@ -1,32 +1,32 @@
 """The training of an estimator, from scratch or on from the current weights."""
 
-import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdal.adapters import (
-    NetView,
     check_fitted,
-    check_labels,
     check_transformable,
+    explained,
     explaining_absent_labels,
     final_estimator,
     is_net,
     labels_of,
     module_of,
     paired,
+    told_apart,
+    try_training,
     warn_of_held_out_labels,
 )
-from skdal.exceptions import DivergedTrainingError, InvalidDataError, InvalidParameterError
+from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
 
 
-def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_module=None, **fit_params):
+def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_trial=None, **fit_params):
     """Train `estimator` in place on a labeled set.
 
     Parameters
@@ -42,8 +42,8 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_mod
         When a net continues, rebuild its optimizer first: weights stay, moments go.
     start : StartingWeights, optional
         Those of a module instance, from which a training from scratch starts. None: its current ones.
-    check_module : callable, optional
-        Called with a net's module before its first step; what it raises ends the training.
+    check_trial : callable, optional
+        Called with the `Trial` of a net before its first step; what it raises ends the training.
     **fit_params
         For the estimator's `fit`.
 
@@ -55,8 +55,6 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_mod
     ------
     KeyboardInterrupt
         Also where skorch would swallow it. After this or any other error the estimator is as it was.
-    DivergedTrainingError
-        A net's weights are NaN or infinite at the end.
     """
     if isinstance(estimator, FrozenEstimator):
         check_fitted(estimator)
@@ -73,29 +71,31 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_mod
         go_on = go_on and getattr(net, "initialized_", False)
         if not go_on and start is not None:
             start.restore(estimator)
-        return _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params)
+        return _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params)
 
 
-def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_params):
+def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params):
     if isinstance(estimator, Pipeline):
         X, fit_params = _through_steps(estimator, X, labels, go_on, fit_params)
-        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, check_module, fit_params)
+        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, check_trial, fit_params)
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
+    X = told_apart(estimator, X, labels)
     rows = paired(X, labels, labeled=True)
     before = estimator.module_ if go_on else None
 
     def check():
-        n_outputs = _check_ready(estimator, before, X, labels)
-        if check_module is not None:
-            check_module(estimator.module_)
-        return n_outputs
+        trial = _check_ready(estimator, before, X, labels)
+        if check_trial is not None:
+            check_trial(trial)
+        return trial.n_outputs
 
     watch = Watch(check, n_epochs_of(estimator, fit_params), check_labels_of_batches=labels is None)
     guard = RoundGuard(Keepers(estimator))
     try:
-        with with_callbacks(estimator, guard, watch):
+        in_words = explained(estimator, rows, labels, training=True, of="the labeled set")
+        with with_callbacks(estimator, guard, watch), in_words:
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
             else:
@@ -105,18 +105,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_p
     if watch.was_interrupted(estimator):
         raise KeyboardInterrupt
     guard.warn()
-    _refuse_divergence(estimator)
     return estimator
-
-
-def _refuse_divergence(net):
-    trainable = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
-    damaged = [name for name, parameter in trainable.items() if not torch.isfinite(parameter).all()]
-    if damaged:
-        raise DivergedTrainingError(
-            f"the training diverged: it ended in NaN or infinite values in {', '.join(damaged[:5])}. The net is as it "
-            "was before. Lower the learning rate, or look for NaN or infinite values in the labeled samples."
-        )
 
 
 def _train_from_scratch(net, X, y, fit_params):
@@ -150,24 +139,21 @@ def _without_marks(row):
 
 
 def _check_ready(net, before, X, labels):
-    """Return the number of outputs of a net that is about to train.
+    """Return the `Trial` of a net that is about to train.
 
     Raises
     ------
     InvalidParameterError
         Its module is not the one to continue.
-    InvalidLabelsError
-        The labels do not fit its outputs.
+    InvalidDataError, InvalidLabelsError, UnsupportedEstimatorError
+        Samples, labels, outputs and callbacks do not fit together; see `try_training`.
     """
     if before is not None and net.module_ is not before:
         raise InvalidParameterError(
             "a callback of the net re-initialized its module at the start of a training that was to continue from the "
             "current weights. Let it set parameters only where they change, or pass warm_start=False."
         )
-    n_outputs = NetView(net).n_outputs(X)
-    if labels is not None:
-        check_labels(labels, n_outputs=n_outputs)
-    return n_outputs
+    return try_training(net, X, labels)
 
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):

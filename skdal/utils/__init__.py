@@ -7,6 +7,7 @@ from skdal.utils._files import prepare_folder, write_atomically
 from skdal.utils._frames import full_name, has_names, is_frame, library_of, named_like
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
+from skdal.utils._positions import positions_from
 from skdal.utils._progress import progress_bar
 from skdal.utils._random import forked_rng, preserved_rng, query_generator
 from skdal.utils._reason import reason
@@ -60,6 +61,7 @@ __all__ = [
     "library_of",
     "may_use_tf32",
     "named_like",
+    "positions_from",
     "preserved_rng",
     "progress_bar",
     "query_generator",

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
+from numbers import Number
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from skdal.exceptions import InvalidDataError
 from skdal.utils._frames import append_to, full_name, has_names, is_array, library_of
@@ -28,8 +29,13 @@ def count_rows(X):
     Raises
     ------
     InvalidDataError
-        X has no length, or the parts of a dict differ in theirs.
+        X has no length, or the parts of a dict differ in theirs, or X is a DataLoader.
     """
+    if isinstance(X, DataLoader):
+        raise InvalidDataError(
+            "X is a DataLoader, which holds mini-batches and no samples; pass its Dataset, X.dataset. What it sets "
+            "beside the Dataset goes to the net, such as iterator_valid__num_workers=4 and iterator_valid__collate_fn."
+        )
     if _is_mapping(X):
         lengths = {key: count_rows(value) for key, value in X.items()}
         if len(set(lengths.values())) != 1:
@@ -148,7 +154,7 @@ def _digest(array, like=None):
 
 
 def sample_shape(X):
-    """Return the shape of one sample of X (a dict of shapes for a dict), None where it has none.
+    """Return the shape of one sample of X: dicts and lists of shapes for those of parts; None where it has none.
 
     A Dataset is asked for its first item, of which the first element counts if it is a pair.
     """
@@ -177,9 +183,18 @@ def _is_mapping(X):
 def _item_shape(item):
     if isinstance(item, (list, tuple)) and len(item) in (1, 2):
         item = item[0]
-    if isinstance(item, Mapping):
-        return {key: _item_shape(value) for key, value in item.items()}
-    return tuple(item.shape) if hasattr(item, "shape") else None
+    return _shape(item)
+
+
+def _shape(x):
+    if isinstance(x, Mapping):
+        return {key: _shape(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        is_row = len(x) > 0 and all(isinstance(part, Number) for part in x)
+        return (len(x),) if is_row else [_shape(part) for part in x]
+    if isinstance(x, Number):
+        return ()
+    return tuple(x.shape) if hasattr(x, "shape") else None
 
 
 def _positions(indices, length):

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
+from skdal.adapters import Trained
 from skdal.base._shards import ShardCall, parts_of, shards_of
 from skdal.datasets import RayDataPool
 from skdal.exceptions import (
@@ -29,6 +30,7 @@ from skdal.exceptions import (
     InvalidDataError,
     InvalidLabelsError,
     InvalidParameterError,
+    InvalidSampleError,
     NonFiniteScoreError,
     WorkerLostError,
 )
@@ -71,7 +73,7 @@ OVER_SHARDS = [
 
 @pytest.mark.parametrize("sampler", OVER_SHARDS, ids=str)
 def test_samplers_whose_shards_are_longer(sampler, two_workers):
-    assert len(shards_of(sampler.set_params(executor=two_workers), None, MANY)) == 3
+    assert len(shards_of(sampler.set_params(executor=two_workers), Trained(trained_net()), MANY)) == 3
     assert_equal(both(sampler.set_params(executor=None), two_workers, MANY))
 
 
@@ -255,7 +257,7 @@ def test_errors_keep_their_type_and_words(two_workers):
                 raise KeyError("thirty")
             return super().__getitem__(i)
 
-    with pytest.raises(KeyError, match="thirty") as caught:
+    with pytest.raises(InvalidSampleError, match=r"sample 30 of the pool \(row-030\).*KeyError: 'thirty'") as caught:
         sampler.query(Refusing(POOL), 3)
     assert "raised in a worker" in caught.value.__notes__[0]
     assert len(sampler.query(POOL, 3)) == 3
