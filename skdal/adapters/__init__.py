@@ -26,6 +26,14 @@ from skdal.adapters._kinds import (
     warn_of_held_out_labels,
 )
 from skdal.adapters._labels import check_labels, labels_of
+from skdal.adapters._meta_estimators import (
+    estimator_router,
+    is_fitted,
+    routed,
+    routed_to_steps,
+    routing_is_enabled,
+    with_tags_of,
+)
 from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import predict_proba
@@ -51,9 +59,11 @@ __all__ = [
     "correct_answers",
     "default_batch_size",
     "estimator_digest",
+    "estimator_router",
     "final_estimator",
     "first_output",
     "has_dropout",
+    "is_fitted",
     "is_frozen",
     "is_net",
     "labels_of",
@@ -67,10 +77,14 @@ __all__ = [
     "paired",
     "predict_proba",
     "resolve",
+    "routed",
+    "routed_to_steps",
+    "routing_is_enabled",
     "tensors_digest",
     "transform_rows",
     "unfrozen",
     "wants_scores",
     "warn_of_held_out_labels",
     "warn_of_random_transforms",
+    "with_tags_of",
 ]

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from scipy import sparse
 from skorch.dataset import Dataset as SkorchDataset
-from skorch.utils import to_tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
+from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
@@ -56,10 +56,11 @@ def iter_net_batches(net, X, y=None, *, labeled, batch_size):
     if _is_plain(iterator) and _is_sliceable(dataset.X):
         iterator = _slices(dataset.X, dataset.y, batch_size)
     seen = 0
+    device = device_of(net)
     for inputs, labels in iterator:
-        inputs = _on_device(inputs, net.device)
+        inputs = on_device(inputs, device)
         seen += count_rows(labels)
-        yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if labeled else None
+        yield inputs, torch.as_tensor(check_labels(labels), device=device) if labeled else None
     if seen != n_rows:
         raise InvalidDataError(
             f"the net's iterator_valid gave {seen} of {n_rows} samples; use one that gives each sample once "
@@ -118,17 +119,6 @@ def _copied(X, rows):
     if isinstance(X, torch.Tensor):
         return X[rows].detach().clone()
     return torch.from_numpy(np.array(X[rows], order="C"))
-
-
-def _on_device(inputs, device):
-    """Move a mini-batch; to a CUDA device from pinned memory, while the device still computes."""
-    if torch.device(device).type != "cuda":
-        return to_tensor(inputs, device=device)
-    if isinstance(inputs, torch.Tensor) and not inputs.is_cuda:
-        return inputs.pin_memory().to(device, non_blocking=True)
-    if isinstance(inputs, dict):
-        return {key: _on_device(value, device) for key, value in inputs.items()}
-    return to_tensor(inputs, device=device)
 
 
 def paired(X, y, labeled):

@@ -1,10 +1,8 @@
 """The training of an estimator, from scratch or on from the current weights."""
 
 import torch
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from skdal.adapters import (
     NetView,
@@ -12,10 +10,13 @@ from skdal.adapters import (
     check_labels,
     check_transformable,
     final_estimator,
+    is_fitted,
     is_net,
     labels_of,
     module_of,
     paired,
+    routed_to_steps,
+    routing_is_enabled,
     warn_of_held_out_labels,
 )
 from skdal.exceptions import DivergedTrainingError, InvalidDataError, InvalidParameterError
@@ -130,6 +131,8 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
     The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
     empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
     """
+    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+        fit_params = {**fit_params, "_routing_method": "fit"}
     past = net.history_
     n_past = 0 if reset_optimizer else len(past)
     if reset_optimizer:
@@ -171,25 +174,24 @@ def _check_ready(net, before, X, labels):
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):
     """Return X behind the steps before the last, fitted unless `go_on`, and the last step's parameters."""
-    prefix = f"{pipeline.steps[-1][0]}__"
-    wrong = [name for name in fit_params if not name.startswith(prefix)]
-    if wrong:
-        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
-    fit_params = {name.removeprefix(prefix): value for name, value in fit_params.items()}
+    fit_params, earlier_params = _step_params(pipeline, fit_params)
     if len(pipeline.steps) == 1:
         return X, fit_params
     check_transformable(X)
     earlier = pipeline[:-1]
-    if go_on and _is_fitted(earlier):
+    if go_on and is_fitted(earlier):
         return earlier.transform(X), fit_params
-    X = earlier.fit_transform(X, labels)
+    X = earlier.fit_transform(X, labels, **earlier_params)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params
 
 
-def _is_fitted(estimator):
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
+def _step_params(pipeline, fit_params):
+    """Return the fit parameters of the last step of a Pipeline, and those of the steps before it."""
+    if fit_params and routing_is_enabled():
+        return routed_to_steps(pipeline, fit_params)
+    prefix = f"{pipeline.steps[-1][0]}__"
+    wrong = [name for name in fit_params if not name.startswith(prefix)]
+    if wrong:
+        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
+    return {name.removeprefix(prefix): value for name, value in fit_params.items()}, {}
