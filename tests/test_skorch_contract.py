@@ -10,17 +10,24 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import POOL, Mlp, POOL_y, X, global_rng, make_net, snapshot, weights, y
+from common import POOL, PROMISES, Mlp, POOL_y, X, global_rng, make_net, make_sampler, snapshot, trained_net, weights, y
 from reference import k_center_greedy
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier, callbacks
 from skorch.dataset import Dataset, ValidSplit, unpack_data
+from skorch.exceptions import SkorchTrainingImpossibleError
 from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
 from skdal import ActiveLearner
+from skdal.adapters import packed
+from skdal.adapters._devices import device_of
+from skdal.base._shards import shards_of
+from skdal.exceptions import UnsupportedEstimatorError
+from skdal.gradients import gradient_statistics
+from skdal.parallel import SerialExecutor
 from skdal.samplers import CoresetSampler, DynamicALSampler, MarginSampler, margin_sampling
 
 pytestmark = pytest.mark.filterwarnings(
@@ -240,7 +247,9 @@ METHODS = [
 ]
 NETS = {name: partial(make_net, **settings) for name, settings in PARAMETERS.items()}
 NETS |= {f"{cls.__name__}": partial(make_net, cls=cls) for cls in METHODS}
-every = pytest.mark.parametrize("name", NETS)
+every = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "compile" in name else []) for name in NETS]
+)
 
 
 # --- twins ----------------------------------------------------------------------------------------
@@ -259,25 +268,24 @@ def summing(net):
     return copied
 
 
-def of_sample(net, i, X, y=None):
-    """Return the gradient (n_parameters,) of sample i as skorch's own validation step would have it."""
-    labels = None if y is None else y[i : i + 1]
-    batch = next(iter(net.get_iterator(net.get_dataset(X[i : i + 1], labels), training=False)))
-    inputs, labels = unpack_data(batch)
-    outputs = net.infer(inputs)
-    if y is None:
-        labels = (outputs[0] if isinstance(outputs, tuple) else outputs).argmax(1)
-    loss = net.get_loss(outputs, labels, X=inputs, training=False)
-    parameters = [p for p in net.module_.parameters() if p.requires_grad]
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+def gradients(net, X, y=None):
+    """Return the gradient (n, n_parameters) of each sample as skorch's own validation step would have it."""
+    parameters, rows = [p for p in net.module_.parameters() if p.requires_grad], []
+    net._set_training(False)
+    for batch in net.get_iterator(net.get_dataset(X, y), training=False):
+        inputs, labels = unpack_data(batch)
+        for k in range(len(inputs)):
+            outputs = net.infer(inputs[k : k + 1])
+            own = (outputs[0] if isinstance(outputs, tuple) else outputs).argmax(1)
+            label = own if y is None else labels[k : k + 1]
+            loss = net.get_loss(outputs, label, X=inputs[k : k + 1], training=False)
+            rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    return torch.stack(rows)
 
 
 def dynamics(net, pool):
     """Return the scores (n,) of Eq. 15."""
-    net = summing(net)
-    net._set_training(False)
-    own = torch.stack([of_sample(net, i, pool) for i in range(len(pool))])
-    labeled = sum(of_sample(net, i, X, y) for i in range(len(X)))
+    own, labeled = gradients(summing(net), pool), gradients(summing(net), X, y).sum(0)
     return ((own**2).sum(1) + 2 * own @ labeled).numpy()
 
 
@@ -343,3 +351,76 @@ def test_a_learner_asks_for_the_same(name):
     indices, samples = learner.query(POOL, n_instances=5)
     assert indices.tolist() == np.argsort(-margins(learner.estimator, POOL), kind="stable")[:5].tolist()
     assert samples.tolist() == POOL[indices].tolist()
+
+
+# --- what else a net may be -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [
+    lambda net: MarginSampler(net).fit(X, y),
+    lambda net: DynamicALSampler(net).fit(X, y),
+    lambda net: ActiveLearner(net, margin_sampling).fit(X, y),
+    lambda net: margin_sampling(net, X[::-1].copy(), 3),
+    lambda net: gradient_statistics(net, X[::-1].copy()),
+])  # fmt: skip
+def test_a_net_that_does_not_look_at_its_data_is_refused(call):
+    net = trained_net()
+    net.dataset = Dataset(X, y)
+    with pytest.raises(UnsupportedEstimatorError, match=r"dataset is an instance.* dataset=MyDataset"):
+        call(net)
+
+
+def trimmed_net():
+    net = trained_net()
+    net.trim_for_prediction()
+    return net
+
+
+def test_a_net_trimmed_for_prediction_where_probabilities_are_enough():
+    net = trimmed_net()
+    with pytest.raises(UnsupportedEstimatorError, match="trimmed.*predict_nonlinearity=partial"):
+        margin_sampling(net, POOL, 3)
+    net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1))  # the remedy
+    assert margin_sampling(net, POOL, 5).tolist() == margin_sampling(trained_net(), POOL, 5).tolist()
+    there = packed(net).on("cpu")
+    assert there.predict_proba(POOL).tolist() == net.predict_proba(POOL).tolist()
+
+
+def test_a_net_trimmed_for_prediction_has_no_losses_and_does_not_train():
+    with pytest.raises(UnsupportedEstimatorError, match="trimmed for prediction.*copy.deepcopy"):
+        gradient_statistics(trimmed_net(), POOL)
+    with pytest.raises(SkorchTrainingImpossibleError):
+        ActiveLearner(trimmed_net(), margin_sampling, X, y)
+
+
+def test_shards_are_whole_mini_batches_of_predict_proba():
+    """So that scores are the same bit for bit wherever a pool is cut."""
+    sampler = MarginSampler(FrozenEstimator(trained_net(iterator_valid__batch_size=12))).fit(X, y)
+    sampler.executor = SerialExecutor(shard_size=10)
+    assert [rows.stop for rows in shards_of(sampler, sampler._trained(), POOL)] == [12, 24, 36, 41]
+
+
+@pytest.mark.parametrize("settings", [{}, {"iterator_valid__batch_size": 20}])
+def test_mini_batches_in_a_worker_are_as_long_as_its_executor_says(settings):
+    there, lengths = packed(trained_net(**settings)).on("cpu", batch_size=5), []
+    there.module_.register_forward_hook(lambda module, args, output: lengths.append(len(output)))
+    there.predict_proba(POOL)
+    assert lengths == 8 * [5] + [1]
+
+
+def test_a_net_without_a_device_computes_where_its_parameters_are():
+    net = trained_net(device=None)
+    assert device_of(net) == torch.device("cpu")
+    net.module_.to("meta")  # as accelerate leaves what it loads only for a call
+    assert device_of(net) == torch.device("cpu")
+    net.module_ = nn.Identity()
+    assert device_of(net) == torch.device("cpu")
+    assert device_of(trained_net()) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("key", PROMISES)
+def test_every_sampler_takes_a_net_without_a_device(key):
+    found, expected = (
+        fitted(make_sampler(key, make_net(device=device)), X, y).query(POOL, 6).tolist() for device in (None, "cpu")
+    )
+    assert found == expected

@@ -1,5 +1,6 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
+from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
 from skdal.adapters._batches import check_columns, check_net_rows, default_batch_size, paired
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
@@ -36,7 +37,7 @@ from skdal.adapters._meta_estimators import (
 )
 from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
-from skdal.adapters._probabilities import predict_proba
+from skdal.adapters._probabilities import predict_proba, proba_batch_size
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
 
@@ -76,6 +77,8 @@ __all__ = [
     "packed",
     "paired",
     "predict_proba",
+    "prepare_optimizers",
+    "proba_batch_size",
     "resolve",
     "routed",
     "routed_to_steps",

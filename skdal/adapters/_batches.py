@@ -9,6 +9,7 @@ from scipy import sparse
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
+from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._labels import check_labels
 from skdal.exceptions import InvalidDataError, InvalidParameterError
@@ -50,6 +51,11 @@ def iter_net_batches(net, X, y=None, *, labeled, batch_size):
     labels : int64 tensor (n,) or None
         On the net's device.
     """
+    with loaders_forgotten(net):
+        yield from _batches(net, X, y, labeled, batch_size)
+
+
+def _batches(net, X, y, labeled, batch_size):
     n_rows = count_rows(X)
     dataset = net.get_dataset(paired(X, y, labeled), None if is_torch_dataset(X) else y)
     iterator = _iterator(net, dataset, batch_size)

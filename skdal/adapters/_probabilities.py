@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
 from skdal.adapters._net import NetView, no_probabilities
@@ -32,16 +33,22 @@ def predict_proba(classifier, X, *, verbose=0):
     if not is_net(classifier):
         shards = iter_shards(X, _SHARD_ROWS)
         return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
-    size = max(1, final.batch_size)
+    size = proba_batch_size(final)
     shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
 
     NetView(classifier).n_outputs(X)  # a net that cannot take X says so at the first sample, and why
 
     def net_proba(shard):
-        return final.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
+        with loaders_forgotten(final):
+            return final.predict_proba(paired(transform_rows(classifier, shard), None, labeled=False))
 
     with preserved_rng(), untouched(final.module_):
         return _checked(_over_shards(net_proba, shards, count_rows(X), verbose), final)
+
+
+def proba_batch_size(net):
+    """Return the mini-batch length of a net's own `predict_proba`; 1 where it takes all that it gets at once."""
+    return max(1, net.get_params_for("iterator_valid").get("batch_size", net.batch_size))
 
 
 def _checked(proba, final):

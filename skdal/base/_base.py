@@ -20,6 +20,7 @@ from skdal.adapters import (
     final_estimator,
     is_net,
     module_of,
+    proba_batch_size,
     resolve,
     routed,
     unfrozen,
@@ -309,8 +310,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
         `batch_size` is that of the executor, None: the sampler's or the net's own.
         """
-        own = final_estimator(trained.classifier).batch_size if is_net(trained.classifier) else 1
-        return batch_size or max(1, own)
+        own = proba_batch_size(final_estimator(trained.classifier)) if is_net(trained.classifier) else 1
+        return batch_size or own
 
     def _trained(self):
         if not hasattr(self, "estimator_"):

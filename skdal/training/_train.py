@@ -15,6 +15,7 @@ from skdal.adapters import (
     labels_of,
     module_of,
     paired,
+    prepare_optimizers,
     routed_to_steps,
     routing_is_enabled,
     warn_of_held_out_labels,
@@ -83,6 +84,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_module, fit_p
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
+    estimator.check_training_readiness()
     rows = paired(X, labels, labeled=True)
     before = estimator.module_ if go_on else None
 
@@ -137,6 +139,7 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
     n_past = 0 if reset_optimizer else len(past)
     if reset_optimizer:
         net.initialize_optimizer()
+        prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
     with begin_again(net, is_trained=bool(len(past))):
         net.partial_fit(X, y, **fit_params)
