@@ -5,6 +5,7 @@ import pytest
 import sklearn
 import torch
 from common import POOL, PROMISES, POOL_y, X, make_net, make_sampler, trained_net, y
+from needs import needs
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -222,7 +223,7 @@ TO_FRAME = [
 @pytest.mark.parametrize("pipeline", TO_FRAME, ids=["classifier", "net with a cast"])
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_set_output_before_a_classifier(pipeline, container):
-    pytest.importorskip(container)
+    needs(container)
     samplers = []
     for output in ("default", container):
         steps = clone(pipeline)
