@@ -4,6 +4,7 @@ import sklearn.exceptions
 
 __all__ = [
     "CrossSampleLayerError",
+    "DivergedTrainingError",
     "EmptyPoolError",
     "GatherTooLargeError",
     "GradientMismatchError",
@@ -70,6 +71,10 @@ class InvalidSampleError(InvalidDataError):
         for note in getattr(self, "__notes__", []):
             moved.add_note(note)
         return moved
+
+
+class DivergedTrainingError(SkdalError, ArithmeticError):
+    """A training ended in weights that are NaN or infinite; the estimator is as it was before."""
 
 
 class EmptyPoolError(InvalidDataError):

@@ -4,7 +4,18 @@ import numpy as np
 from modAL.models import ActiveLearner as ModalActiveLearner
 from sklearn.base import BaseEstimator, clone
 
-from skdal.adapters import aligned, answering, check_labels, check_pool, is_net, module_of
+from skdal.adapters import (
+    aligned,
+    answering,
+    check_labels,
+    check_pool,
+    estimator_router,
+    is_fitted,
+    is_net,
+    module_of,
+    routed,
+    with_tags_of,
+)
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
 from skdal.samplers import dynamical_sampling
 from skdal.training import StartingWeights, train
@@ -155,19 +166,25 @@ class ActiveLearner(ModalActiveLearner):
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
     def predict(self, X, **predict_kwargs):
-        """Predict labels with the estimator; see its `predict`."""
-        with turns(module_of(self.estimator)):
-            return answering(self.estimator).predict(X, **predict_kwargs)
+        """Predict labels with the estimator, whose `predict` gets the keyword arguments."""
+        return self._of_estimator("predict", X, **predict_kwargs)
 
     def predict_proba(self, X, **predict_proba_kwargs):
-        """Predict class probabilities with the estimator; see its `predict_proba`."""
-        with turns(module_of(self.estimator)):
-            return answering(self.estimator).predict_proba(X, **predict_proba_kwargs)
+        """Predict class probabilities (n_samples, n_classes) with the estimator."""
+        return self._of_estimator("predict_proba", X, **predict_proba_kwargs)
 
-    def score(self, X, y, **score_kwargs):
-        """Return the estimator's score; see its `score`."""
+    def score(self, X, y=None, **score_kwargs):
+        """Return the estimator's score, for classifiers the accuracy."""
+        return self._of_estimator("score", X, y, **score_kwargs)
+
+    def _of_estimator(self, method, *data, **params):
+        params = routed(self, method, params)
         with turns(module_of(self.estimator)):
-            return answering(self.estimator).score(X, y, **score_kwargs)
+            return getattr(answering(self.estimator), method)(*data, **params)
+
+    def get_metadata_routing(self):
+        """Return the MetadataRouter by which scikit-learn passes metadata through a learner to its estimator."""
+        return estimator_router(self)
 
     def _train(self, X, y, bootstrap, fit_kwargs):
         if bootstrap:
@@ -181,7 +198,7 @@ class ActiveLearner(ModalActiveLearner):
             go_on=self.warm_start,
             reset_optimizer=self.reset_optimizer,
             start=self._start,
-            **fit_kwargs,
+            **routed(self, "fit", fit_kwargs),
         )
 
     def _with_new(self, X, y):
@@ -227,6 +244,17 @@ class ActiveLearner(ModalActiveLearner):
         strategy = getattr(self.query_strategy, "__name__", self.query_strategy)
         n_labeled = 0 if self.X_training is None else count_rows(self.X_training)
         return f"{type(self).__name__}({self.estimator!r}, query_strategy={strategy}, n_labeled={n_labeled})"
+
+    @property
+    def classes_(self):
+        """Class labels of the trained estimator."""
+        return self.estimator.classes_
+
+    def __sklearn_is_fitted__(self):
+        return is_fitted(self.estimator)
+
+    def __sklearn_tags__(self):
+        return with_tags_of(self.estimator, super().__sklearn_tags__())
 
     def __sklearn_clone__(self):
         """Return an untrained learner without data."""

@@ -679,6 +679,7 @@ def test_a_diverged_net(key):
 
 KINDS = {
     "CrossSampleLayerError": ValueError,
+    "DivergedTrainingError": ArithmeticError,
     "EmptyPoolError": ValueError,
     "GatherTooLargeError": MemoryError,
     "GradientMismatchError": ArithmeticError,

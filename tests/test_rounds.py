@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, plain, weights, y
+from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, plain, snapshot, weights, y
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +25,7 @@ from test_training import loops, net_of
 from torch import nn
 
 from skdal import ActiveLearner
+from skdal.exceptions import DivergedTrainingError
 
 VALID = predefined_split(Dataset(POOL, POOL_y))
 ROUNDS = (15, 20, 22, 30)
@@ -47,7 +48,8 @@ def weights_after_each_round(run):
 @pytest.mark.parametrize("event_name", ["event_cp", None])
 def test_a_checkpoint_loads_the_best_of_its_own_round(loop, warm_start, reset_optimizer, event_name, tmp_path):
     checkpoint = Checkpoint(dirname=tmp_path, load_best=True, event_name=event_name)
-    net = make_net(train_split=VALID, callbacks=[checkpoint], max_epochs=4, lr=0.1)
+    wrong = predefined_split(Dataset(POOL, (POOL_y + 1) % 3))  # so each round is worse than the one before
+    net = make_net(train_split=wrong, callbacks=[checkpoint], max_epochs=4, lr=0.1)
     run = loop(net, warm_start=warm_start, reset_optimizer=reset_optimizer)
     states = weights_after_each_round(run)
     assert len({str(state) for state in states}) == len(ROUNDS)
@@ -385,3 +387,27 @@ def test_a_frozen_net_keeps_its_weights():
         net.module_.head.weight += 1
     learner.fit(X, y)
     assert np.allclose(weights(net)["head.weight"], np.array(found["head.weight"]) + 1)
+
+
+# --- divergence -----------------------------------------------------------------------------------
+
+
+@loops
+@pytest.mark.parametrize("damage", ["learning rate", "sample"])
+def test_a_training_that_diverges_is_undone(loop, damage):
+    run = loop(make_net(optimizer=torch.optim.SGD))
+    run.fit(15)
+    before = snapshot(run.trained)
+    rows = X.copy()
+    if damage == "sample":
+        rows[20, 1] = np.nan
+    else:
+        run.trained.set_params(lr=np.inf)
+    teach = run.owner.teach if isinstance(run.owner, ActiveLearner) else run.owner.fit
+    part = slice(15, None) if isinstance(run.owner, ActiveLearner) else slice(None)
+    with pytest.raises(DivergedTrainingError, match="Lower the learning rate, or look for NaN"):
+        teach(rows[part], y[part])
+    run.trained.set_params(lr=0.01)
+    assert weights(run.trained) == before["state"]
+    run.fit(30)
+    assert run.n_labeled == 30

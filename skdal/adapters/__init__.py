@@ -1,5 +1,6 @@
 """The one door to skorch nets, Pipelines, FrozenEstimator and modAL learners."""
 
+from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
 from skdal.adapters._batches import check_net_rows, default_batch_size, paired
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
@@ -27,10 +28,24 @@ from skdal.adapters._kinds import (
     warn_of_held_out_labels,
 )
 from skdal.adapters._labels import check_labels, explaining_absent_labels, labels_of
+from skdal.adapters._meta_estimators import (
+    estimator_router,
+    is_fitted,
+    routed,
+    routed_to_steps,
+    routing_is_enabled,
+    with_tags_of,
+)
 from skdal.adapters._net import NetView, first_output, open_net
 from skdal.adapters._penalty import penalised
 from skdal.adapters._pools import check_pool, warn_of_random_transforms
-from skdal.adapters._probabilities import answering, classes_of, predict_proba, warn_of_one_class
+from skdal.adapters._probabilities import (
+    answering,
+    classes_of,
+    predict_proba,
+    proba_batch_size,
+    warn_of_one_class,
+)
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
 from skdal.adapters._trial import Trial, explained, told_apart, try_training
@@ -61,9 +76,11 @@ __all__ = [
     "estimator_digest",
     "explaining_absent_labels",
     "explained",
+    "estimator_router",
     "final_estimator",
     "first_output",
     "has_dropout",
+    "is_fitted",
     "is_frozen",
     "is_net",
     "labels_of",
@@ -77,7 +94,12 @@ __all__ = [
     "paired",
     "penalised",
     "predict_proba",
+    "prepare_optimizers",
+    "proba_batch_size",
     "resolve",
+    "routed",
+    "routed_to_steps",
+    "routing_is_enabled",
     "tensors_digest",
     "told_apart",
     "transform_rows",
@@ -87,4 +109,5 @@ __all__ = [
     "warn_of_held_out_labels",
     "warn_of_one_class",
     "warn_of_random_transforms",
+    "with_tags_of",
 ]

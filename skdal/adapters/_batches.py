@@ -8,10 +8,11 @@ import torch
 from scipy import sparse
 from skorch import NeuralNet
 from skorch.dataset import Dataset as SkorchDataset
-from skorch.utils import to_tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
 
+from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._frames import check_inputs
 from skdal.adapters._items import described, input_of, is_pair, remedy_for_parts
 from skdal.adapters._kinds import final_estimator
@@ -79,7 +80,7 @@ class NetSamples:
         if self._collate is None:
             self._collate = self._own_collate()
         inputs, _ = self._collate(items)
-        return _on_device(inputs, self.net.device)
+        return on_device(inputs, device_of(self.net))
 
     def _own_collate(self):
         iterator = _iterator(self.net, self.dataset, 1)
@@ -152,8 +153,13 @@ class NetBatches:
         self.samples = NetSamples(net, X, y)
         self.rows, self.of = range(0), of
         self._labeled, self._batch_size, self._n_rows = labeled, batch_size, count_rows(X)
+        self._device = device_of(net)
 
     def __iter__(self):
+        with loaders_forgotten(self.samples.net):
+            yield from self._batches()
+
+    def _batches(self):
         net, dataset, stop = self.samples.net, self.samples.dataset, 0
         iterator = _iterator(net, dataset, self._batch_size)
         if _is_plain(iterator) and _is_sliceable(dataset.X):
@@ -161,7 +167,7 @@ class NetBatches:
         for inputs, labels in self._explained(iterator):
             start, stop = stop, stop + count_rows(labels)
             self.rows = range(start, stop)
-            yield inputs, torch.as_tensor(check_labels(labels), device=net.device) if self._labeled else None
+            yield inputs, torch.as_tensor(check_labels(labels), device=self._device) if self._labeled else None
         if stop != self._n_rows:
             raise InvalidDataError(
                 f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
@@ -174,7 +180,7 @@ class NetBatches:
         while True:
             try:
                 inputs, labels = next(found)
-                inputs = _on_device(inputs, self.samples.net.device)
+                inputs = on_device(inputs, self._device)
             except StopIteration:
                 return
             except Exception as error:
@@ -236,17 +242,6 @@ def _copied(X, rows):
     if isinstance(X, torch.Tensor):
         return X[rows].detach().clone()
     return torch.from_numpy(np.array(X[rows], order="C"))
-
-
-def _on_device(inputs, device):
-    """Move a mini-batch; to a CUDA device from pinned memory, while the device still computes."""
-    if torch.device(device).type != "cuda":
-        return to_tensor(inputs, device=device)
-    if isinstance(inputs, torch.Tensor) and not inputs.is_cuda:
-        return inputs.pin_memory().to(device, non_blocking=True)
-    if isinstance(inputs, dict):
-        return {key: _on_device(value, device) for key, value in inputs.items()}
-    return to_tensor(inputs, device=device)
 
 
 def paired(X, y, labeled):

@@ -68,7 +68,7 @@ def is_net(estimator):
     Raises
     ------
     UnsupportedEstimatorError
-        A net of a kind that has no class probabilities and per-class outputs.
+        A net of a kind that has no class probabilities and per-class outputs, or one that does not look at X.
     """
     final = final_estimator(estimator)
     if not isinstance(final, NeuralNet):
@@ -81,6 +81,12 @@ def is_net(estimator):
     if not isinstance(final, NeuralNetClassifier):
         raise UnsupportedEstimatorError(
             f"{type(final).__name__} is a skorch net but no classifier; skdal works with NeuralNetClassifier."
+        )
+    if not callable(final.dataset):
+        raise UnsupportedEstimatorError(
+            f"the net's dataset is an instance ({type(final.dataset).__name__}), which skorch takes in place of any X, "
+            "so the pool would never be looked at. Pass the class, as in dataset=MyDataset with dataset__... for its "
+            "arguments; or leave dataset out and pass the Dataset as X."
         )
     return True
 

@@ -336,6 +336,12 @@ class _Cursor:
 
 def no_probabilities(net, row):
     """Return the words for a row of what should be class probabilities."""
+    if getattr(net, "_trimmed_for_prediction", False):
+        return (
+            f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as {row[:5]}. The net "
+            "was trimmed for prediction, so predict_nonlinearity='auto' does not know its criterion any more. Set it: "
+            "net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1)) for a net of logits."
+        )
     return (
         f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as {row[:5]}. For a net of "
         "logits set predict_nonlinearity to a softmax."
@@ -444,6 +450,11 @@ def shallow_copy(net, **attributes):
 
 def _per_sample_criterion(net):
     """Return a float64 copy of the net's criterion that reduces nothing."""
+    if getattr(net, "_trimmed_for_prediction", False):
+        raise UnsupportedEstimatorError(
+            "the net was trimmed for prediction, which took its criterion away, and with it the losses that are needed "
+            "here. Take the net as it was before trim_for_prediction, such as a copy.deepcopy of it."
+        )
     criterion = unwrapped(net.criterion_)
     if not isinstance(criterion, torch.nn.Module) or not hasattr(criterion, "reduction"):
         raise UnsupportedEstimatorError(

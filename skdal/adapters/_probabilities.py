@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import torch
 
+from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
@@ -37,7 +38,7 @@ def predict_proba(classifier, X, *, verbose=0):
     if not is_net(classifier):
         shards = iter_shards(X, _SHARD_ROWS)
         return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
-    size = max(1, final.batch_size)
+    size = proba_batch_size(final)
     shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
 
     view, of_net = NetView(classifier), NetView(final)
@@ -47,7 +48,7 @@ def predict_proba(classifier, X, *, verbose=0):
 
     def net_proba(shard):
         rows = paired(of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False)
-        with explained(final, rows, training=False, of="the pool"):
+        with explained(final, rows, training=False, of="the pool"), loaders_forgotten(final):
             return net.predict_proba(rows)
 
     with preserved_rng(), untouched(final.module_):
@@ -116,6 +117,11 @@ def warn_of_one_class(classifier, stacklevel=7):
             UserWarning,
             stacklevel=stacklevel,
         )
+
+
+def proba_batch_size(net):
+    """Return the mini-batch length of a net's own `predict_proba`; 1 where it takes all that it gets at once."""
+    return max(1, net.get_params_for("iterator_valid").get("batch_size", net.batch_size))
 
 
 def _checked(proba, final):

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 import joblib
 import torch
 from sklearn.pipeline import Pipeline
+from skorch.hf import AccelerateMixin
 
+from skdal.adapters._accelerate import OneProcess
 from skdal.adapters._kinds import final_estimator, is_net, unfrozen
 from skdal.adapters._net import OWN_LENGTH, unwrapped
 from skdal.utils import describe
+
+_PARTS = ("module_", "criterion_")
 
 
 class PackedEstimator(NamedTuple):
@@ -34,9 +38,13 @@ class PackedEstimator(NamedTuple):
         if self.net_class is None:
             return self.steps
         net = object.__new__(self.net_class)
-        net.__dict__.update(self.state, device=device, batch_size=batch_size or self.state["batch_size"])
+        net.__dict__.update(self.state, device=device)
+        if batch_size is not None:
+            net.__dict__.update(batch_size=batch_size, iterator_valid__batch_size=batch_size)
         net.__dict__[OWN_LENGTH] = batch_size
-        net.__dict__.update(module_=net.module_.to(device), criterion_=net.criterion_.to(device))
+        for name in _PARTS:
+            if isinstance(net.__dict__[name], torch.nn.Module):
+                net.__dict__[name].to(device)
         return with_final(self.steps, lambda _: net)
 
 
@@ -45,12 +53,20 @@ def packed(estimator):
     final = final_estimator(estimator)
     if not is_net(final):
         return PackedEstimator(unfrozen(estimator))
-    parts = {name: _on_cpu(getattr(final, name)) for name in ("module_", "criterion_")}
-    state = {**vars(final), **parts, "callbacks": None, "callbacks_": [], "optimizer_": None, "history_": []}
+    state = {**vars(final), "callbacks_": [], "optimizer_": None, "history_": []}
+    for name in _PARTS:
+        state[name] = _on_cpu(state[name])
+    for name in state:
+        if name == "callbacks" or name.startswith("callbacks__"):  # a sink for the log may be a method of anything
+            state[name] = None
+    if isinstance(final, AccelerateMixin):
+        state["accelerator"] = OneProcess()
     return PackedEstimator(with_final(estimator, lambda _: None), type(final), state)
 
 
 def _on_cpu(module):
+    if not isinstance(module, torch.nn.Module):  # a criterion may be a function, or None once a net was trimmed
+        return module
     tensors = [*module.parameters(), *module.buffers()]
     return module if all(x.device.type == "cpu" for x in tensors) else copy.deepcopy(module).cpu()
 

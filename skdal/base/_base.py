@@ -1,6 +1,5 @@
 """The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once."""
 
-import copy
 import logging
 import warnings
 from abc import abstractmethod
@@ -9,7 +8,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
@@ -22,13 +20,17 @@ from skdal.adapters import (
     check_net_rows,
     check_pool,
     classes_of,
+    estimator_router,
     final_estimator,
     is_net,
     module_of,
+    proba_batch_size,
     resolve,
+    routed,
     unfrozen,
     wants_scores,
     warn_of_random_transforms,
+    with_tags_of,
 )
 from skdal.base._shards import ShardCall, candidates, gathered
 from skdal.datasets import SetAside, keys_of, may_be_unreadable
@@ -123,7 +125,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         y : array-like (n_labeled,), optional
             Their labels; None for a torch Dataset that holds them.
         **fit_params
-            For the estimator's `fit`.
+            For the estimator's `fit`; where scikit-learn's metadata routing is enabled, only what it has requested.
 
         Returns
         -------
@@ -140,6 +142,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
                 f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
             )
         self._check(self.estimator)
+        fit_params = routed(self, "fit", fit_params)
         go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
         n_fits = getattr(self, "n_fits_", 0)
         if go_on and is_net(self.estimator_):
@@ -328,8 +331,8 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
         `batch_size` is that of the executor, None: the sampler's or the net's own.
         """
-        own = final_estimator(trained.classifier).batch_size if is_net(trained.classifier) else 1
-        return batch_size or max(1, own)
+        own = proba_batch_size(final_estimator(trained.classifier)) if is_net(trained.classifier) else 1
+        return batch_size or own
 
     def _trained(self):
         if not hasattr(self, "estimator_"):
@@ -368,25 +371,30 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
     # --- the classifier's own methods -------------------------------------------------------------
 
+    def get_metadata_routing(self):
+        """Return the MetadataRouter by which scikit-learn passes metadata through a sampler to its estimator."""
+        return estimator_router(self)
+
     @available_if(_estimator_has("predict"))
-    def predict(self, X):
-        """Predict labels with the trained classifier."""
-        return self._of_classifier("predict", X)
+    def predict(self, X, **params):
+        """Predict labels with the trained classifier, whose `predict` gets the parameters."""
+        return self._of_classifier("predict", X, **params)
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X, **params):
         """Predict class probabilities (n_samples, n_classes) with the trained classifier."""
-        return self._of_classifier("predict_proba", X)
+        return self._of_classifier("predict_proba", X, **params)
 
     @available_if(_estimator_has("score"))
-    def score(self, X, y=None):
-        """Return the trained classifier's score, for classifiers the accuracy."""
-        return self._of_classifier("score", X, y)
+    def score(self, X, y=None, **params):
+        """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a parameter of it."""
+        return self._of_classifier("score", X, y, **params)
 
-    def _of_classifier(self, method, *data):
+    def _of_classifier(self, method, *data, **params):
         classifier = self._trained().classifier
+        params = routed(self, method, params)
         with turns(module_of(classifier)):
-            return getattr(answering(classifier), method)(*data)
+            return getattr(answering(classifier), method)(*data, **params)
 
     @property
     def classes_(self):
@@ -408,10 +416,4 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         return hasattr(self, "estimator_")
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        if self.estimator is not None:
-            own = copy.deepcopy(get_tags(self.estimator))
-            tags.estimator_type, tags.classifier_tags = own.estimator_type, own.classifier_tags
-            tags.target_tags, tags.input_tags = own.target_tags, own.input_tags
-            tags.array_api_support = False
-        return tags
+        return with_tags_of(self.estimator, super().__sklearn_tags__())

@@ -1,9 +1,8 @@
 """The training of an estimator, from scratch or on from the current weights."""
 
-from sklearn.exceptions import NotFittedError
+import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from skdal.adapters import (
     check_fitted,
@@ -11,15 +10,19 @@ from skdal.adapters import (
     explained,
     explaining_absent_labels,
     final_estimator,
+    is_fitted,
     is_net,
     labels_of,
     module_of,
     paired,
+    prepare_optimizers,
+    routed_to_steps,
+    routing_is_enabled,
     told_apart,
     try_training,
     warn_of_held_out_labels,
 )
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import DivergedTrainingError, InvalidDataError, InvalidParameterError
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
@@ -55,6 +58,8 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
     ------
     KeyboardInterrupt
         Also where skorch would swallow it. After this or any other error the estimator is as it was.
+    DivergedTrainingError
+        A net's weights are NaN or infinite at the end.
     """
     if isinstance(estimator, FrozenEstimator):
         check_fitted(estimator)
@@ -81,6 +86,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
+    estimator.check_training_readiness()
     X = told_apart(estimator, X, labels)
     rows = paired(X, labels, labeled=True)
     before = estimator.module_ if go_on else None
@@ -105,7 +111,18 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     if watch.was_interrupted(estimator):
         raise KeyboardInterrupt
     guard.warn()
+    _refuse_divergence(estimator)
     return estimator
+
+
+def _refuse_divergence(net):
+    trainable = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
+    damaged = [name for name, parameter in trainable.items() if not torch.isfinite(parameter).all()]
+    if damaged:
+        raise DivergedTrainingError(
+            f"the training diverged: it ended in NaN or infinite values in {', '.join(damaged[:5])}. The net is as it "
+            "was before. Lower the learning rate, or look for NaN or infinite values in the labeled samples."
+        )
 
 
 def _train_from_scratch(net, X, y, fit_params):
@@ -120,10 +137,13 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
     The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
     empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
     """
+    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+        fit_params = {**fit_params, "_routing_method": "fit"}
     past = net.history_
     n_past = 0 if reset_optimizer else len(past)
     if reset_optimizer:
         net.initialize_optimizer()
+        prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
     with begin_again(net, is_trained=bool(len(past))):
         net.partial_fit(X, y, **fit_params)
@@ -158,25 +178,24 @@ def _check_ready(net, before, X, labels):
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):
     """Return X behind the steps before the last, fitted unless `go_on`, and the last step's parameters."""
-    prefix = f"{pipeline.steps[-1][0]}__"
-    wrong = [name for name in fit_params if not name.startswith(prefix)]
-    if wrong:
-        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
-    fit_params = {name.removeprefix(prefix): value for name, value in fit_params.items()}
+    fit_params, earlier_params = _step_params(pipeline, fit_params)
     if len(pipeline.steps) == 1:
         return X, fit_params
     check_transformable(X)
     earlier = pipeline[:-1]
-    if go_on and _is_fitted(earlier):
+    if go_on and is_fitted(earlier):
         return earlier.transform(X), fit_params
-    X = earlier.fit_transform(X, labels)
+    X = earlier.fit_transform(X, labels, **earlier_params)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params
 
 
-def _is_fitted(estimator):
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
+def _step_params(pipeline, fit_params):
+    """Return the fit parameters of the last step of a Pipeline, and those of the steps before it."""
+    if fit_params and routing_is_enabled():
+        return routed_to_steps(pipeline, fit_params)
+    prefix = f"{pipeline.steps[-1][0]}__"
+    wrong = [name for name in fit_params if not name.startswith(prefix)]
+    if wrong:
+        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
+    return {name.removeprefix(prefix): value for name, value in fit_params.items()}, {}
