@@ -17,7 +17,7 @@ from torch.utils.checkpoint import CheckpointError
 from skdal.exceptions import SkdalError
 from skdal.gradients._backward import differentiate
 from skdal.gradients._coverage import cover
-from skdal.gradients._functorch import batch_of_one, refuse_untraceable
+from skdal.gradients._functorch import UNTRACEABLE, batch_of_one, refuse_untraceable
 from skdal.gradients._isolated import Isolated
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
@@ -231,7 +231,7 @@ class Factorizer:
         if self._is_traceable:
             try:
                 return self._traced(inputs, labels)
-            except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+            except UNTRACEABLE as error:
                 if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
                 self._is_traceable = False

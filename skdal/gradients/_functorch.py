@@ -12,6 +12,8 @@ from skdal.gradients._tape import Uncovered
 from skdal.utils import frozen, reason, swapped
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
+# What the parts of a module raise where torch.func traces them; others, such as of files, are the module's own.
+UNTRACEABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 def functorch_backend(model, inputs, labels, parameters, direction):
@@ -30,7 +32,7 @@ def functorch_backend(model, inputs, labels, parameters, direction):
         with frozen(model.module), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func; the log says it is slower
             sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
-    except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+    except UNTRACEABLE as error:
         if is_out_of_memory(error) or isinstance(error, SkdalError):
             raise
         raise Uncovered({"the module": f"torch.func cannot trace it ({reason(error)})"}) from error

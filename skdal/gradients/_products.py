@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from skdal.exceptions import SkdalError
 from skdal.gradients._backward import differentiate
 from skdal.gradients._factors import gradient_entries
+from skdal.gradients._functorch import UNTRACEABLE
 from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
 from skdal.gradients._selfcheck import tolerance_of
@@ -51,7 +52,7 @@ class Products:
                 found = self._ways[0](direction, inputs, labels)
                 self._check_first(found, direction, inputs, labels)
                 return found
-            except Exception as error:  # whatever the parts of the module raise where they cannot be traced
+            except UNTRACEABLE as error:
                 if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
                 logger.info("derivatives of the module along a direction are taken another way: %s", reason(error))
