@@ -60,7 +60,7 @@ class NetView:
         self.overrides_loss = type(net).get_loss is not NeuralNetClassifier.get_loss
         self._loss = None  # stands for the criterion
         self._others = None, ()
-        self._given = None, None
+        self._read = None, None
         self._attributes = None
         self._writes = None  # whether the module works in place on its input; the first call tells
         self._at = _Cursor()
@@ -70,7 +70,7 @@ class NetView:
         view = copy.copy(self)
         view.module, view._net = module, shallow_copy(self._net, module_=module)
         view._others = None, ()
-        view._given = None, None
+        view._read = None, None
         view._attributes = None
         vars(view).pop("_loss_net", None)  # an own get_loss may look at the module
         return view
@@ -102,7 +102,7 @@ class NetView:
             self._writes = _versions(inputs) != versions
         first = first_output(outputs)
         self._others = (first, outputs[1:]) if outputs is not first else (first, ())
-        self._given = (first, given) if self.overrides_loss else (None, None)
+        self._read = (first, given) if self.overrides_loss else (None, None)
         return first
 
     def losses(self, outputs, labels):
@@ -164,7 +164,7 @@ class NetView:
 
     def _given_for(self, outputs):
         """Return the mini-batch that the module made `outputs` of, which a get_loss of the net's own may read."""
-        found, given = self._given
+        found, given = self._read
         return given if found is outputs else None
 
     def _losses(self, wide, others, labels, given):
