@@ -220,18 +220,26 @@ class NetView:
             return
         samples, rows = batches.samples, batches.rows
         with positions_from(self._at.start), torch.no_grad():
-            try:
-                self.forward(samples.collated([samples.fetch(i) for i in rows]))
+            cause = self._error_of(samples, rows)
+            if cause is None:
                 return
-            except Exception as again:
-                if not is_foreign(again):
-                    raise
-                cause = again
             refuse_samples(samples, rows, cause, run=self.forward, of=batches.of)
+            if self._error_of(samples, rows) is None:
+                return  # it fails now and then, whatever the samples
             x = samples.input_of(samples.fetch(rows[0]))
             stage = f"and {len(rows) - 1} more are not taken together by the net's module"
             words = explanation(self._net, stage, x, cause)
             raise InvalidSampleError(words, rows[0], batches.of) from cause
+
+    def _error_of(self, samples, rows):
+        """Return the foreign error with which the module refuses a mini-batch, None where it takes it."""
+        try:
+            self.forward(samples.collated([samples.fetch(i) for i in rows]))
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            return error
+        return None
 
     def refusal(self, x):
         """Return the error with which the module refuses an input of one sample, None where it takes it."""
