@@ -209,7 +209,7 @@ WRONG_LABELS = {
     "negative": (y - 2, ("from -2 to 0", "from 0 to", "LabelEncoder")),
     "-1": (y - 1, ("11 of 30 labels came as -1", "no label", r"numpy.ravel\(y\) != -1")),
     "continuous": (y + 0.5, ("continuous", "integers")),
-    "NaN": (np.where(y == 0, np.nan, y), ("11 of 30 labels came as nan", "no label", r"pandas.notna\(numpy.ravel")),
+    "NaN": (np.where(y == 0, np.nan, y), ("11 of 30 labels came as nan", "no label", r"~numpy.isnan\(numpy.ravel")),
     "too few": (y[:29], ("30 samples", "29 labels")),
 }
 TOO_LARGE = (y + 1, ("from 0 to 2", "from 1 to 3", "outputs"))

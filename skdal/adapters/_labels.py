@@ -1,10 +1,11 @@
 """Labels: those of nets are integers in [0, K); of no classifier may they be missing."""
 
+import sys
 import warnings
 from contextlib import contextmanager
+from numbers import Number
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.exceptions import DataConversionWarning
 
@@ -34,7 +35,7 @@ def check_labels(y, n_rows=None, n_outputs=None):
     labels = _one_dimensional(_as_labels(y))
     if n_rows is not None and len(labels) != n_rows:
         raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
-    absent = pd.isna(labels)
+    absent = _absent(labels)
     if absent.any():
         raise InvalidLabelsError(_words_of_absent(y, labels, absent))
     labels = _integers(labels)
@@ -64,7 +65,7 @@ def explaining_absent_labels(y):
         yield
     except (ValueError, TypeError) as error:
         labels = None if y is None else _as_labels(y)
-        absent = np.zeros(0, dtype=bool) if labels is None or labels.ndim != 1 else pd.isna(labels)
+        absent = np.zeros(0, dtype=bool) if labels is None or labels.ndim != 1 else _absent(labels)
         if not absent.any():
             raise
         raise InvalidLabelsError(f"{_words_of_absent(y, labels, absent)} The classifier said: {error}") from error
@@ -74,9 +75,25 @@ def _as_labels(y):
     return y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
 
 
+def _absent(labels):
+    """Return a mask (n,) of the labels that stand for no label: NaN, None, <NA>."""
+    if labels.dtype.kind in "fc":
+        return np.isnan(labels)
+    if labels.dtype.kind != "O":
+        return np.zeros(labels.shape, dtype=bool)
+    pandas = sys.modules.get("pandas")  # whoever has a label <NA> has imported it
+    signs = (None,) if pandas is None else (None, pandas.NA, pandas.NaT)
+    is_sign = [any(x is sign for sign in signs) or isinstance(x, Number) and x != x for x in labels.ravel()]
+    return np.array(is_sign, dtype=bool).reshape(labels.shape)
+
+
 def _words_of_absent(y, labels, absent):
     """Return what to say of labels of which some are NaN, None or <NA>, a mask (n,)."""
-    has_label = "~y.ravel().isnan()" if isinstance(y, torch.Tensor) else "pandas.notna(numpy.ravel(y))"
+    has_label = "pandas.notna(numpy.ravel(y))"
+    if isinstance(y, torch.Tensor):
+        has_label = "~y.ravel().isnan()"
+    elif labels.dtype.kind == "f":
+        has_label = "~numpy.isnan(numpy.ravel(y))"
     came = f"{absent.sum()} of {len(labels)} labels came as {labels[absent.argmax()]}."
     return f'{came} NaN, None and <NA> stand for "no label". {_how_to_drop(y, has_label)}'
 
