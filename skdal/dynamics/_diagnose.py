@@ -87,10 +87,7 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
     if figure is not None:
         check_figure_file(figure)
-    trained = sampler._trained()
-    X_pool = aligned(X_pool, trained.X, trained.classifier)
-    check_pool(X_pool, trained.X)
-    warn_of_random_transforms(X_pool, stacklevel=3)
+    trained, X_pool, _ = sampler._prepared(sampler._trained(), X_pool)
     net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
     direction = sampler._direction(trained)
     pool = gradient_statistics(net, X_pool, direction=direction, backend=sampler.backend, **how)
