@@ -425,7 +425,7 @@ REMEDIES = {
     "frame": (
         lambda: margin((FRAME, LABELS), FRAME),
         lambda: margin((FRAME.to_numpy(np.float32), LABELS), FRAME.to_numpy(np.float32)),
-        r"'a'.*forward takes \(input.*to_numpy\(numpy.float32\)",
+        r"'a'.*forward, which takes input.*to_numpy\(\)",
     ),
     "set_output": (
         lambda: margin((ROWS.numpy(), LABELS), ROWS.numpy(), SCALED),
@@ -434,7 +434,7 @@ REMEDIES = {
             ROWS.numpy(),
             make_pipeline(StandardScaler().set_output(transform="default"), linear()),
         ),
-        r"'x0'.*set_output\(transform='default'\)",
+        r"'x0'.*forward, which takes input.*set_output\(transform=.default.\)",
     ),
     "objects": (
         lambda: margin((ROWS.numpy().astype(object), LABELS)),
