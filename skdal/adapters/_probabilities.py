@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
-from skdal.adapters._batches import paired
+from skdal.adapters._batches import own_batch_size, paired
 from skdal.adapters._kinds import final_estimator, is_net, transform_rows
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
 from skdal.adapters._travel import with_final
@@ -121,7 +121,7 @@ def warn_of_one_class(classifier, stacklevel=7):
 
 def proba_batch_size(net):
     """Return the mini-batch length of a net's own `predict_proba`; 1 where it takes all that it gets at once."""
-    return max(1, net.get_params_for("iterator_valid").get("batch_size", net.batch_size))
+    return max(1, own_batch_size(net))
 
 
 def _checked(proba, final):
