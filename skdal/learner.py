@@ -191,6 +191,8 @@ class ActiveLearner(ModalActiveLearner):
             n = count_rows(X)
             drawn = np.random.choice(n, n, replace=True)
             X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
+            of_samples = {name: value for name, value in fit_kwargs.items() if _has_rows(value, n)}
+            fit_kwargs = fit_kwargs | {name: take_rows(value, drawn) for name, value in of_samples.items()}
         train(
             self.estimator,
             X,
@@ -268,3 +270,9 @@ class ActiveLearner(ModalActiveLearner):
             reset_optimizer=self.reset_optimizer,
             **self._fit_kwargs,
         )
+
+
+def _has_rows(value, n):
+    """Tell whether a fit parameter has a row for each of n samples, such as sample_weight."""
+    is_container = hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict))
+    return is_container and len(value) == n

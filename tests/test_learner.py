@@ -219,6 +219,23 @@ def test_bootstrap(where):
     assert learner.X_training is X
 
 
+class Weighted(GaussianNB):
+    """Keeps what it was trained with."""
+
+    def fit(self, X, y, sample_weight=None, name=None):
+        self.seen_ = X, sample_weight, name
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, pd.Series])
+def test_bootstrap_draws_weights_with_their_samples(kind):
+    learner = ActiveLearner(Weighted(), random_sampling)
+    learner.fit(X, y, bootstrap=True, sample_weight=kind(np.abs(X[:, 0])), name="run")
+    rows, weight, name = learner.estimator.seen_
+    assert np.asarray(weight).tolist() == np.abs(rows[:, 0]).tolist()
+    assert name == "run"
+
+
 def test_bootstrap_of_datasets():
     learner = ActiveLearner(make_net(), random_sampling, pairs(X, y), bootstrap_init=True)
     assert len(learner.X_training) == 30

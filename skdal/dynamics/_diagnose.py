@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from skdal.adapters import aligned, check_pool, open_net, warn_of_random_transforms
+from skdal.adapters import open_net
 from skdal.base import highest
 from skdal.dynamics._gram import gradient_gram
 from skdal.dynamics._page import check_figure_file, draw_page

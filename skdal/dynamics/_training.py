@@ -48,7 +48,7 @@ def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
     >>> training_dynamics(net, X, y) > 0
     True
     """
-    gradient = _summed(net, X, y, layers=layers, batch_size=batch_size)
+    gradient = labeled_gradient(net, X, y, layers=layers, batch_size=batch_size)
     return _finite(_inner(gradient, gradient))
 
 
@@ -84,7 +84,7 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     if y_query is None:
         return _finite(_changes(net, X, y, X_query, None, **how)[0])
     X_query = _checked_query(net, X_query, X)
-    return _finite(_change(_summed(net, X, y, **how), _summed(net, X_query, y_query, **how)))
+    return _finite(_change(labeled_gradient(net, X, y, **how), labeled_gradient(net, X_query, y_query, **how)))
 
 
 def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
@@ -120,9 +120,9 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
 def _changes(net, X, y, X_query, y_query, **how):
     """Return Delta of the query as a whole, and the sum of Delta over its samples (Eq. 15)."""
     X_query = _checked_query(net, X_query, X)
-    labeled = _summed(net, X, y, **how)
+    labeled = labeled_gradient(net, X, y, **how)
     statistics = gradient_statistics(net, X_query, y_query, direction=labeled, **how)
-    together = _change(labeled, _summed(net, X_query, statistics.label, **how))
+    together = _change(labeled, labeled_gradient(net, X_query, statistics.label, **how))
     return together, float(np.sum(statistics.sq_norm + 2 * statistics.dot))
 
 
@@ -134,17 +134,6 @@ def _checked_query(net, X_query, X):
     check_pool(X_query, X, names=("X_query", "X"))
     warn_of_random_transforms(X_query, "X_query", stacklevel=5)
     return X_query
-
-
-def _summed(net, X, y, **how):
-    """Return the summed gradient, which has to be finite."""
-    gradient = labeled_gradient(net, X, y, **how)
-    if not all(part.isfinite().all() for part in gradient.values()):
-        raise InvalidDataError(
-            "the summed gradient of the samples is NaN or infinite. Look for NaN or infinite values in them or in the "
-            "weights of the net (a diverged training)."
-        )
-    return gradient
 
 
 def _finite(value):

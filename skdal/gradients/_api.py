@@ -4,7 +4,7 @@ import torch
 
 from skdal.adapters import open_net
 from skdal.datasets import unit_of
-from skdal.exceptions import EmptyPoolError
+from skdal.exceptions import EmptyPoolError, InvalidDataError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._context import differentiating
@@ -129,7 +129,7 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     InvalidLabelsError
         Labels that are no integers in [0, K), or of another length than X.
     InvalidDataError
-        The labeled set is empty, or a Dataset without labels.
+        The labeled set is empty, or a Dataset without labels; or its gradient is NaN or infinite.
 
     Examples
     --------
@@ -160,4 +160,13 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
                 for name, gradient in gradients.items():
                     chunk[name].add_(gradient, alpha=1 / float(scale))
             n_added += len(labels)
-    return add_to(total, chunk)
+    return _finite(add_to(total, chunk))
+
+
+def _finite(gradient):
+    if not all(part.isfinite().all() for part in gradient.values()):
+        raise InvalidDataError(
+            "the summed gradient of the labeled set is NaN or infinite. Look for NaN or infinite values in the labeled "
+            "samples or in the weights of the net (a diverged training)."
+        )
+    return gradient
