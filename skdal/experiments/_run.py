@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
 
+from skdal.adapters import Trial
 from skdal.datasets import Batches, load_dataset
 from skdal.exceptions import InvalidDataError, InvalidParameterError, RunInUseError
 from skdal.experiments._environment import PeakMemory, versions
@@ -217,7 +218,7 @@ class _Run:
                 f"the model {spec.model} does not work with the images of {spec.dataset}, of shape {shape}, on the "
                 f"device {self.device}. torch said: {error}"
             ) from error
-        self.sampler._check_module(self.net.module_)
+        self.sampler._check_trial(Trial(self.net, self.data.train, None))
 
     def restore(self, records, state):
         """Go back to where the last record was stored."""

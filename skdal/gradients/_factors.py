@@ -231,7 +231,7 @@ class Factorizer:
         if self._is_traceable:
             try:
                 return self._traced(inputs, labels)
-            except UNTRACEABLE as error:
+            except (Uncovered, *UNTRACEABLE) as error:
                 if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
                 self._is_traceable = False
