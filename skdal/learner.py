@@ -18,6 +18,7 @@ from skdal.adapters import (
 )
 from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
 from skdal.samplers import dynamical_sampling
+from skdal.samplers._functions import check_trial_of
 from skdal.training import StartingWeights, train
 from skdal.utils import concat_rows, count_rows, exclusive, is_torch_dataset, take_rows, turns
 
@@ -160,8 +161,9 @@ class ActiveLearner(ModalActiveLearner):
         samples : data
             `X_pool[indices]`; for a torch Dataset a Subset.
         """
-        in_order = self._aligned(X_pool, "the pool")
-        result = self.query_strategy(self, in_order, *query_args, **query_kwargs)
+        with exclusive():
+            in_order = self._aligned(X_pool, "the pool")
+            result = self.query_strategy(self, in_order, *query_args, **query_kwargs)
         indices = result[0] if isinstance(result, tuple) else result  # modAL 0.4.2.1's own return scores too
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
@@ -179,7 +181,7 @@ class ActiveLearner(ModalActiveLearner):
 
     def _of_estimator(self, method, *data, **params):
         params = routed(self, method, params)
-        with turns(module_of(self.estimator)):
+        with exclusive(), turns(module_of(self.estimator)):
             return getattr(answering(self.estimator), method)(*data, **params)
 
     def get_metadata_routing(self):
@@ -200,6 +202,7 @@ class ActiveLearner(ModalActiveLearner):
             go_on=self.warm_start,
             reset_optimizer=self.reset_optimizer,
             start=self._start,
+            check_trial=check_trial_of(self.query_strategy),
             **routed(self, "fit", fit_kwargs),
         )
 

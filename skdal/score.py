@@ -61,7 +61,7 @@ def score(
     SkdalError
         Anything is missing, damaged or does not fit; before the pool is scored.
     """
-    _check_names(classes)
+    classes = _checked_names(classes)
     picks, thumbnails, aside = _outputs(Path(out), overwrite)
     _check_outside(pool, out, sampler_params.get("executor"))
     net = load_net(net_factory, checkpoint)
@@ -130,10 +130,10 @@ def _factory(name):
     return made
 
 
-def _check_names(classes):
-    """Raise unless classes have a name each, of its own."""
+def _checked_names(classes):
+    """Return the names of classes without spaces around them, after checking that each has one of its own."""
     if classes is None:
-        return
+        return None
     if isinstance(classes, str):
         raise InvalidParameterError(f"classes must be a sequence of names, such as ['cat', 'dog']; got {classes!r}.")
     names = [name.strip() for name in classes]
@@ -146,6 +146,7 @@ def _check_names(classes):
         raise InvalidParameterError(
             f"--classes has names more than once: {_listed(twice)}. Give each output of the net a name of its own."
         )
+    return names
 
 
 def _check_number(classes, net, some):

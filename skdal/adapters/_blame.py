@@ -151,11 +151,6 @@ def _odd_dtype(net, x):
     return f"torch has no tensors of {dtype.str} ({dtype.name}); convert the data: X.astype(numpy.float32)."
 
 
-def _has_other_objects(net, x, error):
-    known = (torch.Tensor, np.ndarray, np.generic, int, float)
-    return any(not isinstance(leaf, known) for leaf in _leaves(x))
-
-
 def _float_dtypes(net):
     module = getattr(net, "module_", None)
     return {p.dtype for p in module.parameters() if p.is_floating_point()} if module is not None else set()

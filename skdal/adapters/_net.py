@@ -31,6 +31,7 @@ from skdal.utils import (
     take_rows,
     uncompiled,
     untouched,
+    unwrapped,
 )
 
 OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
@@ -492,14 +493,3 @@ def _without_cancellation(gradient, outputs):
     one; with g_k = 0 there it is a sum of small terms of one sign.
     """
     return gradient - gradient.gather(1, outputs.detach().argmax(1, keepdim=True))
-
-
-def unwrapped(module):
-    """Return a module without what torch.compile and DataParallel put around it."""
-    while True:
-        if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
-            module = module.module
-        elif hasattr(module, "_orig_mod"):  # torch.compile
-            module = module._orig_mod
-        else:
-            return module

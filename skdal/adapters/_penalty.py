@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from skdal.adapters._kinds import final_estimator
-from skdal.adapters._net import open_net, unwrapped
+from skdal.adapters._net import open_net
 from skdal.exceptions import UnsupportedEstimatorError
+from skdal.utils import count_rows, unwrapped
 
 logger = logging.getLogger("skdal")
 
@@ -132,13 +133,13 @@ def _divisor(net, view, X, y):
     UnsupportedEstimatorError
         The criterion's mean is none.
     """
-    labels, criterion = _labels(view, X, y), unwrapped(net.criterion_)
+    criterion = unwrapped(net.criterion_)
     if criterion.reduction == "sum":
-        return _n_batches(net, len(labels))
+        return _n_batches(net, count_rows(X))
     is_plain = isinstance(criterion, (torch.nn.CrossEntropyLoss, torch.nn.NLLLoss))
     if criterion.reduction == "none" or view.overrides_loss and not is_plain:
-        return len(labels)  # what a get_loss of one's own makes of it is taken to be the mean over the samples
-    classes, counts = np.unique(labels, return_counts=True)
+        return count_rows(X)  # what a get_loss of one's own makes of it is taken to be the mean over the samples
+    classes, counts = np.unique(_labels(view, X, y), return_counts=True)
     device = next(view.module.parameters()).device
     return float(counts @ _class_weights(criterion, classes, view.n_outputs(X), device))
 

@@ -11,8 +11,8 @@ from skorch.hf import AccelerateMixin
 
 from skdal.adapters._accelerate import OneProcess
 from skdal.adapters._kinds import final_estimator, is_net, unfrozen
-from skdal.adapters._net import OWN_LENGTH, unwrapped
-from skdal.utils import describe
+from skdal.adapters._net import OWN_LENGTH
+from skdal.utils import describe, unwrapped
 
 _PARTS = ("module_", "criterion_")
 

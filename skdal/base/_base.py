@@ -393,7 +393,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
     def _of_classifier(self, method, *data, **params):
         classifier = self._trained().classifier
         params = routed(self, method, params)
-        with turns(module_of(classifier)):
+        with exclusive(), turns(module_of(classifier)):
             return getattr(answering(classifier), method)(*data, **params)
 
     @property

@@ -19,7 +19,7 @@ from skdal.exceptions import (
 from skdal.gradients import gradient_statistics
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
 from skdal.samplers._dynamical import in_chunks
-from skdal.utils import as_array, check_finite_scores, count_rows, refuse_non_finite, take_rows
+from skdal.utils import as_array, check_finite_scores, count_rows, exclusive, refuse_non_finite, take_rows
 
 _SAME = 0.9  # overlap from which two criteria are as good as one
 _FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
@@ -84,6 +84,11 @@ def diagnose(sampler, X_pool, indices, *, figure=None):
     ----------
     Eq. 13-15. Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
+    with exclusive():
+        return _diagnosed(sampler, X_pool, indices, figure)
+
+
+def _diagnosed(sampler, X_pool, indices, figure):
     picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
     if figure is not None:
         check_figure_file(figure)

@@ -13,7 +13,7 @@ from skdal.gradients._memory import Halving
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._statistics import empty_statistics, store
 from skdal.gradients._sums import add_to, chunk_rows
-from skdal.utils import count_rows, progress_bar
+from skdal.utils import check_finite_scores, count_rows, progress_bar
 
 
 def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None):
@@ -61,6 +61,8 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
         A layer mixes the samples of a mini-batch.
     GradientMismatchError
         An explicit backend failed the self-check against plain autograd.
+    NonFiniteScoreError
+        Some are NaN or infinite: how many, and the first positions.
     InvalidLabelsError, InvalidDataError, InvalidParameterError, NotFittedError
         The arguments do not fit; each message names the remedy.
 
@@ -80,9 +82,11 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
     >>> statistics.sq_norm.shape, statistics.dot.shape, statistics.label.dtype
     ((4,), (4,), dtype('int64'))
     """
-    return compute_statistics(
+    found = compute_statistics(
         net, X, y, direction=direction, layers=layers, backend=backend, batch_size=batch_size, verbose=0
     )
+    check_finite_scores(found.sq_norm if found.dot is None else found.sq_norm + found.dot)
+    return found
 
 
 def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose, only_dot=False, loss=None):

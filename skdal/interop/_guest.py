@@ -6,7 +6,15 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skdal.adapters import Trained, default_batch_size, final_estimator, is_net, last_hidden, predict_proba
+from skdal.adapters import (
+    Trained,
+    default_batch_size,
+    final_estimator,
+    is_net,
+    last_hidden,
+    predict_proba,
+    proba_batch_size,
+)
 from skdal.base._shards import ShardCall, parts_of
 from skdal.exceptions import UnreadableSampleError
 from skdal.parallel import SerialExecutor
@@ -57,12 +65,12 @@ class Reader:
 
     def proba(self, X):
         """Return class probabilities (n, K) in float64, as our own samplers see them."""
-        own = max(1, final_estimator(self.classifier).batch_size) if is_net(self.classifier) else 1
+        own = proba_batch_size(final_estimator(self.classifier)) if is_net(self.classifier) else 1
         return self._read("probabilities", X, self._executor.batch_size or own)
 
     def hidden(self, X):
         """Return a net's last hidden layer (n, d)."""
-        return self._read("hidden", X, self._executor.batch_size or default_batch_size(X))
+        return self._read("hidden", X, self._executor.batch_size or default_batch_size(X, self.classifier))
 
     def _read(self, method, X, unit):
         call = ShardCall(self._work, self._trained, method)

@@ -1,6 +1,23 @@
 """The function form of a sampler, for modAL: `ActiveLearner(query_strategy=dynamical_sampling)`."""
 
 
+def check_trial_of(strategy):
+    """Return what a query strategy of ours asks of a net before it is trained; None for strategies of others.
+
+    Parameters
+    ----------
+    strategy : callable
+        A sampler, the function form of one, or any other query strategy.
+
+    Returns
+    -------
+    callable or None
+        `check(trial)` raises if the strategy will not be able to ask the net.
+    """
+    sampler = strategy.make() if hasattr(strategy, "make") else strategy
+    return getattr(sampler, "_check_trial", None)
+
+
 def as_function(key, samplers):
     """Return the query-strategy function of a sampler: it makes one and calls it.
 
@@ -23,6 +40,7 @@ def as_function(key, samplers):
         sampler = make(**sampler_params)
         return sampler(classifier, X, n_instances, X_labeled=X_labeled, y_labeled=y_labeled)
 
+    sampling.make = make
     sampling.__name__ = sampling.__qualname__ = f"{key}_sampling"
     sampling.__module__ = "skdal.samplers"
     sampling.__doc__ = f"""Choose samples as `{name}` does; a modAL query strategy.

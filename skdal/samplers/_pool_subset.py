@@ -82,7 +82,7 @@ class PoolSubset(BaseSampler):
         try:
             picks, scores = sampler._select(trained, part, n_instances, rng)
         except InvalidSampleError as error:
-            if error.of != "the pool":
+            if error.of != "the pool" or error.position is None:
                 raise
             raise error.at(int(seen[error.position])) from error.__cause__
         self.sampler_, self.seen_ = sampler, seen

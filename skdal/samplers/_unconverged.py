@@ -6,11 +6,12 @@ import weakref
 import numpy as np
 
 from skdal.adapters import correct_answers, open_net, tensors_digest
+from skdal.utils import count_rows
 
 _LARGE = 9  # the inner product is nine tenths of a score
 _KNOWN = 0.9  # of the labels, from which a net counts as converged
 
-_looked_at = weakref.WeakKeyDictionary()  # digest of the weights by module, so that a set of weights is looked at once
+_looked_at = weakref.WeakKeyDictionary()  # what was seen by module, so that weights and labels are looked at once
 
 
 def medians_of_terms(columns, gamma):
@@ -37,11 +38,13 @@ def warn_if_unconverged(trained, medians, gamma):
     if dot <= _LARGE * sq_norm:
         return
     module = open_net(trained.classifier).module
-    digest = tensors_digest(dict(module.named_parameters()))
+    X, y = trained.labeled_set("DynamicALSampler")
+    labels = None if y is None else np.asarray(y).tobytes()
+    digest = tensors_digest(dict(module.named_parameters())), count_rows(X), labels
     if _looked_at.get(module) == digest:
         return
     _looked_at[module] = digest
-    labels, is_right = correct_answers(trained.classifier, *trained.labeled_set("DynamicALSampler"))
+    labels, is_right = correct_answers(trained.classifier, X, y)
     if is_right.mean() >= _KNOWN:
         return
     times = f"{dot / sq_norm:.3g} times" if sq_norm > 0 else "against"

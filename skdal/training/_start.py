@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin
 
 from skdal.adapters import final_estimator, is_frozen, is_net
+from skdal.exceptions import InvalidParameterError
 
 
 class StartingWeights:
@@ -45,12 +46,25 @@ class StartingWeights:
             self._put_into(module)
 
     def _put_into(self, module):
+        tensors = _tensors_of(module)
+        self._check_shapes(tensors)
         with torch.no_grad():
-            for name, tensor in _tensors_of(module).items():
+            for name, tensor in tensors.items():
                 value, requires_grad = self._tensors[name]
                 tensor.copy_(value)
                 if tensor.requires_grad != requires_grad:
                     tensor.requires_grad_(requires_grad)
+
+    def _check_shapes(self, tensors):
+        shapes = {name: tuple(value.shape) for name, (value, _) in self._tensors.items()}
+        now = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        changed = sorted(name for name in shapes.keys() | now.keys() if shapes.get(name) != now.get(name))
+        if changed:
+            raise InvalidParameterError(
+                "a training from scratch starts from the weights that the module instance had when it was passed, and "
+                f"its parameters are others since: {', '.join(changed[:5])}. Make a new learner of the net, or pass "
+                "the module as a class."
+            )
 
 
 def _instance_of(estimator):

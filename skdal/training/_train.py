@@ -5,7 +5,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters import (
+    NetView,
     check_fitted,
+    check_labels,
     check_transformable,
     explained,
     explaining_absent_labels,
@@ -63,6 +65,7 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
     """
     if isinstance(estimator, FrozenEstimator):
         check_fitted(estimator)
+        _check_labels_of_frozen(estimator, X, y)
         return estimator
     if not is_net(estimator):
         with exclusive(), undone_on_error(estimator), explaining_absent_labels(y):
@@ -77,6 +80,13 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
         if not go_on and start is not None:
             start.restore(estimator)
         return _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params)
+
+
+def _check_labels_of_frozen(estimator, X, y):
+    """Raise if the labels that a frozen net is given do not fit it; some samplers need none."""
+    if y is not None and is_net(estimator):
+        n_outputs = NetView(estimator).n_outputs(X) if count_rows(X) else None
+        check_labels(y, count_rows(X), n_outputs)
 
 
 def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params):

@@ -33,6 +33,7 @@ from skdal.utils._validation import (
     is_random_state,
     refuse_non_finite,
 )
+from skdal.utils._wrappers import unwrapped
 
 __all__ = [
     "as_array",
@@ -75,5 +76,6 @@ __all__ = [
     "turns",
     "uncompiled",
     "untouched",
+    "unwrapped",
     "write_atomically",
 ]

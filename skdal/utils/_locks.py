@@ -1,14 +1,16 @@
 """Who may touch what while other threads run: one lock for the process, and one for each module.
 
 Reading a net means to toggle what it and the process have: modes, hooks, gradients, generators, backends. A thread
-that reads or trains holds the lock of the process, since generators and backends are those of all threads, and with it
-the lock of the module. A prediction needs the lock of the module alone. Locks are taken in this order.
+that reads, predicts or trains holds the lock of the process, since generators and backends are those of all threads,
+and with it the lock of the module. Locks are taken in this order.
 """
 
 import os
 import threading
 import weakref
 from contextlib import contextmanager
+
+from skdal.utils._wrappers import unwrapped
 
 
 class _Locks:
@@ -44,6 +46,7 @@ def turns(module):
     if module is None:
         yield
         return
+    module = unwrapped(module)  # what is compiled, or in DataParallel, is the same module
     with _locks.guard:
         lock = _locks.of_modules.setdefault(module, threading.RLock())
     with lock:
