@@ -93,7 +93,8 @@ def _dataset_of(net, X, y):
     try:
         return net.get_dataset(X, None if is_torch_dataset(X) else y)
     except Exception as error:
-        if not is_foreign(error):
+        is_own = type(net).get_dataset is not NeuralNet.get_dataset  # which knows better what it refuses
+        if is_own or not is_foreign(error):
             raise
         raise InvalidDataError(
             f"the net's get_dataset makes no Dataset of X, a {type(X).__name__}. Give arrays or tensors; lists in a "

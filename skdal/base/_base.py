@@ -22,6 +22,7 @@ from skdal.adapters import (
     classes_of,
     estimator_router,
     final_estimator,
+    is_frozen,
     is_net,
     module_of,
     proba_batch_size,
@@ -145,7 +146,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         fit_params = routed(self, "fit", fit_params)
         go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
         n_fits = getattr(self, "n_fits_", 0)
-        if go_on and is_net(self.estimator_):
+        if go_on and is_net(self.estimator_) and not is_frozen(self.estimator_):
             X = aligned(X, self.X_labeled_, self.estimator_, names=("the labeled set", "that of the last fit"))
         with forked_rng(self.random_state, n_fits):
             estimator = self.estimator_ if go_on and is_net(self.estimator_) else self._fresh_estimator()

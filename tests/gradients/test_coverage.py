@@ -12,7 +12,7 @@ from reference import assert_statistics
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skdal.exceptions import InvalidParameterError, UnsupportedLayerError
+from skdal.exceptions import InvalidParameterError, InvalidSampleError, UnsupportedLayerError
 from skdal.gradients import _tape, gradient_statistics, labeled_gradient
 from skdal.gradients.rules import rule_for
 
@@ -157,8 +157,9 @@ def test_an_error_of_every_run_is_the_modules_own():
         raise AssertionError
 
     problem = problem_of(call, floats(6))
-    with pytest.raises(AssertionError):
+    with pytest.raises(InvalidSampleError, match="sample 0 of the pool") as caught:
         gradient_statistics(problem.net, problem.X)
+    assert isinstance(caught.value.__cause__, AssertionError)
 
 
 def test_the_gradients_of_a_module_alone_are_made_in_parts(monkeypatch):
