@@ -24,8 +24,15 @@ from skorch.helper import predefined_split
 from test_training import loops, net_of
 from torch import nn
 
-from skdal import ActiveLearner
-from skdal.exceptions import DivergedTrainingError
+from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
+from skdal.exceptions import (
+    CrossSampleLayerError,
+    DivergedTrainingError,
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+)
+from skdal.samplers import margin_sampling
 
 VALID = predefined_split(Dataset(POOL, POOL_y))
 ROUNDS = (15, 20, 22, 30)
@@ -411,3 +418,41 @@ def test_a_training_that_diverges_is_undone(loop, damage):
     assert weights(run.trained) == before["state"]
     run.fit(30)
     assert run.n_labeled == 30
+
+
+@loops
+def test_a_mini_batch_of_one_in_training_is_told_of_with_a_remedy(loop):
+    run = loop(make_net())
+    with pytest.raises(InvalidDataError, match="mini-batch of 1 samples .*iterator_train__drop_last=True"):
+        run.fit(17)  # mini-batches of eight, and batch normalization
+    run = loop(make_net(iterator_train__drop_last=True))
+    run.fit(17)
+    assert run.n_labeled == 17
+
+
+@pytest.mark.parametrize("labels", [y.astype(str), y[:5], np.where(y == 0, np.nan, y)])
+def test_a_frozen_net_is_given_labels_that_can_be_some(labels):
+    with pytest.raises(InvalidLabelsError):
+        make_sampler("margin", FrozenEstimator(make_net().fit(X, y))).fit(X, labels)
+
+
+@pytest.mark.parametrize("change", ["head", "layer"])
+def test_a_module_that_has_changed_since_is_refused_by_name(change):
+    module = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)).double()
+    learner = ActiveLearner(make_net(module=module), warm_start=False)
+    learner.fit(X, y)
+    if change == "head":
+        module[1] = nn.Linear(5, 4).double()
+    else:
+        module.append(nn.Linear(3, 3).double())
+    with pytest.raises(InvalidParameterError, match="its parameters are others since: .*Make a new learner"):
+        learner.fit(X, y)
+    ActiveLearner(make_net(module=module), warm_start=False).fit(X, y)
+
+
+@pytest.mark.parametrize("strategy", [dynamical_sampling, DynamicALSampler()])
+def test_a_learner_asks_its_strategy_before_it_trains(strategy):
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).double()
+    with pytest.raises(CrossSampleLayerError):
+        ActiveLearner(make_net(module=module), strategy, X, y)
+    ActiveLearner(make_net(module=module), margin_sampling, X, y)

@@ -376,6 +376,13 @@ def over_tensors(function, inputs):
     return type(inputs)(over_tensors(function, x) for x in inputs) if type(inputs) in (list, tuple) else inputs
 
 
+def tensors_of(inputs):
+    """Return the tensors of a mini-batch."""
+    found = []
+    over_tensors(found.append, inputs)
+    return found
+
+
 def _refuse_shared(pairs, n):
     """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean over all."""
     if shared := [tuple(x.shape) for x, _ in pairs if not x.ndim or len(x) != n]:

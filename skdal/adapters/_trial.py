@@ -13,10 +13,11 @@ from torch.utils import data
 
 from skdal.adapters._batches import NetSamples
 from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
-from skdal.adapters._net import LABELED, NetView
-from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
+from skdal.adapters._net import LABELED, NetView, tensors_of
+from skdal.exceptions import InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
 from skdal.utils import is_torch_dataset, preserved_rng
 
 _LOADER = os.path.dirname(data.__file__)
@@ -147,7 +148,7 @@ def told_apart(net, X, labels):
 
 
 @contextmanager
-def explained(net, X, y=None, *, training, of):
+def explained(net, X, y=None, *, training, of, latest=None):
     """Run a block in which skorch goes through X; an error of others that comes of a sample tells of which.
 
     Parameters
@@ -160,13 +161,44 @@ def explained(net, X, y=None, *, training, of):
         Whether its mini-batches are those of training.
     of : str
         What X is, for the error.
+    latest : callable, optional
+        Gives the inputs of the mini-batch that skorch went through last, or None.
     """
     try:
         yield
     except Exception as error:
         if is_foreign(error) and getattr(net, "initialized_", False):
+            inputs = None if latest is None else latest()
+            if inputs is not None and _stage(error) == "infer":
+                _refuse_in_training(NetView(net), on_device(inputs, device_of(net)), error)
             _refuse(net, X, y, training, of, error)
         raise
+
+
+def _refuse_in_training(view, inputs, error):
+    """Raise if the module takes a mini-batch in eval mode, so that no sample is to blame for an error in training.
+
+    Raises
+    ------
+    InvalidDataError
+        It does.
+    """
+    n = len(next(iter(tensors_of(inputs)), ()))
+    with view.reading(), torch.no_grad():
+        try:
+            view.forward(inputs)
+        except Exception:
+            return  # which sample it is will be told
+    remedy = "Look at what the module does in training alone."
+    if n == 1:
+        remedy = (
+            "If it cannot train on one sample, as batch normalization, pass iterator_train__drop_last=True or a "
+            "batch_size that leaves no mini-batch of one."
+        )
+    raise InvalidDataError(
+        f"the net's module fails in training on a mini-batch of {n} samples that it takes in eval mode, with "
+        f"{type(error).__name__}: {error} {remedy}"
+    ) from error
 
 
 def _refuse(net, X, y, training, of, error):

@@ -5,7 +5,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters import (
-    NetView,
     check_fitted,
     check_labels,
     check_transformable,
@@ -83,10 +82,12 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
 
 
 def _check_labels_of_frozen(estimator, X, y):
-    """Raise if the labels that a frozen net is given do not fit it; some samplers need none."""
+    """Raise if the labels that a frozen net is given are none of a net; some samplers need none.
+
+    Whether they fit its outputs is checked where they are used, since a frozen net may have no use for them.
+    """
     if y is not None and is_net(estimator):
-        n_outputs = NetView(estimator).n_outputs(X) if count_rows(X) else None
-        check_labels(y, count_rows(X), n_outputs)
+        check_labels(y, count_rows(X))
 
 
 def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params):
@@ -110,7 +111,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     watch = Watch(check, n_epochs_of(estimator, fit_params), check_labels_of_batches=labels is None)
     guard = RoundGuard(Keepers(estimator))
     try:
-        in_words = explained(estimator, rows, labels, training=True, of="the labeled set")
+        in_words = explained(estimator, rows, labels, training=True, of="the labeled set", latest=lambda: watch.inputs)
         with with_callbacks(estimator, guard, watch), in_words:
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)

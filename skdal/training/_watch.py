@@ -47,6 +47,7 @@ class Watch(_Watcher):
         self.n_outputs = None
         self.n_begun = 0
         self.n_ended = 0
+        self.inputs = None
 
     def on_train_begin(self, net, **kwargs):
         """Check the net, which is whole now."""
@@ -66,7 +67,8 @@ class Watch(_Watcher):
         self.n_ended += 1
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        """Check the labels of a mini-batch and give them the type that losses take."""
+        """Check the labels of a mini-batch and give them the type that losses take; take note of its inputs."""
+        self.inputs = batch[0] if training else None
         if not (training and self.check_labels_of_batches):
             return
         labels = torch.from_numpy(check_labels(batch[1], n_outputs=self.n_outputs))
