@@ -659,6 +659,15 @@ def calls_of(sampler):
     return [getattr(sampler, name) for name in ("query", "score_samples") if hasattr(sampler, name)]
 
 
+def test_damaged_samples_of_public_functions():
+    pool, labeled = POOL.copy(), X.copy()
+    pool[[5, 7]] = labeled[3] = np.nan
+    with pytest.raises(errors.NonFiniteScoreError, match="2 of 41 .* 5, 7"):
+        gradient_statistics(NET, pool)
+    with pytest.raises(errors.InvalidDataError, match="summed gradient of the labeled set is NaN"):
+        labeled_gradient(NET, labeled, y)
+
+
 def test_damaged_samples_with_interaction():
     pool = POOL.copy()
     pool[[5, 7]] = np.nan

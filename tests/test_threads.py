@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from common import PROMISES, X, assert_same, global_rng, make_net, make_sampler, snapshot, y
+import torch
+from common import PROMISES, X, assert_same, global_rng, make_net, make_sampler, snapshot, weights, y
 from torch import nn
 
 from skdal import ActiveLearner, DynamicALSampler
@@ -111,6 +112,36 @@ def test_queries_and_predictions_beside_a_fit():
     assert all(query in [query for query, _ in answers] for query in queries)
     assert all(proba in [proba for _, proba in answers] for proba in predictions)
     assert sampler.predict_proba(POOLS[1]).tolist() == answers[1][1]
+
+
+def test_a_seeded_fit_beside_predictions_of_another_net():
+    """A DataLoader draws from the global generator, which a seeded training draws from, too."""
+    other = make_sampler("margin", make_net()).fit(X, y)
+
+    def trained():
+        return weights(make_sampler("margin", make_net(module=Slow, max_epochs=2)).fit(X, y).estimator_)
+
+    alone = trained()
+    with ThreadPoolExecutor(2) as threads:
+        fit = threads.submit(trained)
+        while not fit.done():
+            other.predict_proba(POOLS[0])
+    assert fit.result() == alone
+
+
+WRAPS = {"DataParallel": nn.DataParallel, "compiled": lambda module: torch.compile(module, backend="eager")}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_a_module_has_one_lock_however_it_is_wrapped(wrap):
+    module, order = nn.Linear(1, 1), []
+    with turns(module):
+        other = threading.Thread(target=lambda: _note(WRAPS[wrap](module), order))
+        other.start()
+        time.sleep(0.05)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
 
 
 def test_teaching_beside_queries():

@@ -164,3 +164,12 @@ def test_a_penalised_net_at_its_minimum_is_not_one():
     quiet(lambda: sampler_of(net).query(POOL, 3))
     with pytest.warns(UserWarning, match=SAID):
         sampler_of(net, penalty=None).query(POOL, 3)
+
+
+def test_other_labels_are_looked_at_again():
+    net = untrained()
+    known = net.predict(X)
+    ask = lambda labels: DynamicALSampler(FrozenEstimator(net), batch_size=8).fit(X, labels).query(POOL, 3)
+    quiet(lambda: ask(known))  # the inner product decides here too, but the net knows these labels
+    with pytest.warns(UserWarning, match=SAID):
+        ask((known + 1) % 3)
