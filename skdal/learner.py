@@ -264,8 +264,10 @@ class ActiveLearner(ModalActiveLearner):
     def __sklearn_clone__(self):
         """Return an untrained learner without data."""
         strategy = self.query_strategy
+        estimator = clone(self.estimator)
+        self._start.give(estimator)
         return type(self)(
-            clone(self.estimator),
+            estimator,
             clone(strategy) if isinstance(strategy, BaseEstimator) else strategy,
             bootstrap_init=self.bootstrap_init,
             on_transformed=self.on_transformed,

@@ -359,3 +359,13 @@ def test_the_remedy_for_one_class():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         learner.query(POOL)
+
+
+def test_masked_labels_are_missing():
+    labels = np.ma.array(y, mask=np.arange(len(y)) == 3)
+    with pytest.raises(InvalidLabelsError, match="1 of 30 labels came as") as caught:
+        make_sampler("margin", make_net()).fit(X, labels)
+    keep, X_labeled, y_labeled = remedy(caught.value)
+    names = {"numpy": np, "X": X, "y": labels}
+    names["labeled"] = eval(keep, names)
+    make_sampler("margin", make_net()).fit(eval(X_labeled, names), eval(y_labeled, names))

@@ -1,9 +1,12 @@
 """Rounds of training: callbacks begin anew, no round loads what an earlier one stored, module instances start alike."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, plain, snapshot, weights, y
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -423,7 +426,7 @@ def test_a_training_that_diverges_is_undone(loop, damage):
 @loops
 def test_a_mini_batch_of_one_in_training_is_told_of_with_a_remedy(loop):
     run = loop(make_net())
-    with pytest.raises(InvalidDataError, match="mini-batch of 1 samples .*iterator_train__drop_last=True"):
+    with pytest.raises(InvalidDataError, match="mini-batch of one sample, .*iterator_train__drop_last=True"):
         run.fit(17)  # mini-batches of eight, and batch normalization
     run = loop(make_net(iterator_train__drop_last=True))
     run.fit(17)
@@ -456,3 +459,61 @@ def test_a_learner_asks_its_strategy_before_it_trains(strategy):
     with pytest.raises(CrossSampleLayerError):
         ActiveLearner(make_net(module=module), strategy, X, y)
     ActiveLearner(make_net(module=module), margin_sampling, X, y)
+
+
+# --- copies, and what an error undoes -------------------------------------------------------------
+
+
+def test_a_net_that_was_pickled_in_training_is_trained_again(tmp_path):
+    checkpoint = Checkpoint(dirname=tmp_path, monitor=None, f_pickle="net.pkl")
+    make_sampler("margin", make_net(callbacks=[checkpoint])).fit(X, y)
+    net = pickle.loads((tmp_path / "net.pkl").read_bytes())
+    learner = ActiveLearner(net, margin_sampling, X, y)
+    assert [type(callback) for callback in learner.estimator.callbacks] == [Checkpoint]
+
+
+def test_a_clone_of_a_learner_starts_where_the_learner_did():
+    module = Mlp()
+    passed = plain(module.state_dict())
+    learner = ActiveLearner(make_net(module=module), margin_sampling, X, y, warm_start=False)
+    assert plain(clone(learner).estimator.module.state_dict()) == passed
+    assert weights(learner.estimator) != passed
+
+
+class Failing(Callback):
+    """A recorder that fails when it is told to."""
+
+    keeps_state_over_rounds = True
+
+    def __init__(self):
+        self.losses = []
+        self.fails = False
+
+    def on_epoch_end(self, net, **kwargs):
+        self.losses.append(net.history[-1, "train_loss"])
+        if self.fails:
+            raise RuntimeError
+
+
+class CountedInTraining(WithBuffers):
+    """Its buffer changes in training alone."""
+
+    def forward(self, x):
+        before = self.n_calls.clone()
+        outputs = super().forward(x)
+        if not self.training:
+            self.n_calls.copy_(before)
+        return outputs
+
+
+def test_an_error_undoes_freezing_buffers_and_records():
+    recorder = Failing()
+    learner = ActiveLearner(make_net(module=CountedInTraining(), callbacks=[recorder]), margin_sampling, X[:20], y[:20])
+    net = learner.estimator
+    found = list(recorder.losses), float(net.module_.n_calls), [p.requires_grad for p in net.module_.parameters()]
+    net.set_params(callbacks=[recorder, Freezer("head.*")])
+    recorder.fails = True
+    with pytest.raises(RuntimeError):
+        learner.teach(X[20:], y[20:])
+    now = recorder.losses, float(net.module_.n_calls), [p.requires_grad for p in net.module_.parameters()]
+    assert now == found

@@ -172,9 +172,10 @@ def _is_of_another_dtype(net, x, error):
 def _other_dtype(net, x):
     (wanted,) = _float_dtypes(net)
     name = str(wanted).removeprefix("torch.")
+    how = f"X.astype(numpy.{name})" if hasattr(np, name) else f"torch.as_tensor(X, dtype=torch.{name})"
     return (
-        f"X has dtype {_dtype_of(x)} and the net's parameters have {wanted}; convert X, such as "
-        f"X.astype(numpy.{name}), or cast in the module's forward."
+        f"X has dtype {_dtype_of(x)} and the net's parameters have {wanted}; convert X, such as {how}, or cast in the "
+        f"module's forward."
     )
 
 

@@ -36,6 +36,8 @@ def check_labels(y, n_rows=None, n_outputs=None):
     if n_rows is not None and len(labels) != n_rows:
         raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
     absent = _absent(labels)
+    if isinstance(y, np.ma.MaskedArray):
+        absent = absent | np.ma.getmaskarray(y).reshape(absent.shape)
     if absent.any():
         raise InvalidLabelsError(_words_of_absent(y, labels, absent))
     labels = _integers(labels)
@@ -92,6 +94,8 @@ def _words_of_absent(y, labels, absent):
     has_label = "pandas.notna(numpy.ravel(y))"
     if isinstance(y, torch.Tensor):
         has_label = "~y.ravel().isnan()"
+    elif isinstance(y, np.ma.MaskedArray):
+        has_label = "~numpy.ma.getmaskarray(y).ravel()"
     elif labels.dtype.kind == "f":
         has_label = "~numpy.isnan(numpy.ravel(y))"
     came = f"{absent.sum()} of {len(labels)} labels came as {labels[absent.argmax()]}."

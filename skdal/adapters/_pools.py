@@ -1,6 +1,7 @@
 """Pools: fit to the labeled set, and the same at every look."""
 
 import operator
+import sys
 import warnings
 from collections.abc import Mapping
 
@@ -59,7 +60,7 @@ def _has_items(X):
     return is_torch_dataset(X) or hasattr(X, "indices_")  # skorch's SliceDataset
 
 
-def warn_of_random_transforms(X, name="the pool", stacklevel=5):
+def warn_of_random_transforms(X, name="the pool"):
     """Fetch the first item of a Dataset twice and warn if the two differ."""
     if not _has_items(X) or not count_rows(X):
         return
@@ -70,7 +71,7 @@ def warn_of_random_transforms(X, name="the pool", stacklevel=5):
             f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
             "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform).",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=_level_of_caller(),
         )
 
 
@@ -84,3 +85,13 @@ def _same(first, second):
     if isinstance(first, np.ndarray):
         return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
     return type(first) is type(second)
+
+
+def _level_of_caller():
+    """Return the `stacklevel` with which a warning of the function that asks names the line of skdal's caller."""
+    frame = sys._getframe(1)
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "skdal":
+        frame = frame.f_back
+        level += 1
+    return level

@@ -169,36 +169,26 @@ def explained(net, X, y=None, *, training, of, latest=None):
     except Exception as error:
         if is_foreign(error) and getattr(net, "initialized_", False):
             inputs = None if latest is None else latest()
-            if inputs is not None and _stage(error) == "infer":
-                _refuse_in_training(NetView(net), on_device(inputs, device_of(net)), error)
-            _refuse(net, X, y, training, of, error)
+            inputs = None if inputs is None or _stage(error) != "infer" else on_device(inputs, device_of(net))
+            if inputs is None or not _is_taken(NetView(net), inputs):
+                _refuse(net, X, y, training, of, error)
+            elif len(next(iter(tensors_of(inputs)), ())) == 1:
+                raise InvalidDataError(
+                    "the net's module takes a mini-batch of one sample, and does not train on it. If it normalizes by "
+                    "mini-batches, pass iterator_train__drop_last=True or a batch_size that leaves no mini-batch of "
+                    f"one. It raised {type(error).__name__}: {error}"
+                ) from error
         raise
 
 
-def _refuse_in_training(view, inputs, error):
-    """Raise if the module takes a mini-batch in eval mode, so that no sample is to blame for an error in training.
-
-    Raises
-    ------
-    InvalidDataError
-        It does.
-    """
-    n = len(next(iter(tensors_of(inputs)), ()))
+def _is_taken(view, inputs):
+    """Tell whether the module takes a mini-batch in eval mode, so that no sample is to blame for an error in training."""
     with view.reading(), torch.no_grad():
         try:
             view.forward(inputs)
         except Exception:
-            return  # which sample it is will be told
-    remedy = "Look at what the module does in training alone."
-    if n == 1:
-        remedy = (
-            "If it cannot train on one sample, as batch normalization, pass iterator_train__drop_last=True or a "
-            "batch_size that leaves no mini-batch of one."
-        )
-    raise InvalidDataError(
-        f"the net's module fails in training on a mini-batch of {n} samples that it takes in eval mode, with "
-        f"{type(error).__name__}: {error} {remedy}"
-    ) from error
+            return False  # which sample it is will be told
+    return True
 
 
 def _refuse(net, X, y, training, of, error):

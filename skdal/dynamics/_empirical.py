@@ -71,7 +71,7 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     X2 = None if X2 is None else aligned(X2, X1, net, names=("X2", "X1"))
     check_pool(X1, X2, names=("X1", "X2"))
     for name, X in (("X1", X1), ("X2", X2)):
-        warn_of_random_transforms(X, name, stacklevel=3)
+        warn_of_random_transforms(X, name)
     kernel = gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
     if not np.isfinite(kernel).all():
         raise InvalidDataError(

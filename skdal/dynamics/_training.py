@@ -132,7 +132,7 @@ def _checked_query(net, X_query, X):
         raise EmptyPoolError("X_query is empty: pass at least one sample.")
     X_query = aligned(X_query, X, net, names=("X_query", "X"))
     check_pool(X_query, X, names=("X_query", "X"))
-    warn_of_random_transforms(X_query, "X_query", stacklevel=5)
+    warn_of_random_transforms(X_query, "X_query")
     return X_query
 
 

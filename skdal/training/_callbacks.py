@@ -6,6 +6,8 @@ from skorch.callbacks import Initializer, LoadInitState
 
 from skdal.training._undo import set_vars
 
+_NAMES = ("skdal_first", "skdal_last")
+
 
 @contextmanager
 def with_callbacks(net, first, last):
@@ -14,11 +16,11 @@ def with_callbacks(net, first, last):
     They are there once the net initializes its callbacks; `net.callbacks` and `net.callbacks_` are without them
     afterwards.
     """
-    callbacks = net.callbacks
+    callbacks = _without_stubs(net.callbacks)
     own = [] if callbacks is None or callbacks == "disable" else list(callbacks)
     switches = [f"callbacks__{name}" for name, _ in net.get_default_callbacks()] if callbacks == "disable" else []
     found = {name: vars(net)[name] for name in switches if name in vars(net)}
-    net.callbacks = [("skdal_first", first), *own, ("skdal_last", last)]
+    net.callbacks = [(_NAMES[0], first), *own, (_NAMES[1], last)]
     vars(net).update(dict.fromkeys(switches))  # None: skorch leaves the callback of that name out
     try:
         yield
@@ -29,6 +31,13 @@ def with_callbacks(net, first, last):
         vars(net).update(found)
         if hasattr(net, "callbacks_"):
             net.callbacks_ = [pair for pair in net.callbacks_ if pair[1] is not first and pair[1] is not last]
+
+
+def _without_stubs(callbacks):
+    """Return the callbacks of a net without what stands for ours in a net that was pickled during a training."""
+    if not isinstance(callbacks, list):
+        return callbacks
+    return [item for item in callbacks if not (isinstance(item, (tuple, list)) and item[0] in _NAMES)]
 
 
 class Keepers:

@@ -45,6 +45,12 @@ class StartingWeights:
         elif module is not None:
             self._put_into(module)
 
+    def give(self, estimator):
+        """Give a clone of the estimator the weights, too."""
+        module = _instance_of(estimator)
+        if module is not None and self._tensors is not None:
+            self._put_into(module)
+
     def _put_into(self, module):
         tensors = _tensors_of(module)
         self._check_shapes(tensors)

@@ -4,6 +4,7 @@ import copy
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+import torch
 from sklearn.pipeline import Pipeline
 
 
@@ -38,6 +39,7 @@ def _part_undone_on_error(estimator):
             undo += _module_undo(value)
         elif name == "callbacks_":
             undo += [partial(set_vars, callback, dict(vars(callback))) for _, callback in value]
+            undo += [put_back for _, callback in value for put_back in _contents_undo(callback)]
         elif name == "steps":
             attributes[name] = list(value)
         elif name.endswith("_"):
@@ -56,7 +58,27 @@ def _module_undo(module):
     undo = [partial(module.load_state_dict, copy.deepcopy(module.state_dict()))]
     for part in getattr(module, "modules", list)():
         undo.append(partial(setattr, part, "training", part.training))
+    for parameter in getattr(module, "parameters", list)():
+        undo.append(partial(setattr, parameter, "requires_grad", parameter.requires_grad))
+    for buffer in getattr(module, "buffers", list)():  # those that are not persistent are in no state_dict
+        undo.append(partial(_copy_into, buffer, buffer.detach().clone()))
     return undo
+
+
+def _copy_into(tensor, value):
+    with torch.no_grad():
+        tensor.copy_(value)
+
+
+def _contents_undo(callback):
+    """Return the calls that give the lists, dicts and sets of a callback, such as a recorder's, their contents back."""
+    found = [value for value in vars(callback).values() if type(value) in (list, dict, set)]
+    return [partial(_refill, container, copy.copy(container)) for container in found]
+
+
+def _refill(container, contents):
+    container.clear()
+    container.extend(contents) if isinstance(container, list) else container.update(contents)
 
 
 def set_vars(instance, attributes):
