@@ -182,7 +182,7 @@ def explained(net, X, y=None, *, training, of, latest=None):
 
 
 def _is_taken(view, inputs):
-    """Tell whether the module takes a mini-batch in eval mode, so that no sample is to blame for an error in training."""
+    """Tell whether the module takes a mini-batch in eval mode; then no sample is to blame for an error in training."""
     with view.reading(), torch.no_grad():
         try:
             view.forward(inputs)
