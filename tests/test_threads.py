@@ -135,8 +135,9 @@ WRAPS = {"DataParallel": nn.DataParallel, "compiled": lambda module: torch.compi
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_a_module_has_one_lock_however_it_is_wrapped(wrap):
     module, order = nn.Linear(1, 1), []
+    wrapped = WRAPS[wrap](module)
     with turns(module):
-        other = threading.Thread(target=lambda: _note(WRAPS[wrap](module), order))
+        other = threading.Thread(target=lambda: _note(wrapped, order))
         other.start()
         time.sleep(0.05)
         order.append("first")
