@@ -25,7 +25,14 @@ class CNN(nn.Sequential):
         super().__init__(
             *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+            *(
+                nn.Flatten(),
+                nn.Linear(400, 120),
+                nn.ReLU(),
+                nn.Linear(120, 84),
+                nn.ReLU(),
+                nn.Linear(84, 10),
+            ),
         )
 
 
@@ -48,14 +55,21 @@ class Images(Dataset):
         return len(self.images)
 
     def __getitem__(self, i):
-        return torch.from_numpy(self.images[i]).permute(2, 0, 1).float().div_(255), int(self.labels[i])
+        return torch.from_numpy(self.images[i]).permute(2, 0, 1).float().div_(255), int(
+            self.labels[i]
+        )
 
 
 def make_net(module, device="cpu"):
     """Return an initialized, untrained net around a module, or around the one of that name."""
     torch.manual_seed(0)
     module = MODULES[module]() if isinstance(module, str) else module
-    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0, "device": device}
+    settings = {
+        "criterion": nn.CrossEntropyLoss,
+        "train_split": None,
+        "verbose": 0,
+        "device": device,
+    }
     return NeuralNetClassifier(module, **settings).initialize()
 
 
@@ -99,7 +113,9 @@ class Peak:
 
 def resident():
     """Return the memory of this process, in bytes (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def write_results(name, rows):
@@ -139,8 +155,12 @@ def _machine():
     """Return the processor's name, and that of the CUDA device if there is one."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")][:1] or [platform.machine()]
-    return ", ".join(names + ([torch.cuda.get_device_name()] if torch.cuda.is_available() else []))
+    names = [
+        line.partition(": ")[2] for line in lines if line.startswith("model name")
+    ][:1] or [platform.machine()]
+    return ", ".join(
+        names + ([torch.cuda.get_device_name()] if torch.cuda.is_available() else [])
+    )
 
 
 def _cell(value):

@@ -46,7 +46,9 @@ class CrossAttention(Attention):
 
     def forward(self, x):
         asking, asked = x.chunk(2, dim=1)
-        return self.head(self.attention(asking, asked, asked, need_weights=False)[0].mean(1))
+        return self.head(
+            self.attention(asking, asked, asked, need_weights=False)[0].mean(1)
+        )
 
 
 class Recurrent(nn.Module):
@@ -83,7 +85,10 @@ NETS = {
     "cross-attention": (CrossAttention, (16, 32, 64)),
     "TransformerEncoder": (encoder, (16, 32, 64)),
     "LSTM": (lambda: Recurrent(nn.LSTM), (16, 32, 64)),
-    "LSTM 2x2": (lambda: Recurrent(nn.LSTM, num_layers=2, bidirectional=True), (16, 32, 64)),
+    "LSTM 2x2": (
+        lambda: Recurrent(nn.LSTM, num_layers=2, bidirectional=True),
+        (16, 32, 64),
+    ),
     "GRU": (lambda: Recurrent(nn.GRU), (16, 32, 64)),
     "vit, 4 blocks": (vision_transformer, (16, 3, 64, 64)),
     **{
@@ -105,20 +110,41 @@ def ways(run):
     """Return how many parameters go each way."""
     plan = getattr(run._backend, "_plan", None)
     if plan is None:
-        return {"backend": run._names[0], "rule": 0, "linear": 0, "directly": 0, "by itself": 0}
+        return {
+            "backend": run._names[0],
+            "rule": 0,
+            "linear": 0,
+            "directly": 0,
+            "by itself": 0,
+        }
     count = Counter(directly=len(plan.direct))
     for layer in plan.layers.values():
-        way = "by itself" if isinstance(layer.statistics, Isolated) else "rule" if layer.module else "linear"
+        way = (
+            "by itself"
+            if isinstance(layer.statistics, Isolated)
+            else "rule"
+            if layer.module
+            else "linear"
+        )
         count[way] += len(layer.names)
-    return {"backend": "ghost", **{way: count[way] for way in ("rule", "linear", "directly", "by itself")}}
+    return {
+        "backend": "ghost",
+        **{way: count[way] for way in ("rule", "linear", "directly", "by itself")},
+    }
 
 
 def compare(name):
     """Return one row: parameters by way, median milliseconds, and their ratio."""
     make, shape = NETS[name]
     torch.manual_seed(0)
-    net = NeuralNetClassifier(make(), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0).initialize()
-    module, X, y = net.module_.eval(), torch.randn(shape), torch.randint(N_CLASSES, shape[:1])
+    net = NeuralNetClassifier(
+        make(), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0
+    ).initialize()
+    module, X, y = (
+        net.module_.eval(),
+        torch.randn(shape),
+        torch.randint(N_CLASSES, shape[:1]),
+    )
     view = open_net(net)
     run = StatisticsPass(view, direction=labeled_gradient(net, X, y))
 
@@ -136,8 +162,18 @@ def compare(name):
                 if repeat:  # the first turn proves coverage, checks and warms up
                     times[task].append(1e3 * (time.perf_counter() - start))
     plain, full = (statistics.median(values) for values in times.values())
-    row = {"net": name, "batch": shape[0], "parameters": len(list(module.parameters())), **ways(run)}
-    return {**row, "forward+backward ms": plain, "statistics ms": full, "ratio": full / plain}
+    row = {
+        "net": name,
+        "batch": shape[0],
+        "parameters": len(list(module.parameters())),
+        **ways(run),
+    }
+    return {
+        **row,
+        "forward+backward ms": plain,
+        "statistics ms": full,
+        "ratio": full / plain,
+    }
 
 
 def main():

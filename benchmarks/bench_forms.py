@@ -59,11 +59,16 @@ LINEARS = {
 def convolution_case(shape):
     """Return (run by form, costs) of a convolution."""
     n, c, p, k, stride, padding, size, groups = shape
-    geometry = _conv.Geometry((k, k), (stride, stride), (1, 1), (padding, padding), groups)
+    geometry = _conv.Geometry(
+        (k, k), (stride, stride), (1, 1), (padding, padding), groups
+    )
     x, v = torch.randn(n, c, size, size), torch.randn(p, c // groups, k, k)
     out = (size + 2 * padding - k) // stride + 1
     y = torch.randn(n, p, out, out)
-    runs = {form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v) for form in FORMS}
+    runs = {
+        form: lambda form=form: _conv.in_form(form, geometry, [x], [y], v)
+        for form in FORMS
+    }
     return runs, _conv.costs(geometry, [x], [y], True)
 
 
@@ -71,7 +76,10 @@ def linear_case(shape):
     """Return (run by form, costs) of a linear layer on sequences."""
     n, t, d, p = shape
     a, b, v = torch.randn(n, t, d), torch.randn(n, t, p), torch.randn(p, d)
-    runs = {form: lambda form=form: _linear.in_form(form, a, b, v) for form in ("gradient", "gram")}
+    runs = {
+        form: lambda form=form: _linear.in_form(form, a, b, v)
+        for form in ("gradient", "gram")
+    }
     return runs, _cost.dense_costs(t, d, p, True)
 
 
@@ -91,7 +99,9 @@ def seconds(runs, costs):
 
 def main():
     """Time, print, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fit", action="store_true")
     args = parser.parse_args()
     rows, features, times = [], [], []
@@ -101,9 +111,16 @@ def main():
         found = seconds(runs, costs)
         chosen = _cost.cheapest(costs)
         n = {**CONVOLUTIONS, **LINEARS}[name][0]
-        row = {"layer": name} | {f"{form} ms": 1e3 * found[form] if form in found else None for form in FORMS}
+        row = {"layer": name} | {
+            f"{form} ms": 1e3 * found[form] if form in found else None for form in FORMS
+        }
         rows.append(
-            row | {"chosen": chosen, "best": min(found, key=found.get), "loss": found[chosen] / min(found.values())}
+            row
+            | {
+                "chosen": chosen,
+                "best": min(found, key=found.get),
+                "loss": found[chosen] / min(found.values()),
+            }
         )
         for form, value in found.items():
             features.append([n * part for part in costs[form]])
@@ -113,7 +130,10 @@ def main():
         weights = 1 / np.array(times)
         constants, _ = nnls(np.array(features) * weights[:, None], np.ones(len(times)))
         print("nanoseconds:", dict(zip(_cost.Cost._fields, (1e9 * constants).round(4))))
-        print("relative:", dict(zip(_cost.Cost._fields, (constants / constants[0]).round(2))))
+        print(
+            "relative:",
+            dict(zip(_cost.Cost._fields, (constants / constants[0]).round(2))),
+        )
     else:
         print(f"written: {write_results('forms', rows)}")
 

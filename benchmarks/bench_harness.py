@@ -44,14 +44,18 @@ def write_noise(folder, n_train, n_test):
 def by_hand(spec, data, records):
     """Do the training and the queries of a run, whose records say which labels; return seconds."""
     start = time.process_time()
-    net = MODELS[spec.model](10, seed=0, batch_size=spec.training.batch_size, iterator_train=Batches).initialize()
+    net = MODELS[spec.model](
+        10, seed=0, batch_size=spec.training.batch_size, iterator_train=Batches
+    ).initialize()
     sampler, labeled = make_sampler(spec), np.array(records[0]["initial"])
     for record in records:
         net.initialize_optimizer()
         net.fit_loop(data.train.take(labeled), epochs=record["epochs"])
         if record["queried"]:
             pool = np.setdiff1d(np.arange(len(data.train)), labeled)
-            sampler.set_params(estimator=FrozenEstimator(net)).fit(data.train.take(labeled))
+            sampler.set_params(estimator=FrozenEstimator(net)).fit(
+                data.train.take(labeled)
+            )
             sampler.query(data.train.take(pool).unlabeled(), len(record["queried"]))
             labeled = np.concatenate([labeled, record["queried"]])
     return time.process_time() - start
@@ -77,7 +81,11 @@ def row(sampler, root, repeats):
     for i in range(repeats):
         both = {}
         for kind in ("run", "hand") if i % 2 else ("hand", "run"):
-            both[kind] = measured(spec, root)[0] if kind == "run" else by_hand(spec, data, records)
+            both[kind] = (
+                measured(spec, root)[0]
+                if kind == "run"
+                else by_hand(spec, data, records)
+            )
         pairs.append((both["run"], both["hand"]))
     ratios = sorted(100 * (ours / hand - 1) for ours, hand in pairs)
     return {
@@ -92,12 +100,17 @@ def row(sampler, root, repeats):
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one repetition, nothing is written")
+    parser.add_argument(
+        "--quick", action="store_true", help="one repetition, nothing is written"
+    )
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as root:
         write_noise(root, 2_000 if quick else 10_000, 200)
-        rows = [row(sampler, root, 1 if quick else REPEATS) for sampler in ("random", "dynamical")]
+        rows = [
+            row(sampler, root, 1 if quick else REPEATS)
+            for sampler in ("random", "dynamical")
+        ]
     print_table(rows)
     if not quick:
         write_results("harness", rows)

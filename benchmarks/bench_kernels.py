@@ -26,7 +26,10 @@ N_PAIRS = {  # even numbers of whole tiles
     "cpu": {8: (300, 300), 16: (78, 78), 32: (40, 40)},
     "cuda": {8: (750, 750), 16: (750, 750), 32: (128, 128)},
 }
-IN_FULL = {"cpu": [(16, "float64")], "cuda": [(16, "float64"), (32, "float64"), (32, "float32")]}
+IN_FULL = {
+    "cpu": [(16, "float64")],
+    "cuda": [(16, "float64"), (32, "float64"), (32, "float32")],
+}
 
 
 def seconds(call, *args):
@@ -37,7 +40,9 @@ def seconds(call, *args):
 
 
 def images(n, pixels):
-    return torch.randn(n, 3, pixels, pixels, generator=torch.Generator().manual_seed(pixels))
+    return torch.randn(
+        n, 3, pixels, pixels, generator=torch.Generator().manual_seed(pixels)
+    )
 
 
 def infinite_rows(device):
@@ -49,7 +54,9 @@ def infinite_rows(device):
             X = images(n_1 + n_2, pixels)
             for dtype in ("float64", "float32"):
                 how = {"dtype": dtype, "device": device, **CONV}
-                once = seconds(lambda X=X, n=n_1, how=how: infinite_ntk(X[:n], X[n:], **how))
+                once = seconds(
+                    lambda X=X, n=n_1, how=how: infinite_ntk(X[:n], X[n:], **how)
+                )
                 found.setdefault((pixels, dtype), []).append(once / (n_1 * n_2))
     n_symmetric = 750 * 751 // 2
     return [
@@ -69,10 +76,17 @@ def whole_kernels(device):
     found = {}
     for pixels, dtype in IN_FULL[device]:
         X = images(750, pixels)
-        once = seconds(lambda X=X, d=dtype: infinite_ntk(X, verbose=1, device=device, dtype=d, **CONV))
+        once = seconds(
+            lambda X=X, d=dtype: infinite_ntk(
+                X, verbose=1, device=device, dtype=d, **CONV
+            )
+        )
         found[f"conv 750 x 750, {pixels} pixels, {dtype}"] = once
     flat = torch.randn(5000, 3072, generator=torch.Generator().manual_seed(1))
-    dense = [seconds(lambda: infinite_ntk(flat, depth=3, device=device)) for _ in range(REPEATS)]
+    dense = [
+        seconds(lambda: infinite_ntk(flat, depth=3, device=device))
+        for _ in range(REPEATS)
+    ]
     return found | {"dense 5000 x 5000, depth 3, float64": statistics.median(dense)}
 
 
@@ -123,7 +137,11 @@ def main():
     print_table(infinite)
     print_table(empirical)
     if not args.quick:
-        results = {"infinite": infinite, "whole": whole_kernels(args.device), "empirical": empirical}
+        results = {
+            "infinite": infinite,
+            "whole": whole_kernels(args.device),
+            "empirical": empirical,
+        }
         print(results["whole"])
         write_results("kernels" if args.device == "cpu" else "kernels-cuda", results)
 

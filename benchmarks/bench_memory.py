@@ -35,7 +35,13 @@ def measure(name, n_pool):
     start = time.perf_counter()
     sampler.score_samples(pool)
     seconds = time.perf_counter() - start
-    return {"net": name, "pool": n_pool, "before MB": before, "growth MB": _peak() - before, "seconds": seconds}
+    return {
+        "net": name,
+        "pool": n_pool,
+        "before MB": before,
+        "growth MB": _peak() - before,
+        "seconds": seconds,
+    }
 
 
 def measure_apart(name, n_pool):
@@ -59,12 +65,18 @@ def _memory_in_use():
 
 
 def _kilobytes(field):
-    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return next(
+        int(line.split()[1])
+        for line in _STATUS.read_text().splitlines()
+        if line.startswith(field)
+    )
 
 
 def main():
     """Measure, print a table, write the record; return 1 above the limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--measure", nargs=2, metavar=("NET", "N_POOL"))
     parser.add_argument("--pool", type=int, default=50_000, metavar="N")
     args = parser.parse_args()
@@ -75,9 +87,15 @@ def main():
     rows = [measure_apart(name, n_pool) for name, n_pool in sizes]
     print_table(rows)
     print(f"written: {write_results('memory', rows)}")
-    too_much = [f"{row['net']} with {row['pool']}" for row in rows if row["growth MB"] > LIMIT_MB]
+    too_much = [
+        f"{row['net']} with {row['pool']}"
+        for row in rows
+        if row["growth MB"] > LIMIT_MB
+    ]
     if too_much:
-        print(f"above the limit of {LIMIT_MB} MB: {', '.join(too_much)}", file=sys.stderr)
+        print(
+            f"above the limit of {LIMIT_MB} MB: {', '.join(too_much)}", file=sys.stderr
+        )
     return 1 if too_much else 0
 
 

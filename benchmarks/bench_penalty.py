@@ -39,7 +39,15 @@ from skdal import DynamicALSampler
 from skdal.gradients import labeled_gradient
 from skdal.samplers import RandomSampler
 
-N_PATCHES, SIDE, N_COMPONENTS, N_LABELS, N_SEEDS, DECAY, N_EPOCHS = 160, 6, 256, 101, 5, 1e-3, 300
+N_PATCHES, SIDE, N_COMPONENTS, N_LABELS, N_SEEDS, DECAY, N_EPOCHS = (
+    160,
+    6,
+    256,
+    101,
+    5,
+    1e-3,
+    300,
+)
 WAYS = {
     "random": RandomSampler,
     "length alone": lambda net, **how: DynamicALSampler(net, gamma=0, **how),
@@ -53,16 +61,25 @@ def images_of(file, split):
     held = np.load(file)
     head, body = held["jpeg_header"].tobytes(), held[f"{split}_jpeg"].tobytes()
     ends = np.cumsum(held[f"{split}_sizes"], dtype=np.int64)
-    pictures = [Image.open(io.BytesIO(head + body[a:b])) for a, b in zip([0, *ends[:-1]], ends)]
+    pictures = [
+        Image.open(io.BytesIO(head + body[a:b])) for a, b in zip([0, *ends[:-1]], ends)
+    ]
     images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-    return images.permute(0, 3, 1, 2).float() / 255, held[f"{split}_labels"].astype(np.int64)
+    return images.permute(0, 3, 1, 2).float() / 255, held[f"{split}_labels"].astype(
+        np.int64
+    )
 
 
 def patch_filters(images, rng):
     """Return the whitening (d, d) of patches, their mean (d,) and the centres (N_PATCHES, d) of k-means."""
     n, _, height, width = images.shape
-    where = zip(rng.integers(0, n, 40_000), *rng.integers(0, min(height, width) - SIDE, (2, 40_000)))
-    patches = torch.stack([images[i, :, y : y + SIDE, x : x + SIDE].flatten() for i, y, x in where])
+    where = zip(
+        rng.integers(0, n, 40_000),
+        *rng.integers(0, min(height, width) - SIDE, (2, 40_000)),
+    )
+    patches = torch.stack(
+        [images[i, :, y : y + SIDE, x : x + SIDE].flatten() for i, y, x in where]
+    )
     patches = standardized(patches)
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(patches.T))
@@ -73,13 +90,17 @@ def patch_filters(images, rng):
         nearest = torch.cdist(white, centres).argmin(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, white)
         counts = torch.bincount(nearest, minlength=N_PATCHES)
-        centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
+        centres = torch.where(
+            counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres
+        )
     return whitening, mean, centres
 
 
 def standardized(patches):
     """Return patches (n, d) with brightness and contrast taken out."""
-    return (patches - patches.mean(1, keepdim=True)) / (patches.var(1, keepdim=True) + 0.01).sqrt()
+    return (patches - patches.mean(1, keepdim=True)) / (
+        patches.var(1, keepdim=True) + 0.01
+    ).sqrt()
 
 
 def features_of(images, whitening, mean, centres):
@@ -90,7 +111,11 @@ def features_of(images, whitening, mean, centres):
         distances = torch.cdist((standardized(patches) - mean) @ whitening, centres)
         near = (distances.mean(1, keepdim=True) - distances).clamp_min(0)
         side = round(len(near) ** 0.5)
-        found.append(nn.functional.adaptive_avg_pool2d(near.T.reshape(1, N_PATCHES, side, side), 2).flatten())
+        found.append(
+            nn.functional.adaptive_avg_pool2d(
+                near.T.reshape(1, N_PATCHES, side, side), 2
+            ).flatten()
+        )
     return torch.stack(found).numpy()
 
 
@@ -145,7 +170,9 @@ def run(way, seed, train, test, n_queries):
     for _ in range(n_queries + 1):
         sampler.fit(X[labeled], y[labeled])
         weight = sampler.estimator_.module_.weight.detach()
-        gradient = labeled_gradient(sampler.estimator_, X[labeled], y[labeled])["weight"]
+        gradient = labeled_gradient(sampler.estimator_, X[labeled], y[labeled])[
+            "weight"
+        ]
         pull = len(labeled) * DECAY * weight
         rows.append(
             {
@@ -167,7 +194,13 @@ def summary(rows):
     seeds = sorted({row["seed"] for row in rows})
     curves = {
         way: np.array(
-            [100 * np.mean([r["accuracy"] for r in rows if (r["way"], r["seed"]) == (way, s)]) for s in seeds]
+            [
+                100
+                * np.mean(
+                    [r["accuracy"] for r in rows if (r["way"], r["seed"]) == (way, s)]
+                )
+                for s in seeds
+            ]
         )
         for way in dict.fromkeys(row["way"] for row in rows)
     }
@@ -180,8 +213,12 @@ def summary(rows):
                 "mean over the curve": float(means.mean()),
                 "minus random": float(gains.mean()),
                 "standard error": float(gains.std(ddof=1) / len(seeds) ** 0.5),
-                "length of g_S": float(np.median([r["length of g_S"] for r in rows if r["way"] == way])),
-                "with the penalty": float(np.median([r["with the penalty"] for r in rows if r["way"] == way])),
+                "length of g_S": float(
+                    np.median([r["length of g_S"] for r in rows if r["way"] == way])
+                ),
+                "with the penalty": float(
+                    np.median([r["with the penalty"] for r in rows if r["way"] == way])
+                ),
             }
         )
     return found
@@ -191,18 +228,28 @@ def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="data/caltech101.npz")
-    parser.add_argument("--squared-length", type=float, default=16.0, help="of the features")
+    parser.add_argument(
+        "--squared-length", type=float, default=16.0, help="of the features"
+    )
     parser.add_argument("--queries", type=int, default=9)
-    parser.add_argument("--summary", action="store_true", help="only print the means of the record")
+    parser.add_argument(
+        "--summary", action="store_true", help="only print the means of the record"
+    )
     args = parser.parse_args()
     if not args.summary:
         torch.set_num_threads(1)
         train, test = data_of(args.data, args.squared_length)
-        rows = [row for row in read_rows("penalty") if row["squared length"] != args.squared_length]
+        rows = [
+            row
+            for row in read_rows("penalty")
+            if row["squared length"] != args.squared_length
+        ]
         for seed in range(N_SEEDS):
             for way in WAYS:
                 found = run(way, seed, train, test, args.queries)
-                rows += [{"squared length": args.squared_length, **row} for row in found]
+                rows += [
+                    {"squared length": args.squared_length, **row} for row in found
+                ]
                 print_table(rows[-1:])
         write_results("penalty", rows)
     rows = read_rows("penalty")

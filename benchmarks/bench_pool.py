@@ -56,7 +56,9 @@ def write_pool(path, n, side):
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (n, 3, side, side))
     rng = np.random.default_rng(0)
     for start in range(0, n, 10_000):
-        images[start : start + 10_000] = rng.integers(0, 256, images[start : start + 10_000].shape, dtype=np.uint8)
+        images[start : start + 10_000] = rng.integers(
+            0, 256, images[start : start + 10_000].shape, dtype=np.uint8
+        )
     images.flush()
 
 
@@ -110,7 +112,10 @@ def serial_rows(folder):
         path = Path(folder) / f"{n}.npy"
         write_pool(path, n, 8)
         call = [sys.executable, __file__, "one", str(path)]
-        found = [json.loads(subprocess.run(call, capture_output=True, check=True).stdout) for _ in range(TURNS)]
+        found = [
+            json.loads(subprocess.run(call, capture_output=True, check=True).stdout)
+            for _ in range(TURNS)
+        ]
         median = {key: statistics.median(one[key] for one in found) for key in found[0]}
         seconds = [one["seconds"] for one in found]
         rows.append({"images": n, **median, "spread": [min(seconds), max(seconds)]})
@@ -140,7 +145,10 @@ def ray_rows(folder):
                 while len(executor.worker_pids()) < executor.num_workers:
                     sampler.query(torch.utils.data.Subset(pool, range(64)), 1)
                     time.sleep(0.2)
-                print(f"{name} workers are there after {time.perf_counter() - start:.1f} s", flush=True)
+                print(
+                    f"{name} workers are there after {time.perf_counter() - start:.1f} s",
+                    flush=True,
+                )
             start = time.perf_counter()
             picks[name] = sampler.query(pool, 500).tolist()
             seconds[name].append(time.perf_counter() - start)
@@ -164,16 +172,31 @@ def parts_rows():
     X = np.random.default_rng(0).random((16_000, 4))
     classifier = LogisticRegression().fit(X[:100], np.arange(100) % 2)
     with RayExecutor("local", 1, shard_size=8) as executor:
-        sampler = MarginSampler(FrozenEstimator(classifier), executor=executor).fit(X[:100], np.arange(100) % 2)
+        sampler = MarginSampler(FrozenEstimator(classifier), executor=executor).fit(
+            X[:100], np.arange(100) % 2
+        )
         sampler.query(X[:64], 8)
         shard = min(seconds(sampler.query, X, 500) for _ in range(3)) / 2000
-    columns = {name: np.random.default_rng(1).random(500) for name in ("score", "sq_norm", "dot", "label")}
+    columns = {
+        name: np.random.default_rng(1).random(500)
+        for name in ("score", "sq_norm", "dot", "label")
+    }
     best = Best(500)
-    merge = seconds(lambda: [best.add(np.arange(500) + 500 * k, columns) for k in range(1000)]) / 1000
+    merge = (
+        seconds(
+            lambda: [best.add(np.arange(500) + 500 * k, columns) for k in range(1000)]
+        )
+        / 1000
+    )
     photo = io.BytesIO()
     noise = np.random.default_rng(2).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(photo, "JPEG", quality=90)
-    decode = seconds(lambda: [square(io.BytesIO(photo.getvalue()), 224) for _ in range(200)]) / 200
+    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(
+        photo, "JPEG", quality=90
+    )
+    decode = (
+        seconds(lambda: [square(io.BytesIO(photo.getvalue()), 224) for _ in range(200)])
+        / 200
+    )
     net = make_net("resnet18")
     numbers = sum(p.numel() for p in net.module_.parameters())
     return {

@@ -29,16 +29,34 @@ from torch import nn
 
 from skdal.samplers import SAMPLERS, PoolSubset
 
-POOLS, CLASSES, N_INSTANCES, N_LABELED, WIDTH = (1_000, 10_000, 50_000), (10, 100, 1_000), 500, 500, 512
+POOLS, CLASSES, N_INSTANCES, N_LABELED, WIDTH = (
+    (1_000, 10_000, 50_000),
+    (10, 100, 1_000),
+    500,
+    500,
+    512,
+)
 REPEATS = 3
 PARAMS = {"egl": {"layers": "last"}, "mc_dropout": {"n_passes": 20}}
-PEERS = ("random", "confidence", "margin", "entropy", "coreset", "badge")  # scikit-activeml's strategies by our keys
+PEERS = (
+    "random",
+    "confidence",
+    "margin",
+    "entropy",
+    "coreset",
+    "badge",
+)  # scikit-activeml's strategies by our keys
 
 
 def make_data(n_pool, n_classes, width=WIDTH):
     """Return a net, its pool, and a labeled set, the same for everyone."""
     torch.manual_seed(0)
-    body = [nn.Linear(64, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, n_classes)]
+    body = [
+        nn.Linear(64, width),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(width, n_classes),
+    ]
     settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
     net = NeuralNetClassifier(nn.Sequential(*body), **settings).initialize()
     with torch.no_grad():
@@ -53,7 +71,11 @@ def ours(key, n_pool, n_classes, n_instances):
     net, pool, X, y = make_data(n_pool, n_classes)
     make = PoolSubset if key == "pool_subset" else SAMPLERS[key]
     sampler = make(FrozenEstimator(net), random_state=0, **PARAMS.get(key, {}))
-    sampler.estimator_, sampler.X_labeled_, sampler.y_labeled_ = FrozenEstimator(net), X, y
+    sampler.estimator_, sampler.X_labeled_, sampler.y_labeled_ = (
+        FrozenEstimator(net),
+        X,
+        y,
+    )
     return lambda: sampler.query(pool, n_instances)
 
 
@@ -76,12 +98,20 @@ def theirs(key, n_pool, n_classes, n_instances):
     with torch.no_grad():
         module = net.module_.eval()
         hidden = [module[:2](torch.as_tensor(rows)) for rows in (pool, labeled)]
-        proba = np.concatenate([module[3](rows).softmax(1).numpy() for rows in hidden]).astype(np.float64)
+        proba = np.concatenate(
+            [module[3](rows).softmax(1).numpy() for rows in hidden]
+        ).astype(np.float64)
     X = np.concatenate([rows.numpy() for rows in hidden])
     given = Given(X, proba)
 
     class Fixed(SkactivemlClassifier):
-        def __init__(self, classes=None, missing_label=np.nan, cost_matrix=None, random_state=None):
+        def __init__(
+            self,
+            classes=None,
+            missing_label=np.nan,
+            cost_matrix=None,
+            random_state=None,
+        ):
             super().__init__(classes, missing_label, cost_matrix, random_state)
 
         def fit(self, X, y, sample_weight=None):
@@ -96,7 +126,11 @@ def theirs(key, n_pool, n_classes, n_instances):
 
     clf = Fixed(classes=np.arange(n_classes)).fit(X, None)
     labels = np.r_[np.full(n_pool, np.nan), y]
-    names = {"confidence": "least_confident", "margin": "margin_sampling", "entropy": "entropy"}
+    names = {
+        "confidence": "least_confident",
+        "margin": "margin_sampling",
+        "entropy": "entropy",
+    }
     strategies = {"random": RandomSampling, "coreset": CoreSet, "badge": Badge}
     if key in names:
         strategy = UncertaintySampling(method=names[key], random_state=0)
@@ -117,24 +151,35 @@ def measure(who, key, n_pool, n_classes, n_instances):
             start = time.perf_counter()
             query()
             seconds.append(time.perf_counter() - start)
-    return {"s": statistics.median(seconds), "queries": len(seconds), "peak MB": found.growth / MB}
+    return {
+        "s": statistics.median(seconds),
+        "queries": len(seconds),
+        "peak MB": found.growth / MB,
+    }
 
 
 def compare(key, n_pool, n_classes, n_instances):
     """Return how many times as long scikit-activeml takes as we do, both in this process and in turns."""
-    queries = {who: make(key, n_pool, n_classes, n_instances) for who, make in WHO.items()}
+    queries = {
+        who: make(key, n_pool, n_classes, n_instances) for who, make in WHO.items()
+    }
     seconds = {who: [] for who in queries}
     while len(seconds["skdal"]) < REPEATS and sum(map(sum, seconds.values())) < 60:
         for who, query in queries.items():
             start = time.perf_counter()
             query()
             seconds[who].append(time.perf_counter() - start)
-    return {"times ours": statistics.median(seconds["scikit-activeml"]) / statistics.median(seconds["skdal"])}
+    return {
+        "times ours": statistics.median(seconds["scikit-activeml"])
+        / statistics.median(seconds["skdal"])
+    }
 
 
 def problems(quick):
     pools, classes = ((1_000,), (10,)) if quick else (POOLS, CLASSES)
-    for n_pool, n_classes, key in itertools.product(pools, classes, [*SAMPLERS, "pool_subset"]):
+    for n_pool, n_classes, key in itertools.product(
+        pools, classes, [*SAMPLERS, "pool_subset"]
+    ):
         yield "skdal", key, n_pool, n_classes, min(N_INSTANCES, n_pool)
         if key in PEERS and n_classes == 10 and n_pool <= 10_000:
             yield "scikit-activeml", key, n_pool, n_classes, min(N_INSTANCES, n_pool)
@@ -145,29 +190,59 @@ def problems(quick):
 
 def main():
     """Measure, print the table, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the smallest pool only; nothing is written")
-    parser.add_argument(
-        "--ratios", action="store_true", help="only compare with scikit-activeml, and add to the record"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--one", nargs=5, metavar=("WHO", "KEY", "POOL", "CLASSES", "N"), help=argparse.SUPPRESS)
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds that one process may take")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the smallest pool only; nothing is written",
+    )
+    parser.add_argument(
+        "--ratios",
+        action="store_true",
+        help="only compare with scikit-activeml, and add to the record",
+    )
+    parser.add_argument(
+        "--one",
+        nargs=5,
+        metavar=("WHO", "KEY", "POOL", "CLASSES", "N"),
+        help=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds that one process may take"
+    )
     args = parser.parse_args()
     if args.one:
         who, key, *sizes = args.one
-        print(json.dumps((compare if who == "both" else partial(measure, who))(key, *map(int, sizes))))
+        print(
+            json.dumps(
+                (compare if who == "both" else partial(measure, who))(
+                    key, *map(int, sizes)
+                )
+            )
+        )
         return
     rows = read_rows("samplers") if args.ratios else []
     if not args.ratios:
         for who, *problem in problems(args.quick):
             rows.append(
-                _row(who, *problem) | {"s": None, "queries": 0, "peak MB": None, "note": None, "times ours": None}
+                _row(who, *problem)
+                | {
+                    "s": None,
+                    "queries": 0,
+                    "peak MB": None,
+                    "note": None,
+                    "times ours": None,
+                }
             )
             rows[-1] |= in_a_process(who, *problem, timeout=args.timeout)
             print_table(rows[-1:])
     for row in rows:
         if row["library"] != "skdal" and row["s"] is not None:
-            problem = [row[name] for name in ("sampler", "pool", "classes", "n_instances")]
+            problem = [
+                row[name] for name in ("sampler", "pool", "classes", "n_instances")
+            ]
             row |= in_a_process("both", *problem, timeout=args.timeout)
             print_table([row])
     if not args.quick:
@@ -178,7 +253,9 @@ def in_a_process(*problem, timeout):
     """Return what a fresh process measures, or a note of why it did not."""
     command = [sys.executable, __file__, "--one", *map(str, problem)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=True
+        )
         return json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         return {"note": f"more than {timeout:.0f} s"}
@@ -187,7 +264,13 @@ def in_a_process(*problem, timeout):
 
 
 def _row(who, key, n_pool, n_classes, n_instances):
-    return {"sampler": key, "library": who, "pool": n_pool, "classes": n_classes, "n_instances": n_instances}
+    return {
+        "sampler": key,
+        "library": who,
+        "pool": n_pool,
+        "classes": n_classes,
+        "n_instances": n_instances,
+    }
 
 
 if __name__ == "__main__":

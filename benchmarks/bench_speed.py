@@ -56,20 +56,38 @@ class Net:
 
 
 def mlp():
-    return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    return nn.Sequential(
+        nn.Linear(784, 512),
+        nn.ReLU(),
+        nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
+    )
 
 
 def vit():
     return torchvision.models.VisionTransformer(
-        image_size=32, patch_size=4, num_layers=4, num_heads=4, hidden_dim=128, mlp_dim=256, num_classes=10
+        image_size=32,
+        patch_size=4,
+        num_layers=4,
+        num_heads=4,
+        hidden_dim=128,
+        mlp_dim=256,
+        num_classes=10,
     )
 
 
 NETS = {
     "cnn@32": Net(CNN, (128, 3, 32, 32), 64, 64),
-    "resnet18@32": Net(lambda: torchvision.models.resnet18(num_classes=10), (128, 3, 32, 32), 20, 8),
-    "vgg11@32": Net(lambda: torchvision.models.vgg11(num_classes=10), (128, 3, 32, 32), 6, 1),
-    "resnet18@224": Net(lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 6, 2),
+    "resnet18@32": Net(
+        lambda: torchvision.models.resnet18(num_classes=10), (128, 3, 32, 32), 20, 8
+    ),
+    "vgg11@32": Net(
+        lambda: torchvision.models.vgg11(num_classes=10), (128, 3, 32, 32), 6, 1
+    ),
+    "resnet18@224": Net(
+        lambda: torchvision.models.resnet18(num_classes=10), (16, 3, 224, 224), 6, 2
+    ),
     "vit@32": Net(vit, (128, 3, 32, 32), 20, 8),
     "mlp": Net(mlp, (256, 784), 96, 128),
 }
@@ -92,15 +110,21 @@ class Problem:
 
     def __init__(self, name, device="cpu", precision="float32"):
         spec = NETS[name]
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "TF32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+            precision == "TF32"
+        )
         module = Autocast(spec.module()) if precision == "bfloat16" else spec.module()
         self.net = make_net(module, device)
         self.module = self.net.module_.eval()
         generator = torch.Generator().manual_seed(0)
         self.batch_size, self.few = spec.shape[0], spec.few
-        self.X = torch.randn(spec.n_batches * spec.shape[0], *spec.shape[1:], generator=generator)
+        self.X = torch.randn(
+            spec.n_batches * spec.shape[0], *spec.shape[1:], generator=generator
+        )
         self.y = torch.randint(10, (len(self.X),), generator=generator)
-        self.direction = {name: torch.randn_like(p) for name, p in self.module.named_parameters()}
+        self.direction = {
+            name: torch.randn_like(p) for name, p in self.module.named_parameters()
+        }
         self.device = device
 
     def batches(self):
@@ -131,17 +155,32 @@ def forward_backward(problem):
 
 def whole_query(problem):
     settings = {"direction": problem.direction, "batch_size": problem.batch_size}
-    return lambda: gradient_statistics(problem.net, problem.X, **settings), len(problem.X)
+    return lambda: gradient_statistics(problem.net, problem.X, **settings), len(
+        problem.X
+    )
 
 
 def inner_products(problem):
-    settings = {"direction": problem.direction, "batch_size": problem.batch_size, "layers": "all", "backend": "auto"}
-    return lambda: compute_statistics(problem.net, problem.X, verbose=0, only_dot=True, **settings), len(problem.X)
+    settings = {
+        "direction": problem.direction,
+        "batch_size": problem.batch_size,
+        "layers": "all",
+        "backend": "auto",
+    }
+    return lambda: compute_statistics(
+        problem.net, problem.X, verbose=0, only_dot=True, **settings
+    ), len(problem.X)
 
 
 def last_layer(problem):
-    settings = {"direction": problem.direction, "batch_size": problem.batch_size, "layers": "last"}
-    return lambda: gradient_statistics(problem.net, problem.X, **settings), len(problem.X)
+    settings = {
+        "direction": problem.direction,
+        "batch_size": problem.batch_size,
+        "layers": "last",
+    }
+    return lambda: gradient_statistics(problem.net, problem.X, **settings), len(
+        problem.X
+    )
 
 
 def steady(problem):
@@ -192,8 +231,13 @@ def opacus(problem):
     def run():
         wrapped.zero_grad()
         nn.functional.cross_entropy(wrapped(X), y, reduction="sum").backward()
-        grads = [(p.grad_sample.flatten(1), problem.direction[name]) for name, p in twin.named_parameters()]
-        return sum(g.square().sum(1) for g, _ in grads), sum(g @ v.flatten() for g, v in grads)
+        grads = [
+            (p.grad_sample.flatten(1), problem.direction[name])
+            for name, p in twin.named_parameters()
+        ]
+        return sum(g.square().sum(1) for g, _ in grads), sum(
+            g @ v.flatten() for g, v in grads
+        )
 
     run()
     return run, len(X)
@@ -235,12 +279,19 @@ def compare(name, device, precision):
         row = {"net": name, "device": device, "precision": precision, "method": method}
         if method in runs:
             found = times[method]
-            row |= {"ms a sample": 1e3 * statistics.median(found), "ratio": statistics.median(found) / floor}
-            row |= {"lowest ratio": min(found) / floor, "highest ratio": max(found) / floor, "refused": None}
-        else:
-            row |= dict.fromkeys(("ms a sample", "ratio", "lowest ratio", "highest ratio")) | {
-                "refused": reasons[method]
+            row |= {
+                "ms a sample": 1e3 * statistics.median(found),
+                "ratio": statistics.median(found) / floor,
             }
+            row |= {
+                "lowest ratio": min(found) / floor,
+                "highest ratio": max(found) / floor,
+                "refused": None,
+            }
+        else:
+            row |= dict.fromkeys(
+                ("ms a sample", "ratio", "lowest ratio", "highest ratio")
+            ) | {"refused": reasons[method]}
         rows.append(row)
     return rows
 
@@ -256,7 +307,10 @@ def _timed(run, device):
 def peak(name, method, device, precision):
     """Return the memory, in MB, that a method needs beyond net, data and direction, in this process."""
     problem = Problem(name, device, precision)
-    problem.X, problem.y = problem.X[: 2 * problem.batch_size], problem.y[: 2 * problem.batch_size]
+    problem.X, problem.y = (
+        problem.X[: 2 * problem.batch_size],
+        problem.y[: 2 * problem.batch_size],
+    )
     with Peak(device) as found:
         METHODS[method](problem)[0]()
     return found.growth / MB
@@ -265,10 +319,23 @@ def peak(name, method, device, precision):
 def peaks(name, device, precision):
     """Return `peak` by method, for the floor and for ours; on CPUs each of a fresh process."""
     if device == "cuda":  # which knows what is allocated
-        return {method: peak(name, method, device, precision) for method in (FLOOR, "statistics")}
+        return {
+            method: peak(name, method, device, precision)
+            for method in (FLOOR, "statistics")
+        }
     found = {}
     for method in (FLOOR, "statistics"):
-        command = [sys.executable, __file__, "--peak", name, method, "--device", device, "--precision", precision]
+        command = [
+            sys.executable,
+            __file__,
+            "--peak",
+            name,
+            method,
+            "--device",
+            device,
+            "--precision",
+            precision,
+        ]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found[method] = json.loads(done.stdout)
     return found
@@ -276,11 +343,17 @@ def peaks(name, device, precision):
 
 def main():
     """Compare, print the table, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("nets", nargs="*", metavar="NET", default=list(NETS))
     parser.add_argument("--peak", nargs=2, metavar=("NET", "METHOD"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default=None, choices=["float32", "TF32", "bfloat16"])
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu"
+    )
+    parser.add_argument(
+        "--precision", default=None, choices=["float32", "TF32", "bfloat16"]
+    )
     args = parser.parse_args()
     if args.peak:
         print(json.dumps(peak(*args.peak, args.device, args.precision)))
@@ -288,7 +361,9 @@ def main():
     precisions = [args.precision or "float32"]
     if args.device == "cuda" and not args.precision:
         precisions = ["float32", "TF32", "bfloat16"]
-    warnings.filterwarnings("ignore", "There is a performance drop|Full backward hook is firing")  # of others
+    warnings.filterwarnings(
+        "ignore", "There is a performance drop|Full backward hook is firing"
+    )  # of others
     rows = []
     for name in args.nets:
         for precision in precisions:
@@ -296,11 +371,21 @@ def main():
             found = compare(name, args.device, precision)
             for row in found:
                 row["peak MB"] = memory.get(row["method"])
-                row["peak ratio"] = memory[row["method"]] / memory[FLOOR] if row["method"] in memory else None
+                row["peak ratio"] = (
+                    memory[row["method"]] / memory[FLOOR]
+                    if row["method"] in memory
+                    else None
+                )
             print_table(found)
             rows += found
-        kept = [row for row in read_rows(f"speed-{args.device}") if row["net"] not in args.nets]
-        print(f"written: {write_results(f'speed-{args.device}', rows + kept)}")  # nets that were not asked for stay
+        kept = [
+            row
+            for row in read_rows(f"speed-{args.device}")
+            if row["net"] not in args.nets
+        ]
+        print(
+            f"written: {write_results(f'speed-{args.device}', rows + kept)}"
+        )  # nets that were not asked for stay
 
 
 if __name__ == "__main__":

@@ -31,18 +31,37 @@ def main():
     parser.add_argument("--cache", default=None)
     args = parser.parse_args()
     held = json.loads(args.result.read_text())
-    settings, order = TheorySettings(**held["settings"]), np.array(held["orders"][args.series])
+    settings, order = (
+        TheorySettings(**held["settings"]),
+        np.array(held["orders"][args.series]),
+    )
     sampler, batch = args.series.rsplit("-", 1)
     data = load_dataset(settings.dataset, args.data_root)
     images = kernel_images(data.train, order, settings.pixels)
-    theta = infinite_ntk(images, **THEORY_NET, dtype="float64", cache_dir=args.cache, verbose=1)
+    theta = infinite_ntk(
+        images, **THEORY_NET, dtype="float64", cache_dir=args.cache, verbose=1
+    )
     exact = _rows(sampler, int(batch), order, theta, data, settings.n_initial)
-    short = [row for row in held["rows"] if (row["sampler"], row["batch"]) == (sampler, int(batch))]
+    short = [
+        row
+        for row in held["rows"]
+        if (row["sampler"], row["batch"]) == (sampler, int(batch))
+    ]
     rows = [
-        {"n": a["n"], **{key: [a[key], b[key]] for key in ("bound", "mmd_squared", "eigenvalues")}}
+        {
+            "n": a["n"],
+            **{
+                key: [a[key], b[key]] for key in ("bound", "mmd_squared", "eigenvalues")
+            },
+        }
         for a, b in zip(short, exact, strict=True)
     ]
-    found = {"result": args.result.name, "series": args.series, "rows": rows, "versions": versions()}
+    found = {
+        "result": args.result.name,
+        "series": args.series,
+        "rows": rows,
+        "versions": versions(),
+    }
     file = HERE / f"float32-{args.series}.json"
     file.write_text(json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n")
     for row in rows:

@@ -31,16 +31,21 @@ def row(work, record):
     pool = np.setdiff1d(np.arange(len(train)), work.labeled)
     pool = np.random.default_rng(0).choice(pool, N_POOL, replace=False)
     direction = labeled_gradient(work.net, train.take(labeled))
-    found = gradient_statistics(work.net, train.take(pool).unlabeled(), direction=direction)
+    found = gradient_statistics(
+        work.net, train.take(pool).unlabeled(), direction=direction
+    )
     delta, share = found.sq_norm + 2 * found.dot, N_POOL * N_INSTANCES // len(train)
     tops = [set(np.argsort(-v)[:share]) for v in (delta, found.sq_norm, found.dot)]
     return {
         "epochs above": work.spec.training.n_epochs_above,
         "seed": work.spec.seed,
         "labels": n_labeled,
-        "length of g_S": sum(float((v.double() ** 2).sum()) for v in direction.values()) ** 0.5,
+        "length of g_S": sum(float((v.double() ** 2).sum()) for v in direction.values())
+        ** 0.5,
         "median length of g_u": float(np.median(np.sqrt(found.sq_norm))),
-        "rank correlation with length": float(spearmanr(delta, found.sq_norm).statistic),
+        "rank correlation with length": float(
+            spearmanr(delta, found.sq_norm).statistic
+        ),
         "rank correlation with dot": float(spearmanr(delta, found.dot).statistic),
         "top shared with length": len(tops[0] & tops[1]) / share,
         "top shared with dot": len(tops[0] & tops[2]) / share,
@@ -58,7 +63,13 @@ def main():
     for n_epochs in EPOCHS_ABOVE:
         training = Training(n_epochs_above=n_epochs, max_epochs=1000)
         for seed in range(N_SEEDS):
-            spec = SUITES["table3"].spec("random", seed, dataset="cifar10-jpeg.npz", n_rounds=N_ROUNDS, eval_every=0)
+            spec = SUITES["table3"].spec(
+                "random",
+                seed,
+                dataset="cifar10-jpeg.npz",
+                n_rounds=N_ROUNDS,
+                eval_every=0,
+            )
             spec = dataclasses.replace(spec, training=training)
             work = _Run(spec, load(spec, root)[0], "cpu")
             work.restore([], None)

@@ -29,13 +29,30 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(os.environ.get("SKDAL_DATA", ROOT.parent / "shared" / "data"))
     load = runpy.run_path(str(folder / "load.py"))["load"]
-    parts = {name: [load(name, split) for split in ("train", "test")] for name in ("cifar10", "caltech101")}
-    save(out / "cifar10-jpeg.npz", *(part[:2] for part in parts["cifar10"]), parts["cifar10"][0][2])
-    save(out / "cifar10-jpeg-16.npz", *((halved(x), y) for x, y, _ in parts["cifar10"]), parts["cifar10"][0][2])
-    images, labels = (np.concatenate([part[i] for part in parts["caltech101"]]) for i in (0, 1))
+    parts = {
+        name: [load(name, split) for split in ("train", "test")]
+        for name in ("cifar10", "caltech101")
+    }
+    save(
+        out / "cifar10-jpeg.npz",
+        *(part[:2] for part in parts["cifar10"]),
+        parts["cifar10"][0][2],
+    )
+    save(
+        out / "cifar10-jpeg-16.npz",
+        *((halved(x), y) for x, y, _ in parts["cifar10"]),
+        parts["cifar10"][0][2],
+    )
+    images, labels = (
+        np.concatenate([part[i] for part in parts["caltech101"]]) for i in (0, 1)
+    )
     split = split_by_class(images, labels, 0.2)
     save(out / "caltech101-64.npz", *split, parts["caltech101"][0][2])
-    save(out / "caltech101-32.npz", *((halved(x), y) for x, y in split), parts["caltech101"][0][2])
+    save(
+        out / "caltech101-32.npz",
+        *((halved(x), y) for x, y in split),
+        parts["caltech101"][0][2],
+    )
 
 
 def halved(images):
@@ -47,7 +64,12 @@ def halved(images):
 
 def save(path, train, test, class_names):
     """Write an .npz file as `load_npz` reads it."""
-    arrays = {"X_train": train[0], "y_train": train[1], "X_test": test[0], "y_test": test[1]}
+    arrays = {
+        "X_train": train[0],
+        "y_train": train[1],
+        "X_test": test[0],
+        "y_test": test[1],
+    }
     np.savez(path, **arrays, class_names=np.array(class_names))
     print(f"{path}: {len(train[1])} images to train on, {len(test[1])} to test on")
 

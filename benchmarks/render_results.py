@@ -41,14 +41,33 @@ def picks_table(comparison):
     """
     labels, runs = comparison.labels, comparison.runs
     seeds = set.intersection(*(set(runs[label]) for label in labels))
-    first = {label: [set(runs[label][seed][0]["queried"]) for seed in seeds] for label in labels}
+    first = {
+        label: [set(runs[label][seed][0]["queried"]) for seed in seeds]
+        for label in labels
+    }
     rows = []
     for label in labels:
-        shared = {name: np.mean([len(a & b) / len(a) for a, b in zip(first[label], first[name])]) for name in labels}
-        classes = [_effective(r["classes"]) for seed in seeds for r in runs[label][seed] if r["queried"]]
-        cells = ["" if name == label else f"{100 * share:.0f} %" for name, share in shared.items()]
+        shared = {
+            name: np.mean(
+                [len(a & b) / len(a) for a, b in zip(first[label], first[name])]
+            )
+            for name in labels
+        }
+        classes = [
+            _effective(r["classes"])
+            for seed in seeds
+            for r in runs[label][seed]
+            if r["queried"]
+        ]
+        cells = [
+            "" if name == label else f"{100 * share:.0f} %"
+            for name, share in shared.items()
+        ]
         rows.append([label, *cells, f"{np.mean(classes):.2f}"])
-    return tabulate(rows, ["", *labels, "classes"], tablefmt="rst", disable_numparse=True) + "\n"
+    return (
+        tabulate(rows, ["", *labels, "classes"], tablefmt="rst", disable_numparse=True)
+        + "\n"
+    )
 
 
 def versus_table(comparison, label):
@@ -56,11 +75,25 @@ def versus_table(comparison, label):
     ours, rows = 100 * comparison.curves(label), []
     for other in comparison.labels:
         theirs = 100 * comparison.curves(other)
-        areas = (area_under_curve(comparison.n_labeled, curves) for curves in (ours, theirs))
-        cells = [paired_difference(ours[:, -1], theirs[:, -1]), paired_difference(*areas)]
+        areas = (
+            area_under_curve(comparison.n_labeled, curves) for curves in (ours, theirs)
+        )
+        cells = [
+            paired_difference(ours[:, -1], theirs[:, -1]),
+            paired_difference(*areas),
+        ]
         if other != label and cells[0].n_pairs > 1:
-            rows.append([other, *(f"{d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in cells)])
-    header = [f"{label} minus", f"at {comparison.n_labeled[-1]} labels", "mean of the curve"]
+            rows.append(
+                [
+                    other,
+                    *(f"{d.mean:+.2f} ({d.low:+.2f} to {d.high:+.2f})" for d in cells),
+                ]
+            )
+    header = [
+        f"{label} minus",
+        f"at {comparison.n_labeled[-1]} labels",
+        "mean of the curve",
+    ]
     return tabulate(rows, header, tablefmt="rst", disable_numparse=True) + "\n"
 
 
@@ -76,10 +109,23 @@ def tables():
         stem = f"{comparison.name}-{comparison.dataset}"
         for measure in MEASURES:
             for part in ("rounds", "summary", "penalty"):
-                text = format_comparison(comparison, measure=measure, style="rst", parts=[part])
+                text = format_comparison(
+                    comparison, measure=measure, style="rst", parts=[part]
+                )
                 if "===" in text:
-                    found[f"{stem}-{measure}-{part}"] = text.split("\n\n", 2)[2]  # below the heading
-        if len({record["n_labeled"] for record in comparison.records if record["round"] == 1}) == 1:
+                    found[f"{stem}-{measure}-{part}"] = text.split("\n\n", 2)[
+                        2
+                    ]  # below the heading
+        if (
+            len(
+                {
+                    record["n_labeled"]
+                    for record in comparison.records
+                    if record["round"] == 1
+                }
+            )
+            == 1
+        ):
             found[f"{stem}-picks"] = picks_table(comparison)
         for label in ("dynamical", "gamma 2", "kappa 0"):  # the paper's
             if label in comparison.labels:
@@ -87,7 +133,9 @@ def tables():
     for name, settings, result in stored_results(RESULTS / "theory"):
         stem = f"theory-{figure_stem(name, settings)}"
         if stem in found:
-            raise SystemExit(f"docs/results/theory has two results of the name {stem}: remove one of them.")
+            raise SystemExit(
+                f"docs/results/theory has two results of the name {stem}: remove one of them."
+            )
         found[stem] = THEORY[name].table(result, settings, name, "rst")
     return found
 
@@ -114,7 +162,9 @@ def main():
     for name, settings, result in stored_results(RESULTS / "theory"):
         figure = THEORY[name].draw(result, settings, name)
         for kind in ("png", "svg"):
-            with open(RESULTS / "plots" / f"theory-{figure_stem(name, settings)}.{kind}", "wb") as out:
+            with open(
+                RESULTS / "plots" / f"theory-{figure_stem(name, settings)}.{kind}", "wb"
+            ) as out:
                 save_figure(figure, kind, out)
 
 

@@ -17,12 +17,27 @@ def speed(record):
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = []
     for net, precision in dict.fromkeys((row["net"], row["precision"]) for row in rows):
-        found = {row["method"]: row for row in rows if (row["net"], row["precision"]) == (net, precision)}
+        found = {
+            row["method"]: row
+            for row in rows
+            if (row["net"], row["precision"]) == (net, precision)
+        }
         floor = found["forward + backward"]["ms a sample"]
-        cells = [_ratio(found[method]["ratio"]) for method in methods if method != "forward + backward"]
+        cells = [
+            _ratio(found[method]["ratio"])
+            for method in methods
+            if method != "forward + backward"
+        ]
         name = net if precision == "float32" else f"{net}, {precision}"
-        lines.append([name, f"{floor:.3g} ms", *cells, _ratio(found["statistics"]["peak ratio"])])
-    header = ["net", "forward + backward", *(m for m in methods if m != "forward + backward"), "peak memory"]
+        lines.append(
+            [name, f"{floor:.3g} ms", *cells, _ratio(found["statistics"]["peak ratio"])]
+        )
+    header = [
+        "net",
+        "forward + backward",
+        *(m for m in methods if m != "forward + backward"),
+        "peak memory",
+    ]
     return _table(header, lines) + _machine(record)
 
 
@@ -45,7 +60,10 @@ def coverage(record):
     """Return the table of how nets are handled."""
     header = list(record["rows"][0])
     lines = [
-        [f"{v:.2f}" if isinstance(v, float) else "–" if v is None else f"{v}" for v in row.values()]
+        [
+            f"{v:.2f}" if isinstance(v, float) else "–" if v is None else f"{v}"
+            for v in row.values()
+        ]
         for row in record["rows"]
     ]
     return _table(header, lines) + _machine(record)
@@ -53,7 +71,10 @@ def coverage(record):
 
 def peers(record):
     """Return the tables of picks beside those of peers, and of where a peer is wrong."""
-    parts = {part: [row for row in record["rows"] if row["part"] == part] for part in ("picks", "faults")}
+    parts = {
+        part: [row for row in record["rows"] if row["part"] == part]
+        for part in ("picks", "faults")
+    }
     header = ["strategy", "peer", "in common", "twice in a batch: peer, skdal", "why"]
     picks = [
         [
@@ -65,13 +86,25 @@ def peers(record):
         ]
         for row in parts["picks"]
     ]
-    faults = [[row["peer"], row["fault"], row["theirs"], row["ours"]] for row in parts["faults"]]
-    return _table(header, picks) + "\n" + _table(["peer", "what", "there", "skdal"], faults) + _versions(record)
+    faults = [
+        [row["peer"], row["fault"], row["theirs"], row["ours"]]
+        for row in parts["faults"]
+    ]
+    return (
+        _table(header, picks)
+        + "\n"
+        + _table(["peer", "what", "there", "skdal"], faults)
+        + _versions(record)
+    )
 
 
 def samplers(record):
     """Return the table of seconds and megabytes by pool and number of classes, and that of scikit-activeml."""
-    ours = [row for row in record["rows"] if row["library"] == "skdal" and row["n_instances"] == 500]
+    ours = [
+        row
+        for row in record["rows"]
+        if row["library"] == "skdal" and row["n_instances"] == 500
+    ]
     sizes = sorted({(row["pool"], row["classes"]) for row in ours})
     header = ["sampler", *(f"{pool:,} x {classes:,}" for pool, classes in sizes)]
     lines = [
@@ -86,13 +119,29 @@ def samplers(record):
         ]
         for key in dict.fromkeys(row["sampler"] for row in ours)
     ]
-    header_to_head = ["sampler", "pool", "classes", "asked for", "scikit-activeml", "skdal", "times ours"]
+    header_to_head = [
+        "sampler",
+        "pool",
+        "classes",
+        "asked for",
+        "scikit-activeml",
+        "skdal",
+        "times ours",
+    ]
     pairs = [
-        [row["sampler"], f"{row['pool']:,}", row["classes"], row["n_instances"], *_both(row, record)]
+        [
+            row["sampler"],
+            f"{row['pool']:,}",
+            row["classes"],
+            row["n_instances"],
+            *_both(row, record),
+        ]
         for row in record["rows"]
         if row["library"] != "skdal"
     ]
-    return _table(header, lines) + "\n" + _table(header_to_head, pairs) + _machine(record)
+    return (
+        _table(header, lines) + "\n" + _table(header_to_head, pairs) + _machine(record)
+    )
 
 
 def _both(row, record):
@@ -102,17 +151,27 @@ def _both(row, record):
 def _twin(row, record):
     """Return our row of the same query."""
     same = ("sampler", "pool", "classes", "n_instances")
-    return next(r for r in record["rows"] if r["library"] == "skdal" and all(r[key] == row[key] for key in same))
+    return next(
+        r
+        for r in record["rows"]
+        if r["library"] == "skdal" and all(r[key] == row[key] for key in same)
+    )
 
 
 def _cost(row):
-    return row["note"] if row["s"] is None else f"{row['s']:.3g} s, {row['peak MB']:.0f} MB"
+    return (
+        row["note"]
+        if row["s"] is None
+        else f"{row['s']:.3g} s, {row['peak MB']:.0f} MB"
+    )
 
 
 def _table(header, lines):
     text = ".. list-table::\n   :header-rows: 1\n\n"
     for line in [header, *lines]:
-        text += "".join(f"   {'* -' if i == 0 else '  -'} {cell}\n" for i, cell in enumerate(line))
+        text += "".join(
+            f"   {'* -' if i == 0 else '  -'} {cell}\n" for i, cell in enumerate(line)
+        )
     return text
 
 
@@ -123,7 +182,13 @@ def _machine(record):
 
 def _versions(record):
     names = ("scikit-learn", "skorch", "torch", "numpy")
-    return "\n" + ", ".join(f"{name} {record['versions'][name].partition('+')[0]}" for name in names) + ".\n"
+    return (
+        "\n"
+        + ", ".join(
+            f"{name} {record['versions'][name].partition('+')[0]}" for name in names
+        )
+        + ".\n"
+    )
 
 
 def _ratio(value):
@@ -156,11 +221,23 @@ def harness(record):
 
 def delta(record):
     """Return the table of which term decides Eq. 15: means over seeds, and the range of |g_S|."""
-    header = ["epochs above 97 %", "labels", "length of g_S (range)", "median length of g_u"]
-    header += ["rank correlation of Delta with length, dot", "top shared with length, dot"]
+    header = [
+        "epochs above 97 %",
+        "labels",
+        "length of g_S (range)",
+        "median length of g_u",
+    ]
+    header += [
+        "rank correlation of Delta with length, dot",
+        "top shared with length, dot",
+    ]
     lines = []
-    for key in dict.fromkeys((row["epochs above"], row["labels"]) for row in record["rows"]):
-        rows = [row for row in record["rows"] if (row["epochs above"], row["labels"]) == key]
+    for key in dict.fromkeys(
+        (row["epochs above"], row["labels"]) for row in record["rows"]
+    ):
+        rows = [
+            row for row in record["rows"] if (row["epochs above"], row["labels"]) == key
+        ]
         mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         lengths = [row["length of g_S"] for row in rows]
         lines.append(
@@ -188,23 +265,40 @@ def kernels(record):
         for row in found["infinite"]
     ]
     whole = [
-        [name, f"{seconds:.0f} s" if seconds > 20 else f"{seconds:.1f} s"] for name, seconds in found["whole"].items()
+        [name, f"{seconds:.0f} s" if seconds > 20 else f"{seconds:.1f} s"]
+        for name, seconds in found["whole"].items()
     ]
     nets = [
-        [row["net"], row["images"], *(f"{row[name]:.2f} s" for name in ("seconds", "whole Jacobians", "products"))]
+        [
+            row["net"],
+            row["images"],
+            *(
+                f"{row[name]:.2f} s"
+                for name in ("seconds", "whole Jacobians", "products")
+            ),
+        ]
         for row in found["empirical"]
     ]
     parts = [
         _table(["images", "dtype", "a pair", "750 x 750, each pair once"], conv),
         _table(["in full", "took"], whole),
-        _table(["net", "images", "empirical_ntk", "whole Jacobians", "products alone"], nets),
+        _table(
+            ["net", "images", "empirical_ntk", "whole Jacobians", "products alone"],
+            nets,
+        ),
     ]
     return "\n".join(parts) + _machine(record)
 
 
 def pool_serial(record):
     """Return the table of seconds and memory by size of the pool."""
-    header = ["images", "a query of 500", "least to most", "an image", "largest anonymous memory"]
+    header = [
+        "images",
+        "a query of 500",
+        "least to most",
+        "an image",
+        "largest anonymous memory",
+    ]
     lines = [
         [
             f"{row['images']:,}",
@@ -223,7 +317,11 @@ def pool_ray(record):
     (row,) = record["rows"]
     names = {"serial": "serial", "1": "Ray, one worker", "2": "Ray, two workers"}
     lines = [
-        [name, f"{row['seconds'][key]:.1f} s", ", ".join(f"{x:.1f}" for x in row["all"][key])]
+        [
+            name,
+            f"{row['seconds'][key]:.1f} s",
+            ", ".join(f"{x:.1f}" for x in row["all"][key]),
+        ]
         for key, name in names.items()
     ]
     said = (
@@ -233,7 +331,9 @@ def pool_ray(record):
     return _table(["", "a query of 500", "all turns"], lines) + said + _machine(record)
 
 
-_GPU_SECONDS = 1e-3  # an image of 224x224 on a GPU, assumed: no GPU was there to measure it
+_GPU_SECONDS = (
+    1e-3  # an image of 224x224 on a GPU, assumed: no GPU was there to measure it
+)
 _CLUSTERS = ((1_280_000, 8, 512), (1_000_000_000, 256, 512), (1_000_000_000, 256, 8192))
 
 
@@ -241,11 +341,22 @@ def pool_parts(record):
     """Return the measured parts of the cost model, and the model for large clusters."""
     (row,) = record["rows"]
     measured = [[name, _quantity(name, value)] for name, value in row.items()]
-    header = ["images", "GPUs", "shard", "GPUs are busy", "cores that decode", "JPEG read", "driver is busy", "results"]
+    header = [
+        "images",
+        "GPUs",
+        "shard",
+        "GPUs are busy",
+        "cores that decode",
+        "JPEG read",
+        "driver is busy",
+        "results",
+    ]
     lines = []
     for n, gpus, shard in _CLUSTERS:
         n_shards, rate = n / shard, gpus / _GPU_SECONDS
-        per_shard = row["driver, seconds a shard"] + row["merge of 500, seconds a shard"]
+        per_shard = (
+            row["driver, seconds a shard"] + row["merge of 500, seconds a shard"]
+        )
         lines.append(
             [
                 f"{n:,}",
@@ -258,7 +369,12 @@ def pool_parts(record):
                 f"{n_shards * row['500 best of a shard, bytes'] / 1e9:.2g} GB",
             ]
         )
-    return _table(["measured", ""], measured) + "\n" + _table(header, lines) + _machine(record)
+    return (
+        _table(["measured", ""], measured)
+        + "\n"
+        + _table(header, lines)
+        + _machine(record)
+    )
 
 
 def _quantity(name, value):
@@ -287,7 +403,11 @@ MAKERS = {
 def tables():
     """Return the text of every table whose record is there, by name."""
     paths = {name: RESULTS / f"{name}.json" for name in MAKERS}
-    return {name: MAKERS[name](json.loads(path.read_text())) for name, path in paths.items() if path.exists()}
+    return {
+        name: MAKERS[name](json.loads(path.read_text()))
+        for name, path in paths.items()
+        if path.exists()
+    }
 
 
 if __name__ == "__main__":

@@ -31,15 +31,25 @@ numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists th
 html_theme = "pydata_sphinx_theme"
 html_title = f"skdal {release}"
 html_show_sourcelink = False
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "header_links_before_dropdown": 6}
-html_sidebars = {"[!ag]*": [], "api": [], "genindex": []}  # only gallery and API pages have siblings to list
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+}
+html_sidebars = {
+    "[!ag]*": [],
+    "api": [],
+    "genindex": [],
+}  # only gallery and API pages have siblings to list
 
 # The CIFAR-10 example needs images that do not come with skdal: without them it is shown, not executed.
 data = Path(os.environ.get("SKDAL_DATA", ROOT.parent / "shared" / "data"))
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "plot_" if (data / "cifar10.npz").is_file() else "plot_(?!cifar10)",
+    "filename_pattern": "plot_"
+    if (data / "cifar10.npz").is_file()
+    else "plot_(?!cifar10)",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,

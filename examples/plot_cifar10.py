@@ -79,7 +79,14 @@ class CNN(nn.Sequential):
         super().__init__(
             *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+            *(
+                nn.Flatten(),
+                nn.Linear(400, 120),
+                nn.ReLU(),
+                nn.Linear(120, 84),
+                nn.ReLU(),
+                nn.Linear(84, 10),
+            ),
         )
 
 
@@ -119,10 +126,16 @@ def query_once(images, labels, n_labeled, n_pool, n_instances):
     sampler.fit(Subset(everything, labeled))
     accuracy = sampler.score(Subset(everything, labeled), labels[labeled])
     trained, before = time.perf_counter(), peak_memory()
-    positions, scores = sampler.query(Subset(everything, pool), n_instances=n_instances, return_scores=True)
+    positions, scores = sampler.query(
+        Subset(everything, pool), n_instances=n_instances, return_scores=True
+    )
     seconds, after = time.perf_counter() - trained, peak_memory()
-    print(f"training on {n_labeled} labels: {trained - start:.1f} s, accuracy on them {accuracy:.3f}")
-    print(f"query of {n_instances} from {n_pool}: {seconds:.1f} s, {n_pool / seconds:,.0f} images a second")
+    print(
+        f"training on {n_labeled} labels: {trained - start:.1f} s, accuracy on them {accuracy:.3f}"
+    )
+    print(
+        f"query of {n_instances} from {n_pool}: {seconds:.1f} s, {n_pool / seconds:,.0f} images a second"
+    )
     print(f"peak memory: {before:.0f} MB before the query, {after:.0f} MB after it")
     return pool[positions], scores
 
@@ -130,7 +143,9 @@ def query_once(images, labels, n_labeled, n_pool, n_instances):
 def show(images, names, labels, picked, scores, n_shown=24):
     """Draw the most wanted photographs with their scores and with what the label will say."""
     figure, grid = plt.subplots(3, 8, figsize=(9, 4.4), layout="constrained")
-    figure.suptitle("The most wanted photographs: score, and the label once it is bought")
+    figure.suptitle(
+        "The most wanted photographs: score, and the label once it is bought"
+    )
     for axes in grid.flat:
         axes.axis("off")
     for axes, i, score in zip(grid.flat, picked[:n_shown], scores):
@@ -142,7 +157,9 @@ def show(images, names, labels, picked, scores, n_shown=24):
 def main(n_labeled=500, n_pool=49_500, n_instances=500):
     loaded = load_images()
     if loaded is None:
-        print(f"No CIFAR-10 in {data_folder()}: set SKDAL_DATA to the folder with cifar10.npz and load.py.")
+        print(
+            f"No CIFAR-10 in {data_folder()}: set SKDAL_DATA to the folder with cifar10.npz and load.py."
+        )
         return None
     images, labels, names = loaded
     picked, scores = query_once(images, labels, n_labeled, n_pool, n_instances)

@@ -77,4 +77,6 @@ print("\n".join(long["findings"]))
 # for together. ``effective_rank`` counts the directions that the gradients of the picks span, and a negative
 # ``interaction`` raises it.
 
-print(f"effective rank: {short['effective_rank']:.1f} and {long['effective_rank']:.1f} of 50")
+print(
+    f"effective rank: {short['effective_rank']:.1f} and {long['effective_rank']:.1f} of 50"
+)

@@ -19,7 +19,13 @@ folder = tempfile.mkdtemp()
 # %%
 # Three samplers, three seeds, three queries. Give the same call again after an interruption and it does what is left.
 
-ended = run_suite("digits-quick", folder, n_seeds=3, n_rounds=3, labels=["random", "margin", "dynamical"])
+ended = run_suite(
+    "digits-quick",
+    folder,
+    n_seeds=3,
+    n_rounds=3,
+    labels=["random", "margin", "dynamical"],
+)
 print(f"{len(ended.done)} runs are done, {len(ended.failed)} failed")
 
 # %%
@@ -36,10 +42,19 @@ figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for label in comparison.labels:
     curves = 100 * comparison.curves(label)
     error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves))
-    axes.errorbar(comparison.n_labeled, curves.mean(axis=0), yerr=error, marker="o", capsize=3, label=label)
+    axes.errorbar(
+        comparison.n_labeled,
+        curves.mean(axis=0),
+        yerr=error,
+        marker="o",
+        capsize=3,
+        label=label,
+    )
 axes.set_xlabel("labels")
 axes.set_ylabel("accuracy in %")
-axes.set_title("Digits: mean and standard error of three seeds", loc="left", fontsize=11)
+axes.set_title(
+    "Digits: mean and standard error of three seeds", loc="left", fontsize=11
+)
 axes.legend(frameon=False)
 plt.show()
 
@@ -47,5 +62,7 @@ plt.show()
 # A record says what was asked for, and what it cost.
 
 first = comparison.runs["dynamical"][0][0]
-print(f"{first['n_labeled']} labels, {first['epochs']} epochs, then a query of {first['query_seconds']} s")
+print(
+    f"{first['n_labeled']} labels, {first['epochs']} epochs, then a query of {first['query_seconds']} s"
+)
 print("images of each digit in the query:", first["classes"])

@@ -51,7 +51,9 @@ net = NeuralNetClassifier(
     train_split=None,
     verbose=0,
 ).fit(X_labeled, y_labeled)
-print(f"accuracy: labeled set {net.score(X_labeled, y_labeled):.2f}, pool {net.score(X_pool, y_pool):.2f}")
+print(
+    f"accuracy: labeled set {net.score(X_labeled, y_labeled):.2f}, pool {net.score(X_pool, y_pool):.2f}"
+)
 
 
 # %%
@@ -73,24 +75,49 @@ def batch(**params):
 # score lie on a straight line, whose slope is set by ``gamma``: upright for 0, level for infinity. A batch is what lies
 # on the dashed line of its last pick and beyond.
 
-statistics = gradient_statistics(net, X_pool, direction=labeled_gradient(net, X_labeled, y_labeled))
+statistics = gradient_statistics(
+    net, X_pool, direction=labeled_gradient(net, X_labeled, y_labeled)
+)
 GAMMAS = {0.0: ("#0072B2", "o"), 2.0: ("#E69F00", "s"), np.inf: ("#009E73", "^")}
 
 figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-axes.scatter(statistics.sq_norm, statistics.dot, s=6, color="#999999", alpha=0.6, linewidth=0, label="pool")
+axes.scatter(
+    statistics.sq_norm,
+    statistics.dot,
+    s=6,
+    color="#999999",
+    alpha=0.6,
+    linewidth=0,
+    label="pool",
+)
 for size, (gamma, (color, marker)) in zip([30, 80, 150], GAMMAS.items()):
     picked = batch(gamma=gamma)
-    style = {"s": size, "facecolor": "none", "edgecolor": color, "marker": marker, "linewidth": 1.6}
+    style = {
+        "s": size,
+        "facecolor": "none",
+        "edgecolor": color,
+        "marker": marker,
+        "linewidth": 1.6,
+    }
     label = f"asked for with gamma = {gamma:g}"
-    axes.scatter(statistics.sq_norm[picked], statistics.dot[picked], **style, label=label)
+    axes.scatter(
+        statistics.sq_norm[picked], statistics.dot[picked], **style, label=label
+    )
     last, ends = picked[-1], np.array([-100, 100])
     if gamma == np.inf:
-        axes.plot(ends, statistics.dot[[last, last]], color=color, linestyle="--", linewidth=1)
+        axes.plot(
+            ends, statistics.dot[[last, last]], color=color, linestyle="--", linewidth=1
+        )
     else:
         score = statistics.sq_norm[last] + gamma * statistics.dot[last]
         axes.plot(score - gamma * ends, ends, color=color, linestyle="--", linewidth=1)
 axes.axhline(0, color="#CCCCCC", linewidth=0.8, zorder=0)
-axes.set(xlabel=r"$\Vert g_x \Vert^2$", ylabel=r"$g_x \cdot g_S$", xlim=(-4, 96), ylim=(-31, 31))
+axes.set(
+    xlabel=r"$\Vert g_x \Vert^2$",
+    ylabel=r"$g_x \cdot g_S$",
+    xlim=(-4, 96),
+    ylim=(-31, 31),
+)
 axes.legend(loc="lower left", frameon=False)
 
 # %%
@@ -106,8 +133,12 @@ axes.legend(loc="lower left", frameon=False)
 
 def redundancy(picked):
     """Return the mean cosine of the angle between the gradients of two picks."""
-    gradients = [labeled_gradient(net, X_pool[[i]], net.predict(X_pool[[i]])) for i in picked]
-    rows = torch.stack([torch.cat([part.flatten() for part in g.values()]) for g in gradients]).double()
+    gradients = [
+        labeled_gradient(net, X_pool[[i]], net.predict(X_pool[[i]])) for i in picked
+    ]
+    rows = torch.stack(
+        [torch.cat([part.flatten() for part in g.values()]) for g in gradients]
+    ).double()
     rows = rows / rows.norm(dim=1, keepdim=True)
     cosines = rows @ rows.T
     return float(cosines[~torch.eye(len(rows), dtype=torch.bool)].mean())
@@ -130,7 +161,9 @@ for part, names in [(upper, list(BATCHES)[:3]), (lower, list(BATCHES)[3:])]:
     for name, row in zip(names, grid):
         picked = batches[name]
         found = f"{len(set(y_pool[picked]))} classes, cosine {redundancy(picked):.2f}"
-        row[0].set_ylabel(f"{name}\n{found}", rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(
+            f"{name}\n{found}", rotation=0, ha="right", va="center", fontsize=9
+        )
         for axes, i in zip(row, picked):
             axes.imshow(X_pool[i].reshape(8, 8), cmap="gray_r")
             axes.set(xticks=[], yticks=[])

@@ -32,14 +32,18 @@ torch.set_num_threads(1)  # more do not help so small a net
 images, digits = load_digits(return_X_y=True)
 folder = Path(tempfile.mkdtemp())
 for i, image in enumerate(images[100:]):
-    Image.fromarray((image.reshape(8, 8) * 15.9).astype(np.uint8)).save(folder / f"{i:04d}.png")
+    Image.fromarray((image.reshape(8, 8) * 15.9).astype(np.uint8)).save(
+        folder / f"{i:04d}.png"
+    )
 for name in ("0007.png", "0500.png"):
     (folder / name).write_bytes((folder / name).read_bytes()[:40])
 
 
 def as_tensor(image):
     """Return what the net takes of an image: one channel, from 0 to 1."""
-    return torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32)[None] / 255)
+    return torch.from_numpy(
+        np.asarray(image.convert("L"), dtype=np.float32)[None] / 255
+    )
 
 
 pool = ImageFolderPool(folder, transform=as_tensor)
@@ -64,7 +68,9 @@ executor = SerialExecutor(shard_size=256, scores_dir=folder / "scores")
 sampler = DynamicALSampler(net, executor=executor, random_state=0).fit(X, digits[:100])
 best = sampler.best(pool, n_instances=10)
 
-for key, score, label in zip(pool.keys(best.positions), best.columns["score"], best.columns["label"]):
+for key, score, label in zip(
+    pool.keys(best.positions), best.columns["score"], best.columns["label"]
+):
     print(key, f"{score:8.1f}", label)
 
 # %%

@@ -68,7 +68,12 @@ def accuracy_by_round(query_strategy, seed):
     order = np.random.permutation(len(X))
     labeled, pool = order[:N_INITIAL], order[N_INITIAL:]
     X_pool, y_pool = X[pool], y[pool]
-    learner = ActiveLearner(make_net(), query_strategy=query_strategy, X_training=X[labeled], y_training=y[labeled])
+    learner = ActiveLearner(
+        make_net(),
+        query_strategy=query_strategy,
+        X_training=X[labeled],
+        y_training=y[labeled],
+    )
     accuracy = [learner.score(X_test, y_test)]
     for _ in range(N_ROUNDS):
         indices, samples = learner.query(X_pool, n_instances=N_INSTANCES)
@@ -86,9 +91,14 @@ def accuracy_by_round(query_strategy, seed):
 from functools import partial
 
 runs = {
-    "dynamicAL": np.array([accuracy_by_round(dynamical_sampling, seed) for seed in range(N_SEEDS)]),
+    "dynamicAL": np.array(
+        [accuracy_by_round(dynamical_sampling, seed) for seed in range(N_SEEDS)]
+    ),
     "random": np.array(
-        [accuracy_by_round(partial(random_sampling, random_state=seed), seed) for seed in range(N_SEEDS)]
+        [
+            accuracy_by_round(partial(random_sampling, random_state=seed), seed)
+            for seed in range(N_SEEDS)
+        ]
     ),
 }
 
@@ -105,17 +115,44 @@ n_labels = N_INITIAL + N_INSTANCES * np.arange(N_ROUNDS + 1)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for name, marker in zip(runs, "os"):
     mean, spread = runs[name].mean(axis=0), runs[name].std(axis=0, ddof=1)
-    left.fill_between(n_labels, mean - spread, mean + spread, color=COLORS[name], alpha=0.2, linewidth=0)
-    left.plot(n_labels, mean, marker=marker, color=COLORS[name], label=f"{name}, mean of {N_SEEDS} seeds")
-left.set(xlabel="number of labels", ylabel=f"accuracy on {len(y_test)} test digits", xticks=n_labels)
+    left.fill_between(
+        n_labels,
+        mean - spread,
+        mean + spread,
+        color=COLORS[name],
+        alpha=0.2,
+        linewidth=0,
+    )
+    left.plot(
+        n_labels,
+        mean,
+        marker=marker,
+        color=COLORS[name],
+        label=f"{name}, mean of {N_SEEDS} seeds",
+    )
+left.set(
+    xlabel="number of labels",
+    ylabel=f"accuracy on {len(y_test)} test digits",
+    xticks=n_labels,
+)
 left.legend(loc="lower right", frameon=False)
 
 difference = 100 * (runs["dynamicAL"] - runs["random"])
 right.axhline(0, color=COLORS["random"], linewidth=1)
 right.plot(n_labels, difference.T, color=COLORS["dynamicAL"], alpha=0.35, linewidth=1)
-right.plot(n_labels, difference.mean(axis=0), color=COLORS["dynamicAL"], linewidth=2.5, label="mean")
+right.plot(
+    n_labels,
+    difference.mean(axis=0),
+    color=COLORS["dynamicAL"],
+    linewidth=2.5,
+    label="mean",
+)
 right.plot([], [], color=COLORS["dynamicAL"], alpha=0.35, linewidth=1, label="one seed")
-right.set(xlabel="number of labels", ylabel="dynamicAL minus random\n(percentage points)", xticks=n_labels)
+right.set(
+    xlabel="number of labels",
+    ylabel="dynamicAL minus random\n(percentage points)",
+    xticks=n_labels,
+)
 right.legend(loc="lower right", frameon=False)
 plt.show()
 

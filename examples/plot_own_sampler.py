@@ -37,9 +37,15 @@ class MarginClusters(EmbeddingSampler):
         margins = proba[:, -1] - proba[:, -2]
         unsure = np.argsort(margins, kind="stable")[: 5 * n_instances]
         hidden = self._embeddings(trained.classifier, X)[unsure].cpu().numpy()
-        clusters = KMeans(n_instances, n_init=1, random_state=int(rng.integers(2**32))).fit_predict(hidden)
-        first = np.unique(clusters, return_index=True)[1]  # `unsure` ascends, so the first one is the least sure
-        rest = np.setdiff1d(np.arange(len(unsure)), first)  # fills up where duplicates leave clusters empty
+        clusters = KMeans(
+            n_instances, n_init=1, random_state=int(rng.integers(2**32))
+        ).fit_predict(hidden)
+        first = np.unique(clusters, return_index=True)[
+            1
+        ]  # `unsure` ascends, so the first one is the least sure
+        rest = np.setdiff1d(
+            np.arange(len(unsure)), first
+        )  # fills up where duplicates leave clusters empty
         indices = unsure[np.r_[np.sort(first), rest][:n_instances]]
         return indices, -margins[indices]
 
@@ -57,7 +63,9 @@ images, digits = load_digits(return_X_y=True)
 X, y = (images / 16).astype("float32"), digits.astype("int64")
 X_labeled, y_labeled = X[:30], y[:30]
 original = np.repeat(np.arange(30, 530), 6)  # the digit that a sample of the pool shows
-X_pool = X[original] + np.random.default_rng(0).normal(scale=0.02, size=(len(original), 64)).astype("float32")
+X_pool = X[original] + np.random.default_rng(0).normal(
+    scale=0.02, size=(len(original), 64)
+).astype("float32")
 y_pool = y[original]
 
 
@@ -85,12 +93,19 @@ net = NeuralNetClassifier(
 # begin with the same labels and weights.
 
 asked = {}
-for sampler in (MarginSampler(net, random_state=0), MarginClusters(net, random_state=0)):
+for sampler in (
+    MarginSampler(net, random_state=0),
+    MarginClusters(net, random_state=0),
+):
     sampler.fit(X_labeled, y_labeled)
     indices = sampler.query(X_pool, n_instances=24)
     asked[type(sampler).__name__] = indices
-    print(f"{type(sampler).__name__}: {len(set(original[indices]))} different digits among {len(indices)}")
-    sampler.fit(np.r_[X_labeled, X_pool[indices]], np.r_[y_labeled, y_pool[indices]])  # and so on
+    print(
+        f"{type(sampler).__name__}: {len(set(original[indices]))} different digits among {len(indices)}"
+    )
+    sampler.fit(
+        np.r_[X_labeled, X_pool[indices]], np.r_[y_labeled, y_pool[indices]]
+    )  # and so on
 
 # %%
 # In a modAL loop, as an arm of a bandit, on a part of the pool
@@ -124,12 +139,19 @@ for strategy in (
 figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 for part, (name, picked) in zip(figure.subfigures(2, 1), asked.items()):
     n_new = len(set(original[picked]))
-    part.suptitle(f"{name}: {n_new} different digits, {len(picked) - n_new} repeated", fontsize=11)
+    part.suptitle(
+        f"{name}: {n_new} different digits, {len(picked) - n_new} repeated", fontsize=11
+    )
     for rank, (axes, i) in enumerate(zip(part.subplots(2, 12).flat, picked)):
         repeated = original[i] in original[picked[:rank]]
         axes.imshow(X_pool[i].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(color="#D55E00" if repeated else "#CCCCCC", linewidth=3.5 if repeated else 0.8)
-handle = plt.Line2D([], [], color="#D55E00", linewidth=3.5, label="copy of a digit picked before")
+        axes.spines[:].set(
+            color="#D55E00" if repeated else "#CCCCCC",
+            linewidth=3.5 if repeated else 0.8,
+        )
+handle = plt.Line2D(
+    [], [], color="#D55E00", linewidth=3.5, label="copy of a digit picked before"
+)
 figure.legend(handles=[handle], loc="outside lower center", frameon=False)
 plt.show()

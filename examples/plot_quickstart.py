@@ -59,7 +59,9 @@ from sklearn.base import clone
 from skdal import ActiveLearner, dynamical_sampling
 
 torch.manual_seed(0)
-learner = ActiveLearner(clone(net), query_strategy=dynamical_sampling, X_training=X[:50], y_training=y[:50])
+learner = ActiveLearner(
+    clone(net), query_strategy=dynamical_sampling, X_training=X[:50], y_training=y[:50]
+)
 X_pool, y_pool = X[50:], y[50:]
 modal_accuracy = [learner.score(X_test, y_test)]
 
@@ -105,7 +107,9 @@ figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 axes.plot(n_labels, modal_accuracy, marker="o", label="dynamicAL, as in modAL")
 axes.plot(n_labels, accuracy, marker="o", label="dynamicAL, as in scikit-learn")
 axes.plot(n_labels, random_accuracy, marker="o", color="gray", label="random")
-axes.set(xlabel="number of labels", ylabel="accuracy on 500 test digits", xticks=n_labels)
+axes.set(
+    xlabel="number of labels", ylabel="accuracy on 500 test digits", xticks=n_labels
+)
 axes.legend(frameon=False)
 
 # %%

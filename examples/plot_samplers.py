@@ -27,12 +27,16 @@ torch.set_num_threads(1)  # more do not help so small a net
 
 images, digits = load_digits(return_X_y=True)
 X, y = (images / 16).astype("float32"), digits.astype("int64")
-X, X_test, y, y_test = train_test_split(X, y, train_size=600, test_size=500, stratify=y, random_state=0)
+X, X_test, y, y_test = train_test_split(
+    X, y, train_size=600, test_size=500, stratify=y, random_state=0
+)
 
 
 class MLP(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10))
+        super().__init__(
+            nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10)
+        )
 
 
 net = NeuralNetClassifier(
@@ -59,7 +63,10 @@ N_INITIAL, N_INSTANCES, N_ROUNDS, N_SEEDS = 30, 30, 3, 4
 def accuracy_by_round(make_sampler, seed):
     """Run one loop; return the test accuracy before the first round and after each."""
     sampler = make_sampler(net, random_state=seed)
-    labeled, accuracy = np.random.default_rng(seed).choice(len(X), N_INITIAL, replace=False), []
+    labeled, accuracy = (
+        np.random.default_rng(seed).choice(len(X), N_INITIAL, replace=False),
+        [],
+    )
     for _ in range(N_ROUNDS):
         sampler.fit(X[labeled], y[labeled])
         accuracy.append(sampler.score(X_test, y_test))
@@ -69,7 +76,10 @@ def accuracy_by_round(make_sampler, seed):
     return [*accuracy, sampler.score(X_test, y_test)]
 
 
-runs = {key: np.array([accuracy_by_round(make, seed) for seed in range(N_SEEDS)]) for key, make in SAMPLERS.items()}
+runs = {
+    key: np.array([accuracy_by_round(make, seed) for seed in range(N_SEEDS)])
+    for key, make in SAMPLERS.items()
+}
 
 # %%
 # The learning curves
@@ -86,22 +96,37 @@ BLUE, GREY = "#0072B2", "#767676"
 
 def draw(axes, accuracy, color, label, marker):
     mean, spread = accuracy.mean(axis=0), accuracy.std(axis=0, ddof=1)
-    axes.fill_between(n_labels, mean - spread, mean + spread, color=color, alpha=0.22, linewidth=0)
+    axes.fill_between(
+        n_labels, mean - spread, mean + spread, color=color, alpha=0.22, linewidth=0
+    )
     axes.plot(n_labels, mean, color=color, marker=marker, markersize=4, label=label)
 
 
-figure, panels = plt.subplots(3, 4, figsize=(10, 7.2), sharex=True, sharey=True, layout="constrained")
+figure, panels = plt.subplots(
+    3, 4, figsize=(10, 7.2), sharex=True, sharey=True, layout="constrained"
+)
 for axes, key in zip(panels.flat, others):
     draw(axes, runs["random"], GREY, f"random, mean of {N_SEEDS} seeds", "s")
     draw(axes, runs[key], BLUE, f"sampler of the panel, mean of {N_SEEDS} seeds", "o")
     difference = 100 * (runs[key] - runs["random"])[:, -1]
     error = difference.std(ddof=1) / N_SEEDS**0.5
     axes.set_title(key, fontsize=11)
-    axes.text(0.96, 0.06, f"{difference.mean():+.1f} \u00b1 {error:.1f}", transform=axes.transAxes, ha="right")
+    axes.text(
+        0.96,
+        0.06,
+        f"{difference.mean():+.1f} \u00b1 {error:.1f}",
+        transform=axes.transAxes,
+        ha="right",
+    )
 panels[0, 0].set(xticks=n_labels, ylim=(0.5, 1.0))
 figure.supxlabel("number of labels", fontsize=10)
 figure.supylabel(f"accuracy on {len(y_test)} test digits", fontsize=10)
-figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+figure.legend(
+    *panels[0, 0].get_legend_handles_labels(),
+    loc="outside upper center",
+    ncols=2,
+    frameon=False,
+)
 plt.show()
 
 # %%

@@ -51,7 +51,9 @@ X_test, y_test = spirals(1_000, seed=1)
 
 class MLP(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        super().__init__(
+            nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)
+        )
 
 
 net = NeuralNetClassifier(
@@ -76,12 +78,17 @@ estimator = make_pipeline(StandardScaler(), net)
 
 N_INITIAL, N_INSTANCES, N_ROUNDS = 12, 3, 20
 SHOWN = range(0, N_ROUNDS + 1, 4)
-grid = np.stack(np.meshgrid(np.linspace(-1150, 1150, 120), np.linspace(-1.15, 1.15, 120)), axis=-1).astype("float32")
+grid = np.stack(
+    np.meshgrid(np.linspace(-1150, 1150, 120), np.linspace(-1.15, 1.15, 120)), axis=-1
+).astype("float32")
 
 
 def run(sampler):
     """Return (labeled set, accuracy, predicted classes of the grid) before the first query and after every fourth."""
-    labeled, rounds = np.random.default_rng(0).choice(len(X), N_INITIAL, replace=False), []
+    labeled, rounds = (
+        np.random.default_rng(0).choice(len(X), N_INITIAL, replace=False),
+        [],
+    )
     for k in range(N_ROUNDS + 1):
         sampler.fit(X[labeled], y[labeled])
         if k in SHOWN:
@@ -105,26 +112,51 @@ random_rounds = run(RandomSampler(estimator, random_state=0))
 COLORS = ["#0072B2", "#E69F00", "#009E73"]
 MARKERS = "o^s"
 
-figure, panels = plt.subplots(2, 3, figsize=(9, 6.8), sharex=True, sharey=True, layout="constrained")
+figure, panels = plt.subplots(
+    2, 3, figsize=(9, 6.8), sharex=True, sharey=True, layout="constrained"
+)
 everything = rounds[-1][0]  # each labeled set is the beginning of the next
-for axes, (labeled, accuracy, predicted), (_, of_random, _) in zip(panels.flat, rounds, random_rounds):
+for axes, (labeled, accuracy, predicted), (_, of_random, _) in zip(
+    panels.flat, rounds, random_rounds
+):
     asked = everything[len(labeled) : len(labeled) + 4 * N_INSTANCES]
-    axes.contourf(grid[..., 0], grid[..., 1], predicted, levels=[-0.5, 0.5, 1.5, 2.5], colors=COLORS, alpha=0.25)
+    axes.contourf(
+        grid[..., 0],
+        grid[..., 1],
+        predicted,
+        levels=[-0.5, 0.5, 1.5, 2.5],
+        colors=COLORS,
+        alpha=0.25,
+    )
     for arm, (color, marker) in enumerate(zip(COLORS, MARKERS)):
         of_arm = labeled[y[labeled] == arm]
         axes.scatter(*X[y == arm].T, s=1.5, color=color, alpha=0.5, linewidth=0)
-        axes.scatter(*X[of_arm].T, s=30, color=color, marker=marker, edgecolor="white", linewidth=0.8)
+        axes.scatter(
+            *X[of_arm].T,
+            s=30,
+            color=color,
+            marker=marker,
+            edgecolor="white",
+            linewidth=0.8,
+        )
     axes.scatter(*X[asked].T, s=45, color="black", marker="x", linewidth=1.6)
-    axes.set_title(f"{len(labeled)} labels\naccuracy {accuracy:.2f}, with random {of_random:.2f}", fontsize=10)
+    axes.set_title(
+        f"{len(labeled)} labels\naccuracy {accuracy:.2f}, with random {of_random:.2f}",
+        fontsize=10,
+    )
 for axes in panels[:, 0]:
     axes.set_ylabel("second feature")
 for axes in panels[-1]:
     axes.set_xlabel("first feature")
 handles = [
-    plt.Line2D([], [], color=color, marker=marker, linestyle="", label=f"labeled, arm {arm}")
+    plt.Line2D(
+        [], [], color=color, marker=marker, linestyle="", label=f"labeled, arm {arm}"
+    )
     for arm, (color, marker) in enumerate(zip(COLORS, MARKERS))
 ]
-handles.append(plt.Line2D([], [], color="black", marker="x", linestyle="", label="asked for next"))
+handles.append(
+    plt.Line2D([], [], color="black", marker="x", linestyle="", label="asked for next")
+)
 figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
 plt.show()
 

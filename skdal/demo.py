@@ -20,7 +20,11 @@ from skdal.models import DigitsCNN
 from skdal.samplers import DynamicALSampler, MarginSampler, RandomSampler
 from skdal.utils import preserved_rng
 
-SAMPLERS = {"dynamicAL": DynamicALSampler, "margin": MarginSampler, "random": RandomSampler}
+SAMPLERS = {
+    "dynamicAL": DynamicALSampler,
+    "margin": MarginSampler,
+    "random": RandomSampler,
+}
 COLORS = {"dynamicAL": "#1f5fa8", "margin": "#d9822b", "random": "#7f7f7f"}
 N_TEST = 500
 N_SHOWN = 12  # digits in each half of queries.png
@@ -101,7 +105,14 @@ def make_net():
         max_epochs=60,
         train_split=None,
         verbose=0,
-        callbacks=[("train_acc", EpochScoring("accuracy", lower_is_better=False, on_train=True, name="train_acc"))],
+        callbacks=[
+            (
+                "train_acc",
+                EpochScoring(
+                    "accuracy", lower_is_better=False, on_train=True, name="train_acc"
+                ),
+            )
+        ],
     )
 
 
@@ -125,15 +136,25 @@ def run_demo(settings, *, verbose=0):
     """
     X, X_test, y, y_test = _digits()
     _check(settings, len(X))
-    accuracy = {name: np.empty((settings.n_seeds, settings.n_rounds + 1)) for name in SAMPLERS}
-    seconds = {name: np.empty((settings.n_seeds, settings.n_rounds)) for name in SAMPLERS}
+    accuracy = {
+        name: np.empty((settings.n_seeds, settings.n_rounds + 1)) for name in SAMPLERS
+    }
+    seconds = {
+        name: np.empty((settings.n_seeds, settings.n_rounds)) for name in SAMPLERS
+    }
     query = None
     n_fits = settings.n_seeds * len(SAMPLERS) * (settings.n_rounds + 1)
-    with preserved_rng(), _one_thread(), tqdm(total=n_fits, unit="fit", disable=not verbose) as bar:
+    with (
+        preserved_rng(),
+        _one_thread(),
+        tqdm(total=n_fits, unit="fit", disable=not verbose) as bar,
+    ):
         for seed in range(settings.n_seeds):
             for name, sampler_class in SAMPLERS.items():
                 bar.set_description(f"seed {seed + 1} of {settings.n_seeds}, {name:<9}")
-                loop = _Loop(sampler_class(make_net(), random_state=seed), settings, X, y, seed)
+                loop = _Loop(
+                    sampler_class(make_net(), random_state=seed), settings, X, y, seed
+                )
                 for step, score in enumerate(loop.rounds(X_test, y_test)):
                     accuracy[name][seed, step] = score
                     bar.update()
@@ -158,7 +179,9 @@ class _Loop:
 
     def __init__(self, sampler, settings, X, y, seed):
         self.sampler, self.settings, self.X, self.y = sampler, settings, X, y
-        self.labeled = np.random.default_rng(seed).choice(len(X), settings.n_initial, replace=False)
+        self.labeled = np.random.default_rng(seed).choice(
+            len(X), settings.n_initial, replace=False
+        )
         self.seconds = []
         self.last_query = None
 
@@ -180,7 +203,9 @@ class _Loop:
         self.labeled = np.r_[self.labeled, pool[picked]]
 
     def _whole_query(self, pool):
-        order, scores = self.sampler.query(self.X[pool], n_instances=len(pool), return_scores=True)
+        order, scores = self.sampler.query(
+            self.X[pool], n_instances=len(pool), return_scores=True
+        )
         ranked = pool[order]
         return {
             "images": self.X[ranked, 0],
@@ -195,12 +220,24 @@ def _digits():
     """Return X, X_test (n, 1, 8, 8) in [0, 1] and y, y_test; the split is the same for every seed."""
     images, labels = load_digits(return_X_y=True)
     X = (images / 16).astype("float32").reshape(-1, 1, 8, 8)
-    return train_test_split(X, labels.astype("int64"), test_size=N_TEST, stratify=labels, random_state=0)
+    return train_test_split(
+        X, labels.astype("int64"), test_size=N_TEST, stratify=labels, random_state=0
+    )
 
 
 def _check(settings, n_digits):
-    if min(settings.n_seeds, settings.n_rounds, settings.n_instances, settings.n_initial) < 1:
-        raise InvalidParameterError(f"seeds, rounds and numbers of labels must be at least 1; got {settings}.")
+    if (
+        min(
+            settings.n_seeds,
+            settings.n_rounds,
+            settings.n_instances,
+            settings.n_initial,
+        )
+        < 1
+    ):
+        raise InvalidParameterError(
+            f"seeds, rounds and numbers of labels must be at least 1; got {settings}."
+        )
     # the last query leaves something to show
     if settings.n_labeled[-1] + 2 * N_SHOWN > n_digits:
         raise InvalidParameterError(
@@ -217,15 +254,32 @@ def format_table(result):
     """Return the result as lines of text: labels, accuracy, seconds a query, and the differences."""
     settings, names = result.settings, list(SAMPLERS)
     percent = {name: 100 * result.accuracy[name] for name in names}
-    seeds = f"mean (standard error) of {settings.n_seeds} seeds" if settings.n_seeds > 1 else "one seed"
-    lines = [f"Accuracy in % on {N_TEST} test digits, {seeds}", "", _row("labels", names)]
+    seeds = (
+        f"mean (standard error) of {settings.n_seeds} seeds"
+        if settings.n_seeds > 1
+        else "one seed"
+    )
+    lines = [
+        f"Accuracy in % on {N_TEST} test digits, {seeds}",
+        "",
+        _row("labels", names),
+    ]
     for step, n_labeled in enumerate(settings.n_labeled):
-        lines.append(_row(n_labeled, [_with_error(percent[name][:, step]) for name in names]))
-    lines += [_row("seconds a query", [f"{result.seconds[name].mean():.3f}" for name in names]), ""]
+        lines.append(
+            _row(n_labeled, [_with_error(percent[name][:, step]) for name in names])
+        )
+    lines += [
+        _row(
+            "seconds a query", [f"{result.seconds[name].mean():.3f}" for name in names]
+        ),
+        "",
+    ]
     first, *others = names
     for other in others:  # paired by seed, over the evaluations that followed a query
         difference = (percent[first] - percent[other])[:, 1:].mean(axis=1)
-        lines.append(f"{first} minus {other}, mean of all rounds: {_with_error(difference, sign='+')} points")
+        lines.append(
+            f"{first} minus {other}, mean of all rounds: {_with_error(difference, sign='+')} points"
+        )
     return "\n".join(lines)
 
 
@@ -244,7 +298,10 @@ def _standard_error(values):
 
 def write_figures(result, folder):
     """Write learning_curve.png and queries.png into `folder` and return their paths."""
-    drawn = {"learning_curve.png": draw_learning_curve(result), "queries.png": draw_query(result.query)}
+    drawn = {
+        "learning_curve.png": draw_learning_curve(result),
+        "queries.png": draw_query(result.query),
+    }
     for name, figure in drawn.items():
         unfinished = Path(folder) / f".{name}"  # a reader never sees half a file
         figure.savefig(unfinished, format="png", dpi=150)
@@ -259,15 +316,26 @@ def draw_learning_curve(result):
     n_labeled, n_seeds = result.settings.n_labeled, result.settings.n_seeds
     for name, accuracy in reversed(result.accuracy.items()):  # dynamicAL on top
         mean = 100 * accuracy.mean(axis=0)
-        axes.plot(n_labeled, mean, marker="o", markersize=4, color=COLORS[name], label=name)
+        axes.plot(
+            n_labeled, mean, marker="o", markersize=4, color=COLORS[name], label=name
+        )
         if n_seeds > 1:
             error = 100 * _standard_error(accuracy)
-            axes.fill_between(n_labeled, mean - error, mean + error, color=COLORS[name], alpha=0.18, linewidth=0)
+            axes.fill_between(
+                n_labeled,
+                mean - error,
+                mean + error,
+                color=COLORS[name],
+                alpha=0.18,
+                linewidth=0,
+            )
     axes.set_xticks(n_labeled)
     axes.set_xlabel("number of labels")
     axes.set_ylabel(f"accuracy on {N_TEST} test digits (%)")
     bands = f"mean and standard error of {n_seeds} seeds" if n_seeds > 1 else "one seed"
-    axes.set_title(f"Active learning on handwritten digits, {bands}", fontsize=11, loc="left")
+    axes.set_title(
+        f"Active learning on handwritten digits, {bands}", fontsize=11, loc="left"
+    )
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
@@ -278,17 +346,29 @@ def draw_learning_curve(result):
 def draw_query(query):
     """Return a Figure: the most and the least wanted digits of a query, with their scores."""
     figure = Figure(figsize=(7.6, 6.4), layout="constrained")
-    figure.suptitle(f"What dynamicAL asks for after {query['n_labeled']} labels (scores)", fontsize=12)
+    figure.suptitle(
+        f"What dynamicAL asks for after {query['n_labeled']} labels (scores)",
+        fontsize=12,
+    )
     halves = figure.subfigures(2, 1, hspace=0.05)
     ranks = np.arange(len(query["scores"]))
-    for half, title, shown in ((halves[0], "most wanted", ranks), (halves[1], "least wanted", ranks[::-1])):
+    for half, title, shown in (
+        (halves[0], "most wanted", ranks),
+        (halves[1], "least wanted", ranks[::-1]),
+    ):
         half.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
         for axes, i in zip(half.subplots(2, N_SHOWN // 2).flat, shown[:N_SHOWN]):
             axes.imshow(query["images"][i], cmap="gray_r", vmin=0, vmax=1)
-            predicted, true, score = query["predicted"][i], query["true"][i], query["scores"][i]
+            predicted, true, score = (
+                query["predicted"][i],
+                query["true"][i],
+                query["scores"][i],
+            )
             wrong = predicted != true
             seen = f"net: {predicted}, true: {true}" if wrong else f"net: {predicted}"
             number = f"{score:,.0f}" if abs(score) >= 100 else f"{score:.2g}"
-            axes.set_title(f"{number}\n{seen}", fontsize=9, color="#b02020" if wrong else "#333333")
+            axes.set_title(
+                f"{number}\n{seen}", fontsize=9, color="#b02020" if wrong else "#333333"
+            )
             axes.axis("off")
     return figure

@@ -62,11 +62,20 @@ class InvalidSampleError(InvalidDataError):
 
     def __str__(self):
         key = "" if self.key is None else f" ({self.key})"
-        return self.reason if self.position is None else f"sample {self.position} of {self.of}{key}: {self.reason}"
+        return (
+            self.reason
+            if self.position is None
+            else f"sample {self.position} of {self.of}{key}: {self.reason}"
+        )
 
     def at(self, position, of=None, key=None):
         """Return the same error of a sample at another position, of `of` if given."""
-        moved = type(self)(self.reason, position, self.of if of is None else of, self.key if key is None else key)
+        moved = type(self)(
+            self.reason,
+            position,
+            self.of if of is None else of,
+            self.key if key is None else key,
+        )
         moved.__cause__ = self.__cause__
         for note in getattr(self, "__notes__", []):
             moved.add_note(note)

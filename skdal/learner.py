@@ -16,11 +16,22 @@ from skdal.adapters import (
     routed,
     with_tags_of,
 )
-from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    MissingLabeledDataError,
+)
 from skdal.samplers import dynamical_sampling
 from skdal.samplers._functions import check_trial_of
 from skdal.training import StartingWeights, train
-from skdal.utils import concat_rows, count_rows, exclusive, is_torch_dataset, take_rows, turns
+from skdal.utils import (
+    concat_rows,
+    count_rows,
+    exclusive,
+    is_torch_dataset,
+    take_rows,
+    turns,
+)
 
 
 class ActiveLearner(ModalActiveLearner):
@@ -141,7 +152,9 @@ class ActiveLearner(ModalActiveLearner):
         with exclusive():
             X = self._aligned(X)
             X_all, y_all = self._with_new(X, y)
-            self._train(*((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs)
+            self._train(
+                *((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs
+            )
             self.X_training, self.y_training = X_all, y_all
 
     def query(self, X_pool, *query_args, **query_kwargs):
@@ -164,7 +177,9 @@ class ActiveLearner(ModalActiveLearner):
         with exclusive():
             in_order = self._aligned(X_pool, "the pool")
             result = self.query_strategy(self, in_order, *query_args, **query_kwargs)
-        indices = result[0] if isinstance(result, tuple) else result  # modAL 0.4.2.1's own return scores too
+        indices = (
+            result[0] if isinstance(result, tuple) else result
+        )  # modAL 0.4.2.1's own return scores too
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
     def predict(self, X, **predict_kwargs):
@@ -193,8 +208,12 @@ class ActiveLearner(ModalActiveLearner):
             n = count_rows(X)
             drawn = np.random.choice(n, n, replace=True)
             X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
-            of_samples = {name: value for name, value in fit_kwargs.items() if _has_rows(value, n)}
-            fit_kwargs = fit_kwargs | {name: take_rows(value, drawn) for name, value in of_samples.items()}
+            of_samples = {
+                name: value for name, value in fit_kwargs.items() if _has_rows(value, n)
+            }
+            fit_kwargs = fit_kwargs | {
+                name: take_rows(value, drawn) for name, value in of_samples.items()
+            }
         train(
             self.estimator,
             X,
@@ -217,7 +236,9 @@ class ActiveLearner(ModalActiveLearner):
             raise MissingLabeledDataError(
                 "pass y to every fit and teach, or to none (torch Datasets that hold the labels)."
             )
-        return concat_rows(self.X_training, X), None if y is None else concat_rows(self.y_training, y)
+        return concat_rows(self.X_training, X), None if y is None else concat_rows(
+            self.y_training, y
+        )
 
     def _aligned(self, X, name="the new samples", of="the labeled set"):
         return aligned(X, self.X_training, self.estimator, names=(name, of))
@@ -237,13 +258,19 @@ class ActiveLearner(ModalActiveLearner):
 
     def _check_labeled(self, X, y):
         if not count_rows(X):
-            raise InvalidDataError("X holds no sample; pass at least one labeled sample.")
+            raise InvalidDataError(
+                "X holds no sample; pass at least one labeled sample."
+            )
         if y is None and not is_torch_dataset(X):
-            raise MissingLabeledDataError("y is None; pass a label for each sample of X.")
+            raise MissingLabeledDataError(
+                "y is None; pass a label for each sample of X."
+            )
         if y is not None and is_net(self.estimator):
             check_labels(y, count_rows(X))
         elif y is not None and count_rows(y) != count_rows(X):
-            raise InvalidDataError(f"X has {count_rows(X)} samples and y has {count_rows(y)} labels.")
+            raise InvalidDataError(
+                f"X has {count_rows(X)} samples and y has {count_rows(y)} labels."
+            )
 
     def __repr__(self):
         strategy = getattr(self.query_strategy, "__name__", self.query_strategy)
@@ -279,5 +306,7 @@ class ActiveLearner(ModalActiveLearner):
 
 def _has_rows(value, n):
     """Tell whether a fit parameter has a row for each of n samples, such as sample_weight."""
-    is_container = hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict))
+    is_container = hasattr(value, "__len__") and not isinstance(
+        value, (str, bytes, dict)
+    )
     return is_container and len(value) == n

@@ -16,7 +16,12 @@ from torch.utils.data import Dataset, Subset
 
 from skdal.adapters import check_net, final_estimator, open_net
 from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, keys_of
-from skdal.exceptions import InvalidDataError, InvalidLabelsError, InvalidParameterError, UnreadableSampleError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+    UnreadableSampleError,
+)
 from skdal.samplers import DynamicALSampler
 from skdal.utils import check_n_instances, write_atomically
 
@@ -26,7 +31,16 @@ _NO_LABEL = ("", "-1", "nan", "na", "n/a", "<na>", "none", "null")
 
 
 def score(
-    net_factory, checkpoint, labels_file, pool, n_instances, out, *, overwrite=False, classes=None, **sampler_params
+    net_factory,
+    checkpoint,
+    labels_file,
+    pool,
+    n_instances,
+    out,
+    *,
+    overwrite=False,
+    classes=None,
+    **sampler_params,
 ):
     """Choose samples of a pool by dynamicAL and write them to files.
 
@@ -70,10 +84,17 @@ def score(
     _check_number(classes, net, Subset(pool, positions[:2]))
     rest = unlabeled(pool, positions)
     check_n_instances(n_instances, len(rest))
-    sampler = DynamicALSampler(FrozenEstimator(net), **sampler_params).fit(_Labeled(pool, positions, labels))
+    sampler = DynamicALSampler(FrozenEstimator(net), **sampler_params).fit(
+        _Labeled(pool, positions, labels)
+    )
     best = sampler.best(rest, n_instances)
     written = [
-        _write(picks, _picks_csv(keys_of(rest, best.positions), _with_names(best.columns, classes))),
+        _write(
+            picks,
+            _picks_csv(
+                keys_of(rest, best.positions), _with_names(best.columns, classes)
+            ),
+        ),
         _write(thumbnails, _sheet(pool, rest.indices[best.positions[:_SHEET]])),
         _write(aside, _unreadable_csv(getattr(sampler, "unreadable_", []))),
     ]
@@ -115,9 +136,13 @@ def load_net(net_factory, checkpoint):
 def _factory(name):
     module, _, function = name.partition(":")
     if not module or not function:
-        raise InvalidParameterError(f"--net-factory must be package.module:function; got {name!r}.")
+        raise InvalidParameterError(
+            f"--net-factory must be package.module:function; got {name!r}."
+        )
     if "" not in sys.path:
-        sys.path.insert(0, "")  # a module of the folder that one is in, as with python -m
+        sys.path.insert(
+            0, ""
+        )  # a module of the folder that one is in, as with python -m
     try:
         made = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
@@ -126,7 +151,9 @@ def _factory(name):
             "installed, or in this folder."
         ) from error
     if not callable(made):
-        raise InvalidParameterError(f"--net-factory {name!r} is no function but {type(made).__name__}.")
+        raise InvalidParameterError(
+            f"--net-factory {name!r} is no function but {type(made).__name__}."
+        )
     return made
 
 
@@ -135,7 +162,9 @@ def _checked_names(classes):
     if classes is None:
         return None
     if isinstance(classes, str):
-        raise InvalidParameterError(f"classes must be a sequence of names, such as ['cat', 'dog']; got {classes!r}.")
+        raise InvalidParameterError(
+            f"classes must be a sequence of names, such as ['cat', 'dog']; got {classes!r}."
+        )
     names = [name.strip() for name in classes]
     if len(names) < 2 or not all(names):
         fault = "one of them is empty" if len(names) > 1 else "there is one"
@@ -184,7 +213,11 @@ def read_labels(file, classes=None):
             f"{file} must have the columns key and label in UTF-8, and a row at least; it has {found}."
         )
     found = [(row["label"] or "").strip() for row in rows]
-    labels = _integers(file, lines, found) if classes is None else _positions(file, lines, found, classes)
+    labels = (
+        _integers(file, lines, found)
+        if classes is None
+        else _positions(file, lines, found, classes)
+    )
     keys = [row["key"] for row in rows]
     if twice := [key for key, n in Counter(keys).items() if n > 1]:
         raise InvalidDataError(
@@ -208,22 +241,36 @@ def _remedy(label, labels):
     """Say what to do with a label that is no integer, one of all that there are."""
     if label.lower() in _NO_LABEL:
         return " Leave out the rows that have no label yet."
-    names = sorted({name for name in labels if any(map(str.isalpha, name)) and name.lower() not in _NO_LABEL})
+    names = sorted(
+        {
+            name
+            for name in labels
+            if any(map(str.isalpha, name)) and name.lower() not in _NO_LABEL
+        }
+    )
     if not names:
         return ""
     how = " Where labels are names, name all outputs of the net, in their order, with --classes"
     if len(names) > _LISTED or "," in "".join(names):
-        return f"{how} @FILE, one a line. {len(names)} names are there: {_listed(names)}."
+        return (
+            f"{how} @FILE, one a line. {len(names)} names are there: {_listed(names)}."
+        )
     return f"{how}. Those that are there: --classes {shlex.quote(','.join(names))}"
 
 
 def _positions(file, lines, labels, classes):
     position = {name: k for k, name in enumerate(classes)}
-    wrong = [(line, label) for line, label in zip(lines, labels) if label not in position]
+    wrong = [
+        (line, label) for line, label in zip(lines, labels) if label not in position
+    ]
     if wrong:
         line, label = wrong[0]
         unknown = sorted({label for _, label in wrong})
-        remedy = "Leave out the rows that have no label yet" if label.lower() in _NO_LABEL else "Correct them"
+        remedy = (
+            "Leave out the rows that have no label yet"
+            if label.lower() in _NO_LABEL
+            else "Correct them"
+        )
         raise InvalidLabelsError(
             f"{file}, line {line}: the label must be one of --classes ({_listed(classes)}); got {label!r}. Labels that "
             f"are none of them: {_listed(unknown)}. {remedy}, or name all outputs of the net in --classes."
@@ -239,13 +286,19 @@ def _listed(names):
 def _csv_rows(file):
     """Return the numbers of the lines of a CSV file, and its rows as dicts; names of files need not be UTF-8."""
     try:
-        with open(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
+        with open(
+            file, newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as opened:
             reader = csv.DictReader(opened)
             found = [(reader.line_num, row) for row in reader]
     except OSError as error:
-        raise InvalidDataError(f"{file} cannot be read ({error}); a CSV file with key,label is expected.") from error
+        raise InvalidDataError(
+            f"{file} cannot be read ({error}); a CSV file with key,label is expected."
+        ) from error
     except csv.Error as error:
-        raise InvalidDataError(f"{file}, line {reader.reader.line_num}: {error}; is it a CSV file?") from error
+        raise InvalidDataError(
+            f"{file}, line {reader.reader.line_num}: {error}; is it a CSV file?"
+        ) from error
     return [line for line, _ in found], [row for _, row in found]
 
 
@@ -259,7 +312,17 @@ def _labeled_positions(pool, keys, file):
         raise InvalidDataError(f"{file}: {error}{remedy}") from error
 
 
-def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, transform=None, exif=False, depth=None):
+def open_pool(
+    path,
+    *,
+    column=None,
+    key=None,
+    size=None,
+    max_unreadable=0.01,
+    transform=None,
+    exif=False,
+    depth=None,
+):
     """Return the pool of a folder of images, a folder or file of Parquet, or a .npy file.
 
     Raises
@@ -270,11 +333,23 @@ def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, tr
         An argument does not apply to such a pool.
     """
     path = Path(path)
-    how = {"max_unreadable": max_unreadable, "transform": _factory(transform) if transform else None}
+    how = {
+        "max_unreadable": max_unreadable,
+        "transform": _factory(transform) if transform else None,
+    }
     if not path.exists():
-        raise InvalidDataError(f"there is nothing at {path}; a folder of images, Parquet or a .npy file is expected.")
+        raise InvalidDataError(
+            f"there is nothing at {path}; a folder of images, Parquet or a .npy file is expected."
+        )
     if path.suffix == ".npy":
-        _refuse_given("a .npy file", column=column, key=key, size=size, exif=exif or None, depth=depth)
+        _refuse_given(
+            "a .npy file",
+            column=column,
+            key=key,
+            size=size,
+            exif=exif or None,
+            depth=depth,
+        )
         return MemmapPool(path, **how)
     how |= {"size": size, "exif": exif, "depth": depth}
     if path.suffix == ".parquet" or path.is_dir() and any(path.rglob("*.parquet")):
@@ -285,7 +360,9 @@ def open_pool(path, *, column=None, key=None, size=None, max_unreadable=0.01, tr
 
 def _refuse_given(kind, **arguments):
     if given := [f"--{name}" for name, value in arguments.items() if value is not None]:
-        raise InvalidParameterError(f"{kind} takes no {', no '.join(given)}; run it without.")
+        raise InvalidParameterError(
+            f"{kind} takes no {', no '.join(given)}; run it without."
+        )
 
 
 class _Labeled(Dataset):
@@ -304,25 +381,37 @@ class _Labeled(Dataset):
 def _outputs(out, overwrite):
     """Return the files to write, for picks, thumbnails and the list of unreadable samples."""
     if out.suffix.lower() != ".csv":
-        raise InvalidParameterError(f"--out must be a file name that ends in .csv; got {out}.")
+        raise InvalidParameterError(
+            f"--out must be a file name that ends in .csv; got {out}."
+        )
     if not out.parent.is_dir():
-        raise InvalidParameterError(f"there is no folder {out.parent} for {out.name}; make it first.")
+        raise InvalidParameterError(
+            f"there is no folder {out.parent} for {out.name}; make it first."
+        )
     outputs = out, out.with_suffix(".png"), out.with_name(f"{out.stem}-unreadable.csv")
     for path in outputs:
         if path.is_dir():
             raise InvalidParameterError(f"{path} is a folder; give --out another name.")
         if path.exists() and not overwrite:
-            raise InvalidParameterError(f"{path} exists already; give --out another name, or --overwrite.")
+            raise InvalidParameterError(
+                f"{path} exists already; give --out another name, or --overwrite."
+            )
     return outputs
 
 
 def _check_outside(pool, out, executor):
     """Refuse to write images where the next run looks for images, and Parquet where it looks for Parquet or images."""
-    folder = getattr(pool, "folder", getattr(pool, "path", None))  # of images or Parquet
+    folder = getattr(
+        pool, "folder", getattr(pool, "path", None)
+    )  # of images or Parquet
     paths = [out] if isinstance(pool, ImageFolderPool) else []
     for path in (*paths, getattr(executor, "scores_dir", None)):
-        if None not in (folder, path) and Path(path).resolve().is_relative_to(folder.resolve()):
-            raise InvalidParameterError(f"{path} is inside the pool, of which it would become a part; give another.")
+        if None not in (folder, path) and Path(path).resolve().is_relative_to(
+            folder.resolve()
+        ):
+            raise InvalidParameterError(
+                f"{path} is inside the pool, of which it would become a part; give another."
+            )
 
 
 def _with_names(columns, classes):
@@ -335,19 +424,29 @@ def _with_names(columns, classes):
 def _picks_csv(keys, columns):
     names = ("score", "sq_norm", "dot", "label")
     not_computed = np.full(len(keys), "")  # a term of weight zero
-    rows = zip(keys, range(1, len(keys) + 1), *(columns.get(name, not_computed).tolist() for name in names))
+    rows = zip(
+        keys,
+        range(1, len(keys) + 1),
+        *(columns.get(name, not_computed).tolist() for name in names),
+    )
     return _csv([["key", "rank", *names], *rows])
 
 
 def _unreadable_csv(unreadable):
     """Return a list of what could not be read, None where all could."""
-    return _csv([["key", "reason"], *([x.key, x.reason] for x in unreadable)]) if unreadable else None
+    return (
+        _csv([["key", "reason"], *([x.key, x.reason] for x in unreadable)])
+        if unreadable
+        else None
+    )
 
 
 def _csv(rows):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")  # names of files need not be UTF-8
+    return text.getvalue().encode(
+        errors="surrogateescape"
+    )  # names of files need not be UTF-8
 
 
 def _write(path, content):
@@ -363,7 +462,9 @@ def _sheet(pool, positions):
     from PIL import Image
 
     n_columns = int(np.ceil(np.sqrt(len(positions))))
-    sheet = Image.new("RGB", (n_columns * _SIDE, -(-len(positions) // n_columns) * _SIDE), "white")
+    sheet = Image.new(
+        "RGB", (n_columns * _SIDE, -(-len(positions) // n_columns) * _SIDE), "white"
+    )
     for k, i in enumerate(positions):
         try:
             picture = pool.picture(int(i))
@@ -372,7 +473,12 @@ def _sheet(pool, positions):
         if picture is None:
             return None
         picture.thumbnail((_SIDE - 4, _SIDE - 4))
-        picture = picture.resize([max(1, round(side * (_SIDE - 4) / max(picture.size))) for side in picture.size])
+        picture = picture.resize(
+            [
+                max(1, round(side * (_SIDE - 4) / max(picture.size)))
+                for side in picture.size
+            ]
+        )
         sheet.paste(picture, (k % n_columns * _SIDE + 2, k // n_columns * _SIDE + 2))
     content = io.BytesIO()
     sheet.save(content, "PNG")

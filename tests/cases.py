@@ -59,7 +59,9 @@ class Case:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the old weight_norm is deprecated
             torch.manual_seed(seed)
-            net = NeuralNetClassifier(self.module, train_split=None, verbose=0, **settings).initialize()
+            net = NeuralNetClassifier(
+                self.module, train_split=None, verbose=0, **settings
+            ).initialize()
             net.module_.double()
             net.criterion_.double()
             redraw(net.module_)
@@ -68,7 +70,9 @@ class Case:
 
 def over(cases):
     """Parametrize a test over problems."""
-    return pytest.mark.parametrize("problem", cases, ids=lambda case: case.id, indirect=True)
+    return pytest.mark.parametrize(
+        "problem", cases, ids=lambda case: case.id, indirect=True
+    )
 
 
 def over_backends(cases, refused=False):
@@ -80,7 +84,9 @@ def over_backends(cases, refused=False):
         if (backend in case.refused) == refused
     ]
     ids = [f"{case.id}-{backend}" for case, backend in rows]
-    return pytest.mark.parametrize("problem, backend", rows, ids=ids, indirect=["problem"])
+    return pytest.mark.parametrize(
+        "problem, backend", rows, ids=ids, indirect=["problem"]
+    )
 
 
 def redraw(module):
@@ -88,7 +94,9 @@ def redraw(module):
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             scale = 0.3 if parameter.ndim < 2 else (2.0 / parameter[0].numel()) ** 0.5
-            parameter.data.normal_(float(isinstance(part, NORMS) and name == "weight"), scale)
+            parameter.data.normal_(
+                float(isinstance(part, NORMS) and name == "weight"), scale
+            )
         if isinstance(part, _NormBase) and part.running_mean is not None:
             part.running_mean.normal_(0.0, 0.5)
             part.running_var.uniform_(1.0, 4.0)
@@ -96,12 +104,16 @@ def redraw(module):
 
 def floats(*shape):
     """Return a maker of float64 arrays (n, *shape)."""
-    return lambda n, generator: torch.randn(n, *shape, generator=generator, dtype=torch.float64).numpy()
+    return lambda n, generator: torch.randn(
+        n, *shape, generator=generator, dtype=torch.float64
+    ).numpy()
 
 
 def tokens(vocabulary, *shape):
     """Return a maker of int64 arrays (n, *shape)."""
-    return lambda n, generator: torch.randint(vocabulary, (n, *shape), generator=generator).numpy()
+    return lambda n, generator: torch.randint(
+        vocabulary, (n, *shape), generator=generator
+    ).numpy()
 
 
 class Probe(nn.Module):
@@ -117,7 +129,12 @@ class Probe(nn.Module):
 
 
 def layer(id, make_inputs, cls, *args, refused=(), **kwargs):
-    return Case(id, lambda: Probe(cls(*args, **kwargs), make_inputs(1, None)), make_inputs, refused=refused)
+    return Case(
+        id,
+        lambda: Probe(cls(*args, **kwargs), make_inputs(1, None)),
+        make_inputs,
+        refused=refused,
+    )
 
 
 LAYERS = [
@@ -131,36 +148,180 @@ LAYERS = [
     layer("linear-one-position", floats(1, 5), nn.Linear, 5, 3),
     layer("linear-one-output", floats(3, 5), nn.Linear, 5, 1),
     layer("conv1d", floats(3, 9), nn.Conv1d, 3, 4, 3),
-    layer("conv1d-strided", floats(3, 12), nn.Conv1d, 3, 4, 3, stride=2, padding=3, dilation=2),
+    layer(
+        "conv1d-strided",
+        floats(3, 12),
+        nn.Conv1d,
+        3,
+        4,
+        3,
+        stride=2,
+        padding=3,
+        dilation=2,
+    ),
     layer("conv1d-valid", floats(3, 9), nn.Conv1d, 3, 4, 3, padding="valid"),
     layer("conv1d-same-even", floats(3, 9), nn.Conv1d, 3, 4, 4, padding="same"),
-    layer("conv1d-reflect", floats(2, 7), nn.Conv1d, 2, 3, 4, padding=2, padding_mode="reflect"),
+    layer(
+        "conv1d-reflect",
+        floats(2, 7),
+        nn.Conv1d,
+        2,
+        3,
+        4,
+        padding=2,
+        padding_mode="reflect",
+    ),
     layer("conv1d-depthwise", floats(4, 7), nn.Conv1d, 4, 4, 3, groups=4, bias=False),
     layer("conv2d", floats(3, 6, 6), nn.Conv2d, 3, 4, 3, padding=1),
     layer("conv2d-few-positions", floats(16, 3, 3), nn.Conv2d, 16, 24, 3, padding=1),
     layer("conv2d-many-positions", floats(2, 14, 14), nn.Conv2d, 2, 2, 3, padding=1),
     layer("conv2d-one-position", floats(3, 4, 4), nn.Conv2d, 3, 4, 4),
     layer("conv2d-no-bias", floats(3, 6, 5), nn.Conv2d, 3, 4, 3, bias=False),
-    layer("conv2d-strided", floats(3, 8, 9), nn.Conv2d, 3, 4, (3, 2), (2, 3), padding=(1, 0)),
-    layer("conv2d-dilated", floats(3, 6, 6), nn.Conv2d, 3, 4, 3, padding=(0, 2), dilation=(1, 2)),
-    layer("conv2d-same", floats(3, 6, 7), nn.Conv2d, 3, 4, (4, 3), padding="same", dilation=(1, 2)),
+    layer(
+        "conv2d-strided",
+        floats(3, 8, 9),
+        nn.Conv2d,
+        3,
+        4,
+        (3, 2),
+        (2, 3),
+        padding=(1, 0),
+    ),
+    layer(
+        "conv2d-dilated",
+        floats(3, 6, 6),
+        nn.Conv2d,
+        3,
+        4,
+        3,
+        padding=(0, 2),
+        dilation=(1, 2),
+    ),
+    layer(
+        "conv2d-same",
+        floats(3, 6, 7),
+        nn.Conv2d,
+        3,
+        4,
+        (4, 3),
+        padding="same",
+        dilation=(1, 2),
+    ),
     layer("conv2d-valid", floats(3, 5, 6), nn.Conv2d, 3, 4, (2, 3), padding="valid"),
-    layer("conv2d-reflect", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, padding=(2, 1), padding_mode="reflect"),
-    layer("conv2d-replicate", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, 2, padding=(0, 2), padding_mode="replicate"),
-    layer("conv2d-circular", floats(3, 5, 6), nn.Conv2d, 3, 4, 3, padding=(2, 1), padding_mode="circular"),
-    layer("conv2d-circular-same", floats(3, 5, 6), nn.Conv2d, 3, 4, (2, 3), padding="same", padding_mode="circular"),
+    layer(
+        "conv2d-reflect",
+        floats(3, 5, 6),
+        nn.Conv2d,
+        3,
+        4,
+        3,
+        padding=(2, 1),
+        padding_mode="reflect",
+    ),
+    layer(
+        "conv2d-replicate",
+        floats(3, 5, 6),
+        nn.Conv2d,
+        3,
+        4,
+        3,
+        2,
+        padding=(0, 2),
+        padding_mode="replicate",
+    ),
+    layer(
+        "conv2d-circular",
+        floats(3, 5, 6),
+        nn.Conv2d,
+        3,
+        4,
+        3,
+        padding=(2, 1),
+        padding_mode="circular",
+    ),
+    layer(
+        "conv2d-circular-same",
+        floats(3, 5, 6),
+        nn.Conv2d,
+        3,
+        4,
+        (2, 3),
+        padding="same",
+        padding_mode="circular",
+    ),
     layer("conv2d-groups", floats(4, 5, 5), nn.Conv2d, 4, 6, 3, padding=1, groups=2),
-    layer("conv2d-groups-strided", floats(6, 7, 6), nn.Conv2d, 6, 9, 2, 2, dilation=2, groups=3, bias=False),
-    layer("conv2d-groups-reflect", floats(4, 5, 5), nn.Conv2d, 4, 6, 3, padding=1, groups=2, padding_mode="reflect"),
+    layer(
+        "conv2d-groups-strided",
+        floats(6, 7, 6),
+        nn.Conv2d,
+        6,
+        9,
+        2,
+        2,
+        dilation=2,
+        groups=3,
+        bias=False,
+    ),
+    layer(
+        "conv2d-groups-reflect",
+        floats(4, 5, 5),
+        nn.Conv2d,
+        4,
+        6,
+        3,
+        padding=1,
+        groups=2,
+        padding_mode="reflect",
+    ),
     layer("conv2d-depthwise", floats(4, 5, 5), nn.Conv2d, 4, 4, 3, padding=1, groups=4),
-    layer("conv2d-depthwise-multiplied", floats(3, 7, 7), nn.Conv2d, 3, 6, 3, stride=2, groups=3),
+    layer(
+        "conv2d-depthwise-multiplied",
+        floats(3, 7, 7),
+        nn.Conv2d,
+        3,
+        6,
+        3,
+        stride=2,
+        groups=3,
+    ),
     layer("conv2d-1x1", floats(5, 4, 3), nn.Conv2d, 5, 4, 1),
-    layer("conv2d-1x1-strided", floats(5, 5, 4), nn.Conv2d, 5, 4, 1, stride=2, bias=False),
+    layer(
+        "conv2d-1x1-strided", floats(5, 5, 4), nn.Conv2d, 5, 4, 1, stride=2, bias=False
+    ),
     layer("conv2d-1x1-padded", floats(5, 3, 3), nn.Conv2d, 5, 4, 1, padding=1),
     layer("conv3d", floats(2, 4, 4, 3), nn.Conv3d, 2, 3, 2),
-    layer("conv3d-strided", floats(2, 3, 5, 4), nn.Conv3d, 2, 3, (2, 3, 1), (1, 2, 2), padding=(1, 0, 1)),
-    layer("conv3d-dilated", floats(2, 3, 4, 3), nn.Conv3d, 2, 3, 2, dilation=(1, 2, 1), padding="same", bias=False),
-    layer("conv3d-groups", floats(4, 3, 3, 2), nn.Conv3d, 4, 4, 2, groups=2, padding=1, padding_mode="replicate"),
+    layer(
+        "conv3d-strided",
+        floats(2, 3, 5, 4),
+        nn.Conv3d,
+        2,
+        3,
+        (2, 3, 1),
+        (1, 2, 2),
+        padding=(1, 0, 1),
+    ),
+    layer(
+        "conv3d-dilated",
+        floats(2, 3, 4, 3),
+        nn.Conv3d,
+        2,
+        3,
+        2,
+        dilation=(1, 2, 1),
+        padding="same",
+        bias=False,
+    ),
+    layer(
+        "conv3d-groups",
+        floats(4, 3, 3, 2),
+        nn.Conv3d,
+        4,
+        4,
+        2,
+        groups=2,
+        padding=1,
+        padding_mode="replicate",
+    ),
     layer("batchnorm1d", floats(6), nn.BatchNorm1d, 6),
     layer("batchnorm1d-sequence", floats(6, 5), nn.BatchNorm1d, 6),
     layer("batchnorm1d-not-affine", floats(6), nn.BatchNorm1d, 6, affine=False),
@@ -171,19 +332,44 @@ LAYERS = [
     layer("layernorm-two-axes", floats(2, 3, 4), nn.LayerNorm, (3, 4)),
     layer("layernorm-all-axes", floats(2, 3, 4), nn.LayerNorm, (2, 3, 4)),
     layer("layernorm-no-bias", floats(4, 6), nn.LayerNorm, 6, bias=False),
-    layer("layernorm-not-affine", floats(4, 6), nn.LayerNorm, 6, elementwise_affine=False),
+    layer(
+        "layernorm-not-affine", floats(4, 6), nn.LayerNorm, 6, elementwise_affine=False
+    ),
     layer("groupnorm", floats(6, 4), nn.GroupNorm, 3, 6),
     layer("groupnorm-no-positions", floats(6), nn.GroupNorm, 2, 6, eps=0.1),
     layer("groupnorm-image", floats(6, 3, 2), nn.GroupNorm, 1, 6),
     layer("groupnorm-volume", floats(4, 2, 3, 2), nn.GroupNorm, 4, 4),
     layer("groupnorm-not-affine", floats(6, 4), nn.GroupNorm, 3, 6, affine=False),
     layer("instancenorm1d", floats(4, 5), nn.InstanceNorm1d, 4, affine=True),
-    layer("instancenorm1d-tracking", floats(4, 5), nn.InstanceNorm1d, 4, affine=True, track_running_stats=True),
-    layer("instancenorm2d", floats(3, 4, 3), nn.InstanceNorm2d, 3, eps=0.1, affine=True),
-    layer("instancenorm2d-tracking", floats(3, 4, 3), nn.InstanceNorm2d, 3, affine=True, track_running_stats=True),
+    layer(
+        "instancenorm1d-tracking",
+        floats(4, 5),
+        nn.InstanceNorm1d,
+        4,
+        affine=True,
+        track_running_stats=True,
+    ),
+    layer(
+        "instancenorm2d", floats(3, 4, 3), nn.InstanceNorm2d, 3, eps=0.1, affine=True
+    ),
+    layer(
+        "instancenorm2d-tracking",
+        floats(3, 4, 3),
+        nn.InstanceNorm2d,
+        3,
+        affine=True,
+        track_running_stats=True,
+    ),
     layer("instancenorm2d-not-affine", floats(3, 4, 3), nn.InstanceNorm2d, 3),
     layer("instancenorm3d", floats(3, 2, 3, 2), nn.InstanceNorm3d, 3, affine=True),
-    layer("instancenorm3d-tracking", floats(3, 2, 1, 2), nn.InstanceNorm3d, 3, affine=True, track_running_stats=True),
+    layer(
+        "instancenorm3d-tracking",
+        floats(3, 2, 1, 2),
+        nn.InstanceNorm3d,
+        3,
+        affine=True,
+        track_running_stats=True,
+    ),
     layer("rmsnorm", floats(6), nn.RMSNorm, 6),
     layer("rmsnorm-sequence", floats(4, 6), nn.RMSNorm, 6, eps=0.1),
     layer("rmsnorm-two-axes", floats(2, 3, 4), nn.RMSNorm, (3, 4)),
@@ -198,28 +384,77 @@ LAYERS = [
     layer("embedding-repeated", tokens(3, 7), nn.Embedding, 3, 6),
     layer("embedding-grid", tokens(4, 2, 3), nn.Embedding, 4, 3),
     layer("embedding-padding", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=0),
-    layer("embedding-padding-from-the-end", tokens(4, 6), nn.Embedding, 4, 6, padding_idx=-1),
-    layer("embedding-sparse", tokens(5, 6), nn.Embedding, 5, 6, sparse=True, refused=("functorch",)),
+    layer(
+        "embedding-padding-from-the-end",
+        tokens(4, 6),
+        nn.Embedding,
+        4,
+        6,
+        padding_idx=-1,
+    ),
+    layer(
+        "embedding-sparse",
+        tokens(5, 6),
+        nn.Embedding,
+        5,
+        6,
+        sparse=True,
+        refused=("functorch",),
+    ),
     layer("bag-mean", tokens(11, 4), nn.EmbeddingBag, 11, 6),
     layer("bag-mean-repeated", tokens(3, 7), nn.EmbeddingBag, 3, 6),
     layer("bag-mean-padding", tokens(4, 3), nn.EmbeddingBag, 4, 6, padding_idx=0),
     layer("bag-one-token", tokens(11, 1), nn.EmbeddingBag, 11, 6),
     layer("bag-sum", tokens(11, 4), nn.EmbeddingBag, 11, 6, mode="sum"),
     layer("bag-sum-repeated", tokens(3, 7), nn.EmbeddingBag, 3, 6, mode="sum"),
-    layer("bag-sum-padding", tokens(4, 6), nn.EmbeddingBag, 4, 6, mode="sum", padding_idx=-1),
+    layer(
+        "bag-sum-padding",
+        tokens(4, 6),
+        nn.EmbeddingBag,
+        4,
+        6,
+        mode="sum",
+        padding_idx=-1,
+    ),
     layer("bag-max", tokens(11, 4), nn.EmbeddingBag, 11, 6, mode="max"),
-    layer("bag-max-padding", tokens(4, 3), nn.EmbeddingBag, 4, 6, mode="max", padding_idx=3),
-    layer("bag-sparse", tokens(5, 6), nn.EmbeddingBag, 5, 6, mode="sum", sparse=True, refused=("functorch",)),
+    layer(
+        "bag-max-padding",
+        tokens(4, 3),
+        nn.EmbeddingBag,
+        4,
+        6,
+        mode="max",
+        padding_idx=3,
+    ),
+    layer(
+        "bag-sparse",
+        tokens(5, 6),
+        nn.EmbeddingBag,
+        5,
+        6,
+        mode="sum",
+        sparse=True,
+        refused=("functorch",),
+    ),
 ]
 
 
 def paired(id, call, make_inputs, parts, **kwargs):
     """Return a case of a layer that takes several inputs, which `call` makes of one."""
-    return Case(id, lambda: Probe(Apply(call, **parts()), make_inputs(1, None)), make_inputs, **kwargs)
+    return Case(
+        id,
+        lambda: Probe(Apply(call, **parts()), make_inputs(1, None)),
+        make_inputs,
+        **kwargs,
+    )
 
 
 def mlp(*widths):
-    layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+    layers = [
+        part
+        for a, b in zip(widths, widths[1:])
+        for part in (nn.Linear(a, b), nn.ReLU())
+    ]
     return nn.Sequential(*layers[:-1])
 
 
@@ -246,7 +481,10 @@ def bilinear_parts(**kwargs):
 
 def bag_parts(**kwargs):
     """A bag of learned weights, as attention pooling has them."""
-    return lambda: {"layer": nn.EmbeddingBag(4, 6, mode="sum", **kwargs), "score": nn.Embedding(4, 1)}
+    return lambda: {
+        "layer": nn.EmbeddingBag(4, 6, mode="sum", **kwargs),
+        "score": nn.Embedding(4, 1),
+    }
 
 
 LAYERS += [
@@ -254,11 +492,23 @@ LAYERS += [
     paired("bilinear-no-bias", halves, floats(7), bilinear_parts(bias=False)),
     paired("bilinear-sequence", halves, floats(6, 7), bilinear_parts()),
     paired("bilinear-grid", halves, floats(2, 3, 7), bilinear_parts()),
-    paired("bilinear-by-keyword", lambda m, x: m.layer(input2=x[:, 4:], input1=x[:, :4]), floats(7), bilinear_parts()),
-    paired("bilinear-of-itself", lambda m, x: m.layer(x, x), floats(4), lambda: {"layer": nn.Bilinear(4, 4, 5)}),
+    paired(
+        "bilinear-by-keyword",
+        lambda m, x: m.layer(input2=x[:, 4:], input1=x[:, :4]),
+        floats(7),
+        bilinear_parts(),
+    ),
+    paired(
+        "bilinear-of-itself",
+        lambda m, x: m.layer(x, x),
+        floats(4),
+        lambda: {"layer": nn.Bilinear(4, 4, 5)},
+    ),
     paired(
         "bag-fixed-weights",
-        lambda m, x: m.layer(x, per_sample_weights=torch.arange(6.0).double().cos().expand(len(x), 6)),
+        lambda m, x: m.layer(
+            x, per_sample_weights=torch.arange(6.0).double().cos().expand(len(x), 6)
+        ),
         tokens(4, 6),
         lambda: {"layer": nn.EmbeddingBag(4, 6, mode="sum")},
     ),
@@ -277,7 +527,9 @@ LAYERS += [
 ]
 
 
-def recurrent(id, cls, call=lambda m, x: m.layer(x)[0], parts=dict, batch_first=True, **kwargs):
+def recurrent(
+    id, cls, call=lambda m, x: m.layer(x)[0], parts=dict, batch_first=True, **kwargs
+):
     """Return a case of a recurrent layer on sequences of five vectors of three numbers."""
     make = lambda: {"layer": cls(3, 4, batch_first=batch_first, **kwargs), **parts()}
     return paired(id, call, floats(5, 3), make, refused=("functorch",))
@@ -292,7 +544,9 @@ def last_state(m, x):
 def everything(m, x):
     steps, state = m.layer(x)
     state = state if isinstance(state, tuple) else (state,)
-    return torch.cat([steps.flatten(1), *(s.transpose(0, 1).flatten(1) for s in state)], dim=1)
+    return torch.cat(
+        [steps.flatten(1), *(s.transpose(0, 1).flatten(1) for s in state)], dim=1
+    )
 
 
 def time_first(m, x):
@@ -302,7 +556,9 @@ def time_first(m, x):
 def started(m, x):
     """From a state that depends on the sample."""
     state = m.start(x[:, 0]).unflatten(1, (-1, 4)).transpose(0, 1).contiguous()
-    return m.layer(x, (state, state.tanh()) if isinstance(m.layer, nn.LSTM) else state)[0]
+    return m.layer(x, (state, state.tanh()) if isinstance(m.layer, nn.LSTM) else state)[
+        0
+    ]
 
 
 def start_of(n_sides):
@@ -322,7 +578,9 @@ LAYERS += [
     recurrent("lstm-last-cell", nn.LSTM, lambda m, x: m.layer(x)[1][1].transpose(0, 1)),
     recurrent("lstm-everything", nn.LSTM, everything, **DEEP),
     recurrent("lstm-given-state", nn.LSTM, started, start_of(4), **DEEP),
-    recurrent("lstm-of-itself", nn.LSTM, lambda m, x: m.layer(x[:, :3], m.layer(x)[1])[0]),
+    recurrent(
+        "lstm-of-itself", nn.LSTM, lambda m, x: m.layer(x[:, :3], m.layer(x)[1])[0]
+    ),
     recurrent("gru", nn.GRU),
     recurrent("gru-deep", nn.GRU, everything, **DEEP),
     recurrent("gru-no-bias", nn.GRU, bias=False),
@@ -337,10 +595,20 @@ LAYERS += [
 ]
 
 
-def attention(id, call=lambda m, x: m.layer(x, x, x, need_weights=False)[0], batch_first=True, **kwargs):
+def attention(
+    id,
+    call=lambda m, x: m.layer(x, x, x, need_weights=False)[0],
+    batch_first=True,
+    **kwargs,
+):
     """Return a case of attention, two heads on sequences of five vectors of four numbers."""
     return paired(
-        id, call, floats(5, 4), lambda: {"layer": nn.MultiheadAttention(4, 2, batch_first=batch_first, **kwargs)}
+        id,
+        call,
+        floats(5, 4),
+        lambda: {
+            "layer": nn.MultiheadAttention(4, 2, batch_first=batch_first, **kwargs)
+        },
     )
 
 
@@ -348,7 +616,10 @@ def attending(**kwargs):
     """Self-attention; arguments may be functions of the inputs."""
 
     def call(m, x):
-        given = {name: value(x) if callable(value) else value for name, value in kwargs.items()}
+        given = {
+            name: value(x) if callable(value) else value
+            for name, value in kwargs.items()
+        }
         return m.layer(x, x, x, **{"need_weights": False, **given})[0]
 
     return call
@@ -366,7 +637,10 @@ def asking(make_value=torch.clone, **kwargs):
     """Two positions ask the other three."""
 
     def call(m, x):
-        given = {name: value(x) if callable(value) else value for name, value in kwargs.items()}
+        given = {
+            name: value(x) if callable(value) else value
+            for name, value in kwargs.items()
+        }
         keys = x[:, 2:]
         values = keys if make_value is None else make_value(keys)
         return m.layer(x[:, :2], keys, values, **{"need_weights": False, **given})[0]
@@ -392,7 +666,9 @@ def of_two_widths(m, x):
 CAUSAL = torch.ones(5, 5).triu(1).bool()
 SLOPE = torch.arange(25.0).reshape(5, 5).double().cos()
 padding = lambda x: (x[:, :, 0] > 0.3) & (torch.arange(x.shape[1]) > 1)
-each_head = lambda x: torch.stack([x[:, :, 0] > 0.5, x[:, :, 1] > 0.5], 1).flatten(0, 1)[:, None] & CAUSAL
+each_head = lambda x: (
+    torch.stack([x[:, :, 0] > 0.5, x[:, :, 1] > 0.5], 1).flatten(0, 1)[:, None] & CAUSAL
+)
 LAYERS += [
     attention("attention"),
     attention("attention-no-bias", bias=False),
@@ -405,17 +681,48 @@ LAYERS += [
     attention("attention-slope", attending(attn_mask=SLOPE, need_weights=True)),
     attention("attention-mask-by-head", attending(attn_mask=each_head)),
     attention("attention-padding", attending(key_padding_mask=padding)),
-    attention("attention-padding-float", attending(key_padding_mask=lambda x: x[:, :, 1].detach())),
-    attention("attention-masks", attending(attn_mask=CAUSAL, key_padding_mask=padding, need_weights=True)),
-    attention("attention-added-keys", attending(attn_mask=CAUSAL, key_padding_mask=padding), add_bias_kv=True),
+    attention(
+        "attention-padding-float",
+        attending(key_padding_mask=lambda x: x[:, :, 1].detach()),
+    ),
+    attention(
+        "attention-masks",
+        attending(attn_mask=CAUSAL, key_padding_mask=padding, need_weights=True),
+    ),
+    attention(
+        "attention-added-keys",
+        attending(attn_mask=CAUSAL, key_padding_mask=padding),
+        add_bias_kv=True,
+    ),
     attention("attention-added-zeros", attending(attn_mask=SLOPE), add_zero_attn=True),
-    attention("attention-added-both", with_weights(average=True), add_bias_kv=True, add_zero_attn=True, bias=False),
+    attention(
+        "attention-added-both",
+        with_weights(average=True),
+        add_bias_kv=True,
+        add_zero_attn=True,
+        bias=False,
+    ),
     attention("cross-attention", asking(None)),
     attention("cross-attention-of-three", asking(torch.tanh, need_weights=True)),
-    attention("cross-attention-masks", asking(attn_mask=CAUSAL[1:3, :3], key_padding_mask=lambda x: padding(x)[:, :3])),
-    attention("cross-attention-time-first", asking_time_first, batch_first=False, add_bias_kv=True),
+    attention(
+        "cross-attention-masks",
+        asking(attn_mask=CAUSAL[1:3, :3], key_padding_mask=lambda x: padding(x)[:, :3]),
+    ),
+    attention(
+        "cross-attention-time-first",
+        asking_time_first,
+        batch_first=False,
+        add_bias_kv=True,
+    ),
     attention("cross-attention-widths", of_two_widths, kdim=3, vdim=2),
-    attention("cross-attention-widths-no-bias", of_two_widths, kdim=3, vdim=2, bias=False, add_zero_attn=True),
+    attention(
+        "cross-attention-widths-no-bias",
+        of_two_widths,
+        kdim=3,
+        vdim=2,
+        bias=False,
+        add_zero_attn=True,
+    ),
 ]
 
 
@@ -427,7 +734,11 @@ class Towers(nn.Module):
         self.head = nn.Linear(4 + 27, 5)
 
     def forward(self, ids, pixels):
-        return self.head(torch.cat([self.words(ids).mean(1), self.image(pixels).tanh().flatten(1)], dim=1))
+        return self.head(
+            torch.cat(
+                [self.words(ids).mean(1), self.image(pixels).tanh().flatten(1)], dim=1
+            )
+        )
 
 
 class Residual(nn.Module):
@@ -471,7 +782,9 @@ def vgg11_narrow():
     """All but the two widest layers of vgg11."""
     with torch.device("meta"):
         net = models.vgg11(num_classes=10)
-    net.classifier[0], net.classifier[3], net.classifier[6] = (nn.Linear(*s) for s in [(25088, 8), (8, 9), (9, 10)])
+    net.classifier[0], net.classifier[3], net.classifier[6] = (
+        nn.Linear(*s) for s in [(25088, 8), (8, 9), (9, 10)]
+    )
     return net.to_empty(device="cpu")
 
 
@@ -482,14 +795,23 @@ def tied():
 
 
 def tied_decoder():
-    parts = Apply(lambda m, x: m.out(m.words(x).tanh().mean(1)), words=nn.Embedding(9, 6), out=nn.Linear(6, 9))
+    parts = Apply(
+        lambda m, x: m.out(m.words(x).tanh().mean(1)),
+        words=nn.Embedding(9, 6),
+        out=nn.Linear(6, 9),
+    )
     parts.out.weight = parts.words.weight
     return parts
 
 
 def registered_twice():
     layer = nn.Linear(6, 6)
-    return Apply(lambda m, x: m.head(m.b(m.a(x).tanh()).tanh()), a=layer, b=layer, head=nn.Linear(6, 5))
+    return Apply(
+        lambda m, x: m.head(m.b(m.a(x).tanh()).tanh()),
+        a=layer,
+        b=layer,
+        head=nn.Linear(6, 5),
+    )
 
 
 def frozen(module, *prefixes):
@@ -548,7 +870,9 @@ def sliced(m, x):
 
 
 def checkpointed(m, x):
-    return m.head(torch.utils.checkpoint.checkpoint(m.layer, x, use_reentrant=False).tanh())
+    return m.head(
+        torch.utils.checkpoint.checkpoint(m.layer, x, use_reentrant=False).tanh()
+    )
 
 
 class Power(nn.Module):
@@ -567,7 +891,13 @@ class Rare(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.ConvTranspose2d(2, 4, 3), nn.GroupNorm(2, 4), nn.PReLU(), Power(), nn.Flatten())
+        self.body = nn.Sequential(
+            nn.ConvTranspose2d(2, 4, 3),
+            nn.GroupNorm(2, 4),
+            nn.PReLU(),
+            Power(),
+            nn.Flatten(),
+        )
         self.head = nn.Bilinear(64, 64, 5)
 
     def forward(self, x):
@@ -594,20 +924,44 @@ def linear_parts():
 
 NETS = [
     # criteria
-    mlp_case("probabilities", lambda: nn.Sequential(mlp(6, 8, 5), nn.Softmax(1)), settings={"criterion": nn.NLLLoss}),
+    mlp_case(
+        "probabilities",
+        lambda: nn.Sequential(mlp(6, 8, 5), nn.Softmax(1)),
+        settings={"criterion": nn.NLLLoss},
+    ),
     mlp_case("class-weights", settings={"criterion__weight": WEIGHTS}),
     mlp_case("label-smoothing", settings={"criterion__label_smoothing": 0.2}),
-    mlp_case("smoothed-and-weighted", settings={"criterion__label_smoothing": 0.1, "criterion__weight": WEIGHTS}),
-    mlp_case("margin-loss", settings={"criterion": nn.MultiMarginLoss, "criterion__p": 2, "criterion__margin": 9.0}),
+    mlp_case(
+        "smoothed-and-weighted",
+        settings={"criterion__label_smoothing": 0.1, "criterion__weight": WEIGHTS},
+    ),
+    mlp_case(
+        "margin-loss",
+        settings={
+            "criterion": nn.MultiMarginLoss,
+            "criterion__p": 2,
+            "criterion__margin": 9.0,
+        },
+    ),
     # architectures
-    Case("resnet18", lambda: models.resnet18(num_classes=10), floats(3, 32, 32), K=10, n=2),
+    Case(
+        "resnet18",
+        lambda: models.resnet18(num_classes=10),
+        floats(3, 32, 32),
+        K=10,
+        n=2,
+    ),
     Case("vgg11", vgg11, floats(3, 32, 32), K=10, n=1, heavy=True),
     Case("vgg11-narrow", vgg11_narrow, floats(3, 32, 32), K=10, n=2),
     apply_case(
         "transformer",
         lambda m, x: m.head(m.encoder(m.words(x)).mean(1)),
         tokens(9, 6),
-        lambda: {"words": nn.Embedding(9, 8), "encoder": encoder(batch_first=True), "head": nn.Linear(8, 5)},
+        lambda: {
+            "words": nn.Embedding(9, 8),
+            "encoder": encoder(batch_first=True),
+            "head": nn.Linear(8, 5),
+        },
     ),
     apply_case(
         "transformer-on-floats",  # with every parameter frozen, torch would take its fused path
@@ -626,7 +980,11 @@ NETS = [
         "gru",
         lambda m, x: m.head(m.gru(m.words(x))[0][:, -1]),
         tokens(9, 5),
-        lambda: {"words": nn.Embedding(9, 6), "gru": nn.GRU(6, 7, batch_first=True), "head": nn.Linear(7, 5)},
+        lambda: {
+            "words": nn.Embedding(9, 6),
+            "gru": nn.GRU(6, 7, batch_first=True),
+            "head": nn.Linear(7, 5),
+        },
         refused=("functorch",),
     ),
     apply_case(
@@ -642,7 +1000,10 @@ NETS = [
     Case(
         "towers",
         Towers,
-        lambda n, generator: {"pixels": floats(2, 5, 5)(n, generator), "ids": tokens(9, 3)(n, generator)},
+        lambda n, generator: {
+            "pixels": floats(2, 5, 5)(n, generator),
+            "ids": tokens(9, 3)(n, generator),
+        },
     ),
     apply_case(
         "tuple-output",
@@ -652,7 +1013,12 @@ NETS = [
         silent=("aux.weight", "aux.bias"),
     ),
     # one parameter, several uses
-    apply_case("used-twice", lambda m, x: m.head(m.layer(m.layer(x).tanh()).tanh()), floats(6), linear_parts),
+    apply_case(
+        "used-twice",
+        lambda m, x: m.head(m.layer(m.layer(x).tanh()).tanh()),
+        floats(6),
+        linear_parts,
+    ),
     apply_case(
         "used-at-two-shapes",
         lambda m, x: m.head(m.layer(x).tanh().sum(1) + m.layer(x.mean(1)).tanh()),
@@ -661,7 +1027,9 @@ NETS = [
     ),
     apply_case(
         "conv-used-at-two-scales",
-        lambda m, x: m.head(m.conv(x).tanh().mean((2, 3)) + m.conv(x[..., ::2, ::2]).tanh().mean((2, 3))),
+        lambda m, x: m.head(
+            m.conv(x).tanh().mean((2, 3)) + m.conv(x[..., ::2, ::2]).tanh().mean((2, 3))
+        ),
         floats(3, 6, 6),
         lambda: {"conv": nn.Conv2d(3, 4, 2), "head": nn.Linear(4, 5)},
     ),
@@ -669,7 +1037,11 @@ NETS = [
         "norms-used-twice",
         lambda m, x: m.head(m.norm(m.bn(m.norm(m.bn(x)).tanh()))),
         floats(6),
-        lambda: {"norm": nn.LayerNorm(6), "bn": nn.BatchNorm1d(6), "head": nn.Linear(6, 5)},
+        lambda: {
+            "norm": nn.LayerNorm(6),
+            "bn": nn.BatchNorm1d(6),
+            "head": nn.Linear(6, 5),
+        },
     ),
     apply_case(
         "embedding-used-twice",
@@ -701,14 +1073,22 @@ NETS = [
         linear_parts,
         refused=NO_GHOST,
     ),
-    mlp_case("weight-norm", lambda: weight_normed(nn.utils.parametrizations.weight_norm)),
+    mlp_case(
+        "weight-norm", lambda: weight_normed(nn.utils.parametrizations.weight_norm)
+    ),
     mlp_case("weight-norm-old", lambda: weight_normed(nn.utils.weight_norm)),
-    mlp_case("subclass", lambda: nn.Sequential(Doubled(6, 6), nn.Tanh(), nn.Linear(6, 5))),
+    mlp_case(
+        "subclass", lambda: nn.Sequential(Doubled(6, 6), nn.Tanh(), nn.Linear(6, 5))
+    ),
     mlp_case("user-hook", hooked),
     # parameters without a gradient
     mlp_case("frozen-backbone", lambda: frozen(mlp(6, 8, 7, 5), "0.", "2.")),
     mlp_case("frozen-weight", lambda: frozen(mlp(6, 8, 5), "0.weight", "2.bias")),
-    Case("frozen-norm", lambda: frozen(Residual(), "bn1.weight", "bn2", "conv1"), floats(3, 6, 6)),
+    Case(
+        "frozen-norm",
+        lambda: frozen(Residual(), "bn1.weight", "bn2", "conv1"),
+        floats(3, 6, 6),
+    ),
     apply_case(
         "unused-head",
         lambda m, x: m.head(m.layer(x).tanh()),
@@ -723,7 +1103,13 @@ NETS = [
         linear_parts,
         silent=("layer.weight", "layer.bias"),
     ),
-    apply_case("no-grad-body", without_grad, floats(6), linear_parts, silent=("layer.weight", "layer.bias")),
+    apply_case(
+        "no-grad-body",
+        without_grad,
+        floats(6),
+        linear_parts,
+        silent=("layer.weight", "layer.bias"),
+    ),
     # layouts
     apply_case(
         "rows",
@@ -732,25 +1118,43 @@ NETS = [
         lambda: {"layer": nn.Linear(6, 4), "head": nn.Linear(12, 5)},
         refused=NO_GHOST,
     ),
-    apply_case("sequence-first", sequence_first, floats(3, 6), linear_parts, refused=NO_GHOST),
+    apply_case(
+        "sequence-first", sequence_first, floats(3, 6), linear_parts, refused=NO_GHOST
+    ),
     apply_case("stacked", stacked, floats(12), linear_parts, refused=NO_GHOST),
-    apply_case("sliced-in-place", sliced, floats(6), lambda: {"layer": nn.Linear(6, 12), "head": nn.Linear(4, 5)}),
-    apply_case("called-by-keyword", lambda m, x: m.head(m.layer(input=x).tanh()), floats(6), linear_parts),
+    apply_case(
+        "sliced-in-place",
+        sliced,
+        floats(6),
+        lambda: {"layer": nn.Linear(6, 12), "head": nn.Linear(4, 5)},
+    ),
+    apply_case(
+        "called-by-keyword",
+        lambda m, x: m.head(m.layer(input=x).tanh()),
+        floats(6),
+        linear_parts,
+    ),
     apply_case(
         "channels-last",
-        lambda m, x: m.head(m.conv(x.contiguous(memory_format=torch.channels_last)).tanh().mean((2, 3))),
+        lambda m, x: m.head(
+            m.conv(x.contiguous(memory_format=torch.channels_last)).tanh().mean((2, 3))
+        ),
         floats(3, 5, 5),
         lambda: {"conv": nn.Conv2d(3, 4, 3, padding=1), "head": nn.Linear(4, 5)},
         refused=("functorch",),
     ),
     apply_case(
         "bag-of-offsets",
-        lambda m, x: m.head(m.bag(x.flatten(), torch.arange(len(x)) * x.shape[1]).tanh()),
+        lambda m, x: m.head(
+            m.bag(x.flatten(), torch.arange(len(x)) * x.shape[1]).tanh()
+        ),
         tokens(9, 3),
         lambda: {"bag": nn.EmbeddingBag(9, 6), "head": nn.Linear(6, 5)},
         refused=NO_GHOST,
     ),
-    apply_case("checkpointed", checkpointed, floats(6), linear_parts, refused=("functorch",)),
+    apply_case(
+        "checkpointed", checkpointed, floats(6), linear_parts, refused=("functorch",)
+    ),
 ]
 
 # A bag for every token: the first axis has the length of the mini-batch.
@@ -804,7 +1208,11 @@ class Packing(nn.Module):
 
     def forward(self, x):
         lengths = 2 + (x[:, 0, 0] > 0).long()
-        return self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0]
+        return self.gru(
+            nn.utils.rnn.pack_padded_sequence(
+                x, lengths, batch_first=True, enforce_sorted=False
+            )
+        )[1][0]
 
 
 class Grouped(dict):
@@ -849,13 +1257,21 @@ def forked(m, x):
 
 def grouped(m, x):
     group = Grouped()
-    group["hidden"], group["unused"], group["rest"] = raised(m, x).tanh(), raised(m, 2 * x), (m.power.detach(), "text")
+    group["hidden"], group["unused"], group["rest"] = (
+        raised(m, x).tanh(),
+        raised(m, 2 * x),
+        (m.power.detach(), "text"),
+    )
     return group
 
 
 def alone(id, call, inner=raised, cls=Unruled, shape=(6,), **kwargs):
     """Return a case of a module without a rule between two linear layers."""
-    parts = lambda: {"layer": nn.Linear(6, 6), "odd": cls(inner), "head": nn.Linear(6, 5)}
+    parts = lambda: {
+        "layer": nn.Linear(6, 6),
+        "odd": cls(inner),
+        "head": nn.Linear(6, 5),
+    }
     return apply_case(f"alone-{id}", call, floats(*shape), parts, **kwargs)
 
 
@@ -865,7 +1281,9 @@ class Hooked(Unruled):
     def __init__(self, call):
         super().__init__(call)
         self.register_forward_pre_hook(lambda module, args: (3 * args[0],))
-        self.register_forward_hook(lambda module, args, output: output.log() * output.sqrt())
+        self.register_forward_hook(
+            lambda module, args, output: output.log() * output.sqrt()
+        )
 
 
 def between(m, x):
@@ -889,7 +1307,9 @@ def of_fork(m, x):
 
 
 def of_transposed(m, x):
-    return m.head(m.odd(m.layer(x).transpose(0, 1)).transpose(0, 1).reciprocal().mean(1))
+    return m.head(
+        m.odd(m.layer(x).transpose(0, 1)).transpose(0, 1).reciprocal().mean(1)
+    )
 
 
 def direct(id, call, *shape, inputs=(4, 6)):
@@ -899,7 +1319,9 @@ def direct(id, call, *shape, inputs=(4, 6)):
 
 
 def class_token(m, x):
-    return m.head(torch.cat([m.scale.expand(len(x), -1, -1), m.layer(x)], dim=1).tanh().prod(1))
+    return m.head(
+        torch.cat([m.scale.expand(len(x), -1, -1), m.layer(x)], dim=1).tanh().prod(1)
+    )
 
 
 def in_windows(m, x):
@@ -916,11 +1338,15 @@ def stepping(m, x):
 
 
 def decoder(m, x):
-    return m.head(m.decoder(x[:, :2], m.layer(x[:, 2:]), tgt_mask=CAUSAL[:2, :2]).mean(1))
+    return m.head(
+        m.decoder(x[:, :2], m.layer(x[:, 2:]), tgt_mask=CAUSAL[:2, :2]).mean(1)
+    )
 
 
 def decoder_parts(**kwargs):
-    make = lambda: nn.TransformerDecoderLayer(6, 2, dim_feedforward=7, batch_first=True, **kwargs)
+    make = lambda: nn.TransformerDecoderLayer(
+        6, 2, dim_feedforward=7, batch_first=True, **kwargs
+    )
     return lambda: {**linear_parts(), "decoder": make()}
 
 
@@ -938,32 +1364,96 @@ NO_RECURRENT = ("functorch",)
 NETS += [
     # parameters that operations take
     direct("class-token", class_token, 1, 1, 6),
-    direct("repeated", lambda m, x: m.head((m.layer(x) - m.scale.repeat(len(x), 1, 1)).tanh().mean(1)), 4, 6),
-    direct("slice", lambda m, x: m.head((m.layer(x) + m.scale[:, 1:5]).tanh().mean(1)), 1, 6, 6),
-    direct("index", lambda m, x: m.head((m.layer(x) - m.scale[torch.tensor([2, 0, 0, 1])]).tanh().mean(1)), 3, 6),
-    direct("view", lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)), 6, 4),
-    direct("softplus", lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)), 6, inputs=(6,)),
-    direct("divided", lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())), 6, inputs=(6,)),
-    direct("one-entry", lambda m, x: m.head(torch.add(m.layer(x), m.scale, alpha=3).tanh()), 1, inputs=(6,)),
+    direct(
+        "repeated",
+        lambda m, x: m.head((m.layer(x) - m.scale.repeat(len(x), 1, 1)).tanh().mean(1)),
+        4,
+        6,
+    ),
+    direct(
+        "slice",
+        lambda m, x: m.head((m.layer(x) + m.scale[:, 1:5]).tanh().mean(1)),
+        1,
+        6,
+        6,
+    ),
+    direct(
+        "index",
+        lambda m, x: m.head(
+            (m.layer(x) - m.scale[torch.tensor([2, 0, 0, 1])]).tanh().mean(1)
+        ),
+        3,
+        6,
+    ),
+    direct(
+        "view",
+        lambda m, x: m.head((m.layer(x) * m.scale.t().reshape(1, 4, 6)).tanh().mean(1)),
+        6,
+        4,
+    ),
+    direct(
+        "softplus",
+        lambda m, x: m.head(m.layer(x) / nn.functional.softplus(m.scale)),
+        6,
+        inputs=(6,),
+    ),
+    direct(
+        "divided",
+        lambda m, x: m.head(m.scale.exp() / (2 + m.layer(x).tanh())),
+        6,
+        inputs=(6,),
+    ),
+    direct(
+        "one-entry",
+        lambda m, x: m.head(torch.add(m.layer(x), m.scale, alpha=3).tanh()),
+        1,
+        inputs=(6,),
+    ),
     direct("no-axes", lambda m, x: m.head(m.layer(x) * m.scale), inputs=(6,)),
-    direct("no-axes-exp", lambda m, x: m.head(m.layer(x) * m.scale.exp() + m.scale), inputs=(6,)),
-    direct("twice", lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()), 6, inputs=(6,)),
-    direct("in-place", lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()), 6, inputs=(6,)),
+    direct(
+        "no-axes-exp",
+        lambda m, x: m.head(m.layer(x) * m.scale.exp() + m.scale),
+        inputs=(6,),
+    ),
+    direct(
+        "twice",
+        lambda m, x: m.head((m.scale * m.layer(x)).tanh() - m.scale.sigmoid()),
+        6,
+        inputs=(6,),
+    ),
+    direct(
+        "in-place",
+        lambda m, x: m.head(m.layer(x).mul_(m.scale).add_(m.scale).tanh()),
+        6,
+        inputs=(6,),
+    ),
     direct("in-windows", in_windows, 1, 2, 6),
     # modules without a rule
     alone("in-place", between, raised_in_place),
     alone("no-axes", between, cls=Tempered),
-    alone("no-axes-untraceable", between, raised_if_finite, cls=Tempered, refused=("functorch",)),
+    alone(
+        "no-axes-untraceable",
+        between,
+        raised_if_finite,
+        cls=Tempered,
+        refused=("functorch",),
+    ),
     alone("untraceable", between, raised_if_finite, refused=("functorch",)),
     alone("with-table", with_table, mapped),
     alone("fork", of_fork, forked),
     alone("group", lambda m, x: m.head(m.odd(m.layer(x)).hidden), grouped),
-    alone("largest", lambda m, x: m.head(m.odd(m.layer(x)).values), lambda m, x: raised(m, x).reshape(-1, 6, 1).max(2)),
+    alone(
+        "largest",
+        lambda m, x: m.head(m.odd(m.layer(x)).values),
+        lambda m, x: raised(m, x).reshape(-1, 6, 1).max(2),
+    ),
     alone("twice", lambda m, x: m.head(m.odd(m.odd(m.layer(x)).log()).reciprocal())),
     alone("by-keyword", lambda m, x: m.head(m.odd(x=m.layer(x)).reciprocal())),
     alone("hooked", between, cls=Hooked),
     alone("time-first", of_transposed, cls=TimeFirst, shape=(4, 6)),
-    alone("stateful", stateful, lambda m, x: raised(m, x) * m.context, refused=NO_GHOST),
+    alone(
+        "stateful", stateful, lambda m, x: raised(m, x) * m.context, refused=NO_GHOST
+    ),
     alone(
         "output-of-all",
         lambda m, x: m.head(m.odd(m.layer(x))[0] * m.odd(x)[1]),
@@ -1014,7 +1504,12 @@ NETS += [
     ),
     # attention in nets
     apply_case("transformer-decoder", decoder, floats(5, 6), decoder_parts()),
-    apply_case("transformer-decoder-norm-first", decoder, floats(5, 6), decoder_parts(norm_first=True, bias=False)),
+    apply_case(
+        "transformer-decoder-norm-first",
+        decoder,
+        floats(5, 6),
+        decoder_parts(norm_first=True, bias=False),
+    ),
 ]
 
 # An axis that is not the sample is as long as the mini-batch: no shape tells them apart, only numbers do.
@@ -1024,13 +1519,20 @@ TRAPS = [
         "prototypes",
         prototypes,
         floats(6),
-        lambda: {"layer": nn.Linear(4, 6), "points": nn.Parameter(torch.ones(6, 4), requires_grad=False)},
+        lambda: {
+            "layer": nn.Linear(4, 6),
+            "points": nn.Parameter(torch.ones(6, 4), requires_grad=False),
+        },
         K=6,
     ),
     apply_case(
         "positions",
         positions,
         tokens(9, 6),
-        lambda: {"words": nn.Embedding(9, 3), "places": nn.Embedding(6, 3), "head": nn.Linear(18, 5)},
+        lambda: {
+            "words": nn.Embedding(9, 3),
+            "places": nn.Embedding(6, 3),
+            "head": nn.Linear(18, 5),
+        },
     ),
 ]

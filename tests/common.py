@@ -34,7 +34,10 @@ _X, _y = load_iris(return_X_y=True)
 _X = StandardScaler().fit_transform(_X)
 _order = np.random.RandomState(0).permutation(len(_X))
 X, y = _X[_order][:30], _y[_order][:30]  # the labeled set
-POOL, POOL_y = _X[_order][30:71], _y[_order][30:71]  # in mini-batches of 8 the last one has length 1
+POOL, POOL_y = (
+    _X[_order][30:71],
+    _y[_order][30:71],
+)  # in mini-batches of 8 the last one has length 1
 
 
 class Mlp(nn.Module):
@@ -44,7 +47,9 @@ class Mlp(nn.Module):
 
     def __init__(self, n_features=4, n_classes=3, dtype=torch.float64):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(n_features, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.3))
+        self.body = nn.Sequential(
+            nn.Linear(n_features, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.3)
+        )
         self.head = nn.Linear(6, n_classes)
         self.to(dtype)
 
@@ -136,19 +141,44 @@ PROMISES = {
     "influence": Promise(DynamicALSampler, SMALL, labeled=True),
     "egl": Promise(EGLSampler, SMALL),
     "entropy_gradient": Promise(EntropyGradientSampler, SMALL),
-    "random": Promise(RandomSampler, for_classifiers={}, scores="none", draws=True, looks=False),
+    "random": Promise(
+        RandomSampler, for_classifiers={}, scores="none", draws=True, looks=False
+    ),
     "confidence": Promise(ConfidenceSampler, for_classifiers={}),
     "margin": Promise(MarginSampler, for_classifiers={}),
     "entropy": Promise(EntropySampler, for_classifiers={}),
     "coreset": Promise(
-        CoresetSampler, for_classifiers={"embedding": features}, scores="picks", labeled=True, batch_size=256
+        CoresetSampler,
+        for_classifiers={"embedding": features},
+        scores="picks",
+        labeled=True,
+        batch_size=256,
     ),
     "badge": Promise(BADGESampler, scores="picks", draws=True, batch_size=256),
-    "albl": Promise(ALBLSampler, for_classifiers=ARMS, scores="picks", draws=True, labeled=True, keeps=True),
-    "mc_dropout": Promise(MCDropoutSampler, {"n_passes": 5}, draws=True, draws_on_device=True, batch_size=256),
+    "albl": Promise(
+        ALBLSampler,
+        for_classifiers=ARMS,
+        scores="picks",
+        draws=True,
+        labeled=True,
+        keeps=True,
+    ),
+    "mc_dropout": Promise(
+        MCDropoutSampler,
+        {"n_passes": 5},
+        draws=True,
+        draws_on_device=True,
+        batch_size=256,
+    ),
     # not in the registry
     "albl_per_sample": Promise(
-        ALBLSampler, {"per": "sample"}, for_classifiers=ARMS, scores="none", draws=True, labeled=True, keeps=True
+        ALBLSampler,
+        {"per": "sample"},
+        for_classifiers=ARMS,
+        scores="none",
+        draws=True,
+        labeled=True,
+        keeps=True,
     ),
     "pool_subset": Promise(
         PoolSubset,
@@ -161,21 +191,35 @@ PROMISES = {
         sees=30,
     ),
 }
-FOR_CLASSIFIERS = {key: p.for_classifiers for key, p in PROMISES.items() if p.for_classifiers is not None}
+FOR_CLASSIFIERS = {
+    key: p.for_classifiers
+    for key, p in PROMISES.items()
+    if p.for_classifiers is not None
+}
 
 
 def keys(among=SAMPLERS, **facts):
     """Return the keys, of the registry if not said otherwise, of samplers with these facts in their `Promise`."""
-    return [key for key in among if all(getattr(PROMISES[key], name) == value for name, value in facts.items())]
+    return [
+        key
+        for key in among
+        if all(getattr(PROMISES[key], name) == value for name, value in facts.items())
+    ]
 
 
-FUNCTIONS = {f"{key}_sampling": getattr(skdal.samplers, f"{key}_sampling") for key in keys(keeps=False)}
+FUNCTIONS = {
+    f"{key}_sampling": getattr(skdal.samplers, f"{key}_sampling")
+    for key in keys(keeps=False)
+}
 
 
 def make_sampler(key, estimator=None, **params):
     """Return a sampler by its key in PROMISES, made for small batches."""
     make = SAMPLERS.get(key, PROMISES[key].cls)
-    return make(estimator, **{"random_state": 0, **copy.deepcopy(PROMISES[key].params), **params})
+    return make(
+        estimator,
+        **{"random_state": 0, **copy.deepcopy(PROMISES[key].params), **params},
+    )
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -194,7 +238,11 @@ def plain(value):
 
 def simple(attributes):
     """Return the attributes that are numbers, strings, or None."""
-    return {name: value for name, value in attributes.items() if isinstance(value, (int, float, str, type(None)))}
+    return {
+        name: value
+        for name, value in attributes.items()
+        if isinstance(value, (int, float, str, type(None)))
+    }
 
 
 def snapshot(net):
@@ -207,10 +255,18 @@ def snapshot(net):
             "history": list(net.history),
             "callbacks": [simple(vars(callback)) for _, callback in net.callbacks_],
             "training": [m.training for m in modules],
-            "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules],
+            "hooks": [
+                len(m._forward_hooks)
+                + len(m._forward_pre_hooks)
+                + len(m._backward_hooks)
+                for m in modules
+            ],
             "requires_grad": [p.requires_grad for p in parameters],
             "grad": [p.grad for p in parameters],
-            "identity": [id(item) for item in (net.module_, net.optimizer_, *modules, *parameters)],
+            "identity": [
+                id(item)
+                for item in (net.module_, net.optimizer_, *modules, *parameters)
+            ],
             "attributes": sorted(vars(net)),
         }
     )
@@ -237,12 +293,16 @@ def assert_same(actual, expected, where=""):
         for i, value in enumerate(expected):
             assert_same(actual[i], value, f"{where}[{i}]")
     else:
-        assert actual == expected or actual != actual and expected != expected, where  # NaN is NaN
+        assert actual == expected or actual != actual and expected != expected, (
+            where
+        )  # NaN is NaN
 
 
 def on_cuda(test):
     """Mark a test that needs a CUDA device, and is skipped without one."""
-    return pytest.mark.cuda(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test))
+    return pytest.mark.cuda(
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test)
+    )
 
 
 def moved_to_cuda(net):

@@ -8,7 +8,9 @@ from problems import Problem
 
 from skdal.gradients import _engine
 
-_latest = lru_cache(maxsize=1)(Problem)  # pytest itself sets up once for every pair of a case and a backend
+_latest = lru_cache(maxsize=1)(
+    Problem
+)  # pytest itself sets up once for every pair of a case and a backend
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,12 @@ def shares(monkeypatch):
 
     def covered(*args):
         plan = cover(*args)
-        plan.layers.update({name: row._replace(statistics=partial(recorded, row)) for name, row in plan.layers.items()})
+        plan.layers.update(
+            {
+                name: row._replace(statistics=partial(recorded, row))
+                for name, row in plan.layers.items()
+            }
+        )
         return plan
 
     def recorded(row, layer, inputs, output_grads, direction):
@@ -36,7 +43,10 @@ def shares(monkeypatch):
             seen[name] = statistics
         add(tape, name, *statistics)
 
-    unscaled = lambda model, outputs, labels, nodes: (model.output_gradients(outputs, labels), torch.ones(len(labels)))
+    unscaled = lambda model, outputs, labels, nodes: (
+        model.output_gradients(outputs, labels),
+        torch.ones(len(labels)),
+    )
     monkeypatch.setattr(_engine, "cover", covered)
     monkeypatch.setattr(_engine.Tape, "add", added)
     monkeypatch.setattr(_engine, "seeds_of", unscaled)

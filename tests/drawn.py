@@ -104,8 +104,13 @@ def parts(draw, cls):
     """Draw a layer of a class and its uses."""
     options, shape, call = draw(OPTIONS[cls])
     first = draw(shape)
-    shapes = draw(st.sampled_from([(first,), (first, first), None])) or (first, draw(shape))
-    activation = draw(st.sampled_from(["tanh", "relu", "identity"] + ["relu_"] * (cls not in KEPT)))
+    shapes = draw(st.sampled_from([(first,), (first, first), None])) or (
+        first,
+        draw(shape),
+    )
+    activation = draw(
+        st.sampled_from(["tanh", "relu", "identity"] + ["relu_"] * (cls not in KEPT))
+    )
     return Part(cls, options, shapes, call, len(shapes) > 1 and draw(flags), activation)
 
 
@@ -123,7 +128,11 @@ def shaped(channels, sizes):
 
 @st.composite
 def linear(draw):
-    options = {"in_features": draw(st.integers(1, 5)), "out_features": draw(st.integers(1, 4)), "bias": draw(flags)}
+    options = {
+        "in_features": draw(st.integers(1, 5)),
+        "out_features": draw(st.integers(1, 4)),
+        "bias": draw(flags),
+    }
     shape = spaces(0, 3).map(lambda positions: (*positions, options["in_features"]))
     return options, shape, {}
 
@@ -135,8 +144,14 @@ MOST = {1: (5, 3, 4, 6), 2: (4, 3, 3, 4), 3: (3, 2, 1, 2)}
 @st.composite
 def convolution(draw, n_axes):
     kernels, dilations, paddings, spread = MOST[n_axes]
-    groups, kernel, dilation = draw(small), draw(space(n_axes, 1, kernels)), draw(space(n_axes, 1, dilations))
-    padding = draw(st.one_of(space(n_axes, 0, paddings), st.sampled_from(["same", "valid"])))
+    groups, kernel, dilation = (
+        draw(small),
+        draw(space(n_axes, 1, kernels)),
+        draw(space(n_axes, 1, dilations)),
+    )
+    padding = draw(
+        st.one_of(space(n_axes, 0, paddings), st.sampled_from(["same", "valid"]))
+    )
     mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
     options = {
         "in_channels": groups * draw(small),
@@ -149,29 +164,47 @@ def convolution(draw, n_axes):
         "bias": draw(flags),
         "padding_mode": mode,
     }
-    lows = [_smallest(mode, k, step, pad) for k, step, pad in zip(kernel, dilation, _pads(options))]
+    lows = [
+        _smallest(mode, k, step, pad)
+        for k, step, pad in zip(kernel, dilation, _pads(options))
+    ]
     sizes = st.tuples(*(st.integers(low, low + spread) for low in lows))
     return options, shaped(options["in_channels"], sizes), {}
 
 
 def _pads(options):
     if options["padding"] == "same":
-        return [step * (k - 1) / 2 for k, step in zip(options["kernel_size"], options["dilation"])]
-    return [0] * len(options["kernel_size"]) if options["padding"] == "valid" else options["padding"]
+        return [
+            step * (k - 1) / 2
+            for k, step in zip(options["kernel_size"], options["dilation"])
+        ]
+    return (
+        [0] * len(options["kernel_size"])
+        if options["padding"] == "valid"
+        else options["padding"]
+    )
 
 
 def _smallest(mode, kernel, dilation, pad):
     """Return the size of the smallest axis that a padding mode and a kernel allow."""
-    least = {"reflect": math.ceil(pad) + (pad > 0), "circular": math.ceil(pad)}.get(mode, 1)
+    least = {"reflect": math.ceil(pad) + (pad > 0), "circular": math.ceil(pad)}.get(
+        mode, 1
+    )
     return max(1, least, int(dilation * (kernel - 1) + 1 - 2 * pad))
 
 
 @st.composite
 def transposed_convolution(draw, n_axes):
     kernels, dilations, paddings, spread = MOST[n_axes]
-    groups, kernel, dilation = draw(small), draw(space(n_axes, 1, kernels)), draw(space(n_axes, 1, dilations))
+    groups, kernel, dilation = (
+        draw(small),
+        draw(space(n_axes, 1, kernels)),
+        draw(space(n_axes, 1, dilations)),
+    )
     stride, padding = draw(space(n_axes, 1, 3)), draw(space(n_axes, 0, paddings))
-    extra = st.tuples(*(st.integers(0, max(steps) - 1) for steps in zip(stride, dilation)))
+    extra = st.tuples(
+        *(st.integers(0, max(steps) - 1) for steps in zip(stride, dilation))
+    )
     options = {
         "in_channels": groups * draw(small),
         "out_channels": groups * draw(small),
@@ -192,7 +225,13 @@ def transposed_convolution(draw, n_axes):
 
 def smallest_output(options, sizes):
     """Return the sizes that a transposed convolution gives without output padding."""
-    axes = zip(sizes, options["kernel_size"], options["stride"], options["dilation"], options["padding"])
+    axes = zip(
+        sizes,
+        options["kernel_size"],
+        options["stride"],
+        options["dilation"],
+        options["padding"],
+    )
     return [(size - 1) * s - 2 * pad + d * (k - 1) + 1 for size, k, s, d, pad in axes]
 
 
@@ -200,31 +239,57 @@ def smallest_output(options, sizes):
 def batch_norm(draw, n_axes):
     channels = draw(small)
     sizes = spaces(0, 1) if n_axes == 1 else space(n_axes)
-    return {"num_features": channels, "eps": draw(st.sampled_from([1e-5, 0.1]))}, shaped(channels, sizes), {}
+    return (
+        {"num_features": channels, "eps": draw(st.sampled_from([1e-5, 0.1]))},
+        shaped(channels, sizes),
+        {},
+    )
 
 
 @st.composite
 def layer_norm(draw, cls):
-    shape = draw(spaces(1, 2).filter(lambda shape: math.prod(shape) > 1))  # one value alone is always normalised to 0
+    shape = draw(
+        spaces(1, 2).filter(lambda shape: math.prod(shape) > 1)
+    )  # one value alone is always normalised to 0
     options = {"normalized_shape": shape, "eps": draw(st.sampled_from([1e-5, 0.1]))}
-    options |= {"bias": draw(flags)} if cls is nn.LayerNorm else {"eps": draw(st.sampled_from([None, 1e-5, 0.1]))}
+    options |= (
+        {"bias": draw(flags)}
+        if cls is nn.LayerNorm
+        else {"eps": draw(st.sampled_from([None, 1e-5, 0.1]))}
+    )
     return options, spaces(0, 2).map(lambda positions: (*positions, *shape)), {}
 
 
 @st.composite
 def group_norm(draw):
     groups, channels = draw(small), draw(small)
-    options = {"num_groups": groups, "num_channels": groups * channels, "eps": draw(st.sampled_from([1e-5, 0.1]))}
+    options = {
+        "num_groups": groups,
+        "num_channels": groups * channels,
+        "eps": draw(st.sampled_from([1e-5, 0.1])),
+    }
     # torch refuses groups of one value
-    return options, shaped(groups * channels, spaces(0, 3)).filter(lambda shape: math.prod(shape) > groups), {}
+    return (
+        options,
+        shaped(groups * channels, spaces(0, 3)).filter(
+            lambda shape: math.prod(shape) > groups
+        ),
+        {},
+    )
 
 
 @st.composite
 def instance_norm(draw, n_axes):
     channels, tracking = draw(small), draw(flags)
-    options = {"num_features": channels, "eps": draw(st.sampled_from([1e-5, 0.1])), "affine": True}
+    options = {
+        "num_features": channels,
+        "eps": draw(st.sampled_from([1e-5, 0.1])),
+        "affine": True,
+    }
     options["track_running_stats"] = tracking
-    shape = shaped(channels, space(n_axes)).filter(lambda shape: tracking or math.prod(shape[1:]) > 1)
+    shape = shaped(channels, space(n_axes)).filter(
+        lambda shape: tracking or math.prod(shape[1:]) > 1
+    )
     return options, shape, {}
 
 
@@ -232,13 +297,20 @@ def instance_norm(draw, n_axes):
 def embedding(draw):
     vocabulary = draw(st.integers(1, 5))
     padding = draw(st.none() | st.integers(-vocabulary, vocabulary - 1))
-    options = {"num_embeddings": vocabulary, "embedding_dim": draw(small), "padding_idx": padding}
+    options = {
+        "num_embeddings": vocabulary,
+        "embedding_dim": draw(small),
+        "padding_idx": padding,
+    }
     return options | {"sparse": draw(flags)}, spaces(0, 3), {}
 
 
 @st.composite
 def embedding_bag(draw):
-    (options, _, _), mode = draw(embedding()), draw(st.sampled_from(["sum", "mean", "max"]))
+    (options, _, _), mode = (
+        draw(embedding()),
+        draw(st.sampled_from(["sum", "mean", "max"])),
+    )
     options |= {"mode": mode, "sparse": options["sparse"] and mode != "max"}
     return options, space(1, 1, 6), {"weighted": mode == "sum" and draw(flags)}
 
@@ -246,12 +318,20 @@ def embedding_bag(draw):
 @st.composite
 def prelu(draw):
     channels = draw(small)
-    return {"num_parameters": draw(st.sampled_from([1, channels]))}, shaped(channels, spaces(0, 2)), {}
+    return (
+        {"num_parameters": draw(st.sampled_from([1, channels]))},
+        shaped(channels, spaces(0, 2)),
+        {},
+    )
 
 
 @st.composite
 def bilinear(draw):
-    options = {"in1_features": draw(small), "in2_features": draw(small), "out_features": draw(small)}
+    options = {
+        "in1_features": draw(small),
+        "in2_features": draw(small),
+        "out_features": draw(small),
+    }
     return options | {"bias": draw(flags)}, spaces(0, 2), {}
 
 
@@ -266,11 +346,21 @@ def recurrent(draw, cls):
         "batch_first": draw(flags),
         "bidirectional": draw(flags),
     }
-    options |= {"nonlinearity": draw(st.sampled_from(["tanh", "relu"]))} if cls is nn.RNN else {}
+    options |= (
+        {"nonlinearity": draw(st.sampled_from(["tanh", "relu"]))}
+        if cls is nn.RNN
+        else {}
+    )
     options |= {"proj_size": draw(st.integers(0, width - 1))} if cls is nn.LSTM else {}
-    used = st.lists(st.integers(0, 2 if cls is nn.LSTM else 1), min_size=1, max_size=2, unique=True)
+    used = st.lists(
+        st.integers(0, 2 if cls is nn.LSTM else 1), min_size=1, max_size=2, unique=True
+    )
     call = {"outputs": tuple(draw(used)), "with_state": draw(flags)}
-    return options, st.integers(1, 5).map(lambda length: (length, options["input_size"])), call
+    return (
+        options,
+        st.integers(1, 5).map(lambda length: (length, options["input_size"])),
+        call,
+    )
 
 
 # Class to what is drawn of it: (options, strategy of shapes, call), see `Part`.
@@ -295,7 +385,12 @@ any_part = st.sampled_from(sorted(OPTIONS)).flatmap(parts)
 
 # --- what is made of it ---------------------------------------------------------------------------
 
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "relu_": torch.relu_, "identity": lambda x: x}
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "relu_": torch.relu_,
+    "identity": lambda x: x,
+}
 
 
 class Net(nn.Module):
@@ -304,7 +399,9 @@ class Net(nn.Module):
     def __init__(self, parts, channels_last=False, K=3):
         super().__init__()
         self.parts, self.channels_last, self.K = parts, channels_last, K
-        self.layers = nn.ModuleList(getattr(nn, part.cls)(**part.options) for part in parts)
+        self.layers = nn.ModuleList(
+            getattr(nn, part.cls)(**part.options) for part in parts
+        )
 
     def forward(self, source):
         """Return (n, K) for samples (n, WIDTH)."""
@@ -312,24 +409,45 @@ class Net(nn.Module):
         for part, layer in zip(self.parts, self.layers):
             x = self._run(part, layer, x, source)
         width = x.shape[1]
-        return x @ torch.arange(1, width * self.K + 1).double().cos().reshape(width, self.K).to(x) / width**0.5
+        return (
+            x
+            @ torch.arange(1, width * self.K + 1)
+            .double()
+            .cos()
+            .reshape(width, self.K)
+            .to(x)
+            / width**0.5
+        )
 
     def _run(self, part, layer, x, source):
         found = []
         for use, shape in enumerate(part.shapes):
             given = found[-1] if part.in_series and found else x
-            feed, feed_exactly = (partial(self._fed, z, source, 7 * use) for z in (given, source))
+            feed, feed_exactly = (
+                partial(self._fed, z, source, 7 * use) for z in (given, source)
+            )
             outputs = CALLS.get(part.cls, plain)(part, layer, shape, feed, feed_exactly)
-            found.append(torch.cat([ACTIVATIONS[part.activation](y).flatten(1) for y in outputs], dim=1))
+            found.append(
+                torch.cat(
+                    [ACTIVATIONS[part.activation](y).flatten(1) for y in outputs], dim=1
+                )
+            )
         # An embedding reads the samples themselves, so what came before goes around it.
         return torch.cat(found + [x] * part.cls.startswith("Embedding"), dim=1)
 
     def _fed(self, x, source, offset, *shape):
         """Return (n, *shape) of x over and over, with the samples so that no normalisation cancels it."""
         index = torch.arange(offset, offset + math.prod(shape))
-        values = x[:, index % x.shape[1]] * source[:, (index + WIDTH // 2) % WIDTH] + source[:, index % WIDTH]
+        values = (
+            x[:, index % x.shape[1]] * source[:, (index + WIDTH // 2) % WIDTH]
+            + source[:, index % WIDTH]
+        )
         values = values.reshape(len(x), *shape)
-        return values.movedim(1, -1).contiguous().movedim(-1, 1) if self.channels_last and shape else values
+        return (
+            values.movedim(1, -1).contiguous().movedim(-1, 1)
+            if self.channels_last and shape
+            else values
+        )
 
 
 def plain(part, layer, shape, feed, feed_exactly):
@@ -340,7 +458,10 @@ def call_transposed(part, layer, shape, feed, feed_exactly):
     above = part.call["above_smallest"]
     if above is None:
         return [layer(feed(*shape))]
-    sizes = [size + more for size, more in zip(smallest_output(part.options, shape[1:]), above)]
+    sizes = [
+        size + more
+        for size, more in zip(smallest_output(part.options, shape[1:]), above)
+    ]
     return [layer(feed(*shape), output_size=sizes)]
 
 
@@ -359,7 +480,11 @@ def call_bag(part, layer, shape, feed, feed_exactly):
 
 
 def call_bilinear(part, layer, shape, feed, feed_exactly):
-    return [layer(feed(*shape, layer.in1_features), feed(*shape, layer.in2_features).flip(-1))]
+    return [
+        layer(
+            feed(*shape, layer.in1_features), feed(*shape, layer.in2_features).flip(-1)
+        )
+    ]
 
 
 def call_recurrent(part, layer, shape, feed, feed_exactly):
@@ -367,14 +492,21 @@ def call_recurrent(part, layer, shape, feed, feed_exactly):
     state = _state(layer, feed) if part.call["with_state"] else None
     sequence, last = layer(x if layer.batch_first else x.transpose(0, 1), state)
     outputs = [sequence if layer.batch_first else sequence.transpose(0, 1)]
-    outputs += [value.transpose(0, 1) for value in (last if isinstance(last, tuple) else (last,))]
+    outputs += [
+        value.transpose(0, 1)
+        for value in (last if isinstance(last, tuple) else (last,))
+    ]
     return [outputs[i] for i in part.call["outputs"]]
 
 
 def _state(layer, feed):
     sides = layer.num_layers * (1 + layer.bidirectional)
     h = feed(sides, layer.proj_size or layer.hidden_size).transpose(0, 1).contiguous()
-    return (h, feed(sides, layer.hidden_size).transpose(0, 1).contiguous()) if isinstance(layer, nn.LSTM) else h
+    return (
+        (h, feed(sides, layer.hidden_size).transpose(0, 1).contiguous())
+        if isinstance(layer, nn.LSTM)
+        else h
+    )
 
 
 CALLS = {
@@ -392,9 +524,13 @@ def made(draw):
         torch.manual_seed(draw.seed)
         net = Net(draw.parts, draw.channels_last).double()
         redraw(net)
-        X = (torch.randn(draw.n, WIDTH) * 64).round() / 64  # products of two are exact in float32, see `tokens`
+        X = (
+            torch.randn(draw.n, WIDTH) * 64
+        ).round() / 64  # products of two are exact in float32, see `tokens`
         y = torch.randint(net.K, (draw.n,))
-        direction = {name: torch.randn(p.shape).double() for name, p in net.named_parameters()}
+        direction = {
+            name: torch.randn(p.shape).double() for name, p in net.named_parameters()
+        }
     dtype = getattr(torch, draw.dtype)
     return net.to(dtype).eval(), X.to(dtype), y, direction
 
@@ -449,7 +585,13 @@ def bares(draw):
     """Draw a parameter of up to four axes, and uses that it broadcasts in, or is broadcast in."""
     shape = draw(spaces(0, 4).filter(lambda shape: math.prod(shape) <= 12))
     uses = draw(st.lists(uses_of(shape), min_size=1, max_size=3).map(tuple))
-    return Bare(shape, uses, draw(flags), draw(st.sampled_from([4, 1, 2, 3, 5])), draw(st.integers(0, 2**16)))
+    return Bare(
+        shape,
+        uses,
+        draw(flags),
+        draw(st.sampled_from([4, 1, 2, 3, 5])),
+        draw(st.integers(0, 2**16)),
+    )
 
 
 @st.composite
@@ -458,8 +600,15 @@ def uses_of(draw, shape):
     first = next((axis for axis, size in enumerate(shape) if size > 1), len(shape))
     n_axes = draw(st.integers(len(shape) - first, max(3, len(shape) - first)))
     meets = [1] * (n_axes - len(shape)) + list(shape)[max(0, len(shape) - n_axes) :]
-    met = tuple(draw(st.integers(1, 3) if size == 1 else st.sampled_from([1, size])) for size in meets)
-    return Use(met, draw(st.sampled_from(sorted(FUNCTIONS))), draw(st.sampled_from(sorted(OPERATIONS))))
+    met = tuple(
+        draw(st.integers(1, 3) if size == 1 else st.sampled_from([1, size]))
+        for size in meets
+    )
+    return Use(
+        met,
+        draw(st.sampled_from(sorted(FUNCTIONS))),
+        draw(st.sampled_from(sorted(OPERATIONS))),
+    )
 
 
 FUNCTIONS = {
@@ -472,7 +621,9 @@ FUNCTIONS = {
     "half": lambda p: p.double().float().double(),
     "square": torch.square,
     "viewed": lambda p: p.reshape(-1).view(p.shape),
-    "turned": lambda p: p.permute(*reversed(range(p.ndim))).permute(*reversed(range(p.ndim))),
+    "turned": lambda p: p.permute(*reversed(range(p.ndim))).permute(
+        *reversed(range(p.ndim))
+    ),
     "picked": lambda p: p[torch.arange(len(p)).flip(0)] if p.ndim else p.clone(),
     "first": lambda p: p.reshape(-1)[0],
     "part": lambda p: p[..., :1] if p.ndim else p[None],
@@ -487,8 +638,14 @@ OPERATIONS = {
     "multiply by": lambda x, p: p * x,
     "divide": lambda x, p: x / (p + 3),
     "divide by": lambda x, p: p / (2 + x.tanh()),
-    "in place": lambda x, p: x.clone().mul_(p) if torch.broadcast_shapes(x.shape, p.shape) == x.shape else x * p,
-    "expand": lambda x, p: x.tanh() * p.expand(torch.broadcast_shapes(x.shape, p.shape)),
+    "in place": lambda x, p: (
+        x.clone().mul_(p)
+        if torch.broadcast_shapes(x.shape, p.shape) == x.shape
+        else x * p
+    ),
+    "expand": lambda x, p: (
+        x.tanh() * p.expand(torch.broadcast_shapes(x.shape, p.shape))
+    ),
     # of these the engine knows nothing
     "power": lambda x, p: (1 + x.abs()) ** p,
     "lerp": lambda x, p: torch.lerp(*torch.broadcast_tensors(x, x.cos(), p)),
@@ -511,7 +668,11 @@ class BareNet(nn.Module):
         x = self.layer(x).tanh()
         x = self.gates(x) if self.gate is None else self.gates.run(x, self.gate)
         width = x.shape[1]
-        return x @ torch.arange(1, width * 3 + 1).to(x).cos().reshape(width, 3) / width**0.5
+        return (
+            x
+            @ torch.arange(1, width * 3 + 1).to(x).cos().reshape(width, 3)
+            / width**0.5
+        )
 
 
 class BareUses(nn.Module):
@@ -541,5 +702,7 @@ def made_bare(draw):
         net = BareNet(draw.shape, draw.uses, draw.is_inside).double()
         redraw(net)
         X, y = torch.randn(draw.n, 12).double(), torch.randint(3, (draw.n,))
-        direction = {name: torch.randn(p.shape).double() for name, p in net.named_parameters()}
+        direction = {
+            name: torch.randn(p.shape).double() for name, p in net.named_parameters()
+        }
     return net.eval(), X, y, direction

@@ -42,10 +42,14 @@ def create(folder, requirement, options):
     """Create the environment anew and return its interpreter."""
     venv.create(folder, clear=True, with_pip=False, symlinks=os.name != "nt")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    behind = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(ROOT)])
+    behind = dict.fromkeys(
+        [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(ROOT)]
+    )
     site_packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     (site_packages / "behind.pth").write_text("\n".join(behind) + "\n")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *options, requirement], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", *options, requirement], check=True
+    )
     return python
 
 
@@ -54,18 +58,36 @@ def run(name):
     requirement, options = ENVIRONMENTS[name]
     where = {
         "cwd": ROOT,
-        "env": {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
+        "env": {
+            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")
+        },
     }
     try:
         python = create(ROOT / ".matrix" / name, requirement, options)
         probe = [python, "-W", "ignore", "-c", PROBE]
-        versions = subprocess.run(probe, **where, check=True, text=True, stdout=subprocess.PIPE).stdout.split()
+        versions = subprocess.run(
+            probe, **where, check=True, text=True, stdout=subprocess.PIPE
+        ).stdout.split()
     except subprocess.CalledProcessError as error:
-        return False, ["?"] * len(SHOWN), f"no usable environment: {error.cmd[1:3]} gave {error.returncode}"
+        return (
+            False,
+            ["?"] * len(SHOWN),
+            f"no usable environment: {error.cmd[1:3]} gave {error.returncode}",
+        )
     wanted = Requirement(requirement)
     if not wanted.specifier.contains(versions[SHOWN.index(wanted.name)]):
         return False, versions, f"{wanted} is not what gets imported"
-    tests = [python, "-m", "pytest", "tests", "-m", "contract", "-q", "-p", "no:cacheprovider"]
+    tests = [
+        python,
+        "-m",
+        "pytest",
+        "tests",
+        "-m",
+        "contract",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     line = "no output"
     with subprocess.Popen(tests, **where, text=True, stdout=subprocess.PIPE) as process:
         for line in process.stdout:
@@ -75,10 +97,17 @@ def run(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(ENVIRONMENTS)}; none: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"of {', '.join(ENVIRONMENTS)}; none: all",
+    )
     names = parser.parse_args().names or list(ENVIRONMENTS)
     if unknown := [name for name in names if name not in ENVIRONMENTS]:
-        parser.error(f"unknown: {', '.join(unknown)}; allowed are {', '.join(ENVIRONMENTS)}")
+        parser.error(
+            f"unknown: {', '.join(unknown)}; allowed are {', '.join(ENVIRONMENTS)}"
+        )
     rows = [["environment", *SHOWN, "seconds", "result", "pytest"]]
     for name in names:
         print(f"== {name}", flush=True)

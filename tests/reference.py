@@ -18,8 +18,12 @@ def reference(net, X, y=None, direction=None):
         gradient, dict of parameter name to the sum over samples; length, dict of parameter name to the
         direction's.
     """
-    parameters = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
-    gradient = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+    parameters = {
+        name: p for name, p in net.module_.named_parameters() if p.requires_grad
+    }
+    gradient = {
+        name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()
+    }
     rows = []
     net.module_.eval()
     for i in range(len(next(iter(X.values())) if isinstance(X, Mapping) else X)):
@@ -30,22 +34,33 @@ def reference(net, X, y=None, direction=None):
             g = torch.zeros_like(p).double() if g is None else g.to_dense().double()
             gradient[name] += g
             row.sq_norm[name] = g.flatten() @ g.flatten()
-            row.dot[name] = g.flatten() @ direction[name].flatten() if direction else torch.zeros(()).double()
+            row.dot[name] = (
+                g.flatten() @ direction[name].flatten()
+                if direction
+                else torch.zeros(()).double()
+            )
         rows.append(row)
     net.module_.train()
     return SimpleNamespace(
         label=torch.cat([row.label for row in rows]),
-        sq_norm={name: torch.stack([row.sq_norm[name] for row in rows]) for name in parameters},
+        sq_norm={
+            name: torch.stack([row.sq_norm[name] for row in rows])
+            for name in parameters
+        },
         dot={name: torch.stack([row.dot[name] for row in rows]) for name in parameters},
         gradient=gradient,
-        length={name: v.double().norm().item() for name, v in (direction or {}).items()},
+        length={
+            name: v.double().norm().item() for name, v in (direction or {}).items()
+        },
     )
 
 
 def sample_loss(net, X, i, y=None):
     """Return the loss (scalar) of sample i, and the label (1,) that it was taken under."""
     if isinstance(X, Mapping):
-        output = net.module_(**{key: torch.as_tensor(value[i : i + 1]) for key, value in X.items()})
+        output = net.module_(
+            **{key: torch.as_tensor(value[i : i + 1]) for key, value in X.items()}
+        )
     else:
         output = net.module_(torch.as_tensor(X[i : i + 1]))
     output = output[0] if isinstance(output, tuple) else output
@@ -59,7 +74,9 @@ def sample_loss(net, X, i, y=None):
 
 def total(shares, names=None):
     """Return the sum (n,) over parameters, or over those named."""
-    return sum(share for name, share in shares.items() if names is None or name in names)
+    return sum(
+        share for name, share in shares.items() if names is None or name in names
+    )
 
 
 def assert_statistics(actual, expected, names=None, rtol=1e-10):
@@ -69,22 +86,34 @@ def assert_statistics(actual, expected, names=None, rtol=1e-10):
     """
     sq_norm, dot = total(expected.sq_norm, names), total(expected.dot, names)
     assert actual.label.tolist() == expected.label.tolist()
-    torch.testing.assert_close(torch.as_tensor(actual.sq_norm), sq_norm, rtol=rtol, atol=1e-20)
+    torch.testing.assert_close(
+        torch.as_tensor(actual.sq_norm), sq_norm, rtol=rtol, atol=1e-20
+    )
     if actual.dot is not None:
         scale = dot.abs().max().item()
-        torch.testing.assert_close(torch.as_tensor(actual.dot), dot, rtol=rtol, atol=rtol * scale)
+        torch.testing.assert_close(
+            torch.as_tensor(actual.dot), dot, rtol=rtol, atol=rtol * scale
+        )
 
 
 def assert_every_share(actual, expected, rtol=1e-10):
     """Assert that every parameter's (sq_norm, dot), a dict by name, are the reference's, and not zero."""
-    assert list(expected.sq_norm) == [name for name in expected.sq_norm if name in actual]
+    assert list(expected.sq_norm) == [
+        name for name in expected.sq_norm if name in actual
+    ]
     for name, (sq_norm, dot) in actual.items():
         where = lambda message, name=name: f"{name}: {message}"
         assert sq_norm.min() > 0, name
-        torch.testing.assert_close(sq_norm, expected.sq_norm[name], rtol=rtol, atol=0, msg=where)
+        torch.testing.assert_close(
+            sq_norm, expected.sq_norm[name], rtol=rtol, atol=0, msg=where
+        )
         # Relative to the length of the gradient: an inner product may cancel.
-        atol = rtol * (expected.sq_norm[name].sqrt() * expected.length[name]).max().item()
-        torch.testing.assert_close(dot, expected.dot[name], rtol=rtol, atol=atol, msg=where)
+        atol = (
+            rtol * (expected.sq_norm[name].sqrt() * expected.length[name]).max().item()
+        )
+        torch.testing.assert_close(
+            dot, expected.dot[name], rtol=rtol, atol=atol, msg=where
+        )
 
 
 def assert_gradients(actual, expected, rtol=1e-10):
@@ -93,7 +122,13 @@ def assert_gradients(actual, expected, rtol=1e-10):
     for name, gradient in expected.items():
         assert actual[name].dtype == torch.float64
         atol = rtol * gradient.abs().max().item()
-        torch.testing.assert_close(actual[name], gradient, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            actual[name],
+            gradient,
+            rtol=rtol,
+            atol=atol,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
 
 
 # --- samplers ---------------------------------------------------------------------------------------
@@ -120,7 +155,9 @@ def badge_law(embeddings, picks):
         first = np.zeros(len(embeddings))
         first[np.argmax((embeddings**2).sum(1))] = 1
         return first
-    squared = np.min([((embeddings - embeddings[pick]) ** 2).sum(1) for pick in picks], axis=0)
+    squared = np.min(
+        [((embeddings - embeddings[pick]) ** 2).sum(1) for pick in picks], axis=0
+    )
     squared[picks] = 0
     if squared.sum() == 0:
         squared = np.ones(len(embeddings))
@@ -134,10 +171,18 @@ def badge(embeddings, n_instances, rng):
     picks = [int(np.argmax(lengths))]
     scores = [np.sqrt(lengths[picks[0]])]
     while len(picks) < n_instances:
-        squared = np.min([((embeddings - embeddings[p]) ** 2).sum(1) for p in picks], axis=0)
+        squared = np.min(
+            [((embeddings - embeddings[p]) ** 2).sum(1) for p in picks], axis=0
+        )
         squared[picks] = 0
         if squared.sum() > 0:
-            picks.append(int(np.searchsorted(np.cumsum(squared), rng.random() * squared.sum(), side="right")))
+            picks.append(
+                int(
+                    np.searchsorted(
+                        np.cumsum(squared), rng.random() * squared.sum(), side="right"
+                    )
+                )
+            )
         else:
             free = [i for i in range(len(embeddings)) if i not in picks]
             picks.append(free[rng.integers(len(free))])

@@ -36,7 +36,11 @@ class Named(nn.Linear):
 
 def make_net(**settings):
     torch.manual_seed(0)
-    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0} | settings
+    settings = {
+        "criterion": nn.CrossEntropyLoss,
+        "train_split": None,
+        "verbose": 0,
+    } | settings
     return NeuralNetClassifier(Named(4, 3), **settings).initialize()
 
 
@@ -87,7 +91,9 @@ OTHERS = {
 def test_what_the_net_makes_of_its_data_is_kept(settings, monkeypatch):
     monkeypatch.setattr(_batches, "_copied", None)
     factor = 1 if "iterator_valid" in settings else 2
-    torch.testing.assert_close(batches(make_net(**settings), ROWS)[0][0], torch.as_tensor(factor * ROWS[:3]))
+    torch.testing.assert_close(
+        batches(make_net(**settings), ROWS)[0][0], torch.as_tensor(factor * ROWS[:3])
+    )
 
 
 def test_a_subclass_of_tensor_is_left_to_the_loader(monkeypatch):
@@ -106,9 +112,13 @@ class Halving(nn.Module):
 
 @pytest.mark.parametrize("as_form", [np.copy, torch.tensor], ids=["array", "tensor"])
 def test_a_module_that_writes_on_its_input_does_not_write_on_the_pool(as_form):
-    net = NeuralNetClassifier(Halving(), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0).initialize()
+    net = NeuralNetClassifier(
+        Halving(), criterion=nn.CrossEntropyLoss, train_split=None, verbose=0
+    ).initialize()
     X = as_form(ROWS)
     found = gradient_statistics(net, X, backend="ghost")
     assert np.asarray(X).tolist() == ROWS.tolist()
     net.module_.forward = lambda x: net.module_.layer(0.5 * x)
-    np.testing.assert_allclose(found.sq_norm, gradient_statistics(net, X, backend="loop").sq_norm, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.sq_norm, gradient_statistics(net, X, backend="loop").sq_norm, rtol=1e-5
+    )

@@ -63,7 +63,11 @@ NUMBERED = {
     "-1.0": (np.where(ABSENT, -1.0, y), "-1"),
     "-1 of polars": (polars_series(without(y, -1)), "-1"),
 }
-OF_CLASSIFIERS = {key: row for key, row in UNLABELED.items() if "tensor" not in key and "column" not in key} | {
+OF_CLASSIFIERS = {
+    key: row
+    for key, row in UNLABELED.items()
+    if "tensor" not in key and "column" not in key
+} | {
     "None among text": (np.where(ABSENT, None, TEXT), "None"),
     "None among text in a list": (without(TEXT), "None"),
     "text of pandas": (pd.Series(without(TEXT)), "nan"),
@@ -79,18 +83,28 @@ def remedy(error):
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector")
-@pytest.mark.parametrize("labels, sign", (UNLABELED | NUMBERED).values(), ids=UNLABELED | NUMBERED)
-@pytest.mark.parametrize("rows", [X, torch.as_tensor(X), {"x": X}], ids=["array", "tensor", "dict"])
+@pytest.mark.parametrize(
+    "labels, sign", (UNLABELED | NUMBERED).values(), ids=UNLABELED | NUMBERED
+)
+@pytest.mark.parametrize(
+    "rows", [X, torch.as_tensor(X), {"x": X}], ids=["array", "tensor", "dict"]
+)
 def test_labels_that_are_missing_are_named_and_left_out(labels, sign, rows):
     learner = ActiveLearner(make_net(), margin_sampling)
-    with pytest.raises(InvalidLabelsError, match=f'^{ABSENT.sum()} of 30 labels came as {sign}.*"no label"') as caught:
+    with pytest.raises(
+        InvalidLabelsError,
+        match=f'^{ABSENT.sum()} of 30 labels came as {sign}.*"no label"',
+    ) as caught:
         learner.fit(rows, labels)
     assert "LabelEncoder" not in str(caught.value)
     assert learner.X_training is None
     keep, X_labeled, y_labeled = remedy(caught.value)
     names = {"numpy": np, "pandas": pd, "y": labels}
     names["labeled"] = eval(keep, names)
-    kept = {k: eval(X_labeled, names | {"X": v}) for k, v in (rows if isinstance(rows, dict) else {"x": rows}).items()}
+    kept = {
+        k: eval(X_labeled, names | {"X": v})
+        for k, v in (rows if isinstance(rows, dict) else {"x": rows}).items()
+    }
     learner.fit(kept if isinstance(rows, dict) else kept["x"], eval(y_labeled, names))
     assert np.asarray(learner.y_training).ravel().tolist() == y[~ABSENT].tolist()
 
@@ -98,7 +112,10 @@ def test_labels_that_are_missing_are_named_and_left_out(labels, sign, rows):
 @pytest.mark.parametrize("labels, sign", OF_CLASSIFIERS.values(), ids=OF_CLASSIFIERS)
 def test_labels_of_classifiers_that_are_missing(labels, sign):
     learner = ActiveLearner(LogisticRegression(), margin_sampling)
-    with pytest.raises(InvalidLabelsError, match=f"^{ABSENT.sum()} of 30 labels came as {sign}.*The classifier said"):
+    with pytest.raises(
+        InvalidLabelsError,
+        match=f"^{ABSENT.sum()} of 30 labels came as {sign}.*The classifier said",
+    ):
         learner.fit(X, labels)
     with pytest.raises(InvalidLabelsError, match="no label") as caught:
         MarginSampler(LogisticRegression()).fit(X, labels)
@@ -112,7 +129,9 @@ def test_labels_of_classifiers_that_are_missing(labels, sign):
 def test_rows_without_labels_are_left_out_of_polars_frames():
     frame, labels = needs("polars").DataFrame(dict(zip("abcd", X.T))), without(y)
     labeled = pd.notna(np.asarray(labels))
-    sampler = MarginSampler(LogisticRegression()).fit(frame.filter(labeled), np.asarray(labels)[labeled].tolist())
+    sampler = MarginSampler(LogisticRegression()).fit(
+        frame.filter(labeled), np.asarray(labels)[labeled].tolist()
+    )
     assert sampler.X_labeled_.shape == (len(X) - ABSENT.sum(), 4)
 
 
@@ -120,7 +139,9 @@ def test_labels_in_the_items_of_a_dataset_that_are_missing():
     dataset = TensorDataset(torch.as_tensor(X), torch.tensor(np.where(ABSENT, -1, y)))
     with pytest.raises(InvalidLabelsError, match="came as -1.*Subset"):
         MarginSampler(make_net()).fit(dataset)
-    MarginSampler(make_net()).fit(Subset(dataset, np.flatnonzero(~ABSENT)))  # the remedy
+    MarginSampler(make_net()).fit(
+        Subset(dataset, np.flatnonzero(~ABSENT))
+    )  # the remedy
 
 
 def test_classifiers_may_have_minus_one_for_a_class():
@@ -130,9 +151,14 @@ def test_classifiers_may_have_minus_one_for_a_class():
 
 def test_minus_one_beside_one_may_be_a_class():
     signs = np.where(y == 1, 1, -1)
-    with pytest.raises(InvalidLabelsError, match=r"If -1 is a class.*\(numpy.ravel\(y\) > 0\).astype\(int\)"):
+    with pytest.raises(
+        InvalidLabelsError,
+        match=r"If -1 is a class.*\(numpy.ravel\(y\) > 0\).astype\(int\)",
+    ):
         MarginSampler(make_net()).fit(X, signs)
-    assert MarginSampler(make_net()).fit(X, (np.ravel(signs) > 0).astype(int)).n_fits_ == 1
+    assert (
+        MarginSampler(make_net()).fit(X, (np.ravel(signs) > 0).astype(int)).n_fits_ == 1
+    )
 
 
 def test_other_errors_of_a_classifier_are_its_own():
@@ -153,7 +179,9 @@ ESTIMATORS = {
     "net": make_net,
     "pipeline": lambda: make_pipeline(StandardScaler(), make_net()),
     "frozen": lambda: FrozenEstimator(make_net().fit(X[TWO], y[TWO])),
-    "frozen in a pipeline": lambda: make_pipeline(FrozenEstimator(make_net().fit(X[TWO], y[TWO]))),
+    "frozen in a pipeline": lambda: make_pipeline(
+        FrozenEstimator(make_net().fit(X[TWO], y[TWO]))
+    ),
 }
 
 
@@ -174,7 +202,10 @@ def test_classes_of_a_frozen_net_stay_as_its_owner_has_them():
     assert net.classes_.tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("rows", [(X[TWO], y[TWO]), (TensorDataset(*map(torch.as_tensor, (X[TWO], y[TWO]))),)])
+@pytest.mark.parametrize(
+    "rows",
+    [(X[TWO], y[TWO]), (TensorDataset(*map(torch.as_tensor, (X[TWO], y[TWO]))),)],
+)
 def test_a_net_trained_in_place_tells_all_its_classes(rows):
     learner = ActiveLearner(make_net(), margin_sampling, *rows)
     assert learner.estimator.classes_.tolist() == [0, 1, 2]
@@ -184,15 +215,21 @@ def test_a_net_trained_in_place_tells_all_its_classes(rows):
 def test_a_net_may_name_its_classes():
     names = ["setosa", "versicolor", "virginica"]
     assert without_one(lambda: make_net(classes=names)).classes_.tolist() == names
-    with pytest.raises(AttributeError, match="no attribute 'classes_'"):  # as skorch documents it
+    with pytest.raises(
+        AttributeError, match="no attribute 'classes_'"
+    ):  # as skorch documents it
         _ = without_one(lambda: make_net(classes=[])).classes_
-    with pytest.raises(InvalidParameterError, match="are 2, and its module has 3 outputs"):
+    with pytest.raises(
+        InvalidParameterError, match="are 2, and its module has 3 outputs"
+    ):
         _ = without_one(lambda: make_net(classes=[0, 2])).classes_
 
 
 SCORERS = {
     "neg_log_loss": lambda proba, labels: -log_loss(labels, proba, labels=[0, 1, 2]),
-    "roc_auc_ovr": lambda proba, labels: roc_auc_score(labels, proba, multi_class="ovr"),
+    "roc_auc_ovr": lambda proba, labels: roc_auc_score(
+        labels, proba, multi_class="ovr"
+    ),
 }
 
 
@@ -201,13 +238,20 @@ def test_scorers_of_a_fold_without_one_class(scoring):
     rows, labels = np.concatenate([X[TWO], POOL]), np.concatenate([y[TWO], POOL_y])
     fold = np.arange(len(TWO)), np.arange(len(TWO), len(rows))
     sampler = make_sampler("margin", make_net())
-    (found,) = cross_val_score(sampler, rows, labels, cv=[fold], scoring=scoring, error_score="raise")
+    (found,) = cross_val_score(
+        sampler, rows, labels, cv=[fold], scoring=scoring, error_score="raise"
+    )
     proba = make_sampler("margin", make_net()).fit(X[TWO], y[TWO]).predict_proba(POOL)
     assert found == pytest.approx(SCORERS[scoring](proba, POOL_y))
 
 
 def test_a_scorer_that_names_labels():
-    scorer = make_scorer(log_loss, response_method="predict_proba", greater_is_better=False, labels=[0, 1, 2])
+    scorer = make_scorer(
+        log_loss,
+        response_method="predict_proba",
+        greater_is_better=False,
+        labels=[0, 1, 2],
+    )
     sampler = without_one()
     assert scorer(sampler, X[TWO], y[TWO]) == pytest.approx(
         -log_loss(y[TWO], sampler.predict_proba(X[TWO]), labels=[0, 1, 2])
@@ -215,19 +259,27 @@ def test_a_scorer_that_names_labels():
 
 
 def test_calibration_of_what_a_sampler_trained():
-    calibrated = CalibratedClassifierCV(FrozenEstimator(without_one())).fit(POOL, POOL_y)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(without_one())).fit(
+        POOL, POOL_y
+    )
     assert calibrated.predict_proba(POOL).shape == (len(POOL), 3)
 
 
 @pytest.mark.filterwarnings("ignore:.*trained already")
 def test_a_committee_of_modal_has_the_classes_of_its_nets():
-    learners = [ActiveLearner(make_net(), margin_sampling, *rows) for rows in ((X, y), (X[TWO], y[TWO]))]
+    learners = [
+        ActiveLearner(make_net(), margin_sampling, *rows)
+        for rows in ((X, y), (X[TWO], y[TWO]))
+    ]
     committee = Committee(learners)
     assert committee.classes_.tolist() == [0, 1, 2]
     proba = [learner.predict_proba(POOL) for learner in learners]
     np.testing.assert_allclose(committee.vote_proba(POOL), np.stack(proba, axis=1))
     np.testing.assert_allclose(committee.predict_proba(POOL), np.mean(proba, axis=0))
-    assert committee.predict(POOL).tolist() == np.mean(proba, axis=0).argmax(axis=1).tolist()
+    assert (
+        committee.predict(POOL).tolist()
+        == np.mean(proba, axis=0).argmax(axis=1).tolist()
+    )
 
 
 # --- nets of 16 bits ------------------------------------------------------------------------------
@@ -238,7 +290,9 @@ class Narrow(nn.Module):
 
     def __init__(self, dtype=torch.bfloat16):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)).to(
+            dtype
+        )
 
     def forward(self, x):
         return self.layers(x.to(self.layers[0].weight.dtype))
@@ -257,7 +311,16 @@ def wide_copy(net):
     return wide
 
 
-WITH_PROBABILITIES = ["margin", "confidence", "entropy", "egl", "albl", "badge", "entropy_gradient", "dynamical"]
+WITH_PROBABILITIES = [
+    "margin",
+    "confidence",
+    "entropy",
+    "egl",
+    "albl",
+    "badge",
+    "entropy_gradient",
+    "dynamical",
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -267,15 +330,24 @@ def test_samplers_take_nets_of_16_bits(key, dtype):
     sampler = make_sampler(key, FrozenEstimator(net)).fit(X, y)
     assert len(sampler.query(POOL, 5)) == 5
     if hasattr(sampler, "score_samples"):
-        expected = make_sampler(key, FrozenEstimator(wide_copy(net))).fit(X, y).score_samples(POOL)
+        expected = (
+            make_sampler(key, FrozenEstimator(wide_copy(net)))
+            .fit(X, y)
+            .score_samples(POOL)
+        )
         assert np.corrcoef(sampler.score_samples(POOL), expected)[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)]
+)
 def test_probabilities_of_16_bits_add_up_to_one(wrap, dtype):
     net = make_net(Narrow(dtype), optimizer=torch.optim.SGD)
-    sampler, learner = MarginSampler(wrap(net)).fit(X, y), ActiveLearner(wrap(net), margin_sampling, X, y)
+    sampler, learner = (
+        MarginSampler(wrap(net)).fit(X, y),
+        ActiveLearner(wrap(net), margin_sampling, X, y),
+    )
     for found in (sampler, learner):
         proba = found.predict_proba(POOL)
         assert proba.dtype == np.float32
@@ -298,10 +370,14 @@ def test_a_predict_proba_of_ones_own_is_the_one_that_counts(dtype):
     sampler = MarginSampler(FrozenEstimator(net)).fit(X, y)
     proba = np.sort(net.predict_proba(POOL).astype(np.float64))
     np.testing.assert_array_equal(sampler.predict_proba(POOL), net.predict_proba(POOL))
-    np.testing.assert_array_equal(sampler.score_samples(POOL), proba[:, -2] - proba[:, -1])
+    np.testing.assert_array_equal(
+        sampler.score_samples(POOL), proba[:, -2] - proba[:, -1]
+    )
 
 
-@pytest.mark.parametrize("settings", [{}, {"predict_nonlinearity": lambda out: (2 * out).softmax(1)}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"predict_nonlinearity": lambda out: (2 * out).softmax(1)}]
+)
 def test_probabilities_of_wide_nets_are_those_of_skorch_bit_for_bit(settings):
     net = trained_net(**settings)
     sampler = MarginSampler(FrozenEstimator(net)).fit(X, y)
@@ -312,7 +388,12 @@ def test_probabilities_of_wide_nets_are_those_of_skorch_bit_for_bit(settings):
 
 # --- one class ------------------------------------------------------------------------------------
 
-SURE = [DecisionTreeClassifier(), RandomForestClassifier(5), DummyClassifier(), GaussianNB()]
+SURE = [
+    DecisionTreeClassifier(),
+    RandomForestClassifier(5),
+    DummyClassifier(),
+    GaussianNB(),
+]
 ALIKE = np.full(30, 2)
 
 
@@ -320,8 +401,14 @@ ALIKE = np.full(30, 2)
 @pytest.mark.parametrize("key", ["margin", "confidence", "entropy"])
 def test_one_class_makes_all_scores_tie(key, classifier):
     sampler = make_sampler(key, classifier).fit(X, ALIKE)
-    for ask in (lambda: sampler.query(POOL, 3), lambda: sampler(sampler.estimator_, POOL, 3)):
-        with pytest.warns(UserWarning, match="only the class 2, so all scores.*first rows.*RandomSampler") as caught:
+    for ask in (
+        lambda: sampler.query(POOL, 3),
+        lambda: sampler(sampler.estimator_, POOL, 3),
+    ):
+        with pytest.warns(
+            UserWarning,
+            match="only the class 2, so all scores.*first rows.*RandomSampler",
+        ) as caught:
             assert ask().tolist() == [0, 1, 2]
         assert [w.filename for w in caught] == [__file__]
     for ask in (sampler.score_samples, sampler.best):
@@ -330,7 +417,10 @@ def test_one_class_makes_all_scores_tie(key, classifier):
 
 
 def test_one_class_in_a_part_of_the_pool_and_for_an_arm():
-    for sampler in (PoolSubset(sampler=MarginSampler()), make_sampler("albl", samplers=[MarginSampler()])):
+    for sampler in (
+        PoolSubset(sampler=MarginSampler()),
+        make_sampler("albl", samplers=[MarginSampler()]),
+    ):
         sampler.set_params(estimator=DecisionTreeClassifier()).fit(X, ALIKE)
         with pytest.warns(UserWarning, match="all scores of the pool tie"):
             sampler.query(POOL, 3)
@@ -338,7 +428,9 @@ def test_one_class_in_a_part_of_the_pool_and_for_an_arm():
 
 QUIET = {
     "random": lambda: make_sampler("random", DecisionTreeClassifier()).fit(X, ALIKE),
-    "two classes": lambda: make_sampler("margin", DecisionTreeClassifier()).fit(X, y == 1),
+    "two classes": lambda: make_sampler("margin", DecisionTreeClassifier()).fit(
+        X, y == 1
+    ),
     "a net": lambda: make_sampler("margin", make_net()).fit(X, ALIKE),
 }
 
@@ -368,4 +460,6 @@ def test_masked_labels_are_missing():
     keep, X_labeled, y_labeled = remedy(caught.value)
     names = {"numpy": np, "X": X, "y": labels}
     names["labeled"] = eval(keep, names)
-    make_sampler("margin", make_net()).fit(eval(X_labeled, names), eval(y_labeled, names))
+    make_sampler("margin", make_net()).fit(
+        eval(X_labeled, names), eval(y_labeled, names)
+    )

@@ -11,13 +11,28 @@ from skdal import __version__, demo
 from skdal.cli import main
 from skdal.exceptions import InvalidDataError
 
-SMALL = ["demo", "--quiet", "--seeds", "1", "--rounds", "1", "--n-instances", "5", "--n-initial", "30"]
+SMALL = [
+    "demo",
+    "--quiet",
+    "--seeds",
+    "1",
+    "--rounds",
+    "1",
+    "--n-instances",
+    "5",
+    "--n-initial",
+    "30",
+]
 
 
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail where training begins."""
-    monkeypatch.setattr(demo.ConvergingNet, "fit_loop", lambda *args, **kwargs: pytest.fail("training began"))
+    monkeypatch.setattr(
+        demo.ConvergingNet,
+        "fit_loop",
+        lambda *args, **kwargs: pytest.fail("training began"),
+    )
 
 
 def test_demo_prints_a_table_and_names_the_folder_of_its_figures(tmp_path, capsys):
@@ -33,11 +48,24 @@ def test_demo_prints_a_table_and_names_the_folder_of_its_figures(tmp_path, capsy
 
 
 def test_demo_shows_a_progress_bar(tmp_path, capsys):
-    assert main([*(word for word in SMALL if word != "--quiet"), "--out", str(tmp_path)]) == 0
+    assert (
+        main([*(word for word in SMALL if word != "--quiet"), "--out", str(tmp_path)])
+        == 0
+    )
     assert "6/6" in capsys.readouterr().err  # three samplers, two fits each
 
 
-RUN = ["run", "digits-quick", "--seeds", "2", "--rounds", "1", "--samplers", "random", "margin"]
+RUN = [
+    "run",
+    "digits-quick",
+    "--seeds",
+    "2",
+    "--rounds",
+    "1",
+    "--samplers",
+    "random",
+    "margin",
+]
 
 
 @pytest.mark.slow
@@ -55,7 +83,10 @@ def test_run_then_table_then_plot(tmp_path, capsys):
     assert "minus random" in table
     assert main(["table", out, "--suite", "digits-quick", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("suite,data,measure,sampler,labels,")
-    assert main(["plot", out, "--suite", "digits-quick", "--out", str(tmp_path / "plots")]) == 0
+    assert (
+        main(["plot", out, "--suite", "digits-quick", "--out", str(tmp_path / "plots")])
+        == 0
+    )
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
         "digits-quick-digits.png",
         "digits-quick-digits.svg",
@@ -67,7 +98,9 @@ def test_a_failed_run_exits_with_1_and_shows_why(tmp_path, capsys, monkeypatch):
 
     spec = experiments.SUITES["digits-quick"].spec("random", 0)
     monkeypatch.setattr(
-        experiments, "run_suite", lambda *a, **k: experiments.Ended([], [(spec, "Traceback: it broke")], [])
+        experiments,
+        "run_suite",
+        lambda *a, **k: experiments.Ended([], [(spec, "Traceback: it broke")], []),
     )
     assert main([*RUN, "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
@@ -78,9 +111,21 @@ def test_a_failed_run_exits_with_1_and_shows_why(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["run", "tabel3", "--out", "x"], 2, "'tabel3' is no suite (did you mean 'table3'?)"),
-        (["run", "table3", "--out", "x", "--samplers", "bagde"], 2, "did you mean 'badge'"),
-        (["run", "table3", "--out", "x", "--dataset", "cifra10"], 2, "did you mean 'cifar10'"),
+        (
+            ["run", "tabel3", "--out", "x"],
+            2,
+            "'tabel3' is no suite (did you mean 'table3'?)",
+        ),
+        (
+            ["run", "table3", "--out", "x", "--samplers", "bagde"],
+            2,
+            "did you mean 'badge'",
+        ),
+        (
+            ["run", "table3", "--out", "x", "--dataset", "cifra10"],
+            2,
+            "did you mean 'cifar10'",
+        ),
         (["run", "table3", "--out", "x", "--data-root", "nowhere"], 1, "download=True"),
         (["table", "nowhere"], 1, "skdal run SUITE --out DIR"),
         (["plot", "nowhere", "--suite", "table33"], 2, "'table33' is no suite"),
@@ -102,7 +147,10 @@ def test_what_experiments_refuse(arguments, code, said, capsys, tmp_path, monkey
         (["table"], "DIR"),
         (["table", "x", "--format", "html"], "html"),
         (["demonstrate"], "demo"),
-        (["demo", "--seeds", "0"], "--seeds: must be an integer of at least 1; got '0'"),
+        (
+            ["demo", "--seeds", "0"],
+            "--seeds: must be an integer of at least 1; got '0'",
+        ),
         (["demo", "--rounds", "-1"], "--rounds"),
         (["demo", "--n-instances", "some"], "got 'some'"),
         (["demo", "--n-initial", "2.5"], "got '2.5'"),
@@ -121,7 +169,9 @@ def test_too_many_labels_are_refused_before_any_training(tmp_path, capsys, no_tr
 
 
 @pytest.mark.parametrize("below", [".", "deeper"])
-def test_a_folder_that_cannot_be_written_is_refused_before_any_training(below, tmp_path, capsys, no_training):
+def test_a_folder_that_cannot_be_written_is_refused_before_any_training(
+    below, tmp_path, capsys, no_training
+):
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / below
     assert main([*SMALL, "--out", str(folder)]) == 2
@@ -130,9 +180,14 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(below, t
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
-    [(InvalidDataError("broken digits"), 1, "error: broken digits"), (KeyboardInterrupt(), 130, "interrupted")],
+    [
+        (InvalidDataError("broken digits"), 1, "error: broken digits"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
 )
-def test_failures_have_their_exit_codes(error, code, said, tmp_path, capsys, monkeypatch):
+def test_failures_have_their_exit_codes(
+    error, code, said, tmp_path, capsys, monkeypatch
+):
     def fail(*args, **kwargs):
         raise error
 
@@ -142,7 +197,21 @@ def test_failures_have_their_exit_codes(error, code, said, tmp_path, capsys, mon
 
 
 def test_theory(tmp_path, capsys):
-    assert main(["theory", "fig2", "--quick", "--pixels", "4", "--quiet", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "theory",
+                "fig2",
+                "--quick",
+                "--pixels",
+                "4",
+                "--quiet",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     out, err = capsys.readouterr()
     assert "## Figure 2" in out
     assert "pixels = 4" in out
@@ -176,15 +245,18 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--help"], "Exit codes"), (["demo", "--help"], "(default: skdal_demo)")]
+    ("arguments", "said"),
+    [(["--help"], "Exit codes"), (["demo", "--help"], "(default: skdal_demo)")],
 )
 def test_help_comes_without_waiting_for_torch(arguments, said):
-    code = (
-        "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules)); import skdal.cli; skdal.cli.main()"
-    )
+    code = "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules)); import skdal.cli; skdal.cli.main()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0
     assert said in done.stdout

@@ -7,7 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import FOR_CLASSIFIERS, POOL, PROMISES, X, assert_same, keys, make_net, make_sampler, weights, y
+from common import (
+    FOR_CLASSIFIERS,
+    POOL,
+    PROMISES,
+    X,
+    assert_same,
+    keys,
+    make_net,
+    make_sampler,
+    weights,
+    y,
+)
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -29,11 +40,16 @@ class AnyInput(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 3)).double()
+        self.layers = nn.Sequential(
+            nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 3)
+        ).double()
 
     def forward(self, x=None, **columns):
         if x is None:
-            x = torch.cat([columns[name].reshape(len(columns[name]), -1) for name in COLUMNS], dim=1)
+            x = torch.cat(
+                [columns[name].reshape(len(columns[name]), -1) for name in COLUMNS],
+                dim=1,
+            )
         return self.layers(torch.stack(x, dim=1) if isinstance(x, list) else x)
 
 
@@ -73,29 +89,45 @@ ARRAYS = {
     "SliceDict": lambda rows: SliceDict(x=rows),
     "CSR matrix": sparse.csr_matrix,
     "CSR array": sparse.csr_array,
-    "DataFrame": lambda rows: pd.DataFrame(rows, columns=COLUMNS, index=np.arange(len(rows))[::-1]),
-    "SliceDataset": lambda rows: SliceDataset(SkorchDataset(rows, np.zeros(len(rows), int))),
+    "DataFrame": lambda rows: pd.DataFrame(
+        rows, columns=COLUMNS, index=np.arange(len(rows))[::-1]
+    ),
+    "SliceDataset": lambda rows: SliceDataset(
+        SkorchDataset(rows, np.zeros(len(rows), int))
+    ),
 }
 DATASETS = {
     "pair": of_items(lambda row: (row, 0)),
     "pair in a list": of_items(lambda row: [row, 0]),
-    "pair of tensors": lambda rows: TensorDataset(torch.as_tensor(rows), torch.zeros(len(rows), dtype=int)),
+    "pair of tensors": lambda rows: TensorDataset(
+        torch.as_tensor(rows), torch.zeros(len(rows), dtype=int)
+    ),
     "pair with strings": of_items(lambda row: (row, "unknown")),
     "pair with None": of_items(lambda row: (row, None)),
     "bare array": of_items(lambda row: row),
     "bare tensor": of_items(torch.as_tensor),
     "bare dict": of_items(lambda row: {"x": row}),
-    "bare dict of two": of_items(lambda row: {"a": row[:1], "b": row[1:2], "c": row[2:3], "d": row[3:]}),
+    "bare dict of two": of_items(
+        lambda row: {"a": row[:1], "b": row[1:2], "c": row[2:3], "d": row[3:]}
+    ),
     "four in a tuple": of_items(tuple),
     "pair with a dict": of_items(lambda row: ({"x": torch.as_tensor(row)}, 0)),
-    "Subset": lambda rows: Subset(TensorDataset(torch.as_tensor(rows).flip(0)), [*range(len(rows))][::-1]),
-    "ConcatDataset": lambda rows: ConcatDataset([of_items(np.array)(rows[:5]), of_items(np.array)(rows[5:])]),
+    "Subset": lambda rows: Subset(
+        TensorDataset(torch.as_tensor(rows).flip(0)), [*range(len(rows))][::-1]
+    ),
+    "ConcatDataset": lambda rows: ConcatDataset(
+        [of_items(np.array)(rows[:5]), of_items(np.array)(rows[5:])]
+    ),
     "skorch's": SkorchDataset,
 }
 FORMS = ARRAYS | DATASETS
 every = pytest.mark.parametrize("key", SAMPLERS)
 # the last of the mini-batches of 8 has length 1, 2, 7, 8; the last pool is one of length 1
-SIZES = {"dynamical": [17, 18, 23, 24, 1], "margin": [17, 24, 1], "coreset": [17, 24, 1]}
+SIZES = {
+    "dynamical": [17, 18, 23, 24, 1],
+    "margin": [17, 24, 1],
+    "coreset": [17, 24, 1],
+}
 POOLS = [(key, n) for key in PROMISES for n in SIZES.get(key, [len(POOL)])]
 
 
@@ -107,7 +139,9 @@ def net():
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
     memmap.folder = tmp_path
-    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X, net: 8)  # else 256 for four features
+    monkeypatch.setattr(
+        "skdal.adapters._net.default_batch_size", lambda X, net: 8
+    )  # else 256 for four features
 
 
 def scored(sampler, pool):
@@ -134,18 +168,30 @@ def test_pool(key, n, form, net):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_interaction(form, net):
-    sampler = DynamicALSampler(FrozenEstimator(net), interaction=-2.0, update_size=2, batch_size=8)
+    sampler = DynamicALSampler(
+        FrozenEstimator(net), interaction=-2.0, update_size=2, batch_size=8
+    )
     expected = sampler.fit(X, y).query(POOL, 7).tolist()
-    assert sampler.fit(FORMS[form](X), y).query(FORMS[form](POOL), 7).tolist() == expected
+    assert (
+        sampler.fit(FORMS[form](X), y).query(FORMS[form](POOL), 7).tolist() == expected
+    )
 
 
-@pytest.mark.parametrize("key", [*SIZES, "egl", "badge", "albl", "mc_dropout", "pool_subset"])
-@pytest.mark.parametrize("form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"])
+@pytest.mark.parametrize(
+    "key", [*SIZES, "egl", "badge", "albl", "mc_dropout", "pool_subset"]
+)
+@pytest.mark.parametrize(
+    "form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"]
+)
 def test_pool_in_a_pipeline(key, form):
-    pipeline = make_pipeline(StandardScaler(with_mean=False), FunctionTransformer(dense), make_net())
+    pipeline = make_pipeline(
+        StandardScaler(with_mean=False), FunctionTransformer(dense), make_net()
+    )
     sampler = make_sampler(key, pipeline).fit(FORMS[form](X), y)
     expected = make_sampler(key, pipeline).fit(X, y)
-    assert_close(scored(sampler, FORMS[form](POOL)), scored(expected, POOL), rtol=1e-5)  # another scaler by rounding
+    assert_close(
+        scored(sampler, FORMS[form](POOL)), scored(expected, POOL), rtol=1e-5
+    )  # another scaler by rounding
 
 
 def dense(rows):
@@ -153,11 +199,17 @@ def dense(rows):
 
 
 @pytest.mark.parametrize("key", FOR_CLASSIFIERS)
-@pytest.mark.parametrize("form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"])
+@pytest.mark.parametrize(
+    "form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"]
+)
 def test_pool_of_a_classifier(key, form):
-    sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(FORMS[form](X), y)
+    sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(
+        FORMS[form](X), y
+    )
     expected = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(X, y)
-    np.testing.assert_allclose(scored(sampler, FORMS[form](POOL))[1], scored(expected, POOL)[1], rtol=1e-3)
+    np.testing.assert_allclose(
+        scored(sampler, FORMS[form](POOL))[1], scored(expected, POOL)[1], rtol=1e-3
+    )
 
 
 def test_a_list_of_rows_goes_to_classifiers_that_take_it():
@@ -168,15 +220,35 @@ def test_a_list_of_rows_goes_to_classifiers_that_take_it():
 # --- labeled sets ---------------------------------------------------------------------------------
 
 LABELED = {
-    **{f"{form}, y": lambda rows, labels, form=form: (ARRAYS[form](rows), labels) for form in ARRAYS},
-    "Dataset of pairs": lambda rows, labels: (Items(lambda i: (rows[i], labels[i]), len(rows)), None),
-    "Dataset of lists": lambda rows, labels: (Items(lambda i: [rows[i], int(labels[i])], len(rows)), None),
-    "Dataset of tensors": lambda rows, labels: (TensorDataset(torch.as_tensor(rows), torch.as_tensor(labels)), None),
+    **{
+        f"{form}, y": lambda rows, labels, form=form: (ARRAYS[form](rows), labels)
+        for form in ARRAYS
+    },
+    "Dataset of pairs": lambda rows, labels: (
+        Items(lambda i: (rows[i], labels[i]), len(rows)),
+        None,
+    ),
+    "Dataset of lists": lambda rows, labels: (
+        Items(lambda i: [rows[i], int(labels[i])], len(rows)),
+        None,
+    ),
+    "Dataset of tensors": lambda rows, labels: (
+        TensorDataset(torch.as_tensor(rows), torch.as_tensor(labels)),
+        None,
+    ),
     "Dataset, y": lambda rows, labels: (of_items(np.array)(rows), labels),
-    "Dataset of pairs, y": lambda rows, labels: (Items(lambda i: (rows[i], 7), len(rows)), labels),
-    "Subset": lambda rows, labels: (Subset(SkorchDataset(rows[::-1], labels[::-1]), [*range(len(rows))][::-1]), None),
+    "Dataset of pairs, y": lambda rows, labels: (
+        Items(lambda i: (rows[i], 7), len(rows)),
+        labels,
+    ),
+    "Subset": lambda rows, labels: (
+        Subset(SkorchDataset(rows[::-1], labels[::-1]), [*range(len(rows))][::-1]),
+        None,
+    ),
     "ConcatDataset": lambda rows, labels: (
-        ConcatDataset([SkorchDataset(rows[:9], labels[:9]), SkorchDataset(rows[9:], labels[9:])]),
+        ConcatDataset(
+            [SkorchDataset(rows[:9], labels[:9]), SkorchDataset(rows[9:], labels[9:])]
+        ),
         None,
     ),
     "labels in a list": lambda rows, labels: (rows, labels.tolist()),
@@ -192,33 +264,63 @@ LABELED = {
 @pytest.mark.parametrize("form", LABELED)
 def test_labeled_set(form):
     rows, labels = LABELED[form](X, y)
-    sampler = DynamicALSampler(make_net(AnyInput), random_state=0, batch_size=8).fit(rows, labels)
-    expected = DynamicALSampler(make_net(AnyInput), random_state=0, batch_size=8).fit(X, y)
+    sampler = DynamicALSampler(make_net(AnyInput), random_state=0, batch_size=8).fit(
+        rows, labels
+    )
+    expected = DynamicALSampler(make_net(AnyInput), random_state=0, batch_size=8).fit(
+        X, y
+    )
     assert_same(weights(sampler.estimator_), weights(expected.estimator_))
-    pool = FORMS["bare tensor"](POOL) if isinstance(rows, Dataset) else LABELED[form](POOL, y)[0]
+    pool = (
+        FORMS["bare tensor"](POOL)
+        if isinstance(rows, Dataset)
+        else LABELED[form](POOL, y)[0]
+    )
     assert_close([sampler.score_samples(pool)], [expected.score_samples(POOL)])
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
-@pytest.mark.parametrize("key", ["dynamical", "coreset", "albl"])  # one for each way to read a labeled set
+@pytest.mark.parametrize(
+    "key", ["dynamical", "coreset", "albl"]
+)  # one for each way to read a labeled set
 @pytest.mark.parametrize("form", LABELED)
 def test_labeled_set_of_a_call(key, form, net):
     rows, labels = LABELED[form](X, y)
-    pool = FORMS["bare tensor"](POOL) if isinstance(rows, Dataset) else LABELED[form](POOL, y)[0]
+    pool = (
+        FORMS["bare tensor"](POOL)
+        if isinstance(rows, Dataset)
+        else LABELED[form](POOL, y)[0]
+    )
     expected = make_sampler(key)(net, POOL, 9, X_labeled=X, y_labeled=y)
-    assert make_sampler(key)(net, pool, 9, X_labeled=rows, y_labeled=labels).tolist() == expected.tolist()
+    assert (
+        make_sampler(key)(net, pool, 9, X_labeled=rows, y_labeled=labels).tolist()
+        == expected.tolist()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
-@pytest.mark.parametrize("form", ["labels in a list", "labels in a tensor", "labels in a Series", "labels in a column"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "labels in a list",
+        "labels in a tensor",
+        "labels in a Series",
+        "labels in a column",
+    ],
+)
 def test_a_reward_for_the_answers_of_a_classifier(form):
     sampler = make_sampler("albl", **FOR_CLASSIFIERS["albl"])
     classifier = LogisticRegression().fit(X[:9], y[:9])
     for n in (20, 24):
         rows, labels = LABELED[form](X[:n], y[:n])
         sampler(classifier, POOL, 4, X_labeled=rows, y_labeled=labels)
-    p = np.r_[np.ones(20), np.full(4, sampler.history_[0]["q"][sampler.history_[0]["arms"][0]])]
-    assert sampler.history_[1]["reward"] == pytest.approx(np.mean((classifier.predict(X[:24]) == y[:24]) / p))
+    p = np.r_[
+        np.ones(20),
+        np.full(4, sampler.history_[0]["q"][sampler.history_[0]["arms"][0]]),
+    ]
+    assert sampler.history_[1]["reward"] == pytest.approx(
+        np.mean((classifier.predict(X[:24]) == y[:24]) / p)
+    )
 
 
 # --- Datasets -------------------------------------------------------------------------------------
@@ -236,14 +338,18 @@ def test_random_transforms_are_warned_of(key, net):
 def test_others_are_not(key, form, net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make_sampler(key, FrozenEstimator(net)).fit(FORMS[form](X), y).query(FORMS[form](POOL), 2)
+        make_sampler(key, FrozenEstimator(net)).fit(FORMS[form](X), y).query(
+            FORMS[form](POOL), 2
+        )
 
 
 def test_items_are_fetched_in_order_a_mini_batch_at_a_time(net):
     fetched = []
     pool = Items(lambda i: fetched.append(i) or POOL[i], len(POOL))
     DynamicALSampler(FrozenEstimator(net), batch_size=8).fit(X, y).query(pool, 3)
-    assert [i for a, i in zip([None, *fetched], fetched) if i not in (0, a)] == list(range(1, len(POOL)))
+    assert [i for a, i in zip([None, *fetched], fetched) if i not in (0, a)] == list(
+        range(1, len(POOL))
+    )
 
 
 def test_workers(net):
@@ -252,19 +358,37 @@ def test_workers(net):
     sampler = DynamicALSampler(batch_size=8)
     labeled = {"X_labeled": X, "y_labeled": y}
     expected = sampler(net, POOL, 9, **labeled).tolist()
-    assert sampler(with_workers, FORMS["bare array"](POOL), 9, X_labeled=SkorchDataset(X, y)).tolist() == expected
+    assert (
+        sampler(
+            with_workers, FORMS["bare array"](POOL), 9, X_labeled=SkorchDataset(X, y)
+        ).tolist()
+        == expected
+    )
 
 
 @pytest.mark.parametrize("key", ["dynamical", "margin"])
 @pytest.mark.parametrize("pool", ["memmap", "Dataset"])
 def test_a_pool_of_bytes_is_never_whole_in_memory(key, pool):
-    rows = np.broadcast_to(np.uint8(3), (20_000, 512)) if pool == "Dataset" else bytes_on_disk(20_000, 512)
-    net = make_net(nn.Linear, FloatInput, module__in_features=512, module__out_features=3)
-    sampler = make_sampler(key, net, **({"batch_size": 256} if key == "dynamical" else {}))
+    rows = (
+        np.broadcast_to(np.uint8(3), (20_000, 512))
+        if pool == "Dataset"
+        else bytes_on_disk(20_000, 512)
+    )
+    net = make_net(
+        nn.Linear, FloatInput, module__in_features=512, module__out_features=3
+    )
+    sampler = make_sampler(
+        key, net, **({"batch_size": 256} if key == "dynamical" else {})
+    )
     sampler.set_params(estimator__iterator_valid__batch_size=256)
     sampler.fit(rows[:6], [0, 1, 2, 0, 1, 2])
     tracemalloc.start()
-    sampler.query(Items(lambda i: rows[i].astype("float32"), len(rows)) if pool == "Dataset" else rows, 5)
+    sampler.query(
+        Items(lambda i: rows[i].astype("float32"), len(rows))
+        if pool == "Dataset"
+        else rows,
+        5,
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < rows.size
@@ -287,24 +411,40 @@ KINDS = {"memmap": np.ndarray, "SliceDict": dict} | dict.fromkeys(DATASETS, Subs
 
 @pytest.mark.parametrize("form", FORMS)
 def test_learner(form, net):
-    learner = ActiveLearner(FrozenEstimator(net), DynamicALSampler(batch_size=8), FORMS[form](X), y)
+    learner = ActiveLearner(
+        FrozenEstimator(net), DynamicALSampler(batch_size=8), FORMS[form](X), y
+    )
     indices, samples = learner.query(FORMS[form](POOL), n_instances=3)
-    assert indices.tolist() == DynamicALSampler(batch_size=8)(net, POOL, 3, X_labeled=X, y_labeled=y).tolist()
+    assert (
+        indices.tolist()
+        == DynamicALSampler(batch_size=8)(
+            net, POOL, 3, X_labeled=X, y_labeled=y
+        ).tolist()
+    )
     assert isinstance(samples, KINDS.get(form, type(FORMS[form](POOL))))
     learner.teach(samples, y[:3])
     rows, labels = np.concatenate([X, POOL[indices]]), np.concatenate([y, y[:3]])
-    expected = DynamicALSampler(batch_size=8)(net, POOL, 9, X_labeled=rows, y_labeled=labels)
-    assert learner.query(FORMS[form](POOL), n_instances=9)[0].tolist() == expected.tolist()
+    expected = DynamicALSampler(batch_size=8)(
+        net, POOL, 9, X_labeled=rows, y_labeled=labels
+    )
+    assert (
+        learner.query(FORMS[form](POOL), n_instances=9)[0].tolist() == expected.tolist()
+    )
 
 
 @pytest.mark.parametrize("key", keys(PROMISES, keeps=True))
 @pytest.mark.parametrize("form", FORMS)
 def test_learner_with_a_sampler_that_remembers(key, form, net):
     def rounds(form):
-        learner = ActiveLearner(FrozenEstimator(net), make_sampler(key), FORMS[form](X), y)
+        learner = ActiveLearner(
+            FrozenEstimator(net), make_sampler(key), FORMS[form](X), y
+        )
         for n in (4, 2, 5):
             indices, samples = learner.query(FORMS[form](POOL), n_instances=n)
             learner.teach(samples, y[:n])
-            yield indices.tolist(), getattr(learner.query_strategy, "weights_", X[:0]).tolist()
+            yield (
+                indices.tolist(),
+                getattr(learner.query_strategy, "weights_", X[:0]).tolist(),
+            )
 
     assert list(rounds(form)) == list(rounds("ndarray"))

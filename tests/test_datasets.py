@@ -44,13 +44,17 @@ def test_an_item():
 def test_an_item_is_normalized():
     images = eight_bit()
     x, _ = Images(images, range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4])[0]
-    expected = (images[0].transpose(2, 0, 1) / 255 - np.array([0.1, 0.2, 0.3])[:, None, None]) / [[[1]], [[2]], [[4]]]
+    expected = (
+        images[0].transpose(2, 0, 1) / 255 - np.array([0.1, 0.2, 0.3])[:, None, None]
+    ) / [[[1]], [[2]], [[4]]]
     np.testing.assert_allclose(x.numpy(), expected, rtol=1e-5)
 
 
 def test_floating_point_images_stay_as_they_are():
     images = RNG.normal(size=(3, 2, 2, 1))
-    np.testing.assert_allclose(Images(images, range(3))[1][0].numpy(), images[1].transpose(2, 0, 1), rtol=1e-6)
+    np.testing.assert_allclose(
+        Images(images, range(3))[1][0].numpy(), images[1].transpose(2, 0, 1), rtol=1e-6
+    )
 
 
 def test_the_images_are_not_copied():
@@ -70,7 +74,9 @@ def test_only_training_is_augmented():
 
 @pytest.mark.parametrize("augment", [None, lambda x: x.flip(2)])
 def test_items_of_a_mini_batch(augment):
-    data = Images(eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4], augment=augment)
+    data = Images(
+        eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4], augment=augment
+    )
     items = data.__getitems__([4, 0, 4])
     assert [label for _, label in items] == [4, 0, 4]
     assert all(torch.equal(x, data[i][0]) for (x, _), i in zip(items, [4, 0, 4]))
@@ -82,7 +88,13 @@ def test_items_of_a_mini_batch(augment):
 def test_loading_does_not_change_the_images():
     images = eight_bit()
     before = images.copy()
-    x, y = next(iter(DataLoader(Images(images, range(6), mean=[1, 1, 1], std=[2, 2, 2]), batch_size=6)))
+    x, y = next(
+        iter(
+            DataLoader(
+                Images(images, range(6), mean=[1, 1, 1], std=[2, 2, 2]), batch_size=6
+            )
+        )
+    )
     assert x.shape == (6, 3, 5, 5)
     assert y.tolist() == list(range(6))
     assert np.array_equal(images, before)
@@ -92,9 +104,17 @@ def test_loading_does_not_change_the_images():
 @pytest.mark.parametrize(
     "images, labels, words",
     [
-        (np.zeros((3, 4, 4), "uint8"), [0] * 3, r"\(n, height, width, channels\).*got \(3, 4, 4\)"),
+        (
+            np.zeros((3, 4, 4), "uint8"),
+            [0] * 3,
+            r"\(n, height, width, channels\).*got \(3, 4, 4\)",
+        ),
         (np.zeros((3, 4, 4, 1), "uint8"), [0] * 2, r"got \(3, 4, 4, 1\) and \(2,\)"),
-        (np.zeros((3, 4, 4, 1), "int64"), [0] * 3, "uint8 or floating-point numbers; got int64. Divide them"),
+        (
+            np.zeros((3, 4, 4, 1), "int64"),
+            [0] * 3,
+            "uint8 or floating-point numbers; got int64. Divide them",
+        ),
     ],
 )
 def test_wrong_images(images, labels, words):
@@ -145,11 +165,14 @@ def test_imbalanced():
     counts = np.bincount(part.train.targets)
     assert counts.tolist() == profile(np.bincount(data.train.targets), 10).tolist()
     assert part.test is data.test
-    assert np.array_equal(imbalanced(data, 10, seed=1).train.targets, part.train.targets)
+    assert np.array_equal(
+        imbalanced(data, 10, seed=1).train.targets, part.train.targets
+    )
 
 
 @pytest.mark.parametrize(
-    "ratio, words", [(0.5, "at least 1; got 0.5"), (float("nan"), "got nan"), (1e6, "smaller ratio")]
+    "ratio, words",
+    [(0.5, "at least 1; got 0.5"), (float("nan"), "got nan"), (1e6, "smaller ratio")],
 )
 def test_wrong_ratios(ratio, words):
     with pytest.raises(InvalidParameterError, match=words):
@@ -178,13 +201,21 @@ class FakeSVHN(Fake):
 class FakeGrey(Fake):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.data, self.targets = torch.as_tensor(self.data[..., 0]), torch.tensor(self.targets)
+        self.data, self.targets = (
+            torch.as_tensor(self.data[..., 0]),
+            torch.tensor(self.targets),
+        )
 
 
-@pytest.mark.parametrize("fake, shape", [(Fake, (3, 4, 4)), (FakeSVHN, (3, 4, 4)), (FakeGrey, (1, 4, 4))])
+@pytest.mark.parametrize(
+    "fake, shape", [(Fake, (3, 4, 4)), (FakeSVHN, (3, 4, 4)), (FakeGrey, (1, 4, 4))]
+)
 def test_torchvision_s_layouts(fake, shape):
     data = _registry._torchvision(
-        fake, _registry._BY_FLAG if fake is not FakeSVHN else _registry._BY_NAME, "x", download=False
+        fake,
+        _registry._BY_FLAG if fake is not FakeSVHN else _registry._BY_NAME,
+        "x",
+        download=False,
     )
     assert isinstance(data, ImageData)
     assert (len(data.train), len(data.test)) == (8, 4)
@@ -202,7 +233,9 @@ class FakeCaltech:
         return len(self.y)
 
     def __getitem__(self, i):
-        return Image.fromarray(np.full((80, 100, 3), i, dtype=np.uint8)).convert("L" if i % 2 else "RGB"), self.y[i]
+        return Image.fromarray(np.full((80, 100, 3), i, dtype=np.uint8)).convert(
+            "L" if i % 2 else "RGB"
+        ), self.y[i]
 
 
 def test_caltech101(monkeypatch):
@@ -225,8 +258,20 @@ def test_missing_data_are_not_fetched(name, tmp_path):
 
 
 def save(path, **changes):
-    parts = {"X_train": eight_bit(8), "y_train": np.arange(8) % 3, "X_test": eight_bit(4), "y_test": np.arange(4) % 3}
-    np.savez(path, **{name: value for name, value in {**parts, **changes}.items() if value is not None})
+    parts = {
+        "X_train": eight_bit(8),
+        "y_train": np.arange(8) % 3,
+        "X_test": eight_bit(4),
+        "y_test": np.arange(4) % 3,
+    }
+    np.savez(
+        path,
+        **{
+            name: value
+            for name, value in {**parts, **changes}.items()
+            if value is not None
+        },
+    )
     return parts
 
 
@@ -240,7 +285,9 @@ def test_npz(tmp_path, names):
 
 
 def test_npz_without_channels(tmp_path):
-    save(tmp_path / "own.npz", X_train=eight_bit(8)[..., 0], X_test=eight_bit(4)[..., 0])
+    save(
+        tmp_path / "own.npz", X_train=eight_bit(8)[..., 0], X_test=eight_bit(4)[..., 0]
+    )
     assert load_npz(tmp_path / "own.npz").train[0][0].shape == (1, 5, 5)
 
 
@@ -250,7 +297,9 @@ def test_folders(tmp_path):
             folder = tmp_path / part / name
             folder.mkdir(parents=True)
             for i in range(n):
-                Image.fromarray(np.full((40, 70, 3), 50 * c + i, dtype=np.uint8)).save(folder / f"{i}.png")
+                Image.fromarray(np.full((40, 70, 3), 50 * c + i, dtype=np.uint8)).save(
+                    folder / f"{i}.png"
+                )
     data = load_dataset(str(tmp_path))
     assert (len(data.train), len(data.test), data.class_names) == (6, 4, ("cat", "dog"))
     assert data.train[0][0].shape == (3, 64, 64)
@@ -259,7 +308,9 @@ def test_folders(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(InvalidDataError, match="no file .*nope.npz.*X_train, y_train, X_test, y_test"):
+    with pytest.raises(
+        InvalidDataError, match="no file .*nope.npz.*X_train, y_train, X_test, y_test"
+    ):
         load_dataset(str(tmp_path / "nope.npz"))
     save(tmp_path / "own.npz", y_test=None)
     with pytest.raises(InvalidDataError, match="lacks y_test; it holds"):
@@ -267,7 +318,10 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(InvalidDataError, match="no folder .*test"):
         load_folder(tmp_path)
-    with pytest.raises(InvalidParameterError, match="did you mean 'cifar10'.*one of cifar10, cifar100, svhn"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="did you mean 'cifar10'.*one of cifar10, cifar100, svhn",
+    ):
         load_dataset("cifar-10")
 
 
@@ -276,8 +330,13 @@ def test_what_is_missing_is_named(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
 def test_batches_are_those_of_a_data_loader(batch_size):
-    data = Images(eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4]).take([4, 0, 2, 5, 1, 3])
-    found, expected = list(Batches(data, batch_size)), list(DataLoader(data, batch_size))
+    data = Images(eight_bit(), range(6), mean=[0.1, 0.2, 0.3], std=[1, 2, 4]).take(
+        [4, 0, 2, 5, 1, 3]
+    )
+    found, expected = (
+        list(Batches(data, batch_size)),
+        list(DataLoader(data, batch_size)),
+    )
     assert len(found) == len(Batches(data, batch_size)) == len(expected)
     for (x, y), (x_expected, y_expected) in zip(found, expected):
         assert torch.equal(x, x_expected)
@@ -321,13 +380,21 @@ def test_no_batches_of_no_images():
 def test_unlabeled_images():
     data = Images(eight_bit(), range(6))
     assert torch.equal(data.unlabeled()[3], data[3][0])
-    assert torch.equal(next(iter(DataLoader(data.unlabeled(), 4))), next(iter(DataLoader(data, 4)))[0])
+    assert torch.equal(
+        next(iter(DataLoader(data.unlabeled(), 4))), next(iter(DataLoader(data, 4)))[0]
+    )
     assert data[3][1] == 3
 
 
 def test_paths_may_start_at_the_root(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
-    np.savez(tmp_path / "here" / "mine.npz", X_train=eight_bit(), y_train=range(6), X_test=eight_bit(), y_test=range(6))
+    np.savez(
+        tmp_path / "here" / "mine.npz",
+        X_train=eight_bit(),
+        y_train=range(6),
+        X_test=eight_bit(),
+        y_test=range(6),
+    )
     assert len(load_dataset("mine.npz", tmp_path / "here").train) == 6
     monkeypatch.chdir(tmp_path)
     assert len(load_dataset("here/mine.npz", "elsewhere").train) == 6
@@ -344,18 +411,56 @@ def test_a_last_sample_alone_joins_the_batch_before_it_in_training():
     assert [len(y) for _, y in Batches(data.take([0]), 4, shuffle=True)] == [1]
 
 
-SOUND = {"X_train": eight_bit(), "y_train": np.arange(6) % 3, "X_test": eight_bit(), "y_test": np.arange(6) % 3}
+SOUND = {
+    "X_train": eight_bit(),
+    "y_train": np.arange(6) % 3,
+    "X_test": eight_bit(),
+    "y_test": np.arange(6) % 3,
+}
 UNSOUND = {
-    "float labels": ({"y_train": np.arange(6) % 3 + 0.7}, "y_train .* must be integers"),
-    "names as labels": ({"y_test": np.array(list("abcabc"))}, "y_test .* must be integers"),
-    "negative labels": ({"y_train": np.arange(6) - 1}, "train labels must be from 0 to 4.*got -1 to 4"),
-    "fewer names than classes": ({"class_names": ["a", "b"]}, "labels must be from 0 to 1"),
-    "one class": ({"y_train": np.zeros(6, int), "y_test": np.zeros(6, int)}, "at least two classes"),
-    "no test images": ({"X_test": eight_bit(0), "y_test": np.zeros(0, int)}, "y_test .* at least one"),
-    "other sizes": ({"X_test": eight_bit(size=6)}, r"train images have shape \(5, 5, 3\), and test images \(6, 6, 3\)"),
-    "NaN": ({"X_train": np.where(np.arange(6) == 2, np.nan, 1.0)[:, None, None] * np.ones((6, 5, 5))}, "1 of 6 train"),
-    "channels first": ({"X_test": np.zeros((4, 3, 8, 8), dtype=np.uint8)}, "X_test has shape .*Store X_test.transp"),
-    "objects": ({"X_train": np.array([{}, 1], dtype=object)}, "cannot be read as an .npz file of plain arrays"),
+    "float labels": (
+        {"y_train": np.arange(6) % 3 + 0.7},
+        "y_train .* must be integers",
+    ),
+    "names as labels": (
+        {"y_test": np.array(list("abcabc"))},
+        "y_test .* must be integers",
+    ),
+    "negative labels": (
+        {"y_train": np.arange(6) - 1},
+        "train labels must be from 0 to 4.*got -1 to 4",
+    ),
+    "fewer names than classes": (
+        {"class_names": ["a", "b"]},
+        "labels must be from 0 to 1",
+    ),
+    "one class": (
+        {"y_train": np.zeros(6, int), "y_test": np.zeros(6, int)},
+        "at least two classes",
+    ),
+    "no test images": (
+        {"X_test": eight_bit(0), "y_test": np.zeros(0, int)},
+        "y_test .* at least one",
+    ),
+    "other sizes": (
+        {"X_test": eight_bit(size=6)},
+        r"train images have shape \(5, 5, 3\), and test images \(6, 6, 3\)",
+    ),
+    "NaN": (
+        {
+            "X_train": np.where(np.arange(6) == 2, np.nan, 1.0)[:, None, None]
+            * np.ones((6, 5, 5))
+        },
+        "1 of 6 train",
+    ),
+    "channels first": (
+        {"X_test": np.zeros((4, 3, 8, 8), dtype=np.uint8)},
+        "X_test has shape .*Store X_test.transp",
+    ),
+    "objects": (
+        {"X_train": np.array([{}, 1], dtype=object)},
+        "cannot be read as an .npz file of plain arrays",
+    ),
 }
 
 
@@ -377,7 +482,9 @@ def test_folders_of_images_have_a_size(tmp_path):
     for part in ("train", "test"):
         for name in ("cat", "dog"):
             (tmp_path / "photos" / part / name).mkdir(parents=True)
-            Image.fromarray(eight_bit(1, 40)[0]).save(tmp_path / "photos" / part / name / "1.png")
+            Image.fromarray(eight_bit(1, 40)[0]).save(
+                tmp_path / "photos" / part / name / "1.png"
+            )
     assert load_dataset("photos", tmp_path).train[0][0].shape == (3, 64, 64)
     assert load_dataset("photos@32", tmp_path).train[0][0].shape == (3, 32, 32)
     (tmp_path / "photos" / "train" / "cat" / "1.png").unlink()

@@ -22,7 +22,11 @@ def result():
 def made_up():
     """A result of known numbers: dynamicAL is one point above margin and two above random."""
     start = np.array([[0.50, 0.80], [0.60, 0.90]])
-    accuracy = {"dynamicAL": start, "margin": start - [0, 0.01], "random": start - [0, 0.02]}
+    accuracy = {
+        "dynamicAL": start,
+        "margin": start - [0, 0.01],
+        "random": start - [0, 0.02],
+    }
     seconds = {name: np.full((2, 1), 0.125) for name in SAMPLERS}
     rng = np.random.default_rng(0)
     query = {
@@ -45,7 +49,9 @@ def test_every_sampler_starts_from_the_same_labels_and_weights(result):
 
 
 def test_samplers_part_after_the_first_query(result):
-    dynamical, margin, random = (result.accuracy[name][:, 1:].tolist() for name in SAMPLERS)
+    dynamical, margin, random = (
+        result.accuracy[name][:, 1:].tolist() for name in SAMPLERS
+    )
     assert dynamical != margin != random != dynamical
 
 
@@ -62,7 +68,12 @@ def test_the_result_covers_all_seeds_and_rounds(result):
 def test_the_query_shown_is_the_last_one_over_its_whole_pool(result):
     query = result.query
     assert query["n_labeled"] == 50
-    assert len(query["scores"]) == len(query["images"]) == len(query["predicted"]) == 1797 - demo.N_TEST - 50
+    assert (
+        len(query["scores"])
+        == len(query["images"])
+        == len(query["predicted"])
+        == 1797 - demo.N_TEST - 50
+    )
     assert (np.diff(query["scores"]) <= 0).all()
 
 
@@ -101,7 +112,10 @@ def test_training_ends_at_the_accuracy_or_at_the_last_epoch(target):
     torch.manual_seed(0)
     net = demo.make_net().set_params(max_epochs=12)
     net.target_accuracy = target
-    reached = [accuracy > target for accuracy in net.fit(X[:100], y[:100]).history[:, "train_acc"]]
+    reached = [
+        accuracy > target
+        for accuracy in net.fit(X[:100], y[:100]).history[:, "train_acc"]
+    ]
     assert not any(reached[:-1])
     assert len(reached) == 12 if target == 2 else reached[-1]
 
@@ -140,7 +154,9 @@ def test_table_says_so_where_dynamical_is_behind(made_up):
 
 def test_table_of_one_seed_has_no_standard_error(made_up):
     accuracy = {name: values[:1] for name, values in made_up.accuracy.items()}
-    table = demo.format_table(DemoResult(DemoSettings(1, 1, 20, 30), accuracy, made_up.seconds, made_up.query))
+    table = demo.format_table(
+        DemoResult(DemoSettings(1, 1, 20, 30), accuracy, made_up.seconds, made_up.query)
+    )
     assert "one seed" in table
     assert "nan" not in table
     assert "(" not in table
@@ -165,14 +181,19 @@ def test_picture_of_the_query_shows_both_ends_with_scores(made_up):
     assert titles[0] == "2,000\nnet: 0, true: 5"
     assert titles[demo.N_SHOWN] == "-3\nnet: 9"
     assert (axes[0].images[0].get_array() == made_up.query["images"][0]).all()
-    assert (axes[demo.N_SHOWN].images[0].get_array() == made_up.query["images"][-1]).all()
+    assert (
+        axes[demo.N_SHOWN].images[0].get_array() == made_up.query["images"][-1]
+    ).all()
 
 
 def test_figures_replace_old_ones_and_leave_pyplot_alone(made_up, tmp_path):
     (tmp_path / "queries.png").write_text("old")
     open_before = plt.get_fignums()
     paths = demo.write_figures(made_up, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["learning_curve.png", "queries.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "learning_curve.png",
+        "queries.png",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert plt.get_fignums() == open_before
 
@@ -184,5 +205,7 @@ def test_folder_is_made_and_left_empty(tmp_path):
 
 def test_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidParameterError, match="cannot write into the folder .*file"):
+    with pytest.raises(
+        InvalidParameterError, match="cannot write into the folder .*file"
+    ):
         prepare_folder(tmp_path / "file")

@@ -111,6 +111,9 @@ print([joblib.hash(t.describe(make(3))) for make in t.DIFFERENT.values()])
 
 def test_another_process_says_the_same():
     program = PROGRAM.format(path=sys.path)
-    done = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True) for _ in range(2)]
+    done = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        for _ in range(2)
+    ]
     assert done[0].stdout, done[0].stderr
     assert done[0].stdout == done[1].stdout

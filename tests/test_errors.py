@@ -31,7 +31,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
+from skorch import (
+    NeuralNet,
+    NeuralNetBinaryClassifier,
+    NeuralNetClassifier,
+    NeuralNetRegressor,
+)
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
@@ -76,7 +81,9 @@ def sampler(key="dynamical", net=NET, rows=X, **params):
 
 
 def float32_net():
-    return make_net(lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3))).initialize()
+    return make_net(
+        lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3))
+    ).initialize()
 
 
 def asked(**params):
@@ -91,9 +98,24 @@ def fitted(make, rows=X, labels=y, key="random", **fit_params):
 def both(id, parameters, error, *words):
     """Return rows for wrong parameters of the sampler, in a fit, a query and a call."""
     return [
-        Row(f"{id}, fit", lambda net: DynamicALSampler(make_net(), **parameters).fit(X, y), error, words),
-        Row(f"{id}, query", lambda net: sampler(net=net).set_params(**parameters).query(POOL, 2), error, words),
-        Row(f"{id}, call", lambda net: DynamicALSampler(**parameters)(net, POOL, 2, **LABELED), error, words),
+        Row(
+            f"{id}, fit",
+            lambda net: DynamicALSampler(make_net(), **parameters).fit(X, y),
+            error,
+            words,
+        ),
+        Row(
+            f"{id}, query",
+            lambda net: sampler(net=net).set_params(**parameters).query(POOL, 2),
+            error,
+            words,
+        ),
+        Row(
+            f"{id}, call",
+            lambda net: DynamicALSampler(**parameters)(net, POOL, 2, **LABELED),
+            error,
+            words,
+        ),
     ]
 
 
@@ -102,15 +124,28 @@ def refused(id, make, *words):
     error = errors.UnsupportedEstimatorError
     return [
         Row(f"{id}, fit", lambda net: RandomSampler(make()).fit(X, y), error, words),
-        Row(f"{id}, fit dynamical", lambda net: DynamicALSampler(make()).fit(X, y), error, words),
-        Row(f"{id}, call", lambda net: dynamical_sampling(make(), POOL, 2, **LABELED), error, words),
+        Row(
+            f"{id}, fit dynamical",
+            lambda net: DynamicALSampler(make()).fit(X, y),
+            error,
+            words,
+        ),
+        Row(
+            f"{id}, call",
+            lambda net: dynamical_sampling(make(), POOL, 2, **LABELED),
+            error,
+            words,
+        ),
     ]
 
 
 def nets(id, make, *words):
     """Return those and that of a learner, which leaves other estimators to their strategy."""
     learner = lambda net: ActiveLearner(make(), X_training=X, y_training=y)
-    return [*refused(id, make, *words), Row(f"{id}, learner", learner, errors.UnsupportedEstimatorError, words)]
+    return [
+        *refused(id, make, *words),
+        Row(f"{id}, learner", learner, errors.UnsupportedEstimatorError, words),
+    ]
 
 
 class Stream(IterableDataset):
@@ -131,12 +166,41 @@ N_INSTANCES = [
     for key in SAMPLERS
 ]
 POOLS = [
-    Row("empty", lambda net: sampler(net=net).query(POOL[:0]), errors.EmptyPoolError, ("empty", "at least one")),
-    Row("empty dict", lambda net: sampler(net=net).query({"x": POOL[:0]}), errors.EmptyPoolError, ("empty",)),
-    Row("empty Dataset", lambda net: sampler(net=net).query(TensorDataset(torch.empty(0, 4))), errors.EmptyPoolError),
-    Row("empty, scored", lambda net: sampler(net=net).score_samples(POOL[:0]), errors.EmptyPoolError, ("empty",)),
-    Row("empty, statistics", lambda net: gradient_statistics(net, POOL[:0]), errors.EmptyPoolError, ("empty",)),
-    Row("empty, call", lambda net: dynamical_sampling(net, POOL[:0], **LABELED), errors.EmptyPoolError, ("empty",)),
+    Row(
+        "empty",
+        lambda net: sampler(net=net).query(POOL[:0]),
+        errors.EmptyPoolError,
+        ("empty", "at least one"),
+    ),
+    Row(
+        "empty dict",
+        lambda net: sampler(net=net).query({"x": POOL[:0]}),
+        errors.EmptyPoolError,
+        ("empty",),
+    ),
+    Row(
+        "empty Dataset",
+        lambda net: sampler(net=net).query(TensorDataset(torch.empty(0, 4))),
+        errors.EmptyPoolError,
+    ),
+    Row(
+        "empty, scored",
+        lambda net: sampler(net=net).score_samples(POOL[:0]),
+        errors.EmptyPoolError,
+        ("empty",),
+    ),
+    Row(
+        "empty, statistics",
+        lambda net: gradient_statistics(net, POOL[:0]),
+        errors.EmptyPoolError,
+        ("empty",),
+    ),
+    Row(
+        "empty, call",
+        lambda net: dynamical_sampling(net, POOL[:0], **LABELED),
+        errors.EmptyPoolError,
+        ("empty",),
+    ),
     Row(
         "narrower",
         lambda net: sampler(net=net).query(POOL[:, :3]),
@@ -151,7 +215,9 @@ POOLS = [
     ),
     Row(
         "narrower Dataset",
-        lambda net: sampler("margin", net).query(TensorDataset(torch.as_tensor(POOL[:, :3]))),
+        lambda net: sampler("margin", net).query(
+            TensorDataset(torch.as_tensor(POOL[:, :3]))
+        ),
         errors.InvalidDataError,
         (r"\(3,\)", r"\(4,\)"),
         forwards=3,  # the net is asked whether it takes samples of that length
@@ -162,17 +228,42 @@ POOLS = [
         errors.InvalidDataError,
         (r"\(2, 2\)", r"\(4,\)"),
     ),
-    Row("other form", lambda net: sampler(net=net).query({"x": POOL}), errors.InvalidDataError, ("x.*same form",)),
-    Row("of a call", lambda net: dynamical_sampling(net, POOL[:, :3], **LABELED), errors.InvalidDataError, ("shape",)),
-    Row("stream", lambda net: sampler(net=net).query(Stream()), errors.InvalidDataError, ("map.style",)),
-    Row("list of rows", lambda net: sampler(net=net).query(POOL.tolist()), errors.InvalidDataError, ("numpy.asarray",)),
+    Row(
+        "other form",
+        lambda net: sampler(net=net).query({"x": POOL}),
+        errors.InvalidDataError,
+        ("x.*same form",),
+    ),
+    Row(
+        "of a call",
+        lambda net: dynamical_sampling(net, POOL[:, :3], **LABELED),
+        errors.InvalidDataError,
+        ("shape",),
+    ),
+    Row(
+        "stream",
+        lambda net: sampler(net=net).query(Stream()),
+        errors.InvalidDataError,
+        ("map.style",),
+    ),
+    Row(
+        "list of rows",
+        lambda net: sampler(net=net).query(POOL.tolist()),
+        errors.InvalidDataError,
+        ("numpy.asarray",),
+    ),
     Row(
         "frame of numbered columns",
         lambda net: sampler(net=net).query(pd.DataFrame(POOL)),
         errors.InvalidDataError,
         ("DataFrame.*columns such as 0", "must be strings", "to_numpy"),
     ),
-    Row("number", lambda net: sampler(net=net).query(3.0), errors.InvalidDataError, ("float", "array", "Dataset")),
+    Row(
+        "number",
+        lambda net: sampler(net=net).query(3.0),
+        errors.InvalidDataError,
+        ("float", "array", "Dataset"),
+    ),
     Row(
         "dict of two lengths",
         lambda net: sampler(net=net).query({"a": POOL, "b": POOL[:7]}),
@@ -184,7 +275,9 @@ POOLS = [
 POOLS += [
     Row(
         f"float64 for float32, {key}",
-        lambda net, key=key: sampler(key, float32_net(), X.astype("float32")).query(POOL),
+        lambda net, key=key: sampler(key, float32_net(), X.astype("float32")).query(
+            POOL
+        ),
         errors.InvalidDataError,
         ("float64", "float32", "astype"),
     )
@@ -192,7 +285,11 @@ POOLS += [
 ] + [
     Row(
         f"Dataset for a pipeline, {key}",
-        lambda net, key=key: make_sampler(key, make_pipeline(StandardScaler(), make_net())).fit(X, y).query(PAIRS),
+        lambda net, key=key: (
+            make_sampler(key, make_pipeline(StandardScaler(), make_net()))
+            .fit(X, y)
+            .query(PAIRS)
+        ),
         errors.InvalidDataError,
         ("TensorDataset|Subset", "transform", "without Pipeline"),
         forwards=10**6,
@@ -207,9 +304,15 @@ WRONG_LABELS = {
     "one-hot": (np.eye(3, dtype=int)[y], (r"\(30, 3\)", "argmax")),
     "multilabel": (np.stack([y, y], 1), (r"\(30, 2\)", "multilabel")),
     "negative": (y - 2, ("from -2 to 0", "from 0 to", "LabelEncoder")),
-    "-1": (y - 1, ("11 of 30 labels came as -1", "no label", r"numpy.ravel\(y\) != -1")),
+    "-1": (
+        y - 1,
+        ("11 of 30 labels came as -1", "no label", r"numpy.ravel\(y\) != -1"),
+    ),
     "continuous": (y + 0.5, ("continuous", "integers")),
-    "NaN": (np.where(y == 0, np.nan, y), ("11 of 30 labels came as nan", "no label", r"~numpy.isnan\(numpy.ravel")),
+    "NaN": (
+        np.where(y == 0, np.nan, y),
+        ("11 of 30 labels came as nan", "no label", r"~numpy.isnan\(numpy.ravel"),
+    ),
     "too few": (y[:29], ("30 samples", "29 labels")),
 }
 TOO_LARGE = (y + 1, ("from 0 to 2", "from 1 to 3", "outputs"))
@@ -217,7 +320,13 @@ LABELS = [
     row
     for id, (labels, words) in (WRONG_LABELS | {"too large": TOO_LARGE}).items()
     for row in [
-        Row(f"{id}, fit", fitted(make_net, labels=labels), errors.InvalidLabelsError, words, 1),
+        Row(
+            f"{id}, fit",
+            fitted(make_net, labels=labels),
+            errors.InvalidLabelsError,
+            words,
+            1,
+        ),
         Row(
             f"{id}, fit a pipeline",
             fitted(lambda: make_pipeline(StandardScaler(), make_net()), labels=labels),
@@ -225,24 +334,32 @@ LABELS = [
             words,
             1,
         ),
-        Row(f"{id}, call", asked(y_labeled=labels), errors.InvalidLabelsError, words, 1),
+        Row(
+            f"{id}, call", asked(y_labeled=labels), errors.InvalidLabelsError, words, 1
+        ),
         Row(
             f"{id}, call albl",
-            lambda net, labels=labels: make_sampler("albl")(net, POOL, 2, X_labeled=X, y_labeled=labels),
+            lambda net, labels=labels: make_sampler("albl")(
+                net, POOL, 2, X_labeled=X, y_labeled=labels
+            ),
             errors.InvalidLabelsError,
             words,
             1,
         ),
         Row(
             f"{id}, learner",
-            lambda net, labels=labels: ActiveLearner(make_net(), X_training=X, y_training=labels),
+            lambda net, labels=labels: ActiveLearner(
+                make_net(), X_training=X, y_training=labels
+            ),
             errors.InvalidLabelsError,
             words,
             1,
         ),
         Row(
             f"{id}, teach",
-            lambda net, labels=labels: ActiveLearner(net, X_training=None).teach(X, labels),
+            lambda net, labels=labels: ActiveLearner(net, X_training=None).teach(
+                X, labels
+            ),
             errors.InvalidLabelsError,
             words,
             1,
@@ -271,12 +388,18 @@ LABELS += [
         ),
         errors.SkdalError,
     )
-    for id, labels in {"too few": y[:29], "one-hot": np.eye(3, dtype=int)[y], "none": None}.items()
+    for id, labels in {
+        "too few": y[:29],
+        "one-hot": np.eye(3, dtype=int)[y],
+        "none": None,
+    }.items()
 ]
 IN_DATASETS = [
     Row(
         f"{id}, in a Dataset, {where}",
-        lambda net, call=call, labels=labels: call(net, TensorDataset(torch.as_tensor(X), torch.as_tensor(labels))),
+        lambda net, call=call, labels=labels: call(
+            net, TensorDataset(torch.as_tensor(X), torch.as_tensor(labels))
+        ),
         errors.InvalidLabelsError,
         words,
         2,
@@ -294,20 +417,58 @@ IN_DATASETS = [
 ]
 MISSING = errors.MissingLabeledDataError
 LABELED_SETS = [
-    Row("none, call", lambda net: dynamical_sampling(net, POOL), MISSING, ("DynamicALSampler", "X_labeled=", r"fit\(")),
-    Row("none, learner", lambda net: ActiveLearner(net).query(POOL), MISSING, ("X_labeled=",)),
-    Row("empty, call", asked(X_labeled=X[:0], y_labeled=y[:0]), errors.InvalidDataError, ("empty", "at least one")),
+    Row(
+        "none, call",
+        lambda net: dynamical_sampling(net, POOL),
+        MISSING,
+        ("DynamicALSampler", "X_labeled=", r"fit\("),
+    ),
+    Row(
+        "none, learner",
+        lambda net: ActiveLearner(net).query(POOL),
+        MISSING,
+        ("X_labeled=",),
+    ),
+    Row(
+        "empty, call",
+        asked(X_labeled=X[:0], y_labeled=y[:0]),
+        errors.InvalidDataError,
+        ("empty", "at least one"),
+    ),
     Row("empty, fit", fitted(make_net, X[:0], y[:0]), ValueError, ("at least one",)),
     Row(
         "Dataset for a pipeline, fit",
-        lambda net: RandomSampler(make_pipeline(StandardScaler(), make_net())).fit(PAIRS),
+        lambda net: RandomSampler(make_pipeline(StandardScaler(), make_net())).fit(
+            PAIRS
+        ),
         errors.InvalidDataError,
         ("TensorDataset", "transform", "without Pipeline"),
     ),
-    Row("empty, learner", lambda net: ActiveLearner(net).fit(X[:0], y[:0]), errors.InvalidDataError, ("at least one",)),
-    Row("without labels, fit", fitted(make_net, labels=None), errors.SkdalError, ("requires y|y is None", "pass|Pass")),
-    Row("without labels, call", asked(y_labeled=None), errors.SkdalError, ("y is None", "pass|Pass"), 1),
-    Row("without labels, learner", lambda net: ActiveLearner(net).fit(X), MISSING, ("y is None",)),
+    Row(
+        "empty, learner",
+        lambda net: ActiveLearner(net).fit(X[:0], y[:0]),
+        errors.InvalidDataError,
+        ("at least one",),
+    ),
+    Row(
+        "without labels, fit",
+        fitted(make_net, labels=None),
+        errors.SkdalError,
+        ("requires y|y is None", "pass|Pass"),
+    ),
+    Row(
+        "without labels, call",
+        asked(y_labeled=None),
+        errors.SkdalError,
+        ("y is None", "pass|Pass"),
+        1,
+    ),
+    Row(
+        "without labels, learner",
+        lambda net: ActiveLearner(net).fit(X),
+        MISSING,
+        ("y is None",),
+    ),
     Row(
         "unlabeled Dataset, fit",
         fitted(make_net, TensorDataset(torch.as_tensor(X)), None),
@@ -379,9 +540,22 @@ class TwoModules(NeuralNetClassifier):
 
 
 ESTIMATORS = [
-    *nets("binary net", lambda: make_net(cls=NeuralNetBinaryClassifier), "Binary", "two outputs", "CrossEntropyLoss"),
-    *nets("regression net", lambda: make_net(cls=NeuralNetRegressor), "NeuralNetRegressor", "NeuralNetClassifier"),
-    *nets("plain net", lambda: make_net(cls=NeuralNet), "NeuralNet", "NeuralNetClassifier"),
+    *nets(
+        "binary net",
+        lambda: make_net(cls=NeuralNetBinaryClassifier),
+        "Binary",
+        "two outputs",
+        "CrossEntropyLoss",
+    ),
+    *nets(
+        "regression net",
+        lambda: make_net(cls=NeuralNetRegressor),
+        "NeuralNetRegressor",
+        "NeuralNetClassifier",
+    ),
+    *nets(
+        "plain net", lambda: make_net(cls=NeuralNet), "NeuralNet", "NeuralNetClassifier"
+    ),
     *nets(
         "regression net in a pipeline",
         lambda: make_pipeline(StandardScaler(), make_net(cls=NeuralNetRegressor)),
@@ -397,7 +571,9 @@ ESTIMATORS = [
     ),
     Row(
         "gradients of a classifier, call",
-        lambda net: dynamical_sampling(LogisticRegression().fit(X, y), POOL, 2, **LABELED),
+        lambda net: dynamical_sampling(
+            LogisticRegression().fit(X, y), POOL, 2, **LABELED
+        ),
         errors.UnsupportedEstimatorError,
         ("LogisticRegression", "MarginSampler"),
     ),
@@ -415,22 +591,52 @@ ESTIMATORS = [
         forwards=10**6,
     ),
     Row(
-        "no estimator", lambda net: RandomSampler().fit(X, y), errors.InvalidParameterError, (r"RandomSampler\(net\)",)
+        "no estimator",
+        lambda net: RandomSampler().fit(X, y),
+        errors.InvalidParameterError,
+        (r"RandomSampler\(net\)",),
     ),
-    Row("not fitted", lambda net: MarginSampler(net).query(POOL), errors.NotFittedError, (r"call fit\(X, y\)",)),
-    Row("not fitted, scored", lambda net: MarginSampler(net).score_samples(POOL), errors.NotFittedError, ("fit",)),
-    Row("not fitted, predict", lambda net: MarginSampler(net).predict(POOL), errors.NotFittedError, ("fit",)),
-    Row("net not fitted", lambda net: dynamical_sampling(make_net(), POOL, **LABELED), errors.NotFittedError, ("fit",)),
+    Row(
+        "not fitted",
+        lambda net: MarginSampler(net).query(POOL),
+        errors.NotFittedError,
+        (r"call fit\(X, y\)",),
+    ),
+    Row(
+        "not fitted, scored",
+        lambda net: MarginSampler(net).score_samples(POOL),
+        errors.NotFittedError,
+        ("fit",),
+    ),
+    Row(
+        "not fitted, predict",
+        lambda net: MarginSampler(net).predict(POOL),
+        errors.NotFittedError,
+        ("fit",),
+    ),
+    Row(
+        "net not fitted",
+        lambda net: dynamical_sampling(make_net(), POOL, **LABELED),
+        errors.NotFittedError,
+        ("fit",),
+    ),
     Row(
         "frozen net not fitted",
         lambda net: RandomSampler(FrozenEstimator(make_net())).fit(X, y),
         errors.NotFittedError,
         ("NeuralNetClassifier is not fitted",),
     ),
-    Row("learner not fitted", lambda net: ActiveLearner(make_net()).query(POOL), errors.NotFittedError, ("teach",)),
+    Row(
+        "learner not fitted",
+        lambda net: ActiveLearner(make_net()).query(POOL),
+        errors.NotFittedError,
+        ("teach",),
+    ),
     Row(
         "lazy module",
-        lambda net: gradient_statistics(make_net(nn.LazyLinear, module__out_features=3).initialize(), POOL),
+        lambda net: gradient_statistics(
+            make_net(nn.LazyLinear, module__out_features=3).initialize(), POOL
+        ),
         errors.NotFittedError,
         ("lazy",),
     ),
@@ -457,7 +663,9 @@ ESTIMATORS = [
     *[
         Row(
             f"criterion {criterion.__name__}",
-            lambda net, criterion=criterion: gradient_statistics(make_net(criterion=criterion).initialize(), POOL),
+            lambda net, criterion=criterion: gradient_statistics(
+                make_net(criterion=criterion).initialize(), POOL
+            ),
             errors.UnsupportedEstimatorError,
             words,
             forwards=2,
@@ -536,11 +744,29 @@ SETTINGS = [
     row
     for name, values in PARAMETERS.items()
     for value in values
-    for row in both(f"{name}={value!r}", {name: value}, errors.InvalidParameterError, f"{name} must be", ALLOWED[name])
+    for row in both(
+        f"{name}={value!r}",
+        {name: value},
+        errors.InvalidParameterError,
+        f"{name} must be",
+        ALLOWED[name],
+    )
 ]
 LAYERS = [
-    *both("several", {"gamma": None, "verbose": -1}, errors.InvalidParameterError, "gamma must be", "verbose must be"),
-    Row("prefix", asked(layers="nope"), errors.InvalidParameterError, ("'nope'", "head.weight"), forwards=2),
+    *both(
+        "several",
+        {"gamma": None, "verbose": -1},
+        errors.InvalidParameterError,
+        "gamma must be",
+        "verbose must be",
+    ),
+    Row(
+        "prefix",
+        asked(layers="nope"),
+        errors.InvalidParameterError,
+        ("'nope'", "head.weight"),
+        forwards=2,
+    ),
     Row(
         "one of the prefixes",
         asked(layers=["head", "tail"]),
@@ -552,12 +778,17 @@ LAYERS = [
         "cross-sample",
         lambda net: dynamical_sampling(trained_net_of(CrossSample), POOL, **LABELED),
         errors.CrossSampleLayerError,
-        (r"norm \(BatchNorm1d\).*track_running_stats=True", r"words \(Embedding\).*scale_grad_by_freq=False"),
+        (
+            r"norm \(BatchNorm1d\).*track_running_stats=True",
+            r"words \(Embedding\).*scale_grad_by_freq=False",
+        ),
     ),
     *[
         Row(
             f"unsupported by {backend}",
-            lambda net, backend=backend: gradient_statistics(trained_net_of(Recurrent), POOL, backend=backend),
+            lambda net, backend=backend: gradient_statistics(
+                trained_net_of(Recurrent), POOL, backend=backend
+            ),
             errors.UnsupportedLayerError,
             words,
             forwards=2,
@@ -577,7 +808,9 @@ LAYERS = [
     ),
     Row(
         "direction",
-        lambda net: gradient_statistics(net, POOL, direction={"head.bias": torch.ones(2)}, layers="head"),
+        lambda net: gradient_statistics(
+            net, POOL, direction={"head.bias": torch.ones(2)}, layers="head"
+        ),
         errors.InvalidParameterError,
         ("head.weight is missing", r"head.bias has shape \(2,\)", "labeled_gradient"),
         forwards=2,
@@ -595,18 +828,46 @@ def all_frozen(net):
 
 
 def teach(*args, rows=X, labels=y):
-    return lambda net: ActiveLearner(FrozenEstimator(net), RandomSampler(), rows, labels).teach(*args)
+    return lambda net: ActiveLearner(
+        FrozenEstimator(net), RandomSampler(), rows, labels
+    ).teach(*args)
 
 
 LEARNERS = [
-    Row("strategy", lambda net: ActiveLearner(net, "margin"), errors.InvalidParameterError, ("callable", "'margin'")),
-    Row("teach narrower", teach(X[:, :3], y), errors.InvalidDataError, (r"\(3,\)", r"\(4,\)")),
-    Row("teach too few labels", teach(X, y[:3]), ValueError, ("30 samples", "3 labels")),
-    Row("teach nothing", teach(X[:0], y[:0]), errors.InvalidDataError, ("at least one",)),
-    Row("teach an array to a Dataset", teach(X, y, rows=PAIRS, labels=None), errors.SkdalError, ("Dataset",)),
+    Row(
+        "strategy",
+        lambda net: ActiveLearner(net, "margin"),
+        errors.InvalidParameterError,
+        ("callable", "'margin'"),
+    ),
+    Row(
+        "teach narrower",
+        teach(X[:, :3], y),
+        errors.InvalidDataError,
+        (r"\(3,\)", r"\(4,\)"),
+    ),
+    Row(
+        "teach too few labels", teach(X, y[:3]), ValueError, ("30 samples", "3 labels")
+    ),
+    Row(
+        "teach nothing", teach(X[:0], y[:0]), errors.InvalidDataError, ("at least one",)
+    ),
+    Row(
+        "teach an array to a Dataset",
+        teach(X, y, rows=PAIRS, labels=None),
+        errors.SkdalError,
+        ("Dataset",),
+    ),
     Row("teach a Dataset to an array", teach(PAIRS), errors.SkdalError, ("Dataset",)),
-    Row("teach a Dataset without y", teach(PAIRS, rows=PAIRS, labels=y), MISSING, ("y",)),
-    Row("teach other keys", teach({"z": X}, y, rows={"x": X}), errors.InvalidDataError, ("x",)),
+    Row(
+        "teach a Dataset without y", teach(PAIRS, rows=PAIRS, labels=y), MISSING, ("y",)
+    ),
+    Row(
+        "teach other keys",
+        teach({"z": X}, y, rows={"x": X}),
+        errors.InvalidDataError,
+        ("x",),
+    ),
     Row(
         "too few labels of a classifier",
         lambda net: ActiveLearner(LogisticRegression(), RandomSampler(), X, y[:3]),
@@ -621,7 +882,17 @@ LEARNERS = [
     ),
 ]
 
-ROWS = N_INSTANCES + POOLS + LABELS + IN_DATASETS + LABELED_SETS + ESTIMATORS + SETTINGS + LAYERS + LEARNERS
+ROWS = (
+    N_INSTANCES
+    + POOLS
+    + LABELS
+    + IN_DATASETS
+    + LABELED_SETS
+    + ESTIMATORS
+    + SETTINGS
+    + LAYERS
+    + LEARNERS
+)
 
 
 @pytest.mark.filterwarnings("ignore:.*trained already", "ignore:You set iterator_valid")
@@ -640,8 +911,13 @@ def test_refused(row, monkeypatch):
 
 # --- scores ---------------------------------------------------------------------------------------
 
-GRADIENTS = [key for key, promise in PROMISES.items() if issubclass(promise.cls, GradientSampler)]
-DAMAGES = [*((key, np.inf) for key in GRADIENTS), *((key, np.nan) for key in keys(looks=True))]
+GRADIENTS = [
+    key for key, promise in PROMISES.items() if issubclass(promise.cls, GradientSampler)
+]
+DAMAGES = [
+    *((key, np.inf) for key in GRADIENTS),
+    *((key, np.nan) for key in keys(looks=True)),
+]
 
 
 @pytest.mark.parametrize("key, value", DAMAGES)
@@ -651,12 +927,19 @@ def test_damaged_samples_are_counted_and_named(key, value, positions):
     pool[positions, 2] = value
     shown = ", ".join(map(str, positions[:10]))
     for call in calls_of(sampler(key)):
-        with pytest.raises(errors.NonFiniteScoreError, match=f"{len(positions)} of 41 .* {shown}(, ...)?[.] .*remove"):
+        with pytest.raises(
+            errors.NonFiniteScoreError,
+            match=f"{len(positions)} of 41 .* {shown}(, ...)?[.] .*remove",
+        ):
             call(pool)
 
 
 def calls_of(sampler):
-    return [getattr(sampler, name) for name in ("query", "score_samples") if hasattr(sampler, name)]
+    return [
+        getattr(sampler, name)
+        for name in ("query", "score_samples")
+        if hasattr(sampler, name)
+    ]
 
 
 def test_damaged_samples_of_public_functions():
@@ -664,7 +947,9 @@ def test_damaged_samples_of_public_functions():
     pool[[5, 7]] = labeled[3] = np.nan
     with pytest.raises(errors.NonFiniteScoreError, match="2 of 41 .* 5, 7"):
         gradient_statistics(NET, pool)
-    with pytest.raises(errors.InvalidDataError, match="summed gradient of the labeled set is NaN"):
+    with pytest.raises(
+        errors.InvalidDataError, match="summed gradient of the labeled set is NaN"
+    ):
         labeled_gradient(NET, labeled, y)
 
 
@@ -716,7 +1001,9 @@ WARNINGS = ["IllConditionedWarning"]
 
 def test_all_errors_are_listed():
     assert sorted(errors.__all__) == sorted([*KINDS, *WARNINGS])
-    assert sorted(name for name, _ in inspect.getmembers(errors, inspect.isclass)) == sorted([*KINDS, *WARNINGS])
+    assert sorted(
+        name for name, _ in inspect.getmembers(errors, inspect.isclass)
+    ) == sorted([*KINDS, *WARNINGS])
     assert all(issubclass(getattr(errors, name), UserWarning) for name in WARNINGS)
 
 

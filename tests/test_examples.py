@@ -23,7 +23,9 @@ SMALL = {"n_labeled": 100, "n_pool": 2_000, "n_instances": 50}
 def cifar10():
     """The CIFAR-10 example as a namespace, without its last block."""
     matplotlib.use("Agg")
-    defined = runpy.run_path(str(ROOT / "examples" / "plot_cifar10.py"), run_name="plot_cifar10")
+    defined = runpy.run_path(
+        str(ROOT / "examples" / "plot_cifar10.py"), run_name="plot_cifar10"
+    )
     yield SimpleNamespace(**defined)
     plt.close("all")
 
@@ -58,7 +60,9 @@ def test_cifar10_in_a_small_form(cifar10, capsys, monkeypatch):
     assert figure.axes[0].get_title().startswith(f"{scores[0]:,.0f}\n")
 
 
-def test_cifar10_ends_without_failing_where_there_are_no_images(cifar10, capsys, monkeypatch, tmp_path):
+def test_cifar10_ends_without_failing_where_there_are_no_images(
+    cifar10, capsys, monkeypatch, tmp_path
+):
     monkeypatch.setenv("SKDAL_DATA", str(tmp_path))
     assert cifar10.main() is None
     assert f"No CIFAR-10 in {tmp_path}: set SKDAL_DATA" in capsys.readouterr().out
@@ -75,7 +79,9 @@ def test_cifar10_pool_stays_uint8_and_items_are_float32(cifar10):
     assert photographs.images is images
     item, label = photographs[3]
     assert (item.shape, item.dtype, label) == ((3, 32, 32), torch.float32, labels[3])
-    assert torch.allclose(item, torch.from_numpy(images[3]).permute(2, 0, 1) / 127.5 - 1)
+    assert torch.allclose(
+        item, torch.from_numpy(images[3]).permute(2, 0, 1) / 127.5 - 1
+    )
 
 
 @pytest.mark.slow
@@ -91,7 +97,9 @@ def test_quickstart_runs(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr.replace("UserWarning: FigureCanvasAgg is non-interactive", "")
+    assert "Warning" not in done.stderr.replace(
+        "UserWarning: FigureCanvasAgg is non-interactive", ""
+    )
 
 
 SMALLER = {
@@ -112,7 +120,10 @@ SMALLER = {
 def test_example_runs_and_draws(name, monkeypatch, tmp_path):
     matplotlib.use("Agg")
     monkeypatch.setattr(plt, "show", lambda: None)
-    source, n_threads = (ROOT / "examples" / f"plot_{name}.py").read_text(), torch.get_num_threads()
+    source, n_threads = (
+        (ROOT / "examples" / f"plot_{name}.py").read_text(),
+        torch.get_num_threads(),
+    )
     full, small = SMALLER[name]
     assert source.count(full) == 1
     script = tmp_path / f"plot_{name}.py"
@@ -128,7 +139,9 @@ def test_example_runs_and_draws(name, monkeypatch, tmp_path):
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES} == {f"plot_{name}" for name in (*SMALLER, "quickstart", "cifar10")}
+    assert {path.stem for path in EXAMPLES} == {
+        f"plot_{name}" for name in (*SMALLER, "quickstart", "cifar10")
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -17,7 +17,12 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, TensorDataset
 
 from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
-from skdal.exceptions import CrossSampleLayerError, InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    CrossSampleLayerError,
+    InvalidDataError,
+    InvalidParameterError,
+    UnsupportedEstimatorError,
+)
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import MarginSampler, margin_sampling
 
@@ -45,7 +50,11 @@ class Tied(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.middle, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.first, self.middle, self.last = (
+            nn.Linear(4, 4),
+            nn.Linear(4, 4),
+            nn.Linear(4, 4),
+        )
         self.last.weight = self.first.weight
         self.double()
 
@@ -65,7 +74,9 @@ class Branching(Mlp):
     def forward(self, x):
         h = self.body(x)
         mask = (x[:, :1] > 1.5).to(x)
-        return self.head(h) + (mask * nn.functional.linear(h * h, self.head.weight) if mask.any() else 0)
+        return self.head(h) + (
+            mask * nn.functional.linear(h * h, self.head.weight) if mask.any() else 0
+        )
 
 
 def test_a_later_mini_batch_with_other_operations_is_proven_anew():
@@ -110,7 +121,9 @@ def test_a_loss_of_several_outputs_gets_them_all():
 
 def test_early_stopping_is_no_interrupt():
     stopper = EarlyStopping(monitor="train_loss", patience=1, threshold=0.9)
-    sampler = MarginSampler(make_net(max_epochs=50, callbacks=[("stopper", stopper)])).fit(X, y)
+    sampler = MarginSampler(
+        make_net(max_epochs=50, callbacks=[("stopper", stopper)])
+    ).fit(X, y)
     assert len(sampler.estimator_.history) < 50
 
 
@@ -118,7 +131,10 @@ def test_early_stopping_is_no_interrupt():
 def test_labels_of_a_dataset_may_be_of_another_type(dtype):
     labeled = [(row, dtype(label)) for row, label in zip(torch.from_numpy(X), y)]
     sampler = DynamicALSampler(make_net(), random_state=0).fit(Listed(labeled))
-    assert (sampler.query(POOL, 5) == DynamicALSampler(make_net(), random_state=0).fit(X, y).query(POOL, 5)).all()
+    assert (
+        sampler.query(POOL, 5)
+        == DynamicALSampler(make_net(), random_state=0).fit(X, y).query(POOL, 5)
+    ).all()
 
 
 class Listed(Dataset):
@@ -143,15 +159,22 @@ class OneOutput(Mlp):
 
 def test_a_module_without_class_outputs_is_refused_in_training_on_a_dataset():
     with pytest.raises(UnsupportedEstimatorError, match="at least two classes"):
-        MarginSampler(make_net(OneOutput)).fit(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)))
+        MarginSampler(make_net(OneOutput)).fit(
+            TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+        )
 
 
 def test_a_replaced_estimator_starts_anew():
     sampler = MarginSampler(make_net()).fit(X, y)
-    assert isinstance(sampler.set_params(estimator=LogisticRegression()).fit(X, y).estimator_, LogisticRegression)
+    assert isinstance(
+        sampler.set_params(estimator=LogisticRegression()).fit(X, y).estimator_,
+        LogisticRegression,
+    )
 
 
-@pytest.mark.parametrize("first", [pd.Series(y), pd.Series(y, index=range(100, 130)), y.tolist()])
+@pytest.mark.parametrize(
+    "first", [pd.Series(y), pd.Series(y, index=range(100, 130)), y.tolist()]
+)
 def test_labels_are_appended_to_what_was_there(first):
     learner = ActiveLearner(make_net(), margin_sampling, X, first)
     learner.teach(POOL[:5], y[:5])
@@ -167,7 +190,9 @@ def test_frames_of_other_columns_are_not_appended():
 
 def test_many_rounds_do_not_nest_datasets():
     learner = ActiveLearner(
-        make_net(max_epochs=1), margin_sampling, TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+        make_net(max_epochs=1),
+        margin_sampling,
+        TensorDataset(torch.from_numpy(X), torch.from_numpy(y)),
     )
     for _ in range(3):
         learner.teach(TensorDataset(torch.from_numpy(X[:2]), torch.from_numpy(y[:2])))
@@ -176,7 +201,9 @@ def test_many_rounds_do_not_nest_datasets():
 
 
 def test_a_committee_of_modal_teaches_our_learners():
-    learners = [ActiveLearner(LogisticRegression(), margin_sampling, X, y) for _ in range(2)]
+    learners = [
+        ActiveLearner(LogisticRegression(), margin_sampling, X, y) for _ in range(2)
+    ]
     Committee(learners).teach(POOL[:5], y[:5])
     assert [len(learner.X_training) for learner in learners] == [35, 35]
 
@@ -187,9 +214,15 @@ def test_steps_that_are_not_fitted_are_fitted_before_a_net_that_is():
 
 
 def test_layers_that_mix_samples_are_refused_before_training():
-    net = make_net(lambda: nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)).double())
+    net = make_net(
+        lambda: nn.Sequential(
+            nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)
+        ).double()
+    )
     sampler = DynamicALSampler(net)
-    with pytest.raises(CrossSampleLayerError, match="BatchNorm1d.*track_running_stats=True"):
+    with pytest.raises(
+        CrossSampleLayerError, match="BatchNorm1d.*track_running_stats=True"
+    ):
         sampler.fit(X, y)
     assert not hasattr(sampler, "estimator_")
     MarginSampler(net).fit(X, y)
@@ -219,4 +252,7 @@ def test_a_saturated_float32_net_is_no_mismatch():
     net.module_.float()
     with torch.no_grad():
         net.module_.bias.copy_(torch.tensor([80.0, 0, 0]))
-    assert (gradient_statistics(net, POOL.astype(np.float32), backend="ghost").sq_norm < 1e-30).all()
+    assert (
+        gradient_statistics(net, POOL.astype(np.float32), backend="ghost").sq_norm
+        < 1e-30
+    ).all()

@@ -20,7 +20,12 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal import ActiveLearner
-from skdal.dynamics import approximation_ratio, diagnose, empirical_ntk, training_dynamics_change
+from skdal.dynamics import (
+    approximation_ratio,
+    diagnose,
+    empirical_ntk,
+    training_dynamics_change,
+)
 from skdal.exceptions import InvalidDataError, InvalidLabelsError
 from skdal.samplers import MarginSampler, dynamical_sampling, margin_sampling
 from skdal.utils import concat_rows, rows_digest, take_rows
@@ -47,7 +52,11 @@ libraries = pytest.mark.parametrize("library", LIBRARIES)
 
 def mixed(rows):
     """Return columns of numbers and of text."""
-    return {"a": rows[:, 0], "b": rows[:, 1], "city": CITIES[(rows[:, 2] > 0).astype(int)]}
+    return {
+        "a": rows[:, 0],
+        "b": rows[:, 1],
+        "city": CITIES[(rows[:, 2] > 0).astype(int)],
+    }
 
 
 def named(rows):
@@ -66,11 +75,16 @@ class ByColumn(nn.Module):
         self.head = nn.Linear(4, 3).double()
 
     def forward(self, a, b, c, d):
-        return self.head(torch.stack([part.reshape(-1) for part in (a, b, c, d)], dim=1))
+        return self.head(
+            torch.stack([part.reshape(-1) for part in (a, b, c, d)], dim=1)
+        )
 
 
 def by_name():
-    columns = (StandardScaler(), ["a", "b"]), (OneHotEncoder(handle_unknown="ignore"), ["city"])
+    columns = (
+        (StandardScaler(), ["a", "b"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["city"]),
+    )
     return make_pipeline(make_column_transformer(*columns), LogisticRegression())
 
 
@@ -89,7 +103,10 @@ def test_a_round_with_frames_of_any_library(library):
         learner.teach(rows, y[indices % 30])
         expected.teach(expected_rows, y[indices % 30])
     assert isinstance(learner.X_training, type(library(mixed(X))))
-    assert np.asarray(learner.X_training).tolist() == expected.X_training.to_numpy().tolist()
+    assert (
+        np.asarray(learner.X_training).tolist()
+        == expected.X_training.to_numpy().tolist()
+    )
     assert learner.X_training.shape == (38, 3)
 
 
@@ -130,11 +147,15 @@ def series(kind, labels):
 KINDS = ["array", "list", "tuple", "pandas", "categorical", "polars", "pyarrow"]
 
 
-@pytest.mark.parametrize("labels", [y.tolist(), CITIES[y].tolist()], ids=["integers", "text"])
+@pytest.mark.parametrize(
+    "labels", [y.tolist(), CITIES[y].tolist()], ids=["integers", "text"]
+)
 @pytest.mark.parametrize("new", KINDS)
 @pytest.mark.parametrize("first", KINDS)
 def test_labels_of_any_kind_are_appended_to_labels_of_any_other(first, new, labels):
-    learner = ActiveLearner(LogisticRegression(), margin_sampling, X, series(first, labels))
+    learner = ActiveLearner(
+        LogisticRegression(), margin_sampling, X, series(first, labels)
+    )
     learner.teach(POOL[:4], series(new, labels[:4]))
     assert np.asarray(learner.y_training).tolist() == labels + labels[:4]
     if first in ("pandas", "polars", "pyarrow", "list"):
@@ -145,12 +166,28 @@ DO_NOT_FIT = {
     "text to numbers": (np.arange(3), np.array(["a"]), "type"),
     "numbers to text": (np.array(["a"]), [1], "type"),
     "text to a list of numbers": ([0, 1], ["a"], "such as 'a', and were such as 0"),
-    "frame to array": (X, pandas(named(X)), r"pandas DataFrame to numpy ndarray.*X.to_numpy\(\)"),
-    "frame to tensor": (torch.as_tensor(X), pandas(named(X)), "pandas DataFrame to torch Tensor"),
-    "tensor to frame": (pandas(named(X)), torch.as_tensor(X), "pandas DataFrame with the columns.*torch Tensor"),
+    "frame to array": (
+        X,
+        pandas(named(X)),
+        r"pandas DataFrame to numpy ndarray.*X.to_numpy\(\)",
+    ),
+    "frame to tensor": (
+        torch.as_tensor(X),
+        pandas(named(X)),
+        "pandas DataFrame to torch Tensor",
+    ),
+    "tensor to frame": (
+        pandas(named(X)),
+        torch.as_tensor(X),
+        "pandas DataFrame with the columns.*torch Tensor",
+    ),
     "too narrow": (pandas(named(X)), X[:, :3], "pandas DataFrame with the columns"),
     "other columns": (pandas(named(X)), pandas(mixed(X)), "columns are"),
-    "frame to series": (pd.Series(y), pandas(named(X)), "cannot append pandas DataFrame to a pandas Series"),
+    "frame to series": (
+        pd.Series(y),
+        pandas(named(X)),
+        "cannot append pandas DataFrame to a pandas Series",
+    ),
 }
 
 
@@ -161,7 +198,9 @@ def test_what_does_not_fit_is_not_appended(first, second, words):
 
 
 def test_polars_does_not_make_text_of_numbers():
-    with pytest.raises(InvalidDataError, match="'a' is of type String, and was of type Int64"):
+    with pytest.raises(
+        InvalidDataError, match="'a' is of type String, and was of type Int64"
+    ):
         concat_rows(polars({"a": [1]}), polars({"a": ["x"]}))
     with pytest.raises(InvalidDataError, match="type String, and was of type Int64"):
         concat_rows(needs("polars").Series([1]), needs("polars").Series(["x"]))
@@ -169,8 +208,13 @@ def test_polars_does_not_make_text_of_numbers():
 
 def test_types_that_do_not_go_together_are_refused_before_labels_are_paid_for():
     sampler = MarginSampler(LogisticRegression()).fit(polars(named(X)), y)
-    with pytest.raises(InvalidDataError, match="types of the pool.*'b' is of type String, and was of type Float64"):
-        sampler.query(polars(named(POOL) | {"b": CITIES[np.zeros(len(POOL), dtype=int)]}))
+    with pytest.raises(
+        InvalidDataError,
+        match="types of the pool.*'b' is of type String, and was of type Float64",
+    ):
+        sampler.query(
+            polars(named(POOL) | {"b": CITIES[np.zeros(len(POOL), dtype=int)]})
+        )
 
 
 def test_polars_keeps_an_enum():
@@ -181,7 +225,11 @@ def test_polars_keeps_an_enum():
     with pytest.raises(InvalidDataError, match="one Enum that has all categories"):
         concat_rows(size, other)
     full = pl.Enum(["S", "M", "L"])  # the remedy
-    assert concat_rows(size.cast(full), other.cast(full))["size"].to_list() == ["S", "L", "M"]
+    assert concat_rows(size.cast(full), other.cast(full))["size"].to_list() == [
+        "S",
+        "L",
+        "M",
+    ]
 
 
 class Strange:
@@ -208,7 +256,9 @@ UNKNOWN = {
     "appended": lambda: concat_rows(X, Strange()),
     "appended to a frame": lambda: concat_rows(frame(X), Strange()),
     "appended to labels": lambda: concat_rows(pd.Series(y), Strange()),
-    "asked for": lambda: ActiveLearner(LogisticRegression(), margin_sampling, X, y).query(Strange()),
+    "asked for": lambda: ActiveLearner(
+        LogisticRegression(), margin_sampling, X, y
+    ).query(Strange()),
 }
 
 
@@ -220,7 +270,9 @@ def test_unknown_containers_are_refused_by_name(work):
 
 def test_datasets_of_hugging_face(recwarn):
     datasets = needs("datasets")
-    rows = lambda X: datasets.Dataset.from_dict({"x": X.tolist()}).with_format("torch", dtype=torch.float64)
+    rows = lambda X: datasets.Dataset.from_dict({"x": X.tolist()}).with_format(
+        "torch", dtype=torch.float64
+    )
     learner = ActiveLearner(make_net(), margin_sampling, rows(X), y, warm_start=False)
     expected = ActiveLearner(make_net(), margin_sampling, {"x": X}, y, warm_start=False)
     indices, asked = learner.query(rows(POOL), n_instances=4)
@@ -238,12 +290,19 @@ def test_datasets_of_hugging_face(recwarn):
 
 
 def sizes(values, categories=None, ordered=False):
-    return pd.DataFrame({"x": np.arange(len(values)), "size": pd.Categorical(values, categories, ordered)})
+    return pd.DataFrame(
+        {
+            "x": np.arange(len(values)),
+            "size": pd.Categorical(values, categories, ordered),
+        }
+    )
 
 
 def test_categories_are_those_of_both():
     first, second = sizes(list("ab") * 20), sizes(list("bc") * 20)
-    boosted = HistGradientBoostingClassifier(max_iter=2, categorical_features="from_dtype")
+    boosted = HistGradientBoostingClassifier(
+        max_iter=2, categorical_features="from_dtype"
+    )
     learner = ActiveLearner(boosted, margin_sampling, first, np.arange(40) % 2)
     _, rows = learner.query(second, n_instances=3)
     learner.teach(rows, np.zeros(3, dtype=int))
@@ -262,19 +321,36 @@ def test_plain_values_become_categories():
 
 @pytest.mark.parametrize("known, new", [("SML", "SL"), ("SL", "SML"), ("SL", "SL")])
 def test_an_order_may_be_known_in_part(known, new):
-    together = concat_rows(sizes(list(known), list(known), True), sizes(list(new), list(new), True))
-    assert together["size"].dtype == pd.CategoricalDtype(list(max(known, new, key=len)), ordered=True)
+    together = concat_rows(
+        sizes(list(known), list(known), True), sizes(list(new), list(new), True)
+    )
+    assert together["size"].dtype == pd.CategoricalDtype(
+        list(max(known, new, key=len)), ordered=True
+    )
     assert together["size"].tolist() == [*known, *new]
 
 
-ORDERS = [sizes(["S"], ["L", "S"], True), sizes(["S"], ["S", "XL"], True), sizes(["S"], ["S", "L"]), sizes(["M"])]
+ORDERS = [
+    sizes(["S"], ["L", "S"], True),
+    sizes(["S"], ["S", "XL"], True),
+    sizes(["S"], ["S", "L"]),
+    sizes(["M"]),
+]
 
 
 @pytest.mark.parametrize("new", [*ORDERS, pd.DataFrame({"x": [1], "size": ["M"]})])
 def test_orders_in_conflict_are_refused_before_labels_are_paid_for(new):
     first = sizes(["S", "L"] * 10, ["S", "L"], True)
-    learner = ActiveLearner(HistGradientBoostingClassifier(max_iter=1), margin_sampling, first, np.arange(20) % 2)
-    with pytest.raises(InvalidDataError, match="categories of column 'size' so far.*pandas.CategoricalDtype"):
+    learner = ActiveLearner(
+        HistGradientBoostingClassifier(max_iter=1),
+        margin_sampling,
+        first,
+        np.arange(20) % 2,
+    )
+    with pytest.raises(
+        InvalidDataError,
+        match="categories of column 'size' so far.*pandas.CategoricalDtype",
+    ):
         learner.teach(new, [0])
     assert learner.X_training is first
     if isinstance(new["size"].dtype, pd.CategoricalDtype):
@@ -308,7 +384,9 @@ def paths(estimator):
         "score_samples": sampler.score_samples,
         "best": lambda pool: sampler.best(pool, 5).columns["score"],
         "call": lambda pool: margin_sampling(sampler.estimator_, pool, 5, **labeled),
-        "learner": lambda pool: ActiveLearner(sampler.estimator_, margin_sampling, frame(X), y).query(pool, 5)[0],
+        "learner": lambda pool: ActiveLearner(
+            sampler.estimator_, margin_sampling, frame(X), y
+        ).query(pool, 5)[0],
     }
 
 
@@ -318,10 +396,14 @@ def paths_of_a_net(net):
     return paths(net) | {
         "dynamical": lambda pool: sampler.query(pool, 5),
         "dynamical scores": sampler.score_samples,
-        "dynamical call": lambda pool: dynamical_sampling(net, pool, 5, X_labeled=frame(X), y_labeled=y, batch_size=8),
+        "dynamical call": lambda pool: dynamical_sampling(
+            net, pool, 5, X_labeled=frame(X), y_labeled=y, batch_size=8
+        ),
         "diagnose": lambda pool: diagnose(sampler, pool, [1, 2, 3])["sq_norm"],
         "change": lambda pool: training_dynamics_change(net, frame(X), y, pool),
-        "change of labels": lambda pool: training_dynamics_change(net, frame(X), y, pool, np.zeros(len(POOL), int)),
+        "change of labels": lambda pool: training_dynamics_change(
+            net, frame(X), y, pool, np.zeros(len(POOL), int)
+        ),
         "ratio": lambda pool: approximation_ratio(net, frame(X), y, pool),
         "kernel": lambda pool: empirical_ntk(net, frame(X), pool, reduction="sum"),
     }
@@ -334,7 +416,9 @@ def teach(estimator, new):
 
 
 def net_on_arrays():
-    return make_pipeline(FunctionTransformer(np.asarray).set_output(transform="default"), trained_net())
+    return make_pipeline(
+        FunctionTransformer(np.asarray).set_output(transform="default"), trained_net()
+    )
 
 
 def net_by_column():
@@ -362,7 +446,9 @@ def test_columns_in_another_order_are_put_in_order_on_every_path(estimator):
     [(MISSING, "'b' missing"), (NEW, "'e' new"), (RENAMED, "'b' missing and 'B' new")],
     ids=["missing", "new", "renamed"],
 )
-def test_columns_that_are_missing_or_new_are_refused_on_every_path(estimator, pool, words):
+def test_columns_that_are_missing_or_new_are_refused_on_every_path(
+    estimator, pool, words
+):
     for path in PATHS[estimator]().values():
         with pytest.raises(InvalidDataError, match=f"{words}.*ColumnTransformer"):
             path(pool(POOL))
@@ -372,7 +458,10 @@ def test_teach_puts_columns_in_order_and_refuses_others():
     learner = teach(LogisticRegression(), REORDERED(POOL))
     assert learner.X_training.equals(pd.concat([frame(X), frame(POOL)]))
     for new in (MISSING, NEW, RENAMED):
-        with pytest.raises(InvalidDataError, match="columns of the new samples are not those of the labeled set"):
+        with pytest.raises(
+            InvalidDataError,
+            match="columns of the new samples are not those of the labeled set",
+        ):
             learner.teach(new(POOL), POOL_y)
     assert len(learner.X_training) == len(X) + len(POOL)
 
@@ -388,7 +477,9 @@ def learner_fitted_again():
 
 
 def net_to_train():
-    return make_pipeline(FunctionTransformer(np.asarray).set_output(transform="default"), make_net())
+    return make_pipeline(
+        FunctionTransformer(np.asarray).set_output(transform="default"), make_net()
+    )
 
 
 @pytest.mark.parametrize("make", [sampler_fitted_again, learner_fitted_again])
@@ -406,10 +497,14 @@ def test_a_net_trains_on_with_columns_in_the_order_of_its_last_fit(make):
 
 
 def test_new_samples_alone_are_put_in_order():
-    learners = [ActiveLearner(GaussianNB(), margin_sampling, frame(X), y) for _ in range(2)]
+    learners = [
+        ActiveLearner(GaussianNB(), margin_sampling, frame(X), y) for _ in range(2)
+    ]
     for learner, new in zip(learners, (frame(POOL), REORDERED(POOL))):
         learner.teach(new, POOL_y, only_new=True)
-    assert learners[0].estimator.theta_.tolist() == learners[1].estimator.theta_.tolist()
+    assert (
+        learners[0].estimator.theta_.tolist() == learners[1].estimator.theta_.tolist()
+    )
 
 
 def test_a_committee_of_modal_puts_columns_in_order():
@@ -417,15 +512,26 @@ def test_a_committee_of_modal_puts_columns_in_order():
         learner = ActiveLearner(GaussianNB(), margin_sampling, frame(X), y)
         Committee([learner]).teach(REORDERED(POOL), POOL_y, only_new=only_new)
         assert learner.X_training.equals(pd.concat([frame(X), frame(POOL)]))
-        expected = (frame(POOL), POOL_y) if only_new else (learner.X_training, learner.y_training)
-        assert learner.estimator.theta_.tolist() == GaussianNB().fit(*expected).theta_.tolist()
+        expected = (
+            (frame(POOL), POOL_y)
+            if only_new
+            else (learner.X_training, learner.y_training)
+        )
+        assert (
+            learner.estimator.theta_.tolist()
+            == GaussianNB().fit(*expected).theta_.tolist()
+        )
 
 
-@pytest.mark.parametrize("strategy", [modal_margin_sampling, lambda learner, pool: np.arange(2)])
+@pytest.mark.parametrize(
+    "strategy", [modal_margin_sampling, lambda learner, pool: np.arange(2)]
+)
 def test_strategies_of_others_get_columns_in_order(strategy):
     learner = ActiveLearner(LogisticRegression(), strategy, frame(X), y)
     indices, rows = learner.query(REORDERED(POOL))
-    assert np.ravel(indices).tolist() == np.ravel(learner.query(frame(POOL))[0]).tolist()
+    assert (
+        np.ravel(indices).tolist() == np.ravel(learner.query(frame(POOL))[0]).tolist()
+    )
     assert list(rows.columns) == ["d", "b", "a", "c"]
     with pytest.raises(InvalidDataError, match="'b' missing"):
         learner.query(MISSING(POOL))
@@ -442,8 +548,12 @@ class Choosing(sklearn.base.TransformerMixin, sklearn.base.BaseEstimator):
 
 
 STEPS = {
-    "ColumnTransformer": lambda: make_column_transformer((StandardScaler(), ["a", "b"])),
-    "nested": lambda: make_pipeline("passthrough", make_column_transformer((StandardScaler(), ["a", "b"]))),
+    "ColumnTransformer": lambda: make_column_transformer(
+        (StandardScaler(), ["a", "b"])
+    ),
+    "nested": lambda: make_pipeline(
+        "passthrough", make_column_transformer((StandardScaler(), ["a", "b"]))
+    ),
     "FunctionTransformer": lambda: FunctionTransformer(lambda rows: rows[["a", "b"]]),
     "own step": Choosing,
 }
@@ -458,7 +568,9 @@ def test_a_first_step_may_choose_by_name(step):
         assert sampler.query(pool, 5).tolist() == expected
     learner = teach(pipeline, NEW(POOL)[["e", *COLUMNS[::-1]]])
     assert learner.X_training.equals(pd.concat([frame(X), frame(POOL)]))
-    with pytest.raises(InvalidDataError, match="'c', 'd' missing"):  # such samples could not be appended
+    with pytest.raises(
+        InvalidDataError, match="'c', 'd' missing"
+    ):  # such samples could not be appended
         learner.query(frame(POOL)[["a", "b"]])
 
 
@@ -466,7 +578,10 @@ def test_a_first_step_may_choose_by_name(step):
 def test_columns_of_any_library(library):
     sampler = MarginSampler(by_name()).fit(library(mixed(X)), y)
     reordered = library(dict(reversed(mixed(POOL).items())))
-    assert sampler.query(reordered, 5).tolist() == sampler.query(library(mixed(POOL)), 5).tolist()
+    assert (
+        sampler.query(reordered, 5).tolist()
+        == sampler.query(library(mixed(POOL)), 5).tolist()
+    )
     strict = MarginSampler(LogisticRegression()).fit(library(named(X)), y)
     with pytest.raises(InvalidDataError, match="'d' missing and 'e' new"):
         strict.query(library(dict(zip("abce", POOL.T))))
@@ -477,7 +592,8 @@ def test_an_array_beside_a_frame_goes_by_position():
     assert sampler.query(POOL, 5).tolist() == sampler.query(frame(POOL), 5).tolist()
     assert teach(LogisticRegression(), POOL).X_training.columns.tolist() == COLUMNS
     with pytest.raises(
-        InvalidDataError, match="the pool must be a pandas DataFrame with the columns.*numpy ndarray of shape"
+        InvalidDataError,
+        match="the pool must be a pandas DataFrame with the columns.*numpy ndarray of shape",
     ):
         sampler.query(POOL[:, :3])
 
@@ -492,7 +608,10 @@ def test_a_frame_beside_an_array_is_refused(rows):
 
 def test_frames_of_two_libraries_are_refused():
     sampler = MarginSampler(LogisticRegression()).fit(frame(X), y)
-    with pytest.raises(InvalidDataError, match="one library; got a polars DataFrame and a pandas DataFrame.*to_pandas"):
+    with pytest.raises(
+        InvalidDataError,
+        match="one library; got a polars DataFrame and a pandas DataFrame.*to_pandas",
+    ):
         sampler.query(polars(named(POOL)))
     assert len(sampler.query(polars(named(POOL)).to_pandas(), 3)) == 3  # the remedy
 
@@ -525,20 +644,34 @@ def float32(rows):
 
 REFUSED = {
     "pandas": (float32, r"pandas DataFrame with the columns 'a'.*which takes input"),
-    "dict": (lambda rows: {"rows": rows}, "dict with the keys 'rows'.*which takes input.*one for each argument"),
-    "polars": (lambda rows: polars(named(rows)), "polars DataFrame, which skorch cannot give"),
-    "pyarrow": (lambda rows: pyarrow(named(rows)), "pyarrow Table, which skorch cannot give"),
+    "dict": (
+        lambda rows: {"rows": rows},
+        "dict with the keys 'rows'.*which takes input.*one for each argument",
+    ),
+    "polars": (
+        lambda rows: polars(named(rows)),
+        "polars DataFrame, which skorch cannot give",
+    ),
+    "pyarrow": (
+        lambda rows: pyarrow(named(rows)),
+        "pyarrow Table, which skorch cannot give",
+    ),
 }
 
 
 @pytest.mark.parametrize("form, words", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("key", ["dynamical", "margin", "badge"])
 def test_names_that_a_bare_net_does_not_take(key, form, words):
-    learner, trained = ActiveLearner(linear()), FrozenEstimator(linear().fit(X.astype("float32"), y))
+    learner, trained = (
+        ActiveLearner(linear()),
+        FrozenEstimator(linear().fit(X.astype("float32"), y)),
+    )
     for work in (
         lambda: make_sampler(key, linear()).fit(form(X), y),
         lambda: learner.fit(form(X), y),
-        lambda: make_sampler(key)(trained, form(POOL), 2, X_labeled=form(X), y_labeled=y),
+        lambda: make_sampler(key)(
+            trained, form(POOL), 2, X_labeled=form(X), y_labeled=y
+        ),
     ):
         with pytest.raises(InvalidDataError, match=words):
             work()
@@ -547,8 +680,12 @@ def test_names_that_a_bare_net_does_not_take(key, form, words):
 
 @pytest.mark.parametrize("library", [pandas, polars])
 def test_a_net_takes_the_array_that_the_message_names(library):
-    X_labeled, pool = (library(named(rows)).to_numpy().astype("float32") for rows in (X, POOL))
-    assert len(make_sampler("dynamical", linear()).fit(X_labeled, y).query(pool, 2)) == 2
+    X_labeled, pool = (
+        library(named(rows)).to_numpy().astype("float32") for rows in (X, POOL)
+    )
+    assert (
+        len(make_sampler("dynamical", linear()).fit(X_labeled, y).query(pool, 2)) == 2
+    )
 
 
 @pytest.mark.parametrize("output", ["pandas", "polars"])
@@ -561,16 +698,25 @@ def test_steps_that_make_frames(key, output):
     remedy = str(caught.value).partition("put ")[2].partition(" of sklearn")[0]
     step = eval(remedy, {"FunctionTransformer": FunctionTransformer, "numpy": np})
     with sklearn.config_context(transform_output=output):
-        sampler = make_sampler(key, make_pipeline(scaler, step, linear())).fit(float32(X), y)
-        expected = make_sampler(key, make_pipeline(StandardScaler().set_output(transform="default"), linear()))
+        sampler = make_sampler(key, make_pipeline(scaler, step, linear())).fit(
+            float32(X), y
+        )
+        expected = make_sampler(
+            key,
+            make_pipeline(StandardScaler().set_output(transform="default"), linear()),
+        )
         expected.fit(float32(X), y)
-        np.testing.assert_array_equal(sampler.score_samples(float32(POOL)), expected.score_samples(float32(POOL)))
+        np.testing.assert_array_equal(
+            sampler.score_samples(float32(POOL)), expected.score_samples(float32(POOL))
+        )
 
 
 @pytest.mark.parametrize("key", ["dynamical", "margin"])
 def test_a_net_that_takes_columns_by_name_gets_them_in_any_order(key):
     sampler = make_sampler(key, make_net(ByColumn)).fit(frame(X), y)
-    np.testing.assert_array_equal(sampler.score_samples(REORDERED(POOL)), sampler.score_samples(frame(POOL)))
+    np.testing.assert_array_equal(
+        sampler.score_samples(REORDERED(POOL)), sampler.score_samples(frame(POOL))
+    )
     with pytest.raises(InvalidDataError, match="'b' missing"):
         sampler.score_samples(MISSING(POOL))
 
@@ -579,14 +725,23 @@ class Columnwise(NeuralNetClassifier):
     """A net of one's own, which reads frames itself."""
 
     def infer(self, x, **fit_params):
-        return self.module_(torch.stack([part.reshape(-1) for part in x.values()], dim=1))
+        return self.module_(
+            torch.stack([part.reshape(-1) for part in x.values()], dim=1)
+        )
 
 
 def test_a_net_with_its_own_infer_reads_what_it_likes():
     net = make_net(nn.Linear, Columnwise, module__in_features=4, module__out_features=3)
-    assert len(make_sampler("dynamical", net).fit(float32(X), y).query(float32(POOL), 2)) == 2
+    assert (
+        len(make_sampler("dynamical", net).fit(float32(X), y).query(float32(POOL), 2))
+        == 2
+    )
 
 
 def test_labels_beside_a_frame():
     with pytest.raises(InvalidLabelsError, match="came as nan"):
-        ActiveLearner(make_net(ByColumn), X_training=frame(X), y_training=polars({"y": [None, *y[1:]]})["y"])
+        ActiveLearner(
+            make_net(ByColumn),
+            X_training=frame(X),
+            y_training=polars({"y": [None, *y[1:]]})["y"],
+        )

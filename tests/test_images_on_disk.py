@@ -16,14 +16,26 @@ from PIL import Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from skdal.datasets import ImageFolderPool, ParquetPool, SetAside, load_dataset, load_folder
+from skdal.datasets import (
+    ImageFolderPool,
+    ParquetPool,
+    SetAside,
+    load_dataset,
+    load_folder,
+)
 from skdal.datasets._pixels import as_rgb
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnreadableSampleError,
+)
 
 tifffile = needs("tifffile")
 
 RNG = np.random.default_rng(0)
-RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # all values of a camera of 12 bits
+RAMP = np.arange(4096, dtype=np.uint16).reshape(
+    64, 64
+)  # all values of a camera of 12 bits
 FULL = RNG.integers(0, 2**16, (6, 8), dtype=np.uint16)
 COLOURS = RNG.integers(0, 2**16, (6, 8, 3), dtype=np.uint16)
 WITH_ALPHA = RNG.integers(0, 2**16, (6, 8, 4), dtype=np.uint16)
@@ -33,12 +45,21 @@ def png(values, colour_type):
     """Return a PNG of 16 bits a channel, which Pillow writes of gray values alone."""
 
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    parts = (
+        chunk(b"IHDR", header),
+        chunk(b"IDAT", zlib.compress(rows)),
+        chunk(b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -51,15 +72,32 @@ def tiff(values, **how):
 def packed_tiff(values):
     """Return a TIFF of 12 bits a value, two of them in three bytes."""
     first, second = values.ravel()[::2].astype(int), values.ravel()[1::2].astype(int)
-    data = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8).tobytes()
-    tags = {256: values.shape[1], 257: values.shape[0], 258: 12, 259: 1, 262: 1, 277: 1, 278: values.shape[0]}
+    data = (
+        np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1)
+        .astype(np.uint8)
+        .tobytes()
+    )
+    tags = {
+        256: values.shape[1],
+        257: values.shape[0],
+        258: 12,
+        259: 1,
+        262: 1,
+        277: 1,
+        278: values.shape[0],
+    }
     tags |= {273: 8 + 2 + 12 * 9 + 4, 279: len(data)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())
+    )
     return b"II*\0" + struct.pack("<IH", 8, 9) + entries + struct.pack("<I", 0) + data
 
 
 def pgm(values, highest):
-    return b"P5 %d %d %d\n" % (*values.shape[::-1], highest) + values.astype(">u2").tobytes()
+    return (
+        b"P5 %d %d %d\n" % (*values.shape[::-1], highest)
+        + values.astype(">u2").tobytes()
+    )
 
 
 def saved(image, ending, **how):
@@ -116,8 +154,13 @@ def test_eight_bits_are_pillows(name, how, tmp_path):
     pool = ImageFolderPool(tmp_path, **how)
     assert np.array_equal((pool[0] * 255).round().numpy(), expected.transpose(2, 0, 1))
     how.pop("depth", None)
-    ImageFolderPool(tmp_path, transform=lambda x: given.append(x) or torch.zeros(1), **how)[0]
-    assert (given[0].mode, np.array_equal(np.asarray(given[0]), expected)) == ("RGB", True)
+    ImageFolderPool(
+        tmp_path, transform=lambda x: given.append(x) or torch.zeros(1), **how
+    )[0]
+    assert (given[0].mode, np.array_equal(np.asarray(given[0]), expected)) == (
+        "RGB",
+        True,
+    )
 
 
 GRAY = {
@@ -133,7 +176,9 @@ GRAY = {
 def test_gray_of_the_whole_of_16_bits(content, tmp_path):
     expected = np.rint(FULL / 257).astype(int)
     for depth in (None, 16):
-        assert np.array_equal(levels(ImageFolderPool(folder(tmp_path, content), depth=depth)), expected)
+        assert np.array_equal(
+            levels(ImageFolderPool(folder(tmp_path, content), depth=depth)), expected
+        )
 
 
 OF_COLOURS = {
@@ -145,10 +190,18 @@ OF_COLOURS = {
     "compressed": (tiff(COLOURS, photometric="rgb", compression="zlib"), COLOURS),
     "strips": (tiff(COLOURS, photometric="rgb", rowsperstrip=2), COLOURS),
     "tiles": (tiff(COLOURS, photometric="rgb", tile=(16, 16)), COLOURS),
-    "with alpha": (tiff(WITH_ALPHA, photometric="rgb", extrasamples=["unassalpha"]), WITH_ALPHA),
-    "and something": (tiff(WITH_ALPHA, photometric="rgb", extrasamples=["unspecified"]), WITH_ALPHA[..., :3]),
+    "with alpha": (
+        tiff(WITH_ALPHA, photometric="rgb", extrasamples=["unassalpha"]),
+        WITH_ALPHA,
+    ),
+    "and something": (
+        tiff(WITH_ALPHA, photometric="rgb", extrasamples=["unspecified"]),
+        WITH_ALPHA[..., :3],
+    ),
 }
-of_colours = pytest.mark.parametrize("content, values", OF_COLOURS.values(), ids=OF_COLOURS)
+of_colours = pytest.mark.parametrize(
+    "content, values", OF_COLOURS.values(), ids=OF_COLOURS
+)
 
 
 @of_colours
@@ -157,7 +210,11 @@ def test_colours_of_16_bits(content, values, tmp_path):
     with Image.open(path / "a.tif") as image:
         expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     assert np.array_equal((ImageFolderPool(path)[0] * 255).round().numpy(), expected)
-    of_12_bits = (ImageFolderPool(folder(tmp_path, content), transform=as_given)[0].numpy().astype(int)) >> 4
+    of_12_bits = (
+        ImageFolderPool(folder(tmp_path, content), transform=as_given)[0]
+        .numpy()
+        .astype(int)
+    ) >> 4
     assert np.array_equal(of_12_bits, values >> 4)
 
 
@@ -176,9 +233,7 @@ ramps = pytest.mark.parametrize("content", RAMPS.values(), ids=RAMPS)
 @ramps
 def test_12_bits_in_16_are_refused(content, tmp_path):
     pool = ImageFolderPool(folder(tmp_path, content))
-    words = (
-        r"a.tif: its values go up to 4095 where 16 bits could hold 65535.* would keep 1[67] of 4096 levels. Pass depth="
-    )
+    words = r"a.tif: its values go up to 4095 where 16 bits could hold 65535.* would keep 1[67] of 4096 levels. Pass depth="
     for read in (pool.__getitem__, pool.picture):
         with pytest.raises(UnreadableSampleError, match=words):
             read(0)
@@ -188,7 +243,9 @@ def test_12_bits_in_16_are_refused(content, tmp_path):
 def test_12_bits_in_16_with_a_depth(content, tmp_path):
     expected = np.rint(RAMP * (255 / 4095)).astype(int)
     assert len(np.unique(expected)) == 256
-    assert np.array_equal(levels(ImageFolderPool(folder(tmp_path, content), depth=12)), expected)
+    assert np.array_equal(
+        levels(ImageFolderPool(folder(tmp_path, content), depth=12)), expected
+    )
 
 
 @ramps
@@ -211,7 +268,9 @@ def test_files_that_say_it_themselves(bits, shift, tmp_path):
         assert np.array_equal(levels(ImageFolderPool(tmp_path)), expected)
         assert np.array_equal(levels(ImageFolderPool(tmp_path, depth=16)), expected)
         assert np.array_equal(ImageFolderPool(tmp_path, transform=as_given)[0], values)
-    assert np.array_equal(levels(ImageFolderPool(folder(tmp_path, tiff(values)), depth=bits)), expected)
+    assert np.array_equal(
+        levels(ImageFolderPool(folder(tmp_path, tiff(values)), depth=bits)), expected
+    )
 
 
 @pytest.mark.parametrize("highest", [256, 1000, 1023, 4095, 9999, 16383, 65534, 65535])
@@ -234,13 +293,19 @@ def test_gray_with_a_white_zero(tmp_path):
     assert np.array_equal(levels(pool, 1), 255 - eight.astype(int))
 
 
-DARK = {"black": 0, "one level": 4000, "two levels that stay two": np.array([[0, 257]] * 3)}
+DARK = {
+    "black": 0,
+    "one level": 4000,
+    "two levels that stay two": np.array([[0, 257]] * 3),
+}
 
 
 @pytest.mark.parametrize("values", DARK.values(), ids=DARK)
 def test_images_that_lose_nothing(values, tmp_path):
     values = np.broadcast_to(values, (3, 2)).astype(np.uint16)
-    assert np.array_equal(levels(ImageFolderPool(folder(tmp_path, png(values, 0)))), np.rint(values / 257))
+    assert np.array_equal(
+        levels(ImageFolderPool(folder(tmp_path, png(values, 0)))), np.rint(values / 257)
+    )
 
 
 def test_a_dark_image_of_16_bits(tmp_path):
@@ -250,10 +315,19 @@ def test_a_dark_image_of_16_bits(tmp_path):
 
 STORED = {
     "int8": (np.array([[-128, -1, 0, 127]], np.int8), "signed integers of 8 bits"),
-    "int16": (np.array([[-1024, 0, 3000, 32767]], np.int16), "signed integers of 16 bits"),
-    "int32": (np.array([[-5, 0, 7, 2**31 - 1]], np.int32), "signed integers of 32 bits"),
+    "int16": (
+        np.array([[-1024, 0, 3000, 32767]], np.int16),
+        "signed integers of 16 bits",
+    ),
+    "int32": (
+        np.array([[-5, 0, 7, 2**31 - 1]], np.int32),
+        "signed integers of 32 bits",
+    ),
     "uint32": (np.array([[0, 7, 2**31, 2**32 - 1]], np.uint32), "integers of 32 bits"),
-    "float32": (np.array([[-1.5, 0, 1e-9, 3e9]], np.float32), "floating-point numbers of 32 bits"),
+    "float32": (
+        np.array([[-1.5, 0, 1e-9, 3e9]], np.float32),
+        "floating-point numbers of 32 bits",
+    ),
 }
 stored = pytest.mark.parametrize("values, words", STORED.values(), ids=STORED)
 
@@ -263,11 +337,14 @@ def test_values_without_a_white(values, words, tmp_path):
     pool = ImageFolderPool(folder(tmp_path, tiff(values)))
     for read in (pool.__getitem__, pool.picture):
         with pytest.raises(
-            UnreadableSampleError, match=f"a.tif: its values are {words}, of which nothing says what is"
+            UnreadableSampleError,
+            match=f"a.tif: its values are {words}, of which nothing says what is",
         ):
             read(0)
     given = []
-    raw = ImageFolderPool(tmp_path, transform=lambda x: given.append(x) or torch.zeros(1))
+    raw = ImageFolderPool(
+        tmp_path, transform=lambda x: given.append(x) or torch.zeros(1)
+    )
     raw[0]
     assert given[0].dtype == values.dtype
     assert np.array_equal(given[0], values)
@@ -277,7 +354,9 @@ def test_values_without_a_white(values, words, tmp_path):
 
 def test_signed_integers_of_the_other_byte_order(tmp_path):
     values = STORED["int16"][0]
-    seen = ImageFolderPool(folder(tmp_path, tiff(values, byteorder=">")), transform=as_given)[0]
+    seen = ImageFolderPool(
+        folder(tmp_path, tiff(values, byteorder=">")), transform=as_given
+    )[0]
     assert np.array_equal(seen, values)
 
 
@@ -288,9 +367,15 @@ def test_a_picture_of_values_with_gaps(tmp_path):
 
 
 UNKNOWN = {
-    "float64": (tiff(FULL / 7), "it is a TIFF of a kind that Pillow does not open.*MemmapPool"),
+    "float64": (
+        tiff(FULL / 7),
+        "it is a TIFF of a kind that Pillow does not open.*MemmapPool",
+    ),
     "float16": (tiff(np.float16(FULL)), "it is a TIFF of a kind"),
-    "five channels": (tiff(np.zeros((6, 8, 5), np.uint8), planarconfig="contig"), "it is a TIFF of a kind"),
+    "five channels": (
+        tiff(np.zeros((6, 8, 5), np.uint8), planarconfig="contig"),
+        "it is a TIFF of a kind",
+    ),
     "text": (b"no image", "Pillow knows no image of that kind, or the file is damaged"),
     "nothing": (b"", "Pillow knows no image of that kind"),
 }
@@ -300,8 +385,13 @@ UNKNOWN = {
 def test_what_pillow_does_not_open(content, words, tmp_path):
     pa, pq = needs("pyarrow"), needs("pyarrow.parquet")
     pq.write_table(pa.table({"image": [content]}), tmp_path / "x.parquet")
-    for pool in (ImageFolderPool(folder(tmp_path, content)), ParquetPool(tmp_path / "x.parquet")):
-        with pytest.raises(UnreadableSampleError, match=f"(a.tif|x.parquet:0): {words}"):
+    for pool in (
+        ImageFolderPool(folder(tmp_path, content)),
+        ParquetPool(tmp_path / "x.parquet"),
+    ):
+        with pytest.raises(
+            UnreadableSampleError, match=f"(a.tif|x.parquet:0): {words}"
+        ):
             pool[0]
 
 
@@ -312,7 +402,11 @@ def test_integers_with_a_depth(dtype, tmp_path):
 
 
 BEYOND = [
-    (tiff(RAMP), 10, "from 0 to 4095, and those of 10 bits from 0 to 1023. Pass another depth="),
+    (
+        tiff(RAMP),
+        10,
+        "from 0 to 4095, and those of 10 bits from 0 to 1023. Pass another depth=",
+    ),
     (tiff(STORED["int16"][0]), 16, "from -1024 to 32767"),
     (tiff(STORED["float32"][0]), 16, "floating-point numbers.*A transform= of a pool"),
 ]
@@ -332,36 +426,57 @@ def test_colours_that_pillow_gives_8_bits_of(tmp_path):
     premultiplied = tiff(WITH_ALPHA, photometric="rgb", extrasamples=["assocalpha"])
     planes = tiff(COLOURS.transpose(2, 0, 1), compression="zlib", **PLANES)
     of_cmyk = tiff(WITH_ALPHA, photometric="separated")
-    kinds = [(ppm, "a PPM"), (of_cmyk, "CMYK;16L"), (planes, "RGB;16N"), (premultiplied, "RGBa;16L")]
+    kinds = [
+        (ppm, "a PPM"),
+        (of_cmyk, "CMYK;16L"),
+        (planes, "RGB;16N"),
+        (premultiplied, "RGBa;16L"),
+    ]
     for content, kind in kinds:
         path = folder(tmp_path, content)
         with Image.open(path / "a.tif") as image:
             expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        assert np.array_equal((ImageFolderPool(path)[0] * 255).round().numpy(), expected)
-        with pytest.raises(UnreadableSampleError, match=f"a.tif: its colours.* of {kind} Pillow gives no more than 8"):
+        assert np.array_equal(
+            (ImageFolderPool(path)[0] * 255).round().numpy(), expected
+        )
+        with pytest.raises(
+            UnreadableSampleError,
+            match=f"a.tif: its colours.* of {kind} Pillow gives no more than 8",
+        ):
             ImageFolderPool(path, transform=as_given)[0]
-    with pytest.raises(UnreadableSampleError, match="depth=12 cannot be heeded: of RGBa;16L"):
+    with pytest.raises(
+        UnreadableSampleError, match="depth=12 cannot be heeded: of RGBa;16L"
+    ):
         ImageFolderPool(path, depth=12)[0]
 
 
 def test_planes_that_pillow_misreads(tmp_path):
     content = tiff(COLOURS.transpose(2, 0, 1), **PLANES)
     for how in ({}, {"transform": as_given}):
-        with pytest.raises(UnreadableSampleError, match="a.tif: its colours of 16 bits lie in planes of their own"):
+        with pytest.raises(
+            UnreadableSampleError,
+            match="a.tif: its colours of 16 bits lie in planes of their own",
+        ):
             ImageFolderPool(folder(tmp_path, content), **how)[0]
 
 
 def test_images_of_pil():
-    assert np.array_equal(np.asarray(as_rgb(Image.fromarray(FULL)))[..., 0], np.rint(FULL / 257))
+    assert np.array_equal(
+        np.asarray(as_rgb(Image.fromarray(FULL)))[..., 0], np.rint(FULL / 257)
+    )
     with pytest.raises(InvalidDataError, match="its values go up to 4095"):
         as_rgb(Image.fromarray(RAMP))
     assert len(np.unique(np.asarray(as_rgb(Image.fromarray(RAMP), depth=12)))) == 256
 
 
-@pytest.mark.parametrize("content", [*RAMPS.values(), *(tiff(v) for v, _ in STORED.values())])
+@pytest.mark.parametrize(
+    "content", [*RAMPS.values(), *(tiff(v) for v, _ in STORED.values())]
+)
 def test_values_are_scaled_in_their_own_type(content, tmp_path):
     whole = ImageFolderPool(folder(tmp_path, content), transform=as_given)[0].numpy()
-    seen = ImageFolderPool(tmp_path, size=2, transform=lambda x: torch.as_tensor(x.astype(np.float64)))[0].numpy()
+    seen = ImageFolderPool(
+        tmp_path, size=2, transform=lambda x: torch.as_tensor(x.astype(np.float64))
+    )[0].numpy()
     assert seen.shape == (2, 2, *whole.shape[2:])
     assert (whole.min() <= seen.min()) & (seen.max() <= whole.max())
 
@@ -378,7 +493,14 @@ def test_scaled_values_are_those_of_pillow(tmp_path):
 def test_transforms_of_torchvision(tmp_path):
     (tmp_path / "8.png").write_bytes(saved(RGB, "PNG"))
     (tmp_path / "deep.png").write_bytes(png(FULL, 0))
-    gray = v2.Compose([v2.ToImage(), v2.Grayscale(), v2.Resize(4), v2.ToDtype(torch.float32, scale=True)])
+    gray = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Grayscale(),
+            v2.Resize(4),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
     pool = ImageFolderPool(tmp_path, transform=gray)
     assert [pool[i].shape for i in range(2)] == [(1, 4, 5)] * 2
     assert 0.2 < pool[1].mean() < 0.8
@@ -386,14 +508,19 @@ def test_transforms_of_torchvision(tmp_path):
     aside = SetAside(ImageFolderPool(tmp_path, transform=older))
     assert torch.equal(aside[0], aside[1])
     assert re.match(
-        r"deep.png: transform fails on.*\(6, 8\) of uint16 \(TypeError: .*ToImage", aside.unreadable()[0].reason
+        r"deep.png: transform fails on.*\(6, 8\) of uint16 \(TypeError: .*ToImage",
+        aside.unreadable()[0].reason,
     )
 
 
 # --- orientation --------------------------------------------------------------------------------------------------
 
 WAYS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
-QUARTERS = Image.fromarray(np.kron(RNG.integers(0, 256, (2, 3, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8)))
+QUARTERS = Image.fromarray(
+    np.kron(
+        RNG.integers(0, 256, (2, 3, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8)
+    )
+)
 
 
 def oriented(image, orientation, ending):
@@ -415,7 +542,9 @@ def test_orientation(orientation, ending, size, tmp_path):
         turned = ImageOps.exif_transpose(image).convert("RGB")
     found = ImageFolderPool(tmp_path, size, exif=True)
     if size is None:
-        assert np.array_equal((found[0] * 255).round().numpy(), np.asarray(turned).transpose(2, 0, 1))
+        assert np.array_equal(
+            (found[0] * 255).round().numpy(), np.asarray(turned).transpose(2, 0, 1)
+        )
         assert np.array_equal(np.asarray(found.picture(0)), np.asarray(turned))
     (tmp_path / "b").mkdir()
     turned.save(tmp_path / "b/b.png")
@@ -429,8 +558,12 @@ def test_orientation_of_deep_values(orientation, tmp_path):
     folder(tmp_path, oriented(Image.fromarray(FULL), orientation, "PNG"), "a.png")
     with Image.open(tmp_path / "a.png") as image:
         turned = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(ImageFolderPool(tmp_path, exif=True, transform=as_given)[0], turned)
-    assert np.array_equal(levels(ImageFolderPool(tmp_path, exif=True)), np.rint(turned / 257))
+    assert np.array_equal(
+        ImageFolderPool(tmp_path, exif=True, transform=as_given)[0], turned
+    )
+    assert np.array_equal(
+        levels(ImageFolderPool(tmp_path, exif=True)), np.rint(turned / 257)
+    )
     assert np.array_equal(ImageFolderPool(tmp_path, transform=as_given)[0], FULL)
 
 
@@ -448,7 +581,10 @@ READING = [{}, {"exif": True}, {"depth": 12}]
 
 def test_fingerprints_tell_ways_of_reading_apart(tmp_path):
     folder(tmp_path, saved(RGB, "PNG"), "a.png")
-    found = [joblib.hash(ImageFolderPool(tmp_path, **how).fingerprint()) for how in (*READING, *READING)]
+    found = [
+        joblib.hash(ImageFolderPool(tmp_path, **how).fingerprint())
+        for how in (*READING, *READING)
+    ]
     assert len(set(found)) == 3
     assert found[:3] == found[3:]
 
@@ -461,7 +597,10 @@ def test_ways_of_reading_travel(tmp_path):
 
 def test_parquet(tmp_path):
     pa, pq = needs("pyarrow"), needs("pyarrow.parquet")
-    values = [oriented(Image.fromarray(RAMP[:60]), 8, "PNG"), oriented(QUARTERS, 8, "PNG")]
+    values = [
+        oriented(Image.fromarray(RAMP[:60]), 8, "PNG"),
+        oriented(QUARTERS, 8, "PNG"),
+    ]
     pq.write_table(pa.table({"image": values}), tmp_path / "x.parquet")
     pool = functools.partial(ParquetPool, tmp_path / "x.parquet", exif=True)
     with pytest.raises(UnreadableSampleError, match="x.parquet:0: its values go up to"):
@@ -470,7 +609,15 @@ def test_parquet(tmp_path):
     assert np.array_equal(levels(pool(depth=12)), np.rint(turned * (255 / 4095)))
     assert np.array_equal(pool(transform=as_given)[0], turned)
     assert pool().picture(1).size == (16, 24)
-    assert len({joblib.hash(ParquetPool(tmp_path / "x.parquet", **how).fingerprint()) for how in READING}) == 3
+    assert (
+        len(
+            {
+                joblib.hash(ParquetPool(tmp_path / "x.parquet", **how).fingerprint())
+                for how in READING
+            }
+        )
+        == 3
+    )
 
 
 def test_labeled_folders(tmp_path):
@@ -483,15 +630,24 @@ def test_labeled_folders(tmp_path):
         functools.partial(load_folder, tmp_path / "photos"),
         functools.partial(load_dataset, "photos", tmp_path),
     ):
-        with pytest.raises(InvalidDataError, match=r"1.png: its values go up to 4095.* Pass depth="):
+        with pytest.raises(
+            InvalidDataError, match=r"1.png: its values go up to 4095.* Pass depth="
+        ):
             load()
         images = load(exif=True, depth=12).test.images
-        assert np.array_equal(images[0, ..., 0], np.rint(RAMP.T[:, ::-1] * (255 / 4095)))
+        assert np.array_equal(
+            images[0, ..., 0], np.rint(RAMP.T[:, ::-1] * (255 / 4095))
+        )
     data = load_folder(tmp_path / "photos", exif=True, depth=12)
     parts = {"X_train": data.train.images, "y_train": data.train.targets}
-    np.savez(tmp_path / "x.npz", X_test=data.test.images, y_test=data.test.targets, **parts)
+    np.savez(
+        tmp_path / "x.npz", X_test=data.test.images, y_test=data.test.targets, **parts
+    )
     assert torch.equal(load_dataset("x.npz", tmp_path).train[1][0], data.train[1][0])
-    with pytest.raises(InvalidParameterError, match="exif= and depth= are for folders of images, and 'digits' is none"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="exif= and depth= are for folders of images, and 'digits' is none",
+    ):
         load_dataset("digits", exif=True)
 
 
@@ -502,7 +658,10 @@ def test_labeled_folders(tmp_path):
         ({"depth": 0}, "from 1 to 32.*got 0"),
         ({"depth": 33}, "from 1 to 32.*got 33"),
         ({"depth": 12.0}, "from 1 to 32.*got 12.0"),
-        ({"size": 0}, "size must be None or an integer of at least 1, in pixels; got 0"),
+        (
+            {"size": 0},
+            "size must be None or an integer of at least 1, in pixels; got 0",
+        ),
     ],
 )
 def test_wrong_parameters(how, words, tmp_path):
@@ -515,5 +674,8 @@ def test_wrong_parameters(how, words, tmp_path):
 
 def test_a_depth_beside_a_transform(tmp_path):
     folder(tmp_path, saved(RGB, "PNG"), "a.png")
-    with pytest.raises(InvalidParameterError, match="depth=12 is for images that become 8 bits.*pass one of the two"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="depth=12 is for images that become 8 bits.*pass one of the two",
+    ):
         ImageFolderPool(tmp_path, depth=12, transform=as_given)

@@ -19,14 +19,32 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 from skdal import ActiveLearner, DynamicALSampler
 from skdal.datasets import ImageFolderPool
-from skdal.exceptions import InvalidDataError, InvalidParameterError, InvalidSampleError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    InvalidSampleError,
+    UnsupportedEstimatorError,
+)
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.parallel import SerialExecutor
 from skdal.samplers import MarginSampler, PoolSubset
 
-ROWS, MASKS = (torch.as_tensor(a, dtype=torch.float32) for a in np.random.default_rng(0).normal(size=(2, 40, 4)))
+ROWS, MASKS = (
+    torch.as_tensor(a, dtype=torch.float32)
+    for a in np.random.default_rng(0).normal(size=(2, 40, 4))
+)
 LABELS = np.arange(40) % 3
-LOOKING = ["dynamical", "gradient_length", "egl", "margin", "coreset", "badge", "mc_dropout", "albl", "pool_subset"]
+LOOKING = [
+    "dynamical",
+    "gradient_length",
+    "egl",
+    "margin",
+    "coreset",
+    "badge",
+    "mc_dropout",
+    "albl",
+    "pool_subset",
+]
 
 
 class Items(Dataset):
@@ -51,7 +69,9 @@ class Both(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.3), nn.Linear(5, 3))
+        self.layers = nn.Sequential(
+            nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.3), nn.Linear(5, 3)
+        )
 
     def forward(self, X):
         return self.layers(X[0] * X[1] if isinstance(X, (list, tuple)) else X)
@@ -73,7 +93,12 @@ class One(Both):
 
 
 def net(module=Both, **settings):
-    settings = {"max_epochs": 2, "train_split": None, "verbose": 0, "criterion": nn.CrossEntropyLoss} | settings
+    settings = {
+        "max_epochs": 2,
+        "train_split": None,
+        "verbose": 0,
+        "criterion": nn.CrossEntropyLoss,
+    } | settings
     return NeuralNetClassifier(module, **settings)
 
 
@@ -88,7 +113,11 @@ def trained(module=Both, **settings):
 
 def answers(sampler, pool, n=4):
     picks, scores = sampler.query(pool, n, return_scores=True)
-    return picks.tolist(), scores.tolist(), getattr(sampler, "score_samples", lambda pool: LABELS)(pool).tolist()
+    return (
+        picks.tolist(),
+        scores.tolist(),
+        getattr(sampler, "score_samples", lambda pool: LABELS)(pool).tolist(),
+    )
 
 
 # --- an input of two parts, or one with its label -------------------------------------------------
@@ -100,7 +129,9 @@ POOLS = {
     "tuples": WHOLE,
     "lists": items(lambda i: [ROWS[i], MASKS[i]], range(20, 40)),
     "Subset": Subset(items(lambda i: (ROWS[i], MASKS[i])), range(20, 40)),
-    "ConcatDataset": ConcatDataset([Subset(WHOLE, range(9)), Subset(WHOLE, range(9, 20))]),
+    "ConcatDataset": ConcatDataset(
+        [Subset(WHOLE, range(9)), Subset(WHOLE, range(9, 20))]
+    ),
     "TensorDataset": TensorDataset(ROWS[20:], MASKS[20:]),
 }
 
@@ -113,9 +144,13 @@ def test_inputs_of_two_parts_without_labels_are_told_by_the_labeled_set(key, poo
     assert answers(sampler, pool) == answers(expected, TOLD)
 
 
-@pytest.mark.parametrize("executor", [SerialExecutor(shard_size=1), SerialExecutor(shard_size=7)])
+@pytest.mark.parametrize(
+    "executor", [SerialExecutor(shard_size=1), SerialExecutor(shard_size=7)]
+)
 def test_shards_read_items_as_the_query_does(executor):
-    sampler = DynamicALSampler(FrozenEstimator(trained()), batch_size=1, executor=executor).fit(LABELED)
+    sampler = DynamicALSampler(
+        FrozenEstimator(trained()), batch_size=1, executor=executor
+    ).fit(LABELED)
     assert answers(sampler, WHOLE) == answers(sampler, TOLD)
 
 
@@ -124,7 +159,9 @@ def test_and_so_does_ray():
     from skdal.parallel import RayExecutor
 
     with RayExecutor(address="local", num_workers=1) as executor:
-        sampler = MarginSampler(FrozenEstimator(trained()), executor=executor).fit(LABELED)
+        sampler = MarginSampler(FrozenEstimator(trained()), executor=executor).fit(
+            LABELED
+        )
         assert answers(sampler, WHOLE) == answers(sampler, TOLD)
 
 
@@ -136,22 +173,32 @@ def test_every_way_to_ask_reads_items_alike(call):
             return sampler(trained(), pool, 4, X_labeled=LABELED)
         if call == "best":
             return sampler.fit(LABELED).best(pool, 4).positions
-        return ActiveLearner(FrozenEstimator(trained()), sampler, LABELED).query(pool, 4)[0]
+        return ActiveLearner(FrozenEstimator(trained()), sampler, LABELED).query(
+            pool, 4
+        )[0]
 
     assert picks(WHOLE).tolist() == picks(TOLD).tolist()
 
 
 def test_a_pool_with_labels_beside_labeled_arrays_is_read_by_the_arrays():
     one_hot = items(lambda i: (ROWS[i], torch.eye(4)[LABELS[i]]), range(20, 40))
-    sampler = DynamicALSampler(FrozenEstimator(trained())).fit(ROWS[:20].numpy(), LABELS[:20])
+    sampler = DynamicALSampler(FrozenEstimator(trained())).fit(
+        ROWS[:20].numpy(), LABELS[:20]
+    )
     assert answers(sampler, one_hot) == answers(sampler, ROWS[20:].numpy())
 
 
-@pytest.mark.parametrize("module, told", [(Two, TOLD), (One, items(lambda i: ROWS[i], range(20, 40)))])
+@pytest.mark.parametrize(
+    "module, told", [(Two, TOLD), (One, items(lambda i: ROWS[i], range(20, 40)))]
+)
 def test_the_module_tells_where_no_labeled_set_is_known(module, told):
-    found, expected = (gradient_statistics(trained(module), pool) for pool in (WHOLE, told))
+    found, expected = (
+        gradient_statistics(trained(module), pool) for pool in (WHOLE, told)
+    )
     assert found.sq_norm.tolist() == expected.sq_norm.tolist()
-    asked, wanted = (MarginSampler()(trained(module), pool, 5) for pool in (WHOLE, told))
+    asked, wanted = (
+        MarginSampler()(trained(module), pool, 5) for pool in (WHOLE, told)
+    )
     assert asked.tolist() == wanted.tolist()
 
 
@@ -167,23 +214,35 @@ def test_the_module_tells_where_no_labeled_set_is_known(module, told):
     ],
 )
 def test_what_nothing_tells_is_refused(ask):
-    with pytest.raises(InvalidDataError, match=r"(?s)label or an input of two parts.*\(\(first, second\), 0\)"):
+    with pytest.raises(
+        InvalidDataError,
+        match=r"(?s)label or an input of two parts.*\(\(first, second\), 0\)",
+    ):
         ask()
 
 
 def test_both_remedies_of_it_work():
-    told, by_labeled = MarginSampler()(trained(), TOLD, 3), MarginSampler()(trained(), WHOLE, 3, X_labeled=LABELED)
+    told, by_labeled = (
+        MarginSampler()(trained(), TOLD, 3),
+        MarginSampler()(trained(), WHOLE, 3, X_labeled=LABELED),
+    )
     assert told.tolist() == by_labeled.tolist()
 
 
 @pytest.mark.parametrize("module", [Two, One])
 def test_labels_beside_a_dataset_of_two_parts(module):
     rows = items(lambda i: (ROWS[i], MASKS[i]), range(20))
-    told = items(lambda i: ((ROWS[i], MASKS[i]) if module is Two else ROWS[i], int(LABELS[i])), range(20))
-    found, expected = (
-        DynamicALSampler(net(module), random_state=0).fit(*labeled) for labeled in ((rows, LABELS[:20]), (told,))
+    told = items(
+        lambda i: ((ROWS[i], MASKS[i]) if module is Two else ROWS[i], int(LABELS[i])),
+        range(20),
     )
-    assert answers(found, WHOLE) == answers(expected, TOLD if module is Two else ROWS[20:])
+    found, expected = (
+        DynamicALSampler(net(module), random_state=0).fit(*labeled)
+        for labeled in ((rows, LABELS[:20]), (told,))
+    )
+    assert answers(found, WHOLE) == answers(
+        expected, TOLD if module is Two else ROWS[20:]
+    )
 
 
 def test_sequences_of_two_numbers_are_no_pairs():
@@ -191,7 +250,9 @@ def test_sequences_of_two_numbers_are_no_pairs():
     labeled = items(lambda i: (sequences[i], i % 3), range(3))
     sampler = MarginSampler(FrozenEstimator(trained(Bag, **PADDED))).fit(labeled)
     tensors = items(lambda i: torch.tensor(sequences[i]), [1, 3, 2, 0])
-    assert answers(sampler, items(lambda i: sequences[i], [1, 3, 2, 0])) == answers(sampler, tensors)
+    assert answers(sampler, items(lambda i: sequences[i], [1, 3, 2, 0])) == answers(
+        sampler, tensors
+    )
 
 
 # --- samples of many sizes ------------------------------------------------------------------------
@@ -199,7 +260,9 @@ def test_sequences_of_two_numbers_are_no_pairs():
 
 def pad(batch):
     rows = [torch.as_tensor(x) for x, _ in batch]
-    return pad_sequence(rows, batch_first=True), torch.tensor([int(label) for _, label in batch])
+    return pad_sequence(rows, batch_first=True), torch.tensor(
+        [int(label) for _, label in batch]
+    )
 
 
 PADDED = {"iterator_train__collate_fn": pad, "iterator_valid__collate_fn": pad}
@@ -208,7 +271,11 @@ PADDED = {"iterator_train__collate_fn": pad, "iterator_valid__collate_fn": pad}
 class Bag(nn.Module):
     def __init__(self):
         super().__init__()
-        self.bag, self.drop, self.head = nn.EmbeddingBag(10, 4, padding_idx=0), nn.Dropout(0.3), nn.Linear(4, 3)
+        self.bag, self.drop, self.head = (
+            nn.EmbeddingBag(10, 4, padding_idx=0),
+            nn.Dropout(0.3),
+            nn.Linear(4, 3),
+        )
 
     def forward(self, x):
         return self.head(self.drop(self.bag(x)))
@@ -217,7 +284,11 @@ class Bag(nn.Module):
 class Convolutional(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.drop, self.head = nn.Conv2d(1, 4, 3), nn.Dropout(0.3), nn.Linear(4, 3)
+        self.conv, self.drop, self.head = (
+            nn.Conv2d(1, 4, 3),
+            nn.Dropout(0.3),
+            nn.Linear(4, 3),
+        )
 
     def forward(self, x):
         return self.head(self.drop(self.conv(x).relu().mean((2, 3))))
@@ -232,7 +303,10 @@ def text(n):
 
 
 SIZES = [5, 8, 3, 11, 9, 7]
-MANY = {"texts": (Bag, PADDED, text), "photos": (Convolutional, {"batch_size": 1}, photo)}
+MANY = {
+    "texts": (Bag, PADDED, text),
+    "photos": (Convolutional, {"batch_size": 1}, photo),
+}
 
 
 @pytest.mark.parametrize("key", LOOKING)
@@ -240,15 +314,23 @@ MANY = {"texts": (Bag, PADDED, text), "photos": (Convolutional, {"batch_size": 1
 def test_samples_of_many_sizes_score_the_same_in_every_order(key, kind):
     module, settings, make = MANY[kind]
     labeled = items(lambda n: (make(n), n % 3), [5, 7, 9, 4])
-    params = {name: None for name in ("batch_size", "sampler") if name in PROMISES[key].params}
-    sampler = make_sampler(key, FrozenEstimator(trained(module, **settings)), **params).fit(labeled)
+    params = {
+        name: None for name in ("batch_size", "sampler") if name in PROMISES[key].params
+    }
+    sampler = make_sampler(
+        key, FrozenEstimator(trained(module, **settings)), **params
+    ).fit(labeled)
     for sizes in (SIZES, SIZES[::-1]):
-        picks, scores = sampler.query(items(make, sizes), 6 if key != "badge" else 1, return_scores=True)
+        picks, scores = sampler.query(
+            items(make, sizes), 6 if key != "badge" else 1, return_scores=True
+        )
         assert len(set(picks.tolist())) == len(picks)
         if not hasattr(sampler, "score_samples"):
             continue
         alone = [float(sampler.score_samples(items(make, [n]))[0]) for n in sizes]
-        np.testing.assert_allclose(sampler.score_samples(items(make, sizes)), alone, rtol=1e-5)
+        np.testing.assert_allclose(
+            sampler.score_samples(items(make, sizes)), alone, rtol=1e-5
+        )
         assert picks.tolist() == np.argsort(-np.array(alone), kind="stable").tolist()
 
 
@@ -271,10 +353,13 @@ def test_the_sampler_alone_may_ask_one_by_one():
 def test_a_list_of_texts_before_a_pipeline():
     texts = [f"w{i % 7} w{i % 5} w{i % 3}" for i in range(80)]
     pipeline = make_pipeline(
-        TfidfVectorizer(dtype=np.float32), net(nn.Linear, module__in_features=7, module__out_features=3)
+        TfidfVectorizer(dtype=np.float32),
+        net(nn.Linear, module__in_features=7, module__out_features=3),
     )
     sampler = MarginSampler(pipeline, random_state=0).fit(texts[:40], LABELS)
-    assert answers(sampler, texts[40:]) == answers(sampler, np.asarray(texts[40:], dtype=object))
+    assert answers(sampler, texts[40:]) == answers(
+        sampler, np.asarray(texts[40:], dtype=object)
+    )
     learner = ActiveLearner(pipeline, MarginSampler(), texts[:40], LABELS)
     picks, samples = learner.query(texts[40:], 3)
     learner.teach(samples, LABELS[picks])
@@ -304,16 +389,29 @@ ODD = {
     "lost": (fail, "cannot be fetched", "__getitem__"),
     "text": (lambda i: "a word", "str 'a word'", "text or None"),
     "image": (lambda i: Image.new("RGB", (2, 2)), "Image", "transform"),
-    "objects": (lambda i: ROWS[i].numpy().astype(object), "object array (4,)", "astype(numpy.float32)"),
-    "big-endian": (lambda i: ROWS[i].numpy().astype(">f4"), ">f4", "astype(numpy.float32)"),
+    "objects": (
+        lambda i: ROWS[i].numpy().astype(object),
+        "object array (4,)",
+        "astype(numpy.float32)",
+    ),
+    "big-endian": (
+        lambda i: ROWS[i].numpy().astype(">f4"),
+        ">f4",
+        "astype(numpy.float32)",
+    ),
 }
 
 
-@pytest.mark.parametrize("key", ["dynamical", "margin", "coreset", "badge", "egl", "entropy_gradient", "albl"])
+@pytest.mark.parametrize(
+    "key",
+    ["dynamical", "margin", "coreset", "badge", "egl", "entropy_gradient", "albl"],
+)
 @pytest.mark.parametrize("odd", ODD)
 def test_the_position_in_the_pool_is_told(key, odd):
     make, *words = ODD[odd]
-    sampler = make_sampler(key, FrozenEstimator(trained(nn.Linear, **FLAT))).fit(ROWS.numpy(), LABELS)
+    sampler = make_sampler(key, FrozenEstimator(trained(nn.Linear, **FLAT))).fit(
+        ROWS.numpy(), LABELS
+    )
     before, state = snapshot(sampler.estimator_), global_rng()
     with pytest.raises(InvalidSampleError) as caught:
         sampler.query(broken(make, 27), 2)
@@ -324,18 +422,28 @@ def test_the_position_in_the_pool_is_told(key, odd):
     assert global_rng() == state
 
 
-@pytest.mark.parametrize("wrap", [lambda pool: Subset(pool, range(1, 40)), lambda pool: ConcatDataset([pool, pool])])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda pool: Subset(pool, range(1, 40)), lambda pool: ConcatDataset([pool, pool])],
+)
 @pytest.mark.parametrize("sampler", [MarginSampler, DynamicALSampler])
 def test_positions_are_those_of_the_pool_that_was_passed(wrap, sampler):
     at = {Subset: 26, ConcatDataset: 27}[type(wrap(broken(fail, 27)))]
-    asked = sampler(FrozenEstimator(trained(nn.Linear, **FLAT)), executor=SerialExecutor(shard_size=4))
+    asked = sampler(
+        FrozenEstimator(trained(nn.Linear, **FLAT)),
+        executor=SerialExecutor(shard_size=4),
+    )
     asked.set_params(**({"batch_size": 4} if sampler is DynamicALSampler else {}))
     with pytest.raises(InvalidSampleError, match=f"sample {at} of the pool"):
         asked.fit(ROWS, LABELS).query(wrap(broken(fail, 27)), 2)
-    subset = PoolSubset(FrozenEstimator(trained(nn.Linear, **FLAT)), sampler=sampler(), subset_size=39)
+    subset = PoolSubset(
+        FrozenEstimator(trained(nn.Linear, **FLAT)), sampler=sampler(), subset_size=39
+    )
     with pytest.raises(InvalidSampleError, match="sample 27 of the pool"):
         for seed in range(3):  # two of which see it
-            subset.set_params(random_state=seed).fit(ROWS, LABELS).query(broken(fail, 27), 2)
+            subset.set_params(random_state=seed).fit(ROWS, LABELS).query(
+                broken(fail, 27), 2
+            )
 
 
 def test_a_gray_image_is_named_by_its_key(tmp_path):
@@ -349,7 +457,8 @@ def test_a_gray_image_is_named_by_its_key(tmp_path):
         torch.ones(6, 3, 4, 4), LABELS[:6]
     )
     with pytest.raises(
-        InvalidSampleError, match=r"(?s)sample 4 of the pool \(4.png\).*tensor \(1, 4, 4\).*\(3, 4, 4\)"
+        InvalidSampleError,
+        match=r"(?s)sample 4 of the pool \(4.png\).*tensor \(1, 4, 4\).*\(3, 4, 4\)",
     ):
         sampler.query(ImageFolderPool(tmp_path, transform=as_tensor), 2)
 
@@ -357,7 +466,9 @@ def test_a_gray_image_is_named_by_its_key(tmp_path):
 def test_the_position_in_the_labeled_set_is_told_by_a_fit():
     rows = Items(lambda i: (ROWS[i][:3] if i == 33 else ROWS[i], 0), 40)
     for shuffle in (False, True):
-        with pytest.raises(InvalidSampleError, match=r"sample 33 of the labeled set.*\(3,\).*\(4,\)"):
+        with pytest.raises(
+            InvalidSampleError, match=r"sample 33 of the labeled set.*\(3,\).*\(4,\)"
+        ):
             MarginSampler(linear(iterator_train__shuffle=shuffle)).fit(rows)
 
 
@@ -372,24 +483,33 @@ def test_a_token_that_the_embedding_does_not_have():
     tokens = np.ones((40, 3), dtype=np.int64)
     tokens[33, 1] = 12
     with pytest.raises(
-        InvalidSampleError, match="sample 33 of the labeled set.*not taken by the net's module.*to be 12"
+        InvalidSampleError,
+        match="sample 33 of the labeled set.*not taken by the net's module.*to be 12",
     ):
         MarginSampler(net(Bag)).fit(tokens, LABELS)
     for key in ("dynamical", "margin", "coreset", "mc_dropout"):
-        sampler = make_sampler(key, FrozenEstimator(trained(Bag))).fit(tokens[:20], LABELS[:20])
+        sampler = make_sampler(key, FrozenEstimator(trained(Bag))).fit(
+            tokens[:20], LABELS[:20]
+        )
         with pytest.raises(InvalidSampleError, match="sample 33 of the pool"):
             sampler.query(tokens, 2)
 
 
-@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, torch.OutOfMemoryError])
+@pytest.mark.parametrize(
+    "error", [MemoryError, KeyboardInterrupt, torch.OutOfMemoryError]
+)
 def test_interrupts_and_lack_of_memory_pass_through(error):
     def stop(i):
         raise error
 
     with pytest.raises(error):
-        MarginSampler(linear()).fit(Items(lambda i: (stop(i) if i == 33 else ROWS[i], 0), 40))
+        MarginSampler(linear()).fit(
+            Items(lambda i: (stop(i) if i == 33 else ROWS[i], 0), 40)
+        )
     with pytest.raises(error):
-        MarginSampler(FrozenEstimator(trained(nn.Linear, **FLAT))).fit(ROWS, LABELS).query(broken(stop, 27), 2)
+        MarginSampler(FrozenEstimator(trained(nn.Linear, **FLAT))).fit(
+            ROWS, LABELS
+        ).query(broken(stop, 27), 2)
 
 
 # --- remedies, each of which works ----------------------------------------------------------------
@@ -403,28 +523,59 @@ LOADER = DataLoader(PAIRS, 8)
 
 
 def margin(labeled=(ROWS, LABELS), pool=ROWS, estimator=None):
-    return MarginSampler(linear() if estimator is None else estimator, random_state=0).fit(*labeled).query(pool, 2)
+    return (
+        MarginSampler(linear() if estimator is None else estimator, random_state=0)
+        .fit(*labeled)
+        .query(pool, 2)
+    )
 
 
 REMEDIES = {
-    "triples": (lambda: margin((TRIPLES,)), lambda: margin((PAIRS,)), r"tuple \(.*, int, str '0.png'\).*item\[:2\]"),
-    "triples, y": (lambda: margin((TRIPLES, LABELS)), lambda: margin((PAIRS, LABELS)), r"sample 0 .*item\[:2\]"),
-    "pool of triples": (lambda: margin(pool=TRIPLES), lambda: margin(pool=PAIRS), r"item of the pool.*item\[:2\]"),
-    "loader": (lambda: margin(pool=LOADER), lambda: margin(pool=LOADER.dataset), "X.dataset"),
-    "labeled loader": (lambda: margin((LOADER,)), lambda: margin((LOADER.dataset,)), "X.dataset"),
+    "triples": (
+        lambda: margin((TRIPLES,)),
+        lambda: margin((PAIRS,)),
+        r"tuple \(.*, int, str '0.png'\).*item\[:2\]",
+    ),
+    "triples, y": (
+        lambda: margin((TRIPLES, LABELS)),
+        lambda: margin((PAIRS, LABELS)),
+        r"sample 0 .*item\[:2\]",
+    ),
+    "pool of triples": (
+        lambda: margin(pool=TRIPLES),
+        lambda: margin(pool=PAIRS),
+        r"item of the pool.*item\[:2\]",
+    ),
+    "loader": (
+        lambda: margin(pool=LOADER),
+        lambda: margin(pool=LOADER.dataset),
+        "X.dataset",
+    ),
+    "labeled loader": (
+        lambda: margin((LOADER,)),
+        lambda: margin((LOADER.dataset,)),
+        "X.dataset",
+    ),
     "label in a dict": (
         lambda: margin((DICTS, LABELS), DICTS),
-        lambda: margin((items(lambda i: ({"input": ROWS[i]}, int(LABELS[i]))),), items(lambda i: {"input": ROWS[i]})),
+        lambda: margin(
+            (items(lambda i: ({"input": ROWS[i]}, int(LABELS[i]))),),
+            items(lambda i: {"input": ROWS[i]}),
+        ),
         r"forward takes \(input.*\(dict, label\)",
     ),
     "dicts alone": (
         lambda: margin((DICTS,)),
-        lambda: margin((items(lambda i: ({"input": ROWS[i]}, int(LABELS[i]))),), {"input": ROWS}),
+        lambda: margin(
+            (items(lambda i: ({"input": ROWS[i]}, int(LABELS[i]))),), {"input": ROWS}
+        ),
         "dict of inputs, label",
     ),
     "frame": (
         lambda: margin((FRAME, LABELS), FRAME),
-        lambda: margin((FRAME.to_numpy(np.float32), LABELS), FRAME.to_numpy(np.float32)),
+        lambda: margin(
+            (FRAME.to_numpy(np.float32), LABELS), FRAME.to_numpy(np.float32)
+        ),
         r"'a'.*forward, which takes input.*to_numpy\(\)",
     ),
     "set_output": (
@@ -503,32 +654,55 @@ class Flat(nn.Linear):
 def untrained(sampler, *labeled, monkeypatch):
     """Fit a sampler, whose training may not begin."""
     with monkeypatch.context() as patched:
-        patched.setattr(NeuralNetClassifier, "train_step", lambda *args, **kwargs: pytest.fail("a step was taken"))
+        patched.setattr(
+            NeuralNetClassifier,
+            "train_step",
+            lambda *args, **kwargs: pytest.fail("a step was taken"),
+        )
         sampler.fit(*labeled)
 
 
 @pytest.mark.parametrize("key", ["dynamical", "egl", "pool_subset"])
-def test_a_criterion_without_losses_of_samples_is_refused_before_training(key, monkeypatch):
+def test_a_criterion_without_losses_of_samples_is_refused_before_training(
+    key, monkeypatch
+):
     with pytest.raises(UnsupportedEstimatorError, match="Focal.*reduction"):
-        untrained(make_sampler(key, focal(Focal)), ROWS, LABELS, monkeypatch=monkeypatch)
-    assert make_sampler(key, focal(Reduced)).fit(ROWS, LABELS).query(ROWS, 2).shape == (2,)
+        untrained(
+            make_sampler(key, focal(Focal)), ROWS, LABELS, monkeypatch=monkeypatch
+        )
+    assert make_sampler(key, focal(Reduced)).fit(ROWS, LABELS).query(ROWS, 2).shape == (
+        2,
+    )
 
 
 @pytest.mark.parametrize("key", ["margin", "entropy_gradient", "coreset"])
 def test_but_probabilities_need_none(key):
-    assert make_sampler(key, focal(Focal)).fit(ROWS, LABELS).query(ROWS, 2).shape == (2,)
+    assert make_sampler(key, focal(Focal)).fit(ROWS, LABELS).query(ROWS, 2).shape == (
+        2,
+    )
 
 
 def test_a_criterion_of_other_outputs_is_refused_before_training(monkeypatch):
-    with pytest.raises(UnsupportedEstimatorError, match=r"MSELoss.*outputs \(2, 3\).*CrossEntropyLoss"):
-        untrained(DynamicALSampler(linear(criterion=nn.MSELoss)), ROWS, LABELS, monkeypatch=monkeypatch)
+    with pytest.raises(
+        UnsupportedEstimatorError, match=r"MSELoss.*outputs \(2, 3\).*CrossEntropyLoss"
+    ):
+        untrained(
+            DynamicALSampler(linear(criterion=nn.MSELoss)),
+            ROWS,
+            LABELS,
+            monkeypatch=monkeypatch,
+        )
     with pytest.raises(UnsupportedEstimatorError, match="MSELoss.*CrossEntropyLoss"):
         MarginSampler(linear(criterion=nn.MSELoss)).fit(ROWS, LABELS)
 
 
-@pytest.mark.parametrize("labeled", [(ROWS, LABELS), (TensorDataset(ROWS, torch.as_tensor(LABELS)),)])
+@pytest.mark.parametrize(
+    "labeled", [(ROWS, LABELS), (TensorDataset(ROWS, torch.as_tensor(LABELS)),)]
+)
 @pytest.mark.parametrize("key", ["margin", "dynamical", "random"])
-def test_outputs_of_another_shape_are_refused_before_training(key, labeled, monkeypatch):
+def test_outputs_of_another_shape_are_refused_before_training(
+    key, labeled, monkeypatch
+):
     sampler = make_sampler(key, net(Flat, **FLAT))
     with pytest.raises(UnsupportedEstimatorError, match=r"\(2,\).*n_classes"):
         untrained(sampler, *labeled, monkeypatch=monkeypatch)
@@ -536,7 +710,9 @@ def test_outputs_of_another_shape_are_refused_before_training(key, labeled, monk
 
 class Classifier(nn.Linear):
     def forward(self, input):
-        return needs("transformers").modeling_outputs.SequenceClassifierOutput(logits=super().forward(input))
+        return needs("transformers").modeling_outputs.SequenceClassifierOutput(
+            logits=super().forward(input)
+        )
 
 
 class Logits(NeuralNetClassifier):
@@ -545,7 +721,9 @@ class Logits(NeuralNetClassifier):
 
 
 def test_the_outputs_of_transformers_are_named():
-    with pytest.raises(UnsupportedEstimatorError, match=r"SequenceClassifierOutput.*\.logits"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match=r"SequenceClassifierOutput.*\.logits"
+    ):
         MarginSampler(net(Classifier, **FLAT)).fit(ROWS, LABELS)
     settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
     assert margin(estimator=Logits(Classifier, **FLAT, **settings)).shape == (2,)
@@ -554,9 +732,18 @@ def test_the_outputs_of_transformers_are_named():
 @pytest.mark.parametrize("callback", [EarlyStopping, Checkpoint])
 def test_callbacks_that_watch_what_is_not_there(callback, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidParameterError, match=r"train_split=None.*monitor='train_loss") as caught:
-        untrained(MarginSampler(linear(callbacks=[callback()])), ROWS, LABELS, monkeypatch=monkeypatch)
-    monitor = "train_loss_best" if "train_loss_best" in str(caught.value) else "train_loss"
+    with pytest.raises(
+        InvalidParameterError, match=r"train_split=None.*monitor='train_loss"
+    ) as caught:
+        untrained(
+            MarginSampler(linear(callbacks=[callback()])),
+            ROWS,
+            LABELS,
+            monkeypatch=monkeypatch,
+        )
+    monitor = (
+        "train_loss_best" if "train_loss_best" in str(caught.value) else "train_loss"
+    )
     assert margin(estimator=linear(callbacks=[callback(monitor=monitor)])).shape == (2,)
 
 
@@ -566,16 +753,23 @@ class Recorder(Callback):
 
 
 def test_unless_another_callback_may_record_it():
-    assert margin(estimator=linear(callbacks=[Recorder(), EarlyStopping()])).shape == (2,)
+    assert margin(estimator=linear(callbacks=[Recorder(), EarlyStopping()])).shape == (
+        2,
+    )
 
 
 @pytest.mark.parametrize("module", [Both, Convolutional, nn.LazyLinear])
 def test_the_trial_changes_nothing(module, monkeypatch):
     """Weights after training are those of skorch alone."""
-    X, settings = (torch.ones(8, 1, 5, 9), {}) if module is Convolutional else (ROWS, {})
+    X, settings = (
+        (torch.ones(8, 1, 5, 9), {}) if module is Convolutional else (ROWS, {})
+    )
     settings = {"module__out_features": 3} if module is nn.LazyLinear else {}
     y, found = LABELS[: len(X)], []
-    for fit in (lambda net: net.fit(X, y), lambda net: ActiveLearner(net, X_training=X, y_training=y)):
+    for fit in (
+        lambda net: net.fit(X, y),
+        lambda net: ActiveLearner(net, X_training=X, y_training=y),
+    ):
         torch.manual_seed(3)
         estimator = net(module, iterator_train__shuffle=True, **settings)
         fit(estimator)

@@ -51,7 +51,9 @@ COMBINATIONS = [
     (estimator, strategy)
     for estimator in ESTIMATORS
     for strategy in ALL
-    if "net" in estimator or strategy in MODAL or strategy.removesuffix("_sampling") in FOR_CLASSIFIERS
+    if "net" in estimator
+    or strategy in MODAL
+    or strategy.removesuffix("_sampling") in FOR_CLASSIFIERS
 ]
 
 
@@ -70,7 +72,11 @@ def make_strategy(name, net=True):
 @pytest.mark.parametrize("estimator, strategy", COMBINATIONS)
 def test_loop(estimator, strategy):
     query_strategy = make_strategy(strategy, net="net" in estimator)
-    learner, pool, labels = ActiveLearner(ESTIMATORS[estimator](), query_strategy, X, y), POOL, POOL_y
+    learner, pool, labels = (
+        ActiveLearner(ESTIMATORS[estimator](), query_strategy, X, y),
+        POOL,
+        POOL_y,
+    )
     for _ in range(2):
         indices, samples = learner.query(pool, n_instances=2)
         assert samples.tolist() == pool[indices].tolist()
@@ -78,16 +84,25 @@ def test_loop(estimator, strategy):
         pool, labels = np.delete(pool, indices, axis=0), np.delete(labels, indices)
     assert learner.X_training.shape == (34, 4)
     assert 0 <= learner.score(POOL, POOL_y) <= 1
-    assert learner.predict(POOL).shape == learner.predict_proba(POOL).argmax(1).shape == (41,)
+    assert (
+        learner.predict(POOL).shape
+        == learner.predict_proba(POOL).argmax(1).shape
+        == (41,)
+    )
 
 
 @pytest.mark.parametrize("n_instances", [1, 2, 5])
 @pytest.mark.parametrize("strategy", MODAL)
 def test_strategies_of_modal_with_their_own_scores(strategy, n_instances):
     estimator = LogisticRegression().fit(X, y)
-    indices, samples = ActiveLearner(estimator, MODAL[strategy], X, y).query(POOL, n_instances=n_instances)
+    indices, samples = ActiveLearner(estimator, MODAL[strategy], X, y).query(
+        POOL, n_instances=n_instances
+    )
     direct = MODAL[strategy](estimator, POOL, n_instances=n_instances)
-    assert indices.tolist() == (direct[0] if isinstance(direct, tuple) else direct).tolist()
+    assert (
+        indices.tolist()
+        == (direct[0] if isinstance(direct, tuple) else direct).tolist()
+    )
     assert samples.shape == (n_instances, 4)
 
 
@@ -102,14 +117,18 @@ def test_it_is_modals():
 
 
 def test_any_callable_is_a_strategy():
-    learner = ActiveLearner(trained_net(), lambda learner, rows, a, b=0: np.array([a, b]))
+    learner = ActiveLearner(
+        trained_net(), lambda learner, rows, a, b=0: np.array([a, b])
+    )
     assert learner.query(POOL, 7, b=3)[0].tolist() == [7, 3]
 
 
 def test_parameters_of_the_strategy_go_through_query():
     learner = ActiveLearner(FrozenEstimator(trained_net()), dynamical_sampling, X, y)
     actual, _ = learner.query(POOL, n_instances=6, gamma=0, batch_size=8)
-    assert actual.tolist() == make_sampler("dynamical", gamma=0)(learner, POOL, 6).tolist()
+    assert (
+        actual.tolist() == make_sampler("dynamical", gamma=0)(learner, POOL, 6).tolist()
+    )
 
 
 def test_without_data_nothing_is_trained():
@@ -153,7 +172,9 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_teach_appends(form):
-    learner, expected = (ActiveLearner(make_net(), random_sampling, warm_start=False) for _ in range(2))
+    learner, expected = (
+        ActiveLearner(make_net(), random_sampling, warm_start=False) for _ in range(2)
+    )
     learner.fit(*FORMS[form](X[:20], y[:20]))
     learner.teach(*FORMS[form](X[20:], y[20:]))
     torch.manual_seed(0)
@@ -169,14 +190,18 @@ def random_sampling(learner, rows):
 
 def test_teach_appends_frames():
     frame = pd.DataFrame(X, columns=list("abcd"))
-    learner = ActiveLearner(GaussianNB(), random_sampling, frame[:20], pd.Series(y[:20]))
+    learner = ActiveLearner(
+        GaussianNB(), random_sampling, frame[:20], pd.Series(y[:20])
+    )
     learner.teach(frame[20:], pd.Series(y[20:]))
     assert learner.X_training.equals(frame)
     assert learner.y_training.tolist() == y.tolist()
 
 
 def test_teach_appends_strings():
-    learner = ActiveLearner(GaussianNB(), random_sampling, X, np.array(["a", "b"])[y % 2])
+    learner = ActiveLearner(
+        GaussianNB(), random_sampling, X, np.array(["a", "b"])[y % 2]
+    )
     learner.teach(POOL, np.array(["b", "longer"])[POOL_y % 2])
     assert learner.estimator.classes_.tolist() == ["a", "b", "longer"]
 
@@ -198,8 +223,12 @@ def test_only_new():
 
 
 BOOTSTRAPS = {
-    "init": lambda: ActiveLearner(GaussianNB(), random_sampling, X, y, bootstrap_init=True),
-    "fit": lambda: ActiveLearner(GaussianNB(), random_sampling).fit(X, y, bootstrap=True),
+    "init": lambda: ActiveLearner(
+        GaussianNB(), random_sampling, X, y, bootstrap_init=True
+    ),
+    "fit": lambda: ActiveLearner(GaussianNB(), random_sampling).fit(
+        X, y, bootstrap=True
+    ),
     "teach": lambda: taught(ActiveLearner(GaussianNB(), random_sampling)),
 }
 
@@ -215,7 +244,10 @@ def test_bootstrap(where):
     learner = BOOTSTRAPS[where]()
     np.random.seed(0)
     drawn = np.random.choice(len(X), len(X), replace=True)
-    assert learner.estimator.theta_.tolist() == GaussianNB().fit(X[drawn], y[drawn]).theta_.tolist()
+    assert (
+        learner.estimator.theta_.tolist()
+        == GaussianNB().fit(X[drawn], y[drawn]).theta_.tolist()
+    )
     assert learner.X_training is X
 
 
@@ -237,9 +269,17 @@ def test_bootstrap_draws_weights_with_their_samples(kind):
 
 
 def test_bootstrap_of_datasets():
-    learner = ActiveLearner(make_net(), random_sampling, pairs(X, y), bootstrap_init=True)
+    learner = ActiveLearner(
+        make_net(), random_sampling, pairs(X, y), bootstrap_init=True
+    )
     assert len(learner.X_training) == 30
-    assert sum(batch["train_batch_size"] for batch in learner.estimator.history[0]["batches"]) == 30
+    assert (
+        sum(
+            batch["train_batch_size"]
+            for batch in learner.estimator.history[0]["batches"]
+        )
+        == 30
+    )
 
 
 def test_fit_parameters():
@@ -251,9 +291,16 @@ def test_fit_parameters():
 # --- a scikit-learn estimator ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", [dynamical_sampling, make_sampler("dynamical", gamma=3.0)])
+@pytest.mark.parametrize(
+    "strategy", [dynamical_sampling, make_sampler("dynamical", gamma=3.0)]
+)
 def test_a_clone_is_untrained_and_holds_no_data(strategy):
-    params = {"bootstrap_init": True, "on_transformed": True, "warm_start": False, "reset_optimizer": False}
+    params = {
+        "bootstrap_init": True,
+        "on_transformed": True,
+        "warm_start": False,
+        "reset_optimizer": False,
+    }
     learner = ActiveLearner(make_net(lr=0.7), strategy, X, y, **params, epochs=1)
     copy = clone(learner)
     assert copy.X_training is copy.y_training is None
@@ -274,7 +321,11 @@ def test_the_strategy_of_a_clone_starts_anew(strategy):
 
 @pytest.mark.parametrize("strategy", ALL)
 def test_repr(strategy):
-    shown = PROMISES[strategy].cls.__name__ if strategy in PROMISES else strategy.removeprefix("modAL's ")
+    shown = (
+        PROMISES[strategy].cls.__name__
+        if strategy in PROMISES
+        else strategy.removeprefix("modAL's ")
+    )
     for labeled in ((), (X, y)):
         learner = ActiveLearner(GaussianNB(), make_strategy(strategy), *labeled)
         assert repr(learner).startswith("ActiveLearner(GaussianNB(")
@@ -283,7 +334,10 @@ def test_repr(strategy):
 
 def test_repr_is_short():
     learner = ActiveLearner(GaussianNB(), dynamical_sampling, X, y)
-    assert repr(learner) == "ActiveLearner(GaussianNB(), query_strategy=dynamical_sampling, n_labeled=30)"
+    assert (
+        repr(learner)
+        == "ActiveLearner(GaussianNB(), query_strategy=dynamical_sampling, n_labeled=30)"
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -298,11 +352,19 @@ def test_pickle(strategy):
 @pytest.mark.parametrize("on_transformed", [False, True])
 def test_on_transformed(on_transformed):
     def strategy(learner, rows):
-        return np.argsort((learner.transform_without_estimating(rows) if learner.on_transformed else rows)[:, 0])[:1]
+        return np.argsort(
+            (
+                learner.transform_without_estimating(rows)
+                if learner.on_transformed
+                else rows
+            )[:, 0]
+        )[:1]
 
     estimator = make_pipeline(Negated(), GaussianNB())
     learner = ActiveLearner(estimator, strategy, X, y, on_transformed=on_transformed)
-    assert learner.query(POOL)[0] == (POOL[:, 0].argmax() if on_transformed else POOL[:, 0].argmin())
+    assert learner.query(POOL)[0] == (
+        POOL[:, 0].argmax() if on_transformed else POOL[:, 0].argmin()
+    )
 
 
 class Negated(StandardScaler):

@@ -27,7 +27,9 @@ small = pytest.mark.parametrize("key", [key for key in MODELS if key != "vgg11"]
 
 def images(key, n=4, channels=3):
     size = 8 if key == "digits_cnn" else 32
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0)).numpy()
+    return torch.randn(
+        n, channels, size, size, generator=torch.Generator().manual_seed(0)
+    ).numpy()
 
 
 @pytest.mark.parametrize("key", MODELS)
@@ -51,7 +53,9 @@ def test_weights_are_those_of_the_seed(key):
     before = torch.get_rng_state()
     nets = [MODELS[key](10, seed=seed).initialize() for seed in (3, 3, 4)]
     nets.append(clone(nets[0]).initialize())
-    first, same, other, cloned = (torch.cat([p.flatten() for p in net.module_.parameters()]) for net in nets)
+    first, same, other, cloned = (
+        torch.cat([p.flatten() for p in net.module_.parameters()]) for net in nets
+    )
     assert torch.equal(first, same)
     assert torch.equal(first, cloned)
     assert not torch.equal(first, other)
@@ -59,7 +63,9 @@ def test_weights_are_those_of_the_seed(key):
 
 
 def test_without_a_seed_every_net_is_another():
-    first, second = (next(MODELS["cnn"](10).initialize().module_.parameters()) for _ in range(2))
+    first, second = (
+        next(MODELS["cnn"](10).initialize().module_.parameters()) for _ in range(2)
+    )
     assert not torch.equal(first, second)
 
 

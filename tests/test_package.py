@@ -22,7 +22,10 @@ SIGNATURES = [
     ),
     (BaseSampler.fit, "(self, X, y=None, **fit_params)"),
     (BaseSampler.query, "(self, X, n_instances=1, *, return_scores=False)"),
-    (BaseSampler.__call__, "(self, classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None)"),
+    (
+        BaseSampler.__call__,
+        "(self, classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None)",
+    ),
     (ScoreSampler.score_samples, "(self, X)"),
     (
         DynamicALSampler,
@@ -31,7 +34,10 @@ SIGNATURES = [
         "verbose=0, random_state=None, executor=None)",
     ),
     *[
-        (function, "(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params)")
+        (
+            function,
+            "(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params)",
+        )
         for function in FUNCTIONS.values()
     ],
     (
@@ -39,23 +45,35 @@ SIGNATURES = [
         "(estimator, query_strategy=dynamical_sampling, X_training=None, y_training=None, bootstrap_init=False, "
         "on_transformed=False, *, warm_start=True, reset_optimizer=True, **fit_kwargs)",
     ),
-    (ActiveLearner.teach, "(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs)"),
+    (
+        ActiveLearner.teach,
+        "(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs)",
+    ),
     (
         skdal.gradients.gradient_statistics,
         '(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None)',
     ),
-    (skdal.gradients.labeled_gradient, '(net, X, y=None, *, layers="all", batch_size=None)'),
+    (
+        skdal.gradients.labeled_gradient,
+        '(net, X, y=None, *, layers="all", batch_size=None)',
+    ),
 ]
 
 
-@pytest.mark.parametrize("function, expected", SIGNATURES, ids=lambda value: getattr(value, "__qualname__", ""))
+@pytest.mark.parametrize(
+    "function, expected",
+    SIGNATURES,
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
 def test_signature(function, expected):
     scope = {"dynamical_sampling": dynamical_sampling}
     exec(f"def wanted{expected}: pass", scope)
     assert inspect.signature(function) == inspect.signature(scope["wanted"])
 
 
-@pytest.mark.parametrize("name", ["estimator_", "predict", "predict_proba", "score", "classes_"])
+@pytest.mark.parametrize(
+    "name", ["estimator_", "predict", "predict_proba", "score", "classes_"]
+)
 def test_a_sampler_has(name):
     assert hasattr(BaseSampler, name) or name in BaseSampler.__doc__
 
@@ -77,7 +95,9 @@ def test_registry():
         "albl": skdal.samplers.ALBLSampler,
         "mc_dropout": skdal.samplers.MCDropoutSampler,
     }
-    assert [made[key].gamma for key in ("dynamical", "gradient_length", "influence")] == [2, 0, float("inf")]
+    assert [
+        made[key].gamma for key in ("dynamical", "gradient_length", "influence")
+    ] == [2, 0, float("inf")]
     assert all(isinstance(sampler, BaseSampler) for sampler in made.values())
 
 
@@ -90,7 +110,9 @@ PUBLIC = {
     skdal.gradients: {"GradientStatistics", "gradient_statistics", "labeled_gradient"},
     skdal.samplers: {"SAMPLERS", "PoolSubset"}
     | {type(make()).__name__ for make in SAMPLERS.values()}
-    | {f"{key}_sampling" for key in SAMPLERS if key != "albl"},  # whose state lives in the instance
+    | {
+        f"{key}_sampling" for key in SAMPLERS if key != "albl"
+    },  # whose state lives in the instance
 }
 
 
@@ -120,8 +142,8 @@ IMPORTS = {
 
 @pytest.mark.parametrize("statement", IMPORTS)
 def test_imports_are_light(statement):
-    program = (
-        f"{statement}\nimport sys\nprint([name for name in {IMPORTS[statement].split(', ')} if name in sys.modules])"
+    program = f"{statement}\nimport sys\nprint([name for name in {IMPORTS[statement].split(', ')} if name in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

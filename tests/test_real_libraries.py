@@ -53,8 +53,15 @@ def assert_exact(net, data, arrays):
     direction = labeled_gradient(net, data, LABELS)
     expected = reference(net, arrays, LABELS).gradient
     largest = max(gradient.abs().max().item() for gradient in expected.values())
-    for name, gradient in expected.items():  # that of the bias of attention's keys is zero but for rounding
-        torch.testing.assert_close(direction[name], gradient, rtol=1e-9, atol=1e-12 * largest)
+    for (
+        name,
+        gradient,
+    ) in (
+        expected.items()
+    ):  # that of the bias of attention's keys is zero but for rounding
+        torch.testing.assert_close(
+            direction[name], gradient, rtol=1e-9, atol=1e-12 * largest
+        )
     found = gradient_statistics(net, data, direction=direction)
     assert_statistics(found, reference(net, arrays, direction=direction), rtol=1e-9)
     for cls in (DynamicALSampler, MarginSampler, CoresetSampler, BADGESampler):
@@ -69,7 +76,12 @@ def assert_exact(net, data, arrays):
 def bert():
     transformers = needs("transformers")
     config = transformers.BertConfig(
-        vocab_size=40, hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, num_labels=K
+        vocab_size=40,
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=K,
     )
     return transformers.BertForSequenceClassification(config)
 
@@ -77,7 +89,10 @@ def bert():
 def tokens():
     generator = torch.Generator().manual_seed(1)
     mask = (torch.arange(7) < torch.randint(3, 8, (N, 1), generator=generator)).long()
-    return {"input_ids": torch.randint(40, (N, 7), generator=generator) * mask, "attention_mask": mask}
+    return {
+        "input_ids": torch.randint(40, (N, 7), generator=generator) * mask,
+        "attention_mask": mask,
+    }
 
 
 def test_transformers():
@@ -88,31 +103,51 @@ def test_peft():
     peft = needs("peft")
     config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["query", "value"])
     net = net_of(Logits(redrawn(peft.get_peft_model(bert(), config))))
-    trainable = {name for name, parameter in net.module_.named_parameters() if parameter.requires_grad}
+    trainable = {
+        name
+        for name, parameter in net.module_.named_parameters()
+        if parameter.requires_grad
+    }
     direction = labeled_gradient(net, tokens(), LABELS)
     assert set(direction) == trainable
     assert all("lora_" in name for name in trainable)
     found = gradient_statistics(net, tokens(), direction=direction)
     assert_statistics(found, reference(net, tokens(), direction=direction), rtol=1e-9)
-    frozen = {name: p.clone() for name, p in net.module_.named_parameters() if not p.requires_grad}
+    frozen = {
+        name: p.clone()
+        for name, p in net.module_.named_parameters()
+        if not p.requires_grad
+    }
     net.fit(tokens(), LABELS)
     DynamicALSampler(FrozenEstimator(net)).fit(tokens(), LABELS).query(tokens(), 2)
-    assert all(torch.equal(p, frozen[name]) for name, p in net.module_.named_parameters() if name in frozen)
-    assert {name for name, parameter in net.module_.named_parameters() if parameter.requires_grad} == trainable
+    assert all(
+        torch.equal(p, frozen[name])
+        for name, p in net.module_.named_parameters()
+        if name in frozen
+    )
+    assert {
+        name
+        for name, parameter in net.module_.named_parameters()
+        if parameter.requires_grad
+    } == trainable
 
 
 def vit():
     needs("timm")
     from timm.models.vision_transformer import VisionTransformer
 
-    return VisionTransformer(img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=K)
+    return VisionTransformer(
+        img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=K
+    )
 
 
 def resnet():
     needs("timm")
     from timm.models.resnet import BasicBlock, ResNet
 
-    return ResNet(BasicBlock, (1, 1, 1, 1), num_classes=K, channels=(4, 4, 8, 8), stem_width=4)
+    return ResNet(
+        BasicBlock, (1, 1, 1, 1), num_classes=K, channels=(4, 4, 8, 8), stem_width=4
+    )
 
 
 @pytest.mark.parametrize("make", [vit, resnet])
@@ -136,7 +171,9 @@ class Named(nn.Module):
 @pytest.mark.parametrize("form", ["torch", "numpy"])
 def test_a_dataset_of_hugging_face(form):
     datasets = needs("datasets")
-    data = datasets.Dataset.from_dict({"x": X[:N].tolist()}).with_format(form, dtype=__import__(form).float64)
+    data = datasets.Dataset.from_dict({"x": X[:N].tolist()}).with_format(
+        form, dtype=__import__(form).float64
+    )
     assert count_rows(data) == N
     assert_exact(net_of(redrawn(Named())), data, {"x": X[:N]})
 
@@ -158,7 +195,9 @@ def accelerated():
         accelerator = accelerate.Accelerator(cpu=True, **settings)
         return make_net(
             cls=AcceleratedNet,
-            module__dtype=torch.float32 if "mixed_precision" in settings else torch.float64,
+            module__dtype=torch.float32
+            if "mixed_precision" in settings
+            else torch.float64,
             accelerator=accelerator,
             unwrap_after_train=unwrap_after_train,
         )
@@ -171,7 +210,9 @@ def accelerated():
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_accelerate(accelerated, precision, unwrap_after_train):
     settings = {} if precision == "no" else {"mixed_precision": precision}
-    sampler = DynamicALSampler(accelerated(unwrap_after_train, **settings), random_state=0)
+    sampler = DynamicALSampler(
+        accelerated(unwrap_after_train, **settings), random_state=0
+    )
     for n in (16, 24, 30):
         net = sampler.fit(X[:n], y[:n]).estimator_
     assert net.device is None
@@ -185,7 +226,10 @@ def test_accelerate(accelerated, precision, unwrap_after_train):
 @pytest.mark.parametrize("key", PROMISES)
 def test_every_sampler_with_accelerate(key, accelerated):
     plain, net = make_net(), accelerated()
-    picks = [make_sampler(key, estimator).fit(X, y).query(POOL, 5).tolist() for estimator in (plain, net)]
+    picks = [
+        make_sampler(key, estimator).fit(X, y).query(POOL, 5).tolist()
+        for estimator in (plain, net)
+    ]
     assert picks[0] == picks[1]
 
 
@@ -195,13 +239,22 @@ def test_an_accelerator_does_not_keep_the_pool(key, accelerated):
     sampler = make_sampler(key, accelerated()).fit(X, y)
     kept = list(sampler.estimator_.accelerator._dataloaders)
     sampler.query(POOL, 5)
-    assert all(a is b for a, b in zip(sampler.estimator_.accelerator._dataloaders, kept, strict=True))
+    assert all(
+        a is b
+        for a, b in zip(sampler.estimator_.accelerator._dataloaders, kept, strict=True)
+    )
 
 
-@pytest.mark.parametrize("batch_size", [8, 10])  # an even and an odd number of mini-batches
-def test_a_new_optimizer_accumulates_gradients_as_the_first_did(batch_size, accelerated):
+@pytest.mark.parametrize(
+    "batch_size", [8, 10]
+)  # an even and an odd number of mini-batches
+def test_a_new_optimizer_accumulates_gradients_as_the_first_did(
+    batch_size, accelerated
+):
     """A warm round by skorch's and accelerate's own means, and ours."""
-    net = accelerated(gradient_accumulation_steps=2, unwrap_after_train=False).set_params(batch_size=batch_size)
+    net = accelerated(
+        gradient_accumulation_steps=2, unwrap_after_train=False
+    ).set_params(batch_size=batch_size)
     sampler = MarginSampler(clone(net))
     for estimator in (net, sampler):
         torch.manual_seed(0)
@@ -225,4 +278,6 @@ def test_an_accelerated_net_in_a_worker(accelerated):
     there = pickle.loads(on_its_way).on("cpu", batch_size=5)
     np.testing.assert_allclose(there.predict_proba(POOL), expected, rtol=1e-12)
     expected = gradient_statistics(net, POOL, POOL_y).sq_norm
-    np.testing.assert_allclose(gradient_statistics(there, POOL, POOL_y).sq_norm, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        gradient_statistics(there, POOL, POOL_y).sq_norm, expected, rtol=1e-12
+    )

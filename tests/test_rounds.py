@@ -5,7 +5,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common import POOL, Mlp, POOL_y, X, make_net, make_sampler, plain, snapshot, weights, y
+from common import (
+    POOL,
+    Mlp,
+    POOL_y,
+    X,
+    make_net,
+    make_sampler,
+    plain,
+    snapshot,
+    weights,
+    y,
+)
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -56,21 +67,29 @@ def weights_after_each_round(run):
 @pytest.mark.parametrize("warm_start", [True, False])
 @pytest.mark.parametrize("reset_optimizer", [True, False])
 @pytest.mark.parametrize("event_name", ["event_cp", None])
-def test_a_checkpoint_loads_the_best_of_its_own_round(loop, warm_start, reset_optimizer, event_name, tmp_path):
+def test_a_checkpoint_loads_the_best_of_its_own_round(
+    loop, warm_start, reset_optimizer, event_name, tmp_path
+):
     checkpoint = Checkpoint(dirname=tmp_path, load_best=True, event_name=event_name)
-    wrong = predefined_split(Dataset(POOL, (POOL_y + 1) % 3))  # so each round is worse than the one before
+    wrong = predefined_split(
+        Dataset(POOL, (POOL_y + 1) % 3)
+    )  # so each round is worse than the one before
     net = make_net(train_split=wrong, callbacks=[checkpoint], max_epochs=4, lr=0.1)
     run = loop(net, warm_start=warm_start, reset_optimizer=reset_optimizer)
     states = weights_after_each_round(run)
     assert len({str(state) for state in states}) == len(ROUNDS)
-    assert not any("skdal" in name for row in net_of(run.trained).history for name in row)
+    assert not any(
+        "skdal" in name for row in net_of(run.trained).history for name in row
+    )
 
 
 @loops
 @pytest.mark.parametrize("warm_start", [True, False])
 def test_a_checkpoint_that_stored_nothing_loads_nothing(loop, warm_start, tmp_path):
     """Its monitor is never true in the later rounds, as with a loss that is NaN."""
-    checkpoint = Checkpoint(monitor=FirstRound(), dirname=tmp_path, load_best=True, f_history=None)
+    checkpoint = Checkpoint(
+        monitor=FirstRound(), dirname=tmp_path, load_best=True, f_history=None
+    )
     run = loop(make_net(callbacks=[checkpoint]), warm_start=warm_start)
     run.fit(15)
     stored = plain(torch.load(tmp_path / "params.pt"))
@@ -94,13 +113,20 @@ class FirstRound:
 
 
 def checkpoint_of(run):
-    return next(callback for _, callback in net_of(run.trained).callbacks_ if isinstance(callback, Checkpoint))
+    return next(
+        callback
+        for _, callback in net_of(run.trained).callbacks_
+        if isinstance(callback, Checkpoint)
+    )
 
 
 @loops
 @pytest.mark.parametrize("reset_optimizer", [True, False])
 def test_best_scores_are_those_of_the_round(loop, reset_optimizer):
-    run = loop(make_net(train_split=VALID, max_epochs=3, lr=0.0), reset_optimizer=reset_optimizer)
+    run = loop(
+        make_net(train_split=VALID, max_epochs=3, lr=0.0),
+        reset_optimizer=reset_optimizer,
+    )
     run.fit(15)
     run.fit(30)
     history = net_of(run.trained).history
@@ -114,8 +140,20 @@ def test_best_scores_are_those_of_the_round(loop, reset_optimizer):
 @pytest.mark.parametrize("reset_optimizer", [True, False])
 def test_early_stopping_counts_anew(loop, reset_optimizer):
     stopping = EarlyStopping(monitor="train_loss", patience=2)
-    run = loop(make_net(callbacks=[stopping], max_epochs=9, lr=0.0, iterator_train__shuffle=False, module=still_mlp))
-    for n in (15, 15, 15):  # the loss never falls: an epoch to begin with, and two without success
+    run = loop(
+        make_net(
+            callbacks=[stopping],
+            max_epochs=9,
+            lr=0.0,
+            iterator_train__shuffle=False,
+            module=still_mlp,
+        )
+    )
+    for n in (
+        15,
+        15,
+        15,
+    ):  # the loss never falls: an epoch to begin with, and two without success
         run.owner.fit(X[:n], y[:n])
     assert len(net_of(run.trained).history) == 9
 
@@ -145,7 +183,9 @@ class Recorder(Counter):
 @loops
 @pytest.mark.parametrize("given", ["instance", "class"])
 @pytest.mark.parametrize("kind, n_epochs", [(Counter, 2), (Recorder, 6)])
-def test_counters_begin_anew_but_for_those_that_keep_their_state(loop, given, kind, n_epochs):
+def test_counters_begin_anew_but_for_those_that_keep_their_state(
+    loop, given, kind, n_epochs
+):
     run = loop(make_net(callbacks=[("own", kind if given == "class" else kind())]))
     for n in ROUNDS[:3]:
         run.fit(n)
@@ -154,14 +194,26 @@ def test_counters_begin_anew_but_for_those_that_keep_their_state(loop, given, ki
 
 def test_a_recorder_goes_on_where_a_learner_starts_from_scratch():
     recorder = Recorder()
-    learner = ActiveLearner(make_net(callbacks=[recorder]), warm_start=False, X_training=X[:15], y_training=y[:15])
+    learner = ActiveLearner(
+        make_net(callbacks=[recorder]),
+        warm_start=False,
+        X_training=X[:15],
+        y_training=y[:15],
+    )
     learner.teach(X[15:], y[15:])
     assert recorder.n_epochs_ == 4
 
 
 @loops
 def test_an_initializer_makes_the_first_weights_alone(loop):
-    run = loop(make_net(callbacks=[Initializer("head.weight", fn=lambda w: nn.init.constant_(w, 0.25))], lr=0.0))
+    run = loop(
+        make_net(
+            callbacks=[
+                Initializer("head.weight", fn=lambda w: nn.init.constant_(w, 0.25))
+            ],
+            lr=0.0,
+        )
+    )
     run.fit(15)
     net = net_of(run.trained)
     assert (net.module_.head.weight == 0.25).all()
@@ -174,7 +226,9 @@ def test_an_initializer_makes_the_first_weights_alone(loop):
 
 def test_a_state_is_loaded_once(tmp_path):
     checkpoint = Checkpoint(monitor=None, dirname=tmp_path)
-    make_net(callbacks=[checkpoint], lr=0.0).fit(X, y)  # the stored optimizer has a rate of its own
+    make_net(callbacks=[checkpoint], lr=0.0).fit(
+        X, y
+    )  # the stored optimizer has a rate of its own
     stored = plain(torch.load(tmp_path / "params.pt"))
     later = Checkpoint(monitor=None, dirname=tmp_path)
     sampler = make_sampler("margin", make_net(callbacks=[LoadInitState(later)], lr=0.0))
@@ -209,7 +263,12 @@ def test_a_schedule_goes_on_with_its_optimizer_as_in_skorch(loop):
 @loops
 @pytest.mark.parametrize("warm_start", [True, False])
 @pytest.mark.parametrize(
-    "callbacks", [None, "disable", [ProgressBar(), ("acc", EpochScoring("accuracy", name="acc", on_train=True))]]
+    "callbacks",
+    [
+        None,
+        "disable",
+        [ProgressBar(), ("acc", EpochScoring("accuracy", name="acc", on_train=True))],
+    ],
 )
 def test_nothing_of_ours_stays_among_the_callbacks(loop, warm_start, callbacks):
     run = loop(make_net(callbacks=callbacks), warm_start=warm_start)
@@ -217,7 +276,9 @@ def test_nothing_of_ours_stays_among_the_callbacks(loop, warm_start, callbacks):
     for n in (15, 20):
         run.fit(n)
         net = net_of(run.trained)
-        assert [name for name, _ in net.callbacks_] == [name for name, _ in fresh.callbacks_]
+        assert [name for name, _ in net.callbacks_] == [
+            name for name, _ in fresh.callbacks_
+        ]
         assert set(vars(net)) - {"classes_inferred_"} == set(vars(fresh))
         assert type(net.callbacks) is type(callbacks)
 
@@ -247,7 +308,9 @@ def interrupt_at(moment):
 
 
 @loops
-@pytest.mark.parametrize("moment", ["on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize(
+    "moment", ["on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end"]
+)
 @pytest.mark.parametrize("max_epochs", [1, 2])
 def test_an_interrupt_is_seen_at_any_moment(loop, moment, max_epochs):
     run = loop(make_net(callbacks=[interrupt_at(moment)], max_epochs=max_epochs))
@@ -323,12 +386,19 @@ class WithBuffers(Mlp):
 
 
 @loops
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)])
-def test_a_cold_fit_of_a_module_instance_starts_from_its_own_weights(loop, wrap, monkeypatch):
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)]
+)
+def test_a_cold_fit_of_a_module_instance_starts_from_its_own_weights(
+    loop, wrap, monkeypatch
+):
     monkeypatch.setattr(Starts, "found", [])
     module = WithBuffers()
     passed = plain(module.state_dict())
-    run = loop(wrap(make_net(module=module, callbacks=[Starts(), Freezer("head.*")])), warm_start=False)
+    run = loop(
+        wrap(make_net(module=module, callbacks=[Starts(), Freezer("head.*")])),
+        warm_start=False,
+    )
     for n in ROUNDS:
         run.fit(n)
     assert len(Starts.found) == len(ROUNDS)
@@ -357,9 +427,16 @@ def test_the_weights_are_those_of_when_the_net_was_passed(monkeypatch):
     assert [found == passed for found in Starts.found] == [False, True, True]
 
 
-def test_a_module_instance_that_skorch_makes_anew_has_no_weights_of_its_own(monkeypatch):
+def test_a_module_instance_that_skorch_makes_anew_has_no_weights_of_its_own(
+    monkeypatch,
+):
     monkeypatch.setattr(Starts, "found", [])
-    net = make_net(module=nn.Linear(2, 3), module__in_features=4, module__out_features=3, module__dtype=torch.float64)
+    net = make_net(
+        module=nn.Linear(2, 3),
+        module__in_features=4,
+        module__out_features=3,
+        module__dtype=torch.float64,
+    )
     net.set_params(callbacks=[Starts()])
     learner = ActiveLearner(net, warm_start=False)
     for _ in range(2):
@@ -369,7 +446,9 @@ def test_a_module_instance_that_skorch_makes_anew_has_no_weights_of_its_own(monk
 
 def test_another_instance_starts_from_its_own(monkeypatch):
     monkeypatch.setattr(Starts, "found", [])
-    learner = ActiveLearner(make_net(module=Mlp(), callbacks=[Starts()]), warm_start=False)
+    learner = ActiveLearner(
+        make_net(module=Mlp(), callbacks=[Starts()]), warm_start=False
+    )
     learner.fit(X, y)
     other = Mlp()
     passed = plain(other.state_dict())
@@ -380,7 +459,9 @@ def test_another_instance_starts_from_its_own(monkeypatch):
 
 
 def test_a_lazy_instance_starts_anew(monkeypatch):
-    learner = ActiveLearner(make_net(module=nn.LazyLinear(3, dtype=torch.float64), lr=0.0), warm_start=False)
+    learner = ActiveLearner(
+        make_net(module=nn.LazyLinear(3, dtype=torch.float64), lr=0.0), warm_start=False
+    )
     starts = []
     for _ in range(2):
         learner.fit(X, y)
@@ -415,7 +496,9 @@ def test_a_training_that_diverges_is_undone(loop, damage):
         run.trained.set_params(lr=np.inf)
     teach = run.owner.teach if isinstance(run.owner, ActiveLearner) else run.owner.fit
     part = slice(15, None) if isinstance(run.owner, ActiveLearner) else slice(None)
-    with pytest.raises(DivergedTrainingError, match="Lower the learning rate, or look for NaN"):
+    with pytest.raises(
+        DivergedTrainingError, match="Lower the learning rate, or look for NaN"
+    ):
         teach(rows[part], y[part])
     run.trained.set_params(lr=0.01)
     assert weights(run.trained) == before["state"]
@@ -426,7 +509,10 @@ def test_a_training_that_diverges_is_undone(loop, damage):
 @loops
 def test_a_mini_batch_of_one_in_training_is_told_of_with_a_remedy(loop):
     run = loop(make_net())
-    with pytest.raises(InvalidDataError, match="mini-batch of one sample, .*iterator_train__drop_last=True"):
+    with pytest.raises(
+        InvalidDataError,
+        match="mini-batch of one sample, .*iterator_train__drop_last=True",
+    ):
         run.fit(17)  # mini-batches of eight, and batch normalization
     run = loop(make_net(iterator_train__drop_last=True))
     run.fit(17)
@@ -448,14 +534,19 @@ def test_a_module_that_has_changed_since_is_refused_by_name(change):
         module[1] = nn.Linear(5, 4).double()
     else:
         module.append(nn.Linear(3, 3).double())
-    with pytest.raises(InvalidParameterError, match="its parameters are others since: .*Make a new learner"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="its parameters are others since: .*Make a new learner",
+    ):
         learner.fit(X, y)
     ActiveLearner(make_net(module=module), warm_start=False).fit(X, y)
 
 
 @pytest.mark.parametrize("strategy", [dynamical_sampling, DynamicALSampler()])
 def test_a_learner_asks_its_strategy_before_it_trains(strategy):
-    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).double()
+    module = nn.Sequential(
+        nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)
+    ).double()
     with pytest.raises(CrossSampleLayerError):
         ActiveLearner(make_net(module=module), strategy, X, y)
     ActiveLearner(make_net(module=module), margin_sampling, X, y)
@@ -475,7 +566,9 @@ def test_a_net_that_was_pickled_in_training_is_trained_again(tmp_path):
 def test_a_clone_of_a_learner_starts_where_the_learner_did():
     module = Mlp()
     passed = plain(module.state_dict())
-    learner = ActiveLearner(make_net(module=module), margin_sampling, X, y, warm_start=False)
+    learner = ActiveLearner(
+        make_net(module=module), margin_sampling, X, y, warm_start=False
+    )
     assert plain(clone(learner).estimator.module.state_dict()) == passed
     assert weights(learner.estimator) != passed
 
@@ -508,12 +601,25 @@ class CountedInTraining(WithBuffers):
 
 def test_an_error_undoes_freezing_buffers_and_records():
     recorder = Failing()
-    learner = ActiveLearner(make_net(module=CountedInTraining(), callbacks=[recorder]), margin_sampling, X[:20], y[:20])
+    learner = ActiveLearner(
+        make_net(module=CountedInTraining(), callbacks=[recorder]),
+        margin_sampling,
+        X[:20],
+        y[:20],
+    )
     net = learner.estimator
-    found = list(recorder.losses), float(net.module_.n_calls), [p.requires_grad for p in net.module_.parameters()]
+    found = (
+        list(recorder.losses),
+        float(net.module_.n_calls),
+        [p.requires_grad for p in net.module_.parameters()],
+    )
     net.set_params(callbacks=[recorder, Freezer("head.*")])
     recorder.fails = True
     with pytest.raises(RuntimeError):
         learner.teach(X[20:], y[20:])
-    now = recorder.losses, float(net.module_.n_calls), [p.requires_grad for p in net.module_.parameters()]
+    now = (
+        recorder.losses,
+        float(net.module_.n_calls),
+        [p.requires_grad for p in net.module_.parameters()],
+    )
     assert now == found

@@ -20,7 +20,11 @@ from torch import nn
 from skdal import DynamicALSampler
 from skdal.cli import main
 from skdal.datasets import ImageFolderPool
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnreadableSampleError,
+)
 from skdal.score import load_net, open_pool, score, unlabeled
 
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -53,7 +57,9 @@ def folder(tmp_path, monkeypatch):
     for i in range(40):
         file = tmp_path / "pool" / "ab"[i % 2] / f"{i:02d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (10 + i % 3, 12, 3), dtype=np.uint8)).save(file)
+        Image.fromarray(rng.integers(0, 256, (10 + i % 3, 12, 3), dtype=np.uint8)).save(
+            file
+        )
     for name in ("a/38.png", "b/39.png"):
         (tmp_path / "pool" / name).write_bytes(b"no image")
     labels = "".join(f"{'ab'[i % 2]}/{i:02d}.png,{i % 3}\n" for i in range(9))
@@ -85,7 +91,11 @@ def words(**changes):
     call = dict(CALL)
     for name, value in changes.items():
         call["-n" if name == "n" else "--" + name.replace("_", "-")] = value
-    return ["score", "--quiet", *(word for pair in call.items() if pair[1] is not None for word in pair)]
+    return [
+        "score",
+        "--quiet",
+        *(word for pair in call.items() if pair[1] is not None for word in pair),
+    ]
 
 
 def rows_of(file):
@@ -100,11 +110,17 @@ def test_the_bar_counts_images(folder, capsys):
 
 def test_picks_are_those_of_the_sampler(folder, capsys):
     assert main(words()) == 0
-    assert capsys.readouterr().out.split() == ["picks.csv", "picks.png", "picks-unreadable.csv"]
+    assert capsys.readouterr().out.split() == [
+        "picks.csv",
+        "picks.png",
+        "picks-unreadable.csv",
+    ]
     net = load_net("factories:make_net", "net.pt")
     pool = ImageFolderPool("pool", 8, max_unreadable=0.1)
     labeled = pool.positions([row["key"] for row in rows_of("labels.csv")])
-    rest = np.setdiff1d(np.arange(40), [*labeled, *pool.positions(["a/38.png", "b/39.png"])])
+    rest = np.setdiff1d(
+        np.arange(40), [*labeled, *pool.positions(["a/38.png", "b/39.png"])]
+    )
     images = torch.stack([pool[i] for i in rest])
     sampler = DynamicALSampler()
     X_labeled = torch.stack([pool[i] for i in labeled])
@@ -116,13 +132,18 @@ def test_picks_are_those_of_the_sampler(folder, capsys):
         score, sq_norm, dot = (float(row[name]) for name in ("score", "sq_norm", "dot"))
         assert score == pytest.approx(sq_norm + 2 * dot, rel=1e-12)
         assert row["label"] in "012"
-    assert [row["key"] for row in rows_of("picks-unreadable.csv")] == ["a/38.png", "b/39.png"]
+    assert [row["key"] for row in rows_of("picks-unreadable.csv")] == [
+        "a/38.png",
+        "b/39.png",
+    ]
     assert Image.open("picks.png").size == (3 * 96, 2 * 96)
 
 
 def test_a_net_that_has_not_converged_is_told_to_the_person(folder):
     command = [sys.executable, "-m", "skdal.cli", *words(gamma="100")]
-    found = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
+    found = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT}
+    )
     assert found.returncode == 0
     assert "UserWarning: the net has not converged" in found.stderr
     assert "of its 9 labels right" in found.stderr
@@ -136,7 +157,11 @@ def test_a_second_run_takes_the_scores_that_are_there(folder, monkeypatch):
     assert main(words(scores_dir="scores")) == 0
     first = (folder / "picks.csv").read_bytes()
     assert len(list((folder / "scores").glob("*/*.parquet"))) == 1
-    monkeypatch.setattr(DynamicALSampler, "_score_columns", lambda *args, **kwargs: pytest.fail("scored again"))
+    monkeypatch.setattr(
+        DynamicALSampler,
+        "_score_columns",
+        lambda *args, **kwargs: pytest.fail("scored again"),
+    )
     assert main([*words(scores_dir="scores"), "--overwrite"]) == 0
     assert (folder / "picks.csv").read_bytes() == first
 
@@ -176,15 +201,31 @@ def cluster_for_commands(monkeypatch):
 def test_parquet_memory_maps_and_transforms(folder):
     pa, pq = needs("pyarrow"), needs("pyarrow.parquet")
     files = [folder / "pool" / "a" / f"{i:02d}.png" for i in range(0, 38, 2)]
-    table = {"picture": [file.read_bytes() for file in files], "id": [f.stem for f in files]}
+    table = {
+        "picture": [file.read_bytes() for file in files],
+        "id": [f.stem for f in files],
+    }
     pq.write_table(pa.table(table), "images.parquet")
     (folder / "ids.csv").write_text("key,label\n00,0\n02,1\n04,2\n")
-    call = words(pool="images.parquet", column="picture", key="id", labeled="ids.csv", transform="factories:as_tensor")
+    call = words(
+        pool="images.parquet",
+        column="picture",
+        key="id",
+        labeled="ids.csv",
+        transform="factories:as_tensor",
+    )
     assert main(call) == 0
     assert {row["key"] for row in rows_of("picks.csv")} <= set(table["id"][3:])
-    np.save("rows.npy", np.random.default_rng(0).random((30, 3, 8, 8)).astype(np.float32))
+    np.save(
+        "rows.npy", np.random.default_rng(0).random((30, 3, 8, 8)).astype(np.float32)
+    )
     (folder / "rows.csv").write_text("key,label\n0,0\n1,1\n2,2\n")
-    assert main(words(pool="rows.npy", labeled="rows.csv", out="rows-picks.csv", size=None)) == 0
+    assert (
+        main(
+            words(pool="rows.npy", labeled="rows.csv", out="rows-picks.csv", size=None)
+        )
+        == 0
+    )
     assert len(rows_of("rows-picks.csv")) == 6
     assert isinstance(open_pool("pool"), ImageFolderPool)
 
@@ -200,23 +241,55 @@ WRONG = [
     ({"net_factory": "builtins:dict"}, 1, "a skorch NeuralNetClassifier is needed"),
     ({"labeled": "none.csv"}, 1, "none.csv cannot be read"),
     ({"labeled": "no_label.csv"}, 1, "must have the columns key and label"),
-    ({"labeled": "names.csv"}, 1, "names.csv, line 3: the label must be an integer from 0.*'cat'"),
-    ({"labeled": "unknown.csv"}, 1, "1 of 1 keys are not in the pool, such as ['a/99.png']"),
+    (
+        {"labeled": "names.csv"},
+        1,
+        "names.csv, line 3: the label must be an integer from 0.*'cat'",
+    ),
+    (
+        {"labeled": "unknown.csv"},
+        1,
+        "1 of 1 keys are not in the pool, such as ['a/99.png']",
+    ),
     ({"labeled": "large.csv"}, 1, "from 0 to 2"),
-    ({"labeled": "utf16.csv"}, 1, "utf16.csv must have the columns key and label.*UTF-8"),
-    ({"labeled": "latin.csv"}, 1, "latin.csv: 1 of 1 keys are not in the pool.*save the file as UTF-8"),
+    (
+        {"labeled": "utf16.csv"},
+        1,
+        "utf16.csv must have the columns key and label.*UTF-8",
+    ),
+    (
+        {"labeled": "latin.csv"},
+        1,
+        "latin.csv: 1 of 1 keys are not in the pool.*save the file as UTF-8",
+    ),
     ({"labeled": "long.csv"}, 1, "long.csv, line 4: .*field"),
-    ({"labeled": "squared.csv"}, 1, "squared.csv, line 2: the label must be an integer from 0.*'²'"),
-    ({"labeled": "minus.csv"}, 1, "minus.csv, line 4: the label must be an integer from 0.*'-1'. Leave out the rows"),
+    (
+        {"labeled": "squared.csv"},
+        1,
+        "squared.csv, line 2: the label must be an integer from 0.*'²'",
+    ),
+    (
+        {"labeled": "minus.csv"},
+        1,
+        "minus.csv, line 4: the label must be an integer from 0.*'-1'. Leave out the rows",
+    ),
     (
         {"labeled": "digits.csv"},
         1,
         "digits.csv, line 2: the label must be an integer from 0.*'99999999999999999999999'",
     ),
-    ({"labeled": "twice.csv"}, 1, "twice.csv has 2 keys more than once, such as ['a/00.png', 'b/01.png']"),
+    (
+        {"labeled": "twice.csv"},
+        1,
+        "twice.csv has 2 keys more than once, such as ['a/00.png', 'b/01.png']",
+    ),
     ({"out": "labels.csv"}, 2, "labels.csv exists already"),
     ({"out": "none/picks.csv"}, 2, "there is no folder none"),
-    ({"out": "picks.png"}, 2, "--out must be a file name that ends in .csv; got picks.png"),
+    (
+        {"out": "picks.png"},
+        2,
+        "--out must be a file name that ends in .csv; got picks.png",
+    ),
     ({"out": "pool"}, 2, "--out must be a file name that ends in .csv; got pool"),
     ({"out": "folder.csv"}, 2, "folder.csv is a folder"),
     ({"out": "sheet.csv"}, 2, "sheet.png exists already"),
@@ -224,7 +297,11 @@ WRONG = [
     ({"out": "pool/a/picks.csv"}, 2, "pool/a/picks.csv is inside the pool"),
     ({"out": "linked/picks.csv"}, 2, "linked/picks.csv is inside the pool"),
     ({"scores_dir": "pool/scores"}, 2, "pool/scores is inside the pool"),
-    ({"pool": "rows.npy", "key": "id", "column": "x"}, 2, "a .npy file takes no --column, no --key, no --size"),
+    (
+        {"pool": "rows.npy", "key": "id", "column": "x"},
+        2,
+        "a .npy file takes no --column, no --key, no --size",
+    ),
     ({"column": "image"}, 2, "a folder of images takes no --column"),
     ({"n": "32"}, 2, "from 1 to 31, the size of the pool"),
     ({"max_unreadable": "0.01"}, 1, "cannot be read so far"),
@@ -235,26 +312,60 @@ WRONG = [
         "named.csv, line 2: the label must be an integer from 0.*got 'cat'.*name all outputs",
     ),
     ({"labeled": "named.csv"}, 1, "--classes 'cat,dog,polar bear'"),
-    ({"labeled": "commas.csv"}, 1, "--classes @FILE, one a line. 2 names are there: 'cat, big', 'dog'"),
+    (
+        {"labeled": "commas.csv"},
+        1,
+        "--classes @FILE, one a line. 2 names are there: 'cat, big', 'dog'",
+    ),
     ({"labeled": "nan.csv"}, 1, "got 'nan'. Leave out the rows that have no label yet"),
-    ({"labeled": "named.csv", "classes": "cat,dog,bear"}, 1, "named.csv, line 4: .*got 'polar bear'.*Correct them"),
-    ({"labeled": "nan.csv", "classes": "cat,dog,bear"}, 1, "nan.csv, line 2: .*got 'nan'.*Leave out the rows"),
-    ({"classes": "cat,dog,bear"}, 1, "line 2: the label must be one of --classes ('cat', 'dog', 'bear'); got '0'"),
+    (
+        {"labeled": "named.csv", "classes": "cat,dog,bear"},
+        1,
+        "named.csv, line 4: .*got 'polar bear'.*Correct them",
+    ),
+    (
+        {"labeled": "nan.csv", "classes": "cat,dog,bear"},
+        1,
+        "nan.csv, line 2: .*got 'nan'.*Leave out the rows",
+    ),
+    (
+        {"classes": "cat,dog,bear"},
+        1,
+        "line 2: the label must be one of --classes ('cat', 'dog', 'bear'); got '0'",
+    ),
     ({"labeled": "named.csv", "classes": "cat,dog"}, 1, "got 'polar bear'"),
-    ({"labeled": "cats.csv", "classes": "cat,dog"}, 2, "--classes has 2 names ('cat', 'dog'), and the net has 3 out"),
-    ({"labeled": "cats.csv", "classes": "cat,a,b,c"}, 2, "--classes has 4 names .*, and the net has 3 outputs"),
+    (
+        {"labeled": "cats.csv", "classes": "cat,dog"},
+        2,
+        "--classes has 2 names ('cat', 'dog'), and the net has 3 out",
+    ),
+    (
+        {"labeled": "cats.csv", "classes": "cat,a,b,c"},
+        2,
+        "--classes has 4 names .*, and the net has 3 outputs",
+    ),
     ({"classes": "cat,dog,cat"}, 2, "--classes has names more than once: 'cat'"),
     ({"classes": "cat,,dog"}, 2, "one of them is empty: 'cat', '', 'dog'"),
     ({"classes": "cat"}, 2, "names of two classes at least.*there is one: 'cat'"),
     ({"classes": "@none.txt"}, 2, "--classes @none.txt cannot be read"),
     ({"classes": "@latin.txt"}, 2, "--classes @latin.txt cannot be read.*UTF-8"),
     ({"classes": "@gap.txt"}, 2, "one of them is empty: 'cat', '', 'dog'"),
-    ({"pool": "rows.npy", "size": None, "depth": "12"}, 2, "a .npy file takes no --depth"),
-    ({"depth": "12", "transform": "factories:as_tensor"}, 2, "depth=12 is for images that become 8 bits"),
+    (
+        {"pool": "rows.npy", "size": None, "depth": "12"},
+        2,
+        "a .npy file takes no --depth",
+    ),
+    (
+        {"depth": "12", "transform": "factories:as_tensor"},
+        2,
+        "depth=12 is for images that become 8 bits",
+    ),
 ]
 
 
-@pytest.mark.parametrize("change, code, message", WRONG, ids=lambda v: str(v) if isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    "change, code, message", WRONG, ids=lambda v: str(v) if isinstance(v, dict) else ""
+)
 def test_refused(change, code, message, folder, capsys):
     (folder / "no_label.csv").write_text("key\na/00.png\n")
     (folder / "names.csv").write_text("key,label\na/00.png,0\na/02.png,cat\n")
@@ -266,8 +377,12 @@ def test_refused(change, code, message, folder, capsys):
     (folder / "squared.csv").write_text("key,label\na/00.png,²\n")
     (folder / "minus.csv").write_text("key,label\n\na/00.png,0\na/02.png,-1\n")
     (folder / "digits.csv").write_text("key,label\na/00.png,99999999999999999999999\n")
-    (folder / "twice.csv").write_text("key,label\na/00.png,0\nb/01.png,1\na/00.png,0\nb/01.png,2\n")
-    (folder / "named.csv").write_text("key,label\na/00.png,cat\nb/01.png, dog\na/02.png,polar bear\n")
+    (folder / "twice.csv").write_text(
+        "key,label\na/00.png,0\nb/01.png,1\na/00.png,0\nb/01.png,2\n"
+    )
+    (folder / "named.csv").write_text(
+        "key,label\na/00.png,cat\nb/01.png, dog\na/02.png,polar bear\n"
+    )
     (folder / "cats.csv").write_text("key,label\na/00.png,cat\nb/01.png,cat\n")
     (folder / "commas.csv").write_text('key,label\na/00.png,"cat, big"\nb/01.png,dog\n')
     (folder / "nan.csv").write_text("key,label\na/00.png,nan\nb/01.png,cat\n")
@@ -284,9 +399,9 @@ def test_refused(change, code, message, folder, capsys):
     assert error.startswith("skdal score: error: ")
     for part in message.split(".*"):
         assert part in error
-    assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == [
-        path for path in before if path.name != "__pycache__"
-    ]
+    assert [
+        path for path in sorted(folder.iterdir()) if path.name != "__pycache__"
+    ] == [path for path in before if path.name != "__pycache__"]
 
 
 NAMES = ("polar bear", "cat", "2")
@@ -297,26 +412,46 @@ def test_labels_that_are_names(classes, folder):
     rows = rows_of("labels.csv")
     named = [f"{row['key']}, {NAMES[int(row['label'])]}\n" for row in rows]
     (folder / "named.csv").write_text("key,label\n" + "".join(named))
-    (folder / "names.txt").write_text("polar bear\r\ncat\r\n2\r\n", encoding="utf-8-sig")
+    (folder / "names.txt").write_text(
+        "polar bear\r\ncat\r\n2\r\n", encoding="utf-8-sig"
+    )
     assert main(words()) == 0
     assert main(words(labeled="named.csv", classes=classes, out="named-picks.csv")) == 0
     found, expected = rows_of("named-picks.csv"), rows_of("picks.csv")
     assert {row["label"] for row in expected} <= {"0", "1", "2"}
     assert found == [{**row, "label": NAMES[int(row["label"])]} for row in expected]
-    assert (folder / "named-picks.png").read_bytes() == (folder / "picks.png").read_bytes()
+    assert (folder / "named-picks.png").read_bytes() == (
+        folder / "picks.png"
+    ).read_bytes()
 
 
 def test_names_in_one_text():
-    with pytest.raises(InvalidParameterError, match="sequence of names, such as .*; got 'cat,dog'"):
-        score("factories:make_net", "net.pt", "labels.csv", None, 6, "picks.csv", classes="cat,dog")
+    with pytest.raises(
+        InvalidParameterError, match="sequence of names, such as .*; got 'cat,dog'"
+    ):
+        score(
+            "factories:make_net",
+            "net.pt",
+            "labels.csv",
+            None,
+            6,
+            "picks.csv",
+            classes="cat,dog",
+        )
 
 
 def test_the_option_of_the_message_works(folder, capsys):
-    (folder / "named.csv").write_text("key,label\na/00.png,cat\nb/01.png,dog\na/02.png,polar bear\n")
+    (folder / "named.csv").write_text(
+        "key,label\na/00.png,cat\nb/01.png,dog\na/02.png,polar bear\n"
+    )
     assert main(words(labeled="named.csv")) == 1
     option = capsys.readouterr().err.partition("--classes")[2].partition("--classes")[2]
     assert main([*words(labeled="named.csv"), "--classes", *shlex.split(option)]) == 0
-    assert {row["label"] for row in rows_of("picks.csv")} <= {"cat", "dog", "polar bear"}
+    assert {row["label"] for row in rows_of("picks.csv")} <= {
+        "cat",
+        "dog",
+        "polar bear",
+    }
 
 
 def test_orientation_and_depth(folder):
@@ -324,22 +459,34 @@ def test_orientation_and_depth(folder):
     for i in range(40):
         turned = Image.Exif()
         turned[0x112] = 6
-        Image.fromarray(np.roll(ramp, 97 * i)).save(folder / "pool" / "ab"[i % 2] / f"{i:02d}.png", exif=turned)
-    with pytest.raises(UnreadableSampleError, match="a/00.png: its values go up to 4095.*skdal score --depth"):
+        Image.fromarray(np.roll(ramp, 97 * i)).save(
+            folder / "pool" / "ab"[i % 2] / f"{i:02d}.png", exif=turned
+        )
+    with pytest.raises(
+        UnreadableSampleError,
+        match="a/00.png: its values go up to 4095.*skdal score --depth",
+    ):
         open_pool("pool")[0]
     assert main([*words(depth="12"), "--exif"]) == 0
     net = load_net("factories:make_net", "net.pt")
     pool = ImageFolderPool("pool", 8, exif=True, depth=12)
     labeled = pool.positions([row["key"] for row in rows_of("labels.csv")])
     rest = np.setdiff1d(np.arange(40), labeled)
-    images, X_labeled = (torch.stack([pool[i] for i in some]) for some in (rest, labeled))
-    indices = DynamicALSampler()(net, images, 6, X_labeled=X_labeled, y_labeled=np.arange(9) % 3)
+    images, X_labeled = (
+        torch.stack([pool[i] for i in some]) for some in (rest, labeled)
+    )
+    indices = DynamicALSampler()(
+        net, images, 6, X_labeled=X_labeled, y_labeled=np.arange(9) % 3
+    )
     assert [row["key"] for row in rows_of("picks.csv")] == pool.keys(rest[indices])
 
 
 def test_weights_of_another_net(folder):
     torch.save(nn.Linear(2, 2).state_dict(), "other.pt")
-    with pytest.raises(InvalidDataError, match="(?s)cannot be loaded into the net of factories:make_net.*Missing"):
+    with pytest.raises(
+        InvalidDataError,
+        match="(?s)cannot be loaded into the net of factories:make_net.*Missing",
+    ):
         load_net("factories:make_net", "other.pt")
 
 
@@ -348,7 +495,10 @@ def test_weights_as_skorch_writes_them(folder):
     assert isinstance(net, NeuralNetClassifier)
     net.save_params(f_params="again.pt")
     again = load_net("factories:make_net", "again.pt")
-    assert all(torch.equal(a, b) for a, b in zip(net.module_.parameters(), again.module_.parameters()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(net.module_.parameters(), again.module_.parameters())
+    )
 
 
 def test_nothing_of_an_older_run_is_left(folder):
@@ -377,7 +527,9 @@ def test_a_term_that_is_not_computed_is_left_empty(gamma, empty, folder):
     rows = rows_of("picks.csv")
     assert list(rows[0]) == ["key", "rank", "score", "sq_norm", "dot", "label"]
     assert {row[empty] for row in rows} == {""}
-    assert all(row["score"] == row["dot" if empty == "sq_norm" else "sq_norm"] for row in rows)
+    assert all(
+        row["score"] == row["dot" if empty == "sq_norm" else "sq_norm"] for row in rows
+    )
 
 
 def test_the_rest_of_the_pool_travels_light():

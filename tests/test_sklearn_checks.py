@@ -19,7 +19,9 @@ EXPECTED_OF_NETS = {
     "check_fit_idempotent": "no two fits of a sampler share their random numbers",
 }
 
-FOR_NETS = {PROMISES[key].cls: key for key in PROMISES if key not in FOR_CLASSIFIERS}.values()  # a key a class
+FOR_NETS = {
+    PROMISES[key].cls: key for key in PROMISES if key not in FOR_CLASSIFIERS
+}.values()  # a key a class
 
 
 class FloatNet(NeuralNetClassifier):
@@ -27,11 +29,16 @@ class FloatNet(NeuralNetClassifier):
 
     def fit(self, X, y, **fit_params):
         X, y = validate_data(self, X, y, dtype=np.float64)
-        self.set_params(module__in_features=X.shape[1], module__out_features=max(2, int(np.max(y)) + 1))
+        self.set_params(
+            module__in_features=X.shape[1],
+            module__out_features=max(2, int(np.max(y)) + 1),
+        )
         return super().fit(X, y, **fit_params)
 
     def get_dataset(self, X, y=None):
-        return super().get_dataset(validate_data(self, X, dtype=np.float64, reset=False), y)
+        return super().get_dataset(
+            validate_data(self, X, dtype=np.float64, reset=False), y
+        )
 
 
 class FloatLinear(torch.nn.Linear):
@@ -46,22 +53,38 @@ class FloatLinear(torch.nn.Linear):
 
 
 def float_net():
-    size = {"module__in_features": 1, "module__out_features": 2, "module__dtype": torch.float64}
+    size = {
+        "module__in_features": 1,
+        "module__out_features": 2,
+        "module__dtype": torch.float64,
+    }
     return make_net(FloatLinear, FloatNet, lr=0.1, max_epochs=10, **size)
 
 
 def checks(estimators, expected_failed_checks=None):
     """`parametrize_with_checks` with ids that fit a line."""
-    mark = parametrize_with_checks(estimators, expected_failed_checks=expected_failed_checks)
-    return pytest.mark.parametrize(*mark.args, ids=lambda o: getattr(o, "func", type(o)).__name__)
+    mark = parametrize_with_checks(
+        estimators, expected_failed_checks=expected_failed_checks
+    )
+    return pytest.mark.parametrize(
+        *mark.args, ids=lambda o: getattr(o, "func", type(o)).__name__
+    )
 
 
-@checks([make_sampler(key, LogisticRegression(), **params) for key, params in FOR_CLASSIFIERS.items()])
+@checks(
+    [
+        make_sampler(key, LogisticRegression(), **params)
+        for key, params in FOR_CLASSIFIERS.items()
+    ]
+)
 def test_around_a_classifier(estimator, check):
     check(estimator)
 
 
-@checks([make_sampler(key, float_net()) for key in FOR_NETS], lambda estimator: EXPECTED_OF_NETS)
+@checks(
+    [make_sampler(key, float_net()) for key in FOR_NETS],
+    lambda estimator: EXPECTED_OF_NETS,
+)
 def test_around_a_net(estimator, check):
     check(estimator)
 

@@ -35,43 +35,84 @@ def routing():
 
 AROUND = {
     "sampler": MarginSampler,
-    "pool_subset": lambda estimator: make_sampler("pool_subset", estimator, sampler=MarginSampler()),
-    "albl": lambda estimator: make_sampler("albl", estimator, samplers=[MarginSampler()]),
+    "pool_subset": lambda estimator: make_sampler(
+        "pool_subset", estimator, sampler=MarginSampler()
+    ),
+    "albl": lambda estimator: make_sampler(
+        "albl", estimator, samplers=[MarginSampler()]
+    ),
     "learner": lambda estimator: ActiveLearner(estimator, margin_sampling),
     "sampler in a sampler": lambda estimator: MarginSampler(MarginSampler(estimator)),
-    "around a pipeline": lambda estimator: MarginSampler(make_pipeline(MinMaxScaler(), estimator)),
-    "in a pipeline": lambda estimator: make_pipeline(MinMaxScaler(), MarginSampler(estimator)),
+    "around a pipeline": lambda estimator: MarginSampler(
+        make_pipeline(MinMaxScaler(), estimator)
+    ),
+    "in a pipeline": lambda estimator: make_pipeline(
+        MinMaxScaler(), MarginSampler(estimator)
+    ),
 }
 REQUESTS = {
-    "of fit": ({"sample_weight": True}, {"sample_weight": False}, {"sample_weight": WEIGHT}),
-    "of fit and score": ({"sample_weight": True}, {"sample_weight": True}, {"sample_weight": WEIGHT}),
-    "by another name": ({"sample_weight": "w"}, {"sample_weight": False}, {"w": WEIGHT}),
+    "of fit": (
+        {"sample_weight": True},
+        {"sample_weight": False},
+        {"sample_weight": WEIGHT},
+    ),
+    "of fit and score": (
+        {"sample_weight": True},
+        {"sample_weight": True},
+        {"sample_weight": WEIGHT},
+    ),
+    "by another name": (
+        {"sample_weight": "w"},
+        {"sample_weight": False},
+        {"w": WEIGHT},
+    ),
 }
 BARE = [name for name in AROUND if "pipeline" not in name]
 # The score of scikit-learn's own Pipeline passes sample_weight=None on, so a step has to request it by that name.
-PAIRS = [(name, request) for name in AROUND for request in REQUESTS if name in BARE or request == "of fit and score"]
+PAIRS = [
+    (name, request)
+    for name in AROUND
+    for request in REQUESTS
+    if name in BARE or request == "of fit and score"
+]
 
 
 def like(make):
     """Return a function that makes what scikit-learn has for it alone."""
-    return (lambda estimator: make_pipeline(MinMaxScaler(), estimator)) if "pipeline" in make else lambda e: e
+    return (
+        (lambda estimator: make_pipeline(MinMaxScaler(), estimator))
+        if "pipeline" in make
+        else lambda e: e
+    )
 
 
 @pytest.mark.parametrize("name, request_", PAIRS)
 def test_cross_validation_passes_metadata_on(name, request_, routing):
     of_fit, of_score, params = REQUESTS[request_]
-    classifier = LogisticRegression().set_fit_request(**of_fit).set_score_request(**of_score)
-    found = cross_validate(AROUND[name](classifier), X, y, params=params, error_score="raise")
-    expected = cross_validate(like(name)(classifier), X, y, params=params, error_score="raise")
+    classifier = (
+        LogisticRegression().set_fit_request(**of_fit).set_score_request(**of_score)
+    )
+    found = cross_validate(
+        AROUND[name](classifier), X, y, params=params, error_score="raise"
+    )
+    expected = cross_validate(
+        like(name)(classifier), X, y, params=params, error_score="raise"
+    )
     assert found["test_score"].tolist() == expected["test_score"].tolist()
     assert len(set(expected["test_score"])) > 1
 
 
 @pytest.mark.parametrize("name", AROUND)
 def test_grid_search_passes_metadata_on(name, routing):
-    classifier = LogisticRegression().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    classifier = (
+        LogisticRegression()
+        .set_fit_request(sample_weight=True)
+        .set_score_request(sample_weight=True)
+    )
     found, expected = (
-        GridSearchCV(make(classifier), {}, cv=3, error_score="raise").fit(X, y, sample_weight=WEIGHT)
+        GridSearchCV(make(classifier), {}, cv=3, error_score="raise").fit(
+            X, y, sample_weight=WEIGHT
+        )
         for make in (AROUND[name], like(name))
     )
     assert found.predict_proba(POOL).tolist() == expected.predict_proba(POOL).tolist()
@@ -81,16 +122,22 @@ def test_grid_search_passes_metadata_on(name, routing):
 
 @pytest.mark.parametrize("make", AROUND.values(), ids=AROUND)
 def test_what_nobody_has_requested_is_refused(make, routing):
-    with pytest.raises(UnsetMetadataPassedError, match=r"LogisticRegression\.set_fit_request"):
+    with pytest.raises(
+        UnsetMetadataPassedError, match=r"LogisticRegression\.set_fit_request"
+    ):
         make(LogisticRegression()).fit(X, y, sample_weight=WEIGHT)
 
 
 @pytest.mark.parametrize("name", BARE)
 def test_score_and_predict_get_what_they_have_requested(name, routing):
-    asker = AROUND[name](LogisticRegression().set_score_request(sample_weight="w")).fit(X, y)
+    asker = AROUND[name](LogisticRegression().set_score_request(sample_weight="w")).fit(
+        X, y
+    )
     right = asker.predict(POOL) == POOL_y
     weight = np.random.default_rng(1).uniform(size=len(POOL))
-    assert asker.score(POOL, POOL_y, w=weight) == pytest.approx(np.average(right, weights=weight))
+    assert asker.score(POOL, POOL_y, w=weight) == pytest.approx(
+        np.average(right, weights=weight)
+    )
     with pytest.raises(TypeError, match="unexpected"):
         asker.predict(POOL, other=1)
 
@@ -101,7 +148,9 @@ def test_without_routing_all_parameters_go_to_the_estimator(name):
     expected = LogisticRegression().fit(X, y, sample_weight=WEIGHT)
     assert asker.predict_proba(POOL).tolist() == expected.predict_proba(POOL).tolist()
     weight = np.random.default_rng(1).uniform(size=len(POOL))
-    assert asker.score(POOL, POOL_y, sample_weight=weight) == expected.score(POOL, POOL_y, weight)
+    assert asker.score(POOL, POOL_y, sample_weight=weight) == expected.score(
+        POOL, POOL_y, weight
+    )
 
 
 def test_a_sampler_consumes_no_metadata_itself(routing):
@@ -134,7 +183,9 @@ NET_AROUND = {
 @pytest.mark.parametrize("name", NET_AROUND)
 def test_nets_get_what_they_have_requested_at_every_fit(name, reset_optimizer, routing):
     """Later fits are skorch's partial_fit, and the request of fit holds for them, too."""
-    asker = NET_AROUND[name](make_net(Scaled, max_epochs=1, batch_size=-1).set_fit_request(factor=True))
+    asker = NET_AROUND[name](
+        make_net(Scaled, max_epochs=1, batch_size=-1).set_fit_request(factor=True)
+    )
     if name != "in a pipeline":
         asker.set_params(reset_optimizer=reset_optimizer)
     for factor in (2, 3):
@@ -157,9 +208,13 @@ def test_groups_go_to_the_split_of_a_net(routing):
             seen.append(groups)
             return super().split(X, y, groups)
 
-    net = make_net(train_split=ValidSplit(Split(3), stratified=False)).set_fit_request(groups=False)
+    net = make_net(train_split=ValidSplit(Split(3), stratified=False)).set_fit_request(
+        groups=False
+    )
     sampler = MarginSampler(net)
-    with pytest.raises(TypeError, match="forward"):  # skorch passes to forward whatever its fit gets
+    with pytest.raises(
+        TypeError, match="forward"
+    ):  # skorch passes to forward whatever its fit gets
         sampler.fit(X, y, groups=groups)
     assert seen[0].tolist() == groups.tolist()
 
@@ -167,8 +222,13 @@ def test_groups_go_to_the_split_of_a_net(routing):
 def test_the_steps_before_a_net_get_what_they_have_requested(routing):
     scaler = StandardScaler().set_fit_request(sample_weight=True)
     net = make_net(Scaled).set_fit_request(factor=True)
-    sampler = MarginSampler(make_pipeline(scaler, net)).fit(X, y, sample_weight=WEIGHT, factor=2)
-    assert sampler.estimator_[0].mean_.tolist() == StandardScaler().fit(X, sample_weight=WEIGHT).mean_.tolist()
+    sampler = MarginSampler(make_pipeline(scaler, net)).fit(
+        X, y, sample_weight=WEIGHT, factor=2
+    )
+    assert (
+        sampler.estimator_[0].mean_.tolist()
+        == StandardScaler().fit(X, sample_weight=WEIGHT).mean_.tolist()
+    )
 
 
 # --- the rest -------------------------------------------------------------------------------------
@@ -182,7 +242,9 @@ def test_clones_are_untrained_and_keep_their_requests(key, routing):
         check_is_fitted(copy)
     check_is_fitted(sampler)
     assert not hasattr(copy, "X_labeled_")
-    assert copy.get_metadata_routing().consumes("fit", ["factor", "other"]) == {"factor"}
+    assert copy.get_metadata_routing().consumes("fit", ["factor", "other"]) == {
+        "factor"
+    }
 
 
 @every
@@ -190,33 +252,50 @@ def test_parameters_reach_the_net(key):
     sampler = make_sampler(key, make_net())
     assert sampler.get_params()["estimator__lr"] == 0.01
     assert "estimator__lr" not in sampler.get_params(deep=False)
-    sampler.set_params(estimator__lr=0.5, estimator__optimizer=torch.optim.SGD, random_state=3).fit(X, y)
+    sampler.set_params(
+        estimator__lr=0.5, estimator__optimizer=torch.optim.SGD, random_state=3
+    ).fit(X, y)
     assert sampler.estimator_.optimizer_.param_groups[0]["lr"] == 0.5
     assert type(sampler.estimator_.optimizer_) is torch.optim.SGD
 
 
 def test_a_changed_parameter_of_the_estimator_counts_from_the_next_cold_fit_on():
     sampler = MarginSampler(make_net(), warm_start=False).fit(X, y)
-    assert sampler.set_params(estimator__max_epochs=1).fit(X, y).estimator_.max_epochs == 1
+    assert (
+        sampler.set_params(estimator__max_epochs=1).fit(X, y).estimator_.max_epochs == 1
+    )
 
 
 @pytest.mark.parametrize("key", ["dynamical", "margin", "coreset"])
 @pytest.mark.parametrize(
-    "config", [{"assume_finite": True}, {"transform_output": "pandas"}, {"print_changed_only": False}]
+    "config",
+    [
+        {"assume_finite": True},
+        {"transform_output": "pandas"},
+        {"print_changed_only": False},
+    ],
 )
 def test_the_configuration_changes_nothing(key, config):
-    sampler = make_sampler(key, make_pipeline(FunctionTransformer(), FrozenEstimator(trained_net()))).fit(X, y)
+    sampler = make_sampler(
+        key, make_pipeline(FunctionTransformer(), FrozenEstimator(trained_net()))
+    ).fit(X, y)
     expected = sampler.query(POOL, 5).tolist()
     sampler = clone(sampler)
     if "transform_output" in config:
-        sampler.estimator.steps[0][1].set_output(transform="default")  # a net takes no frames
+        sampler.estimator.steps[0][1].set_output(
+            transform="default"
+        )  # a net takes no frames
     with sklearn.config_context(**config):
         assert sampler.fit(X, y).query(POOL, 5).tolist() == expected
 
 
 TO_FRAME = [
     make_pipeline(StandardScaler(), LogisticRegression()),
-    make_pipeline(StandardScaler(), FunctionTransformer(np.asarray).set_output(transform="default"), make_net()),
+    make_pipeline(
+        StandardScaler(),
+        FunctionTransformer(np.asarray).set_output(transform="default"),
+        make_net(),
+    ),
 ]
 
 
@@ -233,7 +312,10 @@ def test_set_output_before_a_classifier(pipeline, container):
     assert found.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("estimator", [LogisticRegression(), make_net(), make_pipeline(StandardScaler(), make_net())])
+@pytest.mark.parametrize(
+    "estimator",
+    [LogisticRegression(), make_net(), make_pipeline(StandardScaler(), make_net())],
+)
 def test_tags_are_those_of_the_estimator(estimator):
     tags, own = get_tags(MarginSampler(estimator)), get_tags(estimator)
     for name in ("estimator_type", "classifier_tags", "target_tags", "input_tags"):

@@ -10,7 +10,20 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import POOL, PROMISES, Mlp, POOL_y, X, global_rng, make_net, make_sampler, snapshot, trained_net, weights, y
+from common import (
+    POOL,
+    PROMISES,
+    Mlp,
+    POOL_y,
+    X,
+    global_rng,
+    make_net,
+    make_sampler,
+    snapshot,
+    trained_net,
+    weights,
+    y,
+)
 from reference import k_center_greedy
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -28,10 +41,17 @@ from skdal.base._shards import shards_of
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics
 from skdal.parallel import SerialExecutor
-from skdal.samplers import CoresetSampler, DynamicALSampler, MarginSampler, margin_sampling
+from skdal.samplers import (
+    CoresetSampler,
+    DynamicALSampler,
+    MarginSampler,
+    margin_sampling,
+)
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:the net's train_split", "ignore:'pin_memory' argument", "ignore:.*weights_only"
+    "ignore:the net's train_split",
+    "ignore:'pin_memory' argument",
+    "ignore:.*weights_only",
 )
 NEW, NEW_y = POOL[:10], POOL_y[:10]
 
@@ -102,7 +122,9 @@ PARAMETERS = {
     "criterion__reduction": {"criterion__reduction": "sum"},
     "criterion: skorch's default": {"criterion": nn.NLLLoss, "module": Softmax},
     "optimizer": {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
-    "optimizer__param_groups": {"optimizer__param_groups": [("head.*", {"lr": 0.0}), ("body.0.*", {"lr": 0.3})]},
+    "optimizer__param_groups": {
+        "optimizer__param_groups": [("head.*", {"lr": 0.0}), ("body.0.*", {"lr": 0.3})]
+    },
     "optimizer__lr": {"optimizer__lr": 0.2},
     "lr": {"lr": 0.1},
     "max_epochs": {"max_epochs": 3},
@@ -110,12 +132,18 @@ PARAMETERS = {
     "batch_size: all in one": {"batch_size": -1},
     "iterator_train": {"iterator_train": Loader},
     "iterator_train__drop_last": {"iterator_train__drop_last": True},
-    "iterator_train__sampler": {"iterator_train__shuffle": False, "iterator_train__sampler": list(range(29))},
+    "iterator_train__sampler": {
+        "iterator_train__shuffle": False,
+        "iterator_train__sampler": list(range(29)),
+    },
     "iterator_valid": {"iterator_valid": Loader},
     "iterator_valid__batch_size": {"iterator_valid__batch_size": 5},
     "iterator_valid__batch_size: all in one": {"iterator_valid__batch_size": -1},
     "iterator_valid__collate_fn": {"iterator_valid__collate_fn": shifted},
-    "iterator_valid__num_workers": {"iterator_valid__num_workers": 1, "iterator_valid__persistent_workers": True},
+    "iterator_valid__num_workers": {
+        "iterator_valid__num_workers": 1,
+        "iterator_valid__persistent_workers": True,
+    },
     "iterator_valid__pin_memory": {"iterator_valid__pin_memory": True},
     "dataset": {"dataset": Affine},
     "dataset__": {"dataset": Affine, "dataset__factor": 3},
@@ -123,10 +151,17 @@ PARAMETERS = {
     "train_split: ValidSplit": {"train_split": ValidSplit(3)},
     "callbacks: disable": {"callbacks": "disable"},
     "callbacks: list": {"callbacks": [Counter, callbacks.GradientNormClipping(0.1)]},
-    "callbacks: names": {"callbacks": [("mine", Counter()), ("other", Counter)], "callbacks__mine__step": 2},
+    "callbacks: names": {
+        "callbacks": [("mine", Counter()), ("other", Counter)],
+        "callbacks__mine__step": 2,
+    },
     "callbacks__: None": {"callbacks__train_loss": None, "callbacks__print_log": None},
     "callbacks: Freezer": {"callbacks": [callbacks.Freezer("body.0.*")]},
-    "predict_nonlinearity: None": {"predict_nonlinearity": None, "module": Softmax, "criterion": nn.NLLLoss},
+    "predict_nonlinearity: None": {
+        "predict_nonlinearity": None,
+        "module": Softmax,
+        "criterion": nn.NLLLoss,
+    },
     "predict_nonlinearity: callable": {"predict_nonlinearity": sharper},
     "warm_start": {"warm_start": True},
     "verbose": {"verbose": 1},
@@ -134,9 +169,19 @@ PARAMETERS = {
     "device: cpu:0": {"device": "cpu:0"},
     "device: torch.device": {"device": torch.device("cpu")},
     "compile: eager": {"compile": True, "compile__backend": "eager"},
-    "compile: aot_eager": {"compile": True, "compile__backend": "aot_eager", "compile__dynamic": True},
-    "use_caching: True": {"use_caching": True, "train_split": predefined_split(VALIDATION)},
-    "use_caching: False": {"use_caching": False, "train_split": predefined_split(VALIDATION)},
+    "compile: aot_eager": {
+        "compile": True,
+        "compile__backend": "aot_eager",
+        "compile__dynamic": True,
+    },
+    "use_caching: True": {
+        "use_caching": True,
+        "train_split": predefined_split(VALIDATION),
+    },
+    "use_caching: False": {
+        "use_caching": False,
+        "train_split": predefined_split(VALIDATION),
+    },
     "torch_load_kwargs": {"torch_load_kwargs": {"weights_only": True}},
     "classes": {"classes": [0, 1, 2]},
     "classes: none": {"classes": []},
@@ -226,7 +271,9 @@ class OwnNotifications(NeuralNetClassifier):
         for group in self.optimizer_.param_groups:
             group["lr"] *= 0.5
 
-    def on_grad_computed(self, net, named_parameters, batch=None, training=False, **kwargs):
+    def on_grad_computed(
+        self, net, named_parameters, batch=None, training=False, **kwargs
+    ):
         nn.init.zeros_(self.module_.head.bias.grad)
 
 
@@ -248,7 +295,11 @@ METHODS = [
 NETS = {name: partial(make_net, **settings) for name, settings in PARAMETERS.items()}
 NETS |= {f"{cls.__name__}": partial(make_net, cls=cls) for cls in METHODS}
 every = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "compile" in name else []) for name in NETS]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "compile" in name else [])
+        for name in NETS
+    ],
 )
 
 
@@ -279,7 +330,9 @@ def gradients(net, X, y=None):
             own = (outputs[0] if isinstance(outputs, tuple) else outputs).argmax(1)
             label = own if y is None else labels[k : k + 1]
             loss = net.get_loss(outputs, label, X=inputs[k : k + 1], training=False)
-            rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+            rows.append(
+                torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+            )
     return torch.stack(rows)
 
 
@@ -297,7 +350,9 @@ def margins(net, pool):
 def hidden(net, rows):
     """Return what the head gets (n, 6)."""
     found = []
-    handle = net.module_.head.register_forward_hook(lambda part, args, output: found.append(args[0]))
+    handle = net.module_.head.register_forward_hook(
+        lambda part, args, output: found.append(args[0])
+    )
     with torch.no_grad():
         for inputs, _ in net.get_iterator(net.get_dataset(rows), training=False):
             net._set_training(False)
@@ -314,7 +369,9 @@ def test_training_is_that_of_skorch_alone(name):
     net = NETS[name]()
     alone = fitted(clone(net), X, y)
     sampler = fitted(MarginSampler(clone(net), reset_optimizer=False), X, y)
-    learner = fitted(ActiveLearner(clone(net), margin_sampling, reset_optimizer=False), X, y)
+    learner = fitted(
+        ActiveLearner(clone(net), margin_sampling, reset_optimizer=False), X, y
+    )
     assert weights(sampler.estimator_) == weights(learner.estimator) == weights(alone)
     grown, grown_y = np.concatenate([X, NEW]), np.concatenate([y, NEW_y])
     torch.manual_seed(1)
@@ -324,7 +381,9 @@ def test_training_is_that_of_skorch_alone(name):
     torch.manual_seed(1)
     learner.teach(NEW, NEW_y)
     assert weights(sampler.estimator_) == weights(learner.estimator) == weights(alone)
-    assert [row["epoch"] for row in sampler.estimator_.history] == [row["epoch"] for row in alone.history]
+    assert [row["epoch"] for row in sampler.estimator_.history] == [
+        row["epoch"] for row in alone.history
+    ]
 
 
 @every
@@ -334,13 +393,19 @@ def test_scores_are_those_of_the_net(name):
     rng = global_rng()
     gradient = DynamicALSampler(frozen).fit(X, y).score_samples(pool)
     margin = MarginSampler(frozen).fit(X, y).score_samples(pool)
-    picks, distances = CoresetSampler(frozen).fit(X, y).query(pool, 8, return_scores=True)
+    picks, distances = (
+        CoresetSampler(frozen).fit(X, y).query(pool, 8, return_scores=True)
+    )
     assert snapshot(net) == before
     assert global_rng() == rng
     expected = dynamics(net, pool)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
+    np.testing.assert_allclose(
+        gradient, expected, rtol=1e-9, atol=1e-9 * abs(expected).max()
+    )
     np.testing.assert_allclose(margin, margins(net, pool), rtol=1e-12, atol=1e-15)
-    expected_picks, expected_distances = k_center_greedy(hidden(net, pool), hidden(net, X), 8)
+    expected_picks, expected_distances = k_center_greedy(
+        hidden(net, pool), hidden(net, X), 8
+    )
     assert picks.tolist() == expected_picks
     np.testing.assert_allclose(distances, expected_distances, rtol=1e-9)
 
@@ -349,7 +414,10 @@ def test_scores_are_those_of_the_net(name):
 def test_a_learner_asks_for_the_same(name):
     learner = fitted(ActiveLearner(NETS[name](), margin_sampling), X, y)
     indices, samples = learner.query(POOL, n_instances=5)
-    assert indices.tolist() == np.argsort(-margins(learner.estimator, POOL), kind="stable")[:5].tolist()
+    assert (
+        indices.tolist()
+        == np.argsort(-margins(learner.estimator, POOL), kind="stable")[:5].tolist()
+    )
     assert samples.tolist() == POOL[indices].tolist()
 
 
@@ -366,7 +434,9 @@ def test_a_learner_asks_for_the_same(name):
 def test_a_net_that_does_not_look_at_its_data_is_refused(call):
     net = trained_net()
     net.dataset = Dataset(X, y)
-    with pytest.raises(UnsupportedEstimatorError, match=r"dataset is an instance.* dataset=MyDataset"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match=r"dataset is an instance.* dataset=MyDataset"
+    ):
         call(net)
 
 
@@ -378,16 +448,23 @@ def trimmed_net():
 
 def test_a_net_trimmed_for_prediction_where_probabilities_are_enough():
     net = trimmed_net()
-    with pytest.raises(UnsupportedEstimatorError, match="trimmed.*predict_nonlinearity=partial"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="trimmed.*predict_nonlinearity=partial"
+    ):
         margin_sampling(net, POOL, 3)
     net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1))  # the remedy
-    assert margin_sampling(net, POOL, 5).tolist() == margin_sampling(trained_net(), POOL, 5).tolist()
+    assert (
+        margin_sampling(net, POOL, 5).tolist()
+        == margin_sampling(trained_net(), POOL, 5).tolist()
+    )
     there = packed(net).on("cpu")
     assert there.predict_proba(POOL).tolist() == net.predict_proba(POOL).tolist()
 
 
 def test_a_net_trimmed_for_prediction_has_no_losses_and_does_not_train():
-    with pytest.raises(UnsupportedEstimatorError, match="trimmed for prediction.*copy.deepcopy"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="trimmed for prediction.*copy.deepcopy"
+    ):
         gradient_statistics(trimmed_net(), POOL)
     with pytest.raises(SkorchTrainingImpossibleError):
         ActiveLearner(trimmed_net(), margin_sampling, X, y)
@@ -395,15 +472,24 @@ def test_a_net_trimmed_for_prediction_has_no_losses_and_does_not_train():
 
 def test_shards_are_whole_mini_batches_of_predict_proba():
     """So that scores are the same bit for bit wherever a pool is cut."""
-    sampler = MarginSampler(FrozenEstimator(trained_net(iterator_valid__batch_size=12))).fit(X, y)
+    sampler = MarginSampler(
+        FrozenEstimator(trained_net(iterator_valid__batch_size=12))
+    ).fit(X, y)
     sampler.executor = SerialExecutor(shard_size=10)
-    assert [rows.stop for rows in shards_of(sampler, sampler._trained(), POOL)] == [12, 24, 36, 41]
+    assert [rows.stop for rows in shards_of(sampler, sampler._trained(), POOL)] == [
+        12,
+        24,
+        36,
+        41,
+    ]
 
 
 @pytest.mark.parametrize("settings", [{}, {"iterator_valid__batch_size": 20}])
 def test_mini_batches_in_a_worker_are_as_long_as_its_executor_says(settings):
     there, lengths = packed(trained_net(**settings)).on("cpu", batch_size=5), []
-    there.module_.register_forward_hook(lambda module, args, output: lengths.append(len(output)))
+    there.module_.register_forward_hook(
+        lambda module, args, output: lengths.append(len(output))
+    )
     there.predict_proba(POOL)
     assert lengths == 8 * [5] + [1]
 
@@ -421,6 +507,7 @@ def test_a_net_without_a_device_computes_where_its_parameters_are():
 @pytest.mark.parametrize("key", PROMISES)
 def test_every_sampler_takes_a_net_without_a_device(key):
     found, expected = (
-        fitted(make_sampler(key, make_net(device=device)), X, y).query(POOL, 6).tolist() for device in (None, "cpu")
+        fitted(make_sampler(key, make_net(device=device)), X, y).query(POOL, 6).tolist()
+        for device in (None, "cpu")
     )
     assert found == expected

@@ -11,7 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from common import PROMISES, X, assert_same, global_rng, make_net, make_sampler, snapshot, weights, y
+from common import (
+    PROMISES,
+    X,
+    assert_same,
+    global_rng,
+    make_net,
+    make_sampler,
+    snapshot,
+    weights,
+    y,
+)
 from torch import nn
 
 from skdal import ActiveLearner, DynamicALSampler
@@ -37,7 +47,11 @@ def ask_at_once(questions):
     alone = [ask() for ask in questions]
     n_wrong = 0
     with ThreadPoolExecutor(N_THREADS) as threads:
-        answers = [threads.submit(ask) for _ in range(N_QUERIES // len(questions)) for ask in questions]
+        answers = [
+            threads.submit(ask)
+            for _ in range(N_QUERIES // len(questions))
+            for ask in questions
+        ]
         for answer, expected in zip(answers, alone * (N_QUERIES // len(questions))):
             n_wrong += not np.array_equal(answer.result(), expected)
     return n_wrong
@@ -52,15 +66,26 @@ def test_queries_at_once(key):
 
 
 def test_two_samplers_over_two_nets():
-    samplers = [make_sampler(key, make_net(), random_state=i).fit(X, y) for i, key in enumerate(["egl", "mc_dropout"])]
-    assert not ask_at_once([lambda s=s, pool=pool: s.query(pool, 5) for s in samplers for pool in POOLS[:2]])
+    samplers = [
+        make_sampler(key, make_net(), random_state=i).fit(X, y)
+        for i, key in enumerate(["egl", "mc_dropout"])
+    ]
+    assert not ask_at_once(
+        [
+            lambda s=s, pool=pool: s.query(pool, 5)
+            for s in samplers
+            for pool in POOLS[:2]
+        ]
+    )
 
 
 def test_two_samplers_over_one_net():
     net = make_net().fit(X, y)
     samplers = [make_sampler("dynamical"), make_sampler("badge")]
     ask = lambda s, pool: s(net, pool, 5, X_labeled=X, y_labeled=y)
-    assert not ask_at_once([lambda s=s, pool=pool: ask(s, pool) for s in samplers for pool in POOLS[:2]])
+    assert not ask_at_once(
+        [lambda s=s, pool=pool: ask(s, pool) for s in samplers for pool in POOLS[:2]]
+    )
 
 
 def test_predictions_and_statistics_beside_queries():
@@ -94,18 +119,27 @@ def test_queries_and_predictions_beside_a_fit():
     """Each answer is one of before or after the fit, and the fit is what it is alone."""
 
     def make():
-        return make_sampler("dynamical", make_net(module=Slow, max_epochs=3)).fit(X[:20], y[:20])
+        return make_sampler("dynamical", make_net(module=Slow, max_epochs=3)).fit(
+            X[:20], y[:20]
+        )
 
     alone = make()
-    answers = [(alone.query(POOLS[0], 5).tolist(), alone.predict_proba(POOLS[1]).tolist())]
+    answers = [
+        (alone.query(POOLS[0], 5).tolist(), alone.predict_proba(POOLS[1]).tolist())
+    ]
     alone.fit(X, y)
-    answers.append((alone.query(POOLS[0], 5).tolist(), alone.predict_proba(POOLS[1]).tolist()))
+    answers.append(
+        (alone.query(POOLS[0], 5).tolist(), alone.predict_proba(POOLS[1]).tolist())
+    )
     sampler = make()
     queries, predictions = [], []
     with ThreadPoolExecutor(3) as threads:
         fit = threads.submit(sampler.fit, X, y)
         while not fit.done():
-            asked = threads.submit(sampler.query, POOLS[0], 5), threads.submit(sampler.predict_proba, POOLS[1])
+            asked = (
+                threads.submit(sampler.query, POOLS[0], 5),
+                threads.submit(sampler.predict_proba, POOLS[1]),
+            )
             queries.append(asked[0].result().tolist())
             predictions.append(asked[1].result().tolist())
         fit.result()
@@ -119,7 +153,11 @@ def test_a_seeded_fit_beside_predictions_of_another_net():
     other = make_sampler("margin", make_net()).fit(X, y)
 
     def trained():
-        return weights(make_sampler("margin", make_net(module=Slow, max_epochs=2)).fit(X, y).estimator_)
+        return weights(
+            make_sampler("margin", make_net(module=Slow, max_epochs=2))
+            .fit(X, y)
+            .estimator_
+        )
 
     alone = trained()
     with ThreadPoolExecutor(2) as threads:
@@ -129,7 +167,10 @@ def test_a_seeded_fit_beside_predictions_of_another_net():
     assert fit.result() == alone
 
 
-WRAPS = {"DataParallel": nn.DataParallel, "compiled": lambda module: torch.compile(module, backend="eager")}
+WRAPS = {
+    "DataParallel": nn.DataParallel,
+    "compiled": lambda module: torch.compile(module, backend="eager"),
+}
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
@@ -201,7 +242,9 @@ def test_a_forked_process_has_locks_of_its_own():
     holder.start()
     held.wait(30)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of forks with threads
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python's own, of forks with threads
         child = os.fork()
     if child == 0:
         with exclusive():

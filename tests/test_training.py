@@ -41,7 +41,9 @@ class Sampler:
     """A sampler's loop: `fit` with all labels, each time."""
 
     def __init__(self, estimator, **params):
-        self.owner = make_sampler("margin", estimator, **{"random_state": None, **params})
+        self.owner = make_sampler(
+            "margin", estimator, **{"random_state": None, **params}
+        )
 
     def fit(self, n, **fit_params):
         self.owner.fit(X[:n], y[:n], **fit_params)
@@ -63,7 +65,9 @@ class Learner:
 
     query = property(lambda self: self.owner.query)
     trained = property(lambda self: self.owner.estimator)
-    n_labeled = property(lambda self: 0 if self.owner.X_training is None else len(self.owner.X_training))
+    n_labeled = property(
+        lambda self: 0 if self.owner.X_training is None else len(self.owner.X_training)
+    )
 
 
 loops = pytest.mark.parametrize("loop", [Sampler, Learner])
@@ -92,11 +96,16 @@ def test_a_learner_trains_in_place():
 
 @loops
 @pytest.mark.parametrize("net_warm_start", [False, True])
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)]
+)
 def test_further_training_continues_the_module(loop, net_warm_start, wrap):
     run = loop(wrap(make_net(warm_start=net_warm_start, lr=0.0)))
     run.fit(20)
-    module, before = net_of(run.trained).module_, weights(net_of(run.trained))["head.weight"]
+    module, before = (
+        net_of(run.trained).module_,
+        weights(net_of(run.trained))["head.weight"],
+    )
     run.fit(30)
     assert net_of(run.trained).module_ is module
     assert weights(net_of(run.trained))["head.weight"] == before
@@ -114,7 +123,9 @@ def test_further_training_trains(loop):
 
 
 @loops
-@pytest.mark.parametrize("reset_optimizer, steps", [(True, 2 * 4), (False, 2 * 3 + 2 * 4)])
+@pytest.mark.parametrize(
+    "reset_optimizer, steps", [(True, 2 * 4), (False, 2 * 3 + 2 * 4)]
+)
 def test_the_optimizer_is_reset_or_kept(loop, reset_optimizer, steps):
     run = loop(make_net(), reset_optimizer=reset_optimizer)
     run.fit(20)
@@ -149,16 +160,25 @@ def test_it_is_what_skorch_does(loop):
 
 @loops
 def test_callbacks_and_schedulers_go_on(loop):
-    run = loop(make_net(callbacks=[("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))]))
+    run = loop(
+        make_net(callbacks=[("lr", LRScheduler("StepLR", step_size=1, gamma=0.5))])
+    )
     run.fit(20)
     run.fit(30)
-    assert run.trained.history[:, ("epoch", "event_lr")] == [(1, 0.01), (2, 0.005), (3, 0.01), (4, 0.005)]
+    assert run.trained.history[:, ("epoch", "event_lr")] == [
+        (1, 0.01),
+        (2, 0.005),
+        (3, 0.01),
+        (4, 0.005),
+    ]
 
 
 @loops
 @pytest.mark.parametrize("dataset", [False, True])
 def test_a_callback_may_pickle_the_net(loop, dataset, tmp_path):
-    checkpoint = Checkpoint(monitor=None, f_pickle="net.pkl", f_history=None, dirname=tmp_path)
+    checkpoint = Checkpoint(
+        monitor=None, f_pickle="net.pkl", f_history=None, dirname=tmp_path
+    )
     run = loop(make_net(callbacks=[("checkpoint", checkpoint)]))
     data = (Dataset(X, y),) if dataset else (X, y)
     run.owner.fit(*data)
@@ -184,18 +204,26 @@ def test_earlier_steps_are_refitted_without_warm_start(loop):
 
 
 @loops
-@pytest.mark.parametrize("classifier", [DummyClassifier(), make_pipeline(StandardScaler(), DummyClassifier())])
+@pytest.mark.parametrize(
+    "classifier",
+    [DummyClassifier(), make_pipeline(StandardScaler(), DummyClassifier())],
+)
 def test_other_classifiers_are_refitted(loop, classifier):
     run = loop(classifier)
     run.fit(20)
     run.fit(30)
-    assert run.trained.predict_proba(X[:1])[0].tolist() == (np.bincount(y) / 30).tolist()
+    assert (
+        run.trained.predict_proba(X[:1])[0].tolist() == (np.bincount(y) / 30).tolist()
+    )
 
 
 @loops
 @pytest.mark.parametrize(
     "estimator, name",
-    [(make_net(), "epochs"), (Pipeline([("scale", StandardScaler()), ("net", make_net())]), "net__epochs")],
+    [
+        (make_net(), "epochs"),
+        (Pipeline([("scale", StandardScaler()), ("net", make_net())]), "net__epochs"),
+    ],
 )
 def test_fit_parameters_reach_the_net(loop, estimator, name):
     run = loop(clone(estimator))
@@ -219,7 +247,10 @@ class SizedNet(NeuralNetClassifier):
         return super().fit(X, y, **fit_params)
 
 
-SIZED = {"callback": {"callbacks": [("size", SetsSize())]}, "subclass": {"cls": SizedNet}}
+SIZED = {
+    "callback": {"callbacks": [("size", SetsSize())]},
+    "subclass": {"cls": SizedNet},
+}
 
 
 @loops
@@ -236,7 +267,9 @@ def test_the_net_may_take_its_size_from_the_data(loop, how):
 # --- warnings -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)])
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)]
+)
 def test_a_trained_net_passed_bare_is_warned_of(wrap):
     with pytest.warns(UserWarning, match="FrozenEstimator"):
         sampler = make_sampler("random", wrap(trained_net())).fit(X, y)
@@ -244,14 +277,18 @@ def test_a_trained_net_passed_bare_is_warned_of(wrap):
 
 
 @loops
-@pytest.mark.parametrize("train_split", [ValidSplit(3), lambda dataset, y=None, **kwargs: (dataset, dataset)])
+@pytest.mark.parametrize(
+    "train_split", [ValidSplit(3), lambda dataset, y=None, **kwargs: (dataset, dataset)]
+)
 def test_labels_held_out_are_warned_of(loop, train_split):
     with pytest.warns(UserWarning, match="train_split=None"):
         loop(make_net(train_split=train_split)).fit(20)
 
 
 @loops
-@pytest.mark.parametrize("train_split", [None, predefined_split(Dataset(POOL, np.zeros(len(POOL), int)))])
+@pytest.mark.parametrize(
+    "train_split", [None, predefined_split(Dataset(POOL, np.zeros(len(POOL), int)))]
+)
 def test_labels_held_out_by_nobody_are_not(loop, train_split):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -262,10 +299,14 @@ def test_labels_held_out_by_nobody_are_not(loop, train_split):
 
 
 @pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)])
-def test_training_under_a_seed_is_repeated_and_leaves_the_global_generators_alone(random_state):
+def test_training_under_a_seed_is_repeated_and_leaves_the_global_generators_alone(
+    random_state,
+):
     before, results = global_rng(), []
     for _ in range(2):
-        sampler = make_sampler("random", make_net(), random_state=copy.deepcopy(random_state))
+        sampler = make_sampler(
+            "random", make_net(), random_state=copy.deepcopy(random_state)
+        )
         results.append(weights(sampler.fit(X[:20], y[:20]).fit(X, y).estimator_))
     assert results[0] == results[1]
     assert global_rng() == before
@@ -304,14 +345,20 @@ def make_interruptible():
 
 
 ERRORS = [KeyboardInterrupt, RuntimeError]
-WRAPS = {"net": lambda net: net, "pipeline": lambda net: make_pipeline(StandardScaler(), net)}
+WRAPS = {
+    "net": lambda net: net,
+    "pipeline": lambda net: make_pipeline(StandardScaler(), net),
+}
 interrupted = pytest.mark.parametrize("error", ERRORS)
 wrapped = pytest.mark.parametrize("wrap", WRAPS)
 
 
 def state(owner):
     """Return what a user sees of a sampler or learner."""
-    return {name: id(value) if name != "n_fits_" else value for name, value in vars(owner).items()}
+    return {
+        name: id(value) if name != "n_fits_" else value
+        for name, value in vars(owner).items()
+    }
 
 
 @loops
@@ -323,7 +370,9 @@ def test_first_training_interrupted(loop, wrap, error, monkeypatch):
     monkeypatch.setattr(Interrupt, "error", error)
     with pytest.raises(error):
         run.fit(20)
-    assert_same((state(run.owner), plain_vars(run.owner.estimator)), (before, estimator_before))
+    assert_same(
+        (state(run.owner), plain_vars(run.owner.estimator)), (before, estimator_before)
+    )
     assert run.n_labeled == 0
 
 
@@ -341,12 +390,16 @@ def test_further_training_interrupted(loop, wrap, error, reset_optimizer, monkey
     with pytest.raises(error):
         run.fit(30)
     net.module_.zero_grad()
-    assert_same((state(run.owner), snapshot(net), plain_vars(run.trained), picks(run)), before)
+    assert_same(
+        (state(run.owner), snapshot(net), plain_vars(run.trained), picks(run)), before
+    )
     assert run.n_labeled == 20
 
 
 @loops
-def test_training_goes_on_after_an_interrupt_as_if_there_had_been_none(loop, monkeypatch):
+def test_training_goes_on_after_an_interrupt_as_if_there_had_been_none(
+    loop, monkeypatch
+):
     results = []
     for error in (None, KeyboardInterrupt):
         torch.manual_seed(0)
@@ -378,18 +431,34 @@ class InterruptedClassifier(DummyClassifier):
 def test_other_classifiers_interrupted(loop, wrap, monkeypatch):
     run = loop(WRAPS[wrap](InterruptedClassifier()))
     run.fit(20)
-    before = state(run.owner), plain_vars(run.trained), run.trained.predict_proba(POOL).tolist()
+    before = (
+        state(run.owner),
+        plain_vars(run.trained),
+        run.trained.predict_proba(POOL).tolist(),
+    )
     monkeypatch.setattr(Interrupt, "error", KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         run.fit(30)
-    assert_same((state(run.owner), plain_vars(run.trained), run.trained.predict_proba(POOL).tolist()), before)
+    assert_same(
+        (
+            state(run.owner),
+            plain_vars(run.trained),
+            run.trained.predict_proba(POOL).tolist(),
+        ),
+        before,
+    )
 
 
 def plain_vars(estimator):
     """Return the attributes of an estimator and of its steps, by value where they may be copies, else by identity."""
-    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
+    steps = (
+        [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
+    )
     by_value = {dict: sorted, list: plain, History: plain, np.ndarray: plain}
-    own = {name: by_value.get(type(value), id)(value) for name, value in vars(estimator).items()}
+    own = {
+        name: by_value.get(type(value), id)(value)
+        for name, value in vars(estimator).items()
+    }
     return [own, *map(plain_vars, steps)]
 
 
@@ -413,10 +482,14 @@ class InterruptedMlp(Mlp):
 
 QUERIES = {
     "query": lambda sampler: sampler.query(POOL, 3),
-    "interaction": lambda sampler: sampler.set_params(interaction=1.0, update_size=2).query(POOL, 5),
+    "interaction": lambda sampler: sampler.set_params(
+        interaction=1.0, update_size=2
+    ).query(POOL, 5),
     "score_samples": lambda sampler: sampler.score_samples(POOL),
     "call": lambda sampler: sampler(sampler, POOL, 3),
-    "learner": lambda sampler: ActiveLearner(sampler.estimator_, sampler, X_training=X, y_training=y).query(POOL),
+    "learner": lambda sampler: ActiveLearner(
+        sampler.estimator_, sampler, X_training=X, y_training=y
+    ).query(POOL),
 }
 
 
@@ -433,7 +506,10 @@ def test_a_query_interrupted(backend, query, after, monkeypatch):
     assert_same((snapshot(net), sorted(vars(sampler)), global_rng()), before)
 
 
-MOMENTS = [*((key, 0) for key in keys(PROMISES, looks=True)), *((key, 2) for key in keys(looks=True, batch_size=8))]
+MOMENTS = [
+    *((key, 0) for key in keys(PROMISES, looks=True)),
+    *((key, 2) for key in keys(looks=True, batch_size=8)),
+]
 
 
 @pytest.mark.parametrize("key, after", MOMENTS)

@@ -47,7 +47,12 @@ from skdal.adapters._probabilities import (
     warn_of_one_class,
 )
 from skdal.adapters._trained import Trained, resolve, wants_scores
-from skdal.adapters._travel import PackedEstimator, estimator_digest, packed, tensors_digest
+from skdal.adapters._travel import (
+    PackedEstimator,
+    estimator_digest,
+    packed,
+    tensors_digest,
+)
 from skdal.adapters._trial import Trial, explained, told_apart, try_training
 
 __all__ = [

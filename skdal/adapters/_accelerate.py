@@ -11,7 +11,11 @@ def loaders_forgotten(net):
 
     It keeps them all, for checkpoints of a training, and each holds its data: memory would grow with the pool.
     """
-    kept = getattr(net.accelerator, "_dataloaders", []) if isinstance(net, AccelerateMixin) else []
+    kept = (
+        getattr(net.accelerator, "_dataloaders", [])
+        if isinstance(net, AccelerateMixin)
+        else []
+    )
     n_found = len(kept)
     try:
         yield

@@ -25,5 +25,7 @@ def correct_answers(classifier, X, y):
     found = []
     with view.reading(), torch.no_grad():
         for inputs, labels in view.labeled_batches(X, y):
-            found.append((labels.cpu(), (view.forward(inputs).argmax(1) == labels).cpu()))
+            found.append(
+                (labels.cpu(), (view.forward(inputs).argmax(1) == labels).cpu())
+            )
     return tuple(torch.cat(column).numpy() for column in zip(*found))

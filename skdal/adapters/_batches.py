@@ -8,7 +8,13 @@ import torch
 from scipy import sparse
 from skorch import NeuralNet
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    default_collate,
+)
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._blame import is_foreign, refuse_samples
@@ -93,7 +99,9 @@ def _dataset_of(net, X, y):
     try:
         return net.get_dataset(X, None if is_torch_dataset(X) else y)
     except Exception as error:
-        is_own = type(net).get_dataset is not NeuralNet.get_dataset  # which knows better what it refuses
+        is_own = (
+            type(net).get_dataset is not NeuralNet.get_dataset
+        )  # which knows better what it refuses
         if is_own or not is_foreign(error):
             raise
         raise InvalidDataError(
@@ -153,7 +161,11 @@ class NetBatches:
         X = paired(X, y, labeled)
         self.samples = NetSamples(net, X, y)
         self.rows, self.of = range(0), of
-        self._labeled, self._batch_size, self._n_rows = labeled, batch_size, count_rows(X)
+        self._labeled, self._batch_size, self._n_rows = (
+            labeled,
+            batch_size,
+            count_rows(X),
+        )
         self._device = device_of(net)
 
     def __iter__(self):
@@ -168,7 +180,12 @@ class NetBatches:
         for inputs, labels in self._explained(iterator):
             start, stop = stop, stop + count_rows(labels)
             self.rows = range(start, stop)
-            yield inputs, torch.as_tensor(check_labels(labels), device=self._device) if self._labeled else None
+            yield (
+                inputs,
+                torch.as_tensor(check_labels(labels), device=self._device)
+                if self._labeled
+                else None,
+            )
         if stop != self._n_rows:
             raise InvalidDataError(
                 f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
@@ -187,7 +204,9 @@ class NetBatches:
             except Exception as error:
                 if is_foreign(error):
                     last = min(self.rows.stop + self._batch_size, self._n_rows)
-                    refuse_samples(self.samples, range(self.rows.stop, last), error, of=self.of)
+                    refuse_samples(
+                        self.samples, range(self.rows.stop, last), error, of=self.of
+                    )
                 raise
             yield inputs, labels
 
@@ -203,7 +222,9 @@ def _iterator(net, dataset, batch_size):
     view = object.__new__(type(net))
     view.__dict__.update(net.__dict__, iterator_valid__batch_size=batch_size)
     iterator = view.get_iterator(dataset, training=False)
-    if isinstance(iterator, DataLoader) and not isinstance(iterator.sampler, SequentialSampler):
+    if isinstance(iterator, DataLoader) and not isinstance(
+        iterator.sampler, SequentialSampler
+    ):
         raise InvalidParameterError(
             f"the net's iterator_valid draws with {type(iterator.sampler).__name__}; scoring needs each sample once, "
             "in order. Use a DataLoader that does not shuffle (iterator_train may)."
@@ -224,7 +245,11 @@ def _is_plain(iterator):
 def _is_sliceable(X):
     if isinstance(X, dict):
         return bool(X) and all(_is_sliceable(value) for value in X.values())
-    is_array = type(X) in (np.ndarray, np.memmap) and X.dtype.kind in "biuf" and X.dtype.isnative
+    is_array = (
+        type(X) in (np.ndarray, np.memmap)
+        and X.dtype.kind in "biuf"
+        and X.dtype.isnative
+    )
     return (is_array or type(X) is torch.Tensor) and X.ndim > 1
 
 
@@ -234,7 +259,12 @@ def _slices(X, y, batch_size):
         rows = slice(start, start + batch_size)
         inputs = _copied(X, rows)
         n = count_rows(inputs)
-        yield inputs, torch.zeros(n, dtype=torch.int64) if y is None else torch.as_tensor(y[rows])
+        yield (
+            inputs,
+            torch.zeros(n, dtype=torch.int64)
+            if y is None
+            else torch.as_tensor(y[rows]),
+        )
 
 
 def _copied(X, rows):
@@ -260,7 +290,9 @@ def paired(X, y, labeled):
     check_net_rows(X)
     check_inputs(X)
     if sparse.issparse(X):
-        return sparse.csr_matrix(X)  # skorch cannot take rows of a csr_array; the data are not copied
+        return sparse.csr_matrix(
+            X
+        )  # skorch cannot take rows of a csr_array; the data are not copied
     if not is_torch_dataset(X):
         return X
     if not labeled or y is not None:
@@ -278,7 +310,9 @@ def paired(X, y, labeled):
 def check_net_rows(X):
     """Raise if a net cannot be given the samples of X one by one."""
     if isinstance(X, IterableDataset):
-        raise InvalidDataError("an IterableDataset has no positions to return; use a map-style torch Dataset.")
+        raise InvalidDataError(
+            "an IterableDataset has no positions to return; use a map-style torch Dataset."
+        )
     if isinstance(X, (list, tuple)):
         raise InvalidDataError(
             f"X is a {type(X).__name__}, which skorch reads as several inputs; pass numpy.asarray(X), or a dict of "

@@ -17,12 +17,14 @@ class UnstackableSampleError(InvalidSampleError):
 
 def is_foreign(error):
     """Tell whether an error may be explained: no error of skdal, no warning, and memory has not run out."""
-    if isinstance(error, (SkdalError, MemoryError, torch.OutOfMemoryError, Warning)) or not isinstance(
-        error, Exception
-    ):
+    if isinstance(
+        error, (SkdalError, MemoryError, torch.OutOfMemoryError, Warning)
+    ) or not isinstance(error, Exception):
         return False
     words = str(error)
-    return "can't allocate memory" not in words and "CUDA error" not in words  # after which no kernel runs
+    return (
+        "can't allocate memory" not in words and "CUDA error" not in words
+    )  # after which no kernel runs
 
 
 def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
@@ -48,7 +50,9 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
         return
     (common, _), *others = Counter(forms.values()).most_common()
     odd = next((i for i, form in forms.items() if form != common), None)
-    if odd is not None and _do_not_stack(samples, next(i for i in forms if forms[i] == common), odd):
+    if odd is not None and _do_not_stack(
+        samples, next(i for i in forms if forms[i] == common), odd
+    ):
         raise UnstackableSampleError(
             f"it is a {forms[odd]}, and {'most others' if len(others) == 1 else 'another'} a {common}, which make no "
             "mini-batch together. Give all samples one form (a transform that resizes, or converts to as many "
@@ -74,7 +78,9 @@ def _form_of_one(samples, i, run, of):
     except Exception as error:
         if not is_foreign(error):
             raise
-        raise InvalidSampleError(explanation(samples.net, stage, x, error), i, of) from error
+        raise InvalidSampleError(
+            explanation(samples.net, stage, x, error), i, of
+        ) from error
     return described(x)
 
 
@@ -135,11 +141,16 @@ def _has_unknown_names(net, x, error):
     if not isinstance(x, Mapping) or parameters is None:
         return False
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-    return not takes_any and bool(set(x) ^ {p.name for p in parameters if p.name in x or p.default is p.empty})
+    return not takes_any and bool(
+        set(x) ^ {p.name for p in parameters if p.name in x or p.default is p.empty}
+    )
 
 
 def _is_odd_array(net, x, error):
-    return any(isinstance(leaf, np.ndarray) and not _is_plain(leaf.dtype) for leaf in _leaves(x))
+    return any(
+        isinstance(leaf, np.ndarray) and not _is_plain(leaf.dtype)
+        for leaf in _leaves(x)
+    )
 
 
 def _is_plain(dtype):
@@ -147,13 +158,21 @@ def _is_plain(dtype):
 
 
 def _odd_dtype(net, x):
-    dtype = next(leaf.dtype for leaf in _leaves(x) if isinstance(leaf, np.ndarray) and not _is_plain(leaf.dtype))
+    dtype = next(
+        leaf.dtype
+        for leaf in _leaves(x)
+        if isinstance(leaf, np.ndarray) and not _is_plain(leaf.dtype)
+    )
     return f"torch has no tensors of {dtype.str} ({dtype.name}); convert the data: X.astype(numpy.float32)."
 
 
 def _float_dtypes(net):
     module = getattr(net, "module_", None)
-    return {p.dtype for p in module.parameters() if p.is_floating_point()} if module is not None else set()
+    return (
+        {p.dtype for p in module.parameters() if p.is_floating_point()}
+        if module is not None
+        else set()
+    )
 
 
 def _dtype_of(x):
@@ -161,18 +180,31 @@ def _dtype_of(x):
     if len(leaves) != 1 or not hasattr(leaves[0], "dtype"):
         return None
     leaf = leaves[0]
-    return leaf.dtype if isinstance(leaf, torch.Tensor) else torch.as_tensor(np.asarray(leaf)).dtype
+    return (
+        leaf.dtype
+        if isinstance(leaf, torch.Tensor)
+        else torch.as_tensor(np.asarray(leaf)).dtype
+    )
 
 
 def _is_of_another_dtype(net, x, error):
     wanted, dtype = _float_dtypes(net), _dtype_of(x)
-    return "type" in str(error) and len(wanted) == 1 and dtype is not None and dtype not in wanted
+    return (
+        "type" in str(error)
+        and len(wanted) == 1
+        and dtype is not None
+        and dtype not in wanted
+    )
 
 
 def _other_dtype(net, x):
     (wanted,) = _float_dtypes(net)
     name = str(wanted).removeprefix("torch.")
-    how = f"X.astype(numpy.{name})" if hasattr(np, name) else f"torch.as_tensor(X, dtype=torch.{name})"
+    how = (
+        f"X.astype(numpy.{name})"
+        if hasattr(np, name)
+        else f"torch.as_tensor(X, dtype=torch.{name})"
+    )
     return (
         f"X has dtype {_dtype_of(x)} and the net's parameters have {wanted}; convert X, such as {how}, or cast in the "
         f"module's forward."
@@ -181,7 +213,9 @@ def _other_dtype(net, x):
 
 _REMEDIES = [
     (
-        lambda net, x, error: isinstance(x, (tuple, list)) and len(x) > 2 and nesting(x) != "array",
+        lambda net, x, error: (
+            isinstance(x, (tuple, list)) and len(x) > 2 and nesting(x) != "array"
+        ),
         lambda net, x: remedy_for_parts(x),
     ),
     (
@@ -193,7 +227,9 @@ _REMEDIES = [
         ),
     ),
     (
-        lambda net, x, error: any(leaf is None or isinstance(leaf, (str, bytes)) for leaf in _leaves(x)),
+        lambda net, x, error: any(
+            leaf is None or isinstance(leaf, (str, bytes)) for leaf in _leaves(x)
+        ),
         lambda net, x: (
             "torch makes no tensors of text or None; leave it out of the input, or turn text into numbers, in the "
             "Dataset or in the steps of a Pipeline before the net."
@@ -201,7 +237,9 @@ _REMEDIES = [
     ),
     (_is_odd_array, _odd_dtype),
     (
-        lambda net, x, error: any(isinstance(leaf, (list, tuple)) for leaf in _leaves(x)),
+        lambda net, x, error: any(
+            isinstance(leaf, (list, tuple)) for leaf in _leaves(x)
+        ),
         lambda net, x: (
             "Lists of numbers become lists of tensors; give tensors or arrays, of a datasets.Dataset "
             'ds.with_format("torch").'
@@ -209,9 +247,12 @@ _REMEDIES = [
     ),
     (
         lambda net, x, error: any(
-            not isinstance(leaf, (torch.Tensor, np.ndarray, np.generic, int, float)) for leaf in _leaves(x)
+            not isinstance(leaf, (torch.Tensor, np.ndarray, np.generic, int, float))
+            for leaf in _leaves(x)
         ),
-        lambda net, x: "Turn it into a tensor, in the Dataset's transform or in a collate_fn of the net.",
+        lambda net, x: (
+            "Turn it into a tensor, in the Dataset's transform or in a collate_fn of the net."
+        ),
     ),
     (_is_of_another_dtype, _other_dtype),
 ]

@@ -15,7 +15,9 @@ def device_of(net):
     if net.device is not None:
         return torch.device(net.device)
     tensors = chain(net.module_.parameters(), net.module_.buffers())
-    return next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
+    return next(
+        (tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu")
+    )
 
 
 def on_device(inputs, device):

@@ -10,7 +10,14 @@ from skdal.adapters._net import cloned, open_net, over_tensors
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import count_rows, progress_bar
 
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 def has_dropout(module):
@@ -38,14 +45,20 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
             "recurrent layers, are no layers and stay off)."
         )
     parts, axes = [], None
-    with view.reading(), torch.no_grad(), progress_bar(count_rows(X), "dropout passes", verbose) as bar:
+    with (
+        view.reading(),
+        torch.no_grad(),
+        progress_bar(count_rows(X), "dropout passes", verbose) as bar,
+    ):
         for inputs, _ in view.pool_batches(X):
             axes = _sample_axes(view, inputs) if axes is None else axes
             rest, outputs = _rest_of(view, inputs)
             passes = []
             for t in range(n_passes):
                 with _thinned(view.module, (seed, t), axes):
-                    passes.append(view.probabilities(rest() if rest else view.forward(inputs)))
+                    passes.append(
+                        view.probabilities(rest() if rest else view.forward(inputs))
+                    )
             parts.append(reduce(torch.stack(passes).double()).cpu().numpy())
             bar.update(len(outputs))
     return np.concatenate(parts)
@@ -59,16 +72,23 @@ def _sample_axes(view, inputs):
     shapes = []
     for rows in ([0], [0, 0]):
         seen = {}
-        with _hooked(view.module, lambda key, x, seen=seen: seen.update({key: x.shape})):
+        with _hooked(
+            view.module, lambda key, x, seen=seen: seen.update({key: x.shape})
+        ):
             view.forward(over_tensors(lambda x, rows=rows: x[rows], inputs))
         shapes.append(seen)
-    return {key: _grown(view.module, key, shape, shapes[1].get(key, shape)) for key, shape in shapes[0].items()}
+    return {
+        key: _grown(view.module, key, shape, shapes[1].get(key, shape))
+        for key, shape in shapes[0].items()
+    }
 
 
 def _grown(module, key, one, two):
     grown = [axis for axis, (a, b) in enumerate(zip(one, two)) if a != b]
     if len(grown) > 1 or len(one) != len(two):
-        layer = [name for name, part in module.named_modules() if isinstance(part, _DROPOUTS)][key[0]]
+        layer = [
+            name for name, part in module.named_modules() if isinstance(part, _DROPOUTS)
+        ][key[0]]
         raise UnsupportedEstimatorError(
             f"the dropout layer {layer!r} sees inputs of shape {tuple(one)} for one sample and {tuple(two)} for two. "
             "No mask can be shared by all samples there; keep samples on one axis."
@@ -84,7 +104,9 @@ def _thinned(module, seed, axes):
     def drop(key, x):
         n_ran.append(key)
         if key not in axes:
-            raise UnsupportedEstimatorError("a dropout layer runs more often for one mini-batch than for another.")
+            raise UnsupportedEstimatorError(
+                "a dropout layer runs more often for one mini-batch than for another."
+            )
         kept, offset = _mask(layers[key[0]], x, axes[key], (*seed, *key))
         if layers[key[0]].inplace:  # its result may go unused
             return x.mul_(kept).add_(offset)
@@ -94,13 +116,19 @@ def _thinned(module, seed, axes):
     with _hooked(module, drop):
         yield
     if not n_ran:
-        raise UnsupportedEstimatorError("no dropout layer of the net's module runs in eval mode, so nothing is random.")
+        raise UnsupportedEstimatorError(
+            "no dropout layer of the net's module runs in eval mode, so nothing is random."
+        )
 
 
 @contextmanager
 def _hooked(module, call):
     """Run a block in which `call(key, input)` stands for every call of a dropout layer; key is (layer, call)."""
-    layers, n_calls, handles = [part for part in module.modules() if isinstance(part, _DROPOUTS)], {}, []
+    layers, n_calls, handles = (
+        [part for part in module.modules() if isinstance(part, _DROPOUTS)],
+        {},
+        [],
+    )
 
     def hook(index):
         def forward_hook(part, args, kwargs, output):
@@ -111,7 +139,9 @@ def _hooked(module, call):
 
     try:
         for index, part in enumerate(layers):
-            handles.append(part.register_forward_hook(hook(index), with_kwargs=True, prepend=True))
+            handles.append(
+                part.register_forward_hook(hook(index), with_kwargs=True, prepend=True)
+            )
         yield
     finally:
         for handle in handles:
@@ -167,7 +197,11 @@ def _rest_of(view, inputs):
     finally:
         for handle in handles:
             handle.remove()
-    if not (len(entered) == 1 == len(left) and left[0][0] is outputs and left[0][1] == outputs._version):
+    if not (
+        len(entered) == 1 == len(left)
+        and left[0][0] is outputs
+        and left[0][1] == outputs._version
+    ):
         return None, outputs
     (args, kwargs) = entered[0]
     if kwargs or len(args) != 1 or not isinstance(args[0], torch.Tensor):

@@ -64,7 +64,9 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
     try:
         library_of(X).check_types(X_labeled, X)
     except (ValueError, TypeError) as error:
-        raise InvalidDataError(f"the types of {names[0]} do not go with those of {names[1]}: {error}.") from error
+        raise InvalidDataError(
+            f"the types of {names[0]} do not go with those of {names[1]}: {error}."
+        ) from error
     return X
 
 
@@ -73,7 +75,10 @@ def _in_order(X, X_labeled, estimator, names):
     found, wanted = library.columns(X), library.columns(X_labeled)
     if found == wanted:
         return X
-    missing, new = ([c for c in one if c not in other] for one, other in ((wanted, found), (found, wanted)))
+    missing, new = (
+        [c for c in one if c not in other]
+        for one, other in ((wanted, found), (found, wanted))
+    )
     is_free = estimator is not None and chooses_by_name(estimator)
     is_unclear = len(set(found)) < len(found) or len(set(wanted)) < len(wanted)
     if is_unclear or missing or new and not is_free:
@@ -86,8 +91,15 @@ def _in_order(X, X_labeled, estimator, names):
 
 
 def _difference(found, missing, new):
-    parts = [f"{_listed(columns)} {word}" for columns, word in ((missing, "missing"), (new, "new")) if columns]
-    return " and ".join(parts) or f"{_listed(sorted(c for c in set(found) if found.count(c) > 1))} there twice"
+    parts = [
+        f"{_listed(columns)} {word}"
+        for columns, word in ((missing, "missing"), (new, "new"))
+        if columns
+    ]
+    return (
+        " and ".join(parts)
+        or f"{_listed(sorted(c for c in set(found) if found.count(c) > 1))} there twice"
+    )
 
 
 def _listed(columns):
@@ -102,12 +114,18 @@ def chooses_by_name(estimator):
     """
     estimator, is_step = unfrozen(estimator), False
     while isinstance(estimator, Pipeline):
-        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        steps = [
+            step for _, step in estimator.steps if step not in (None, "passthrough")
+        ]
         is_step = len(steps) > 1
         estimator = unfrozen(steps[0])
     if isinstance(estimator, (ColumnTransformer, FunctionTransformer)):
         return True
-    return is_step and hasattr(estimator, "transform") and not hasattr(estimator, "feature_names_in_")
+    return (
+        is_step
+        and hasattr(estimator, "transform")
+        and not hasattr(estimator, "feature_names_in_")
+    )
 
 
 # --- what a bare net takes by name ----------------------------------------------------------------
@@ -132,8 +150,14 @@ def check_inputs(X, net=None):
         Says which names the module takes, and how to pass one array.
     """
     if is_frame(X) and library_of(X).name in ("polars", "pyarrow"):
-        raise InvalidDataError(f"X is a {full_name(X)}, which skorch cannot give to a net. {_as_one_array(X)} {_CAST}")
-    if is_frame(X) and (strange := [name for name in library_of(X).columns(X) if not isinstance(name, str)]):
+        raise InvalidDataError(
+            f"X is a {full_name(X)}, which skorch cannot give to a net. {_as_one_array(X)} {_CAST}"
+        )
+    if is_frame(X) and (
+        strange := [
+            name for name in library_of(X).columns(X) if not isinstance(name, str)
+        ]
+    ):
         raise InvalidDataError(
             f"X is a {full_name(X)} with columns such as {strange[0]!r}; skorch gives each column to the module's "
             f"argument of that name, so names must be strings. {_as_one_array(X)} {_CAST}"
@@ -148,7 +172,11 @@ def check_inputs(X, net=None):
     raise InvalidDataError(
         f"X is a {full_name(X)} with the {'keys' if is_dict else 'columns'} {_listed(names)}, and skorch gives each "
         f"to the argument of that name of the module's forward, which takes {_arguments(forward)}. "
-        + ("Give the dict these keys, one for each argument." if is_dict else f"{_as_one_array(X)} {_CAST}")
+        + (
+            "Give the dict these keys, one for each argument."
+            if is_dict
+            else f"{_as_one_array(X)} {_CAST}"
+        )
     )
 
 
@@ -177,7 +205,12 @@ def _takes(signature, names):
 
 
 def _arguments(signature):
-    return ", ".join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values()) or "none"
+    return (
+        ", ".join(
+            str(p.replace(annotation=p.empty)) for p in signature.parameters.values()
+        )
+        or "none"
+    )
 
 
 def _as_one_array(X):

@@ -8,7 +8,11 @@ import torch
 from scipy import sparse
 
 from skdal.adapters._net import open_net
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnsupportedEstimatorError,
+)
 from skdal.utils import count_rows, frozen, progress_bar
 
 
@@ -46,7 +50,9 @@ def last_layer(classifier, X, *, verbose=0):
 
 def last_hidden(classifier, X, *, verbose=0):
     """Return the input (n, d) of the net's last Linear; see `last_layer`."""
-    return collect_heads(open_net(classifier), X, lambda head: (_flat(head.input),), verbose=verbose)[0]
+    return collect_heads(
+        open_net(classifier), X, lambda head: (_flat(head.input),), verbose=verbose
+    )[0]
 
 
 def module_output(classifier, X, name, *, verbose=0):
@@ -70,14 +76,24 @@ def module_output(classifier, X, name, *, verbose=0):
         if not calls:
             refuse("does not run")
         output = calls[-1].output
-        if not isinstance(output, torch.Tensor) or output.ndim < 1 or len(output) != len(outputs):
-            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        if (
+            not isinstance(output, torch.Tensor)
+            or output.ndim < 1
+            or len(output) != len(outputs)
+        ):
+            shape = (
+                tuple(output.shape)
+                if isinstance(output, torch.Tensor)
+                else type(output).__name__
+            )
             refuse(f"gives {shape} for {len(outputs)} samples")
         return (_flat(output),)
 
     if name not in modules:
         refuse("does not exist")
-    return _collected(view, X, lambda part: part is modules[name], parts_of, verbose=verbose)[0]
+    return _collected(
+        view, X, lambda part: part is modules[name], parts_of, verbose=verbose
+    )[0]
 
 
 def as_rows(found, n):
@@ -90,7 +106,11 @@ def as_rows(found, n):
     """
     try:
         found = found.toarray() if sparse.issparse(found) else found
-        rows = found if isinstance(found, torch.Tensor) else torch.from_numpy(_native(np.asarray(found)))
+        rows = (
+            found
+            if isinstance(found, torch.Tensor)
+            else torch.from_numpy(_native(np.asarray(found)))
+        )
     except (TypeError, ValueError, RuntimeError):
         rows = None
     if rows is None or rows.ndim < 2 or len(rows) != n or rows.is_complex():
@@ -98,7 +118,9 @@ def as_rows(found, n):
         raise InvalidDataError(
             f"the callable passed as embedding= gives {shape} for {n} samples; it has to give numbers (n, d)."
         )
-    return _flat(rows if rows.is_floating_point() and rows.itemsize > 2 else rows.double())
+    return _flat(
+        rows if rows.is_floating_point() and rows.itemsize > 2 else rows.double()
+    )
 
 
 def _native(array):
@@ -135,20 +157,32 @@ def collect_heads(view, X, parts_of, *, batch_size=None, verbose=0):
         one position of what it gives, or a weighted sum of its positions.
     """
     is_linear = lambda part: isinstance(part, torch.nn.Linear)
-    of_calls = lambda calls, outputs, inputs: parts_of(_head(view, list(calls), outputs, inputs))
-    return _collected(view, X, is_linear, of_calls, batch_size=batch_size, verbose=verbose)
+    of_calls = lambda calls, outputs, inputs: parts_of(
+        _head(view, list(calls), outputs, inputs)
+    )
+    return _collected(
+        view, X, is_linear, of_calls, batch_size=batch_size, verbose=verbose
+    )
 
 
 def _head(view, calls, outputs, inputs):
     for call in reversed(calls):
         if call.output.shape == outputs.shape and _makes(call.output, outputs):
-            is_plain = call.result is outputs and call.is_untouched and _is_plain(call.module, view.module)
-            is_plain = is_plain and sum(other.module is call.module for other in calls) == 1
+            is_plain = (
+                call.result is outputs
+                and call.is_untouched
+                and _is_plain(call.module, view.module)
+            )
+            is_plain = (
+                is_plain and sum(other.module is call.module for other in calls) == 1
+            )
             return Head(call.module, call.input, outputs, is_plain)
     at_positions = [call for call in calls if _runs_at_positions(call.output, outputs)]
     for call in reversed(at_positions):
         which = sum(other.module is call.module for other in calls[: calls.index(call)])
-        hidden = _hidden_of_positions(call, outputs, *_traced(view, inputs, call.module, which))
+        hidden = _hidden_of_positions(
+            call, outputs, *_traced(view, inputs, call.module, which)
+        )
         if hidden is not None:
             return Head(call.module, hidden, outputs, False)
     raise NoLinearHeadError(_no_head(view.module, at_positions))
@@ -174,7 +208,11 @@ def _no_head(module, at_positions):
 
 
 def _runs_at_positions(given, outputs):
-    return isinstance(given, torch.Tensor) and given.ndim > 2 and given.shape[:: given.ndim - 1] == outputs.shape
+    return (
+        isinstance(given, torch.Tensor)
+        and given.ndim > 2
+        and given.shape[:: given.ndim - 1] == outputs.shape
+    )
 
 
 def _traced(view, inputs, module, which):
@@ -205,16 +243,25 @@ def _hidden_of_positions(call, outputs, given, traced):
     n, K = outputs.shape
     factors = torch.linspace(1, 2, K, dtype=traced.dtype, device=traced.device)
     gradient = _gradient(lambda: (traced * factors).sum(), given)
-    found, inputs = call.output.reshape(n, -1, K), call.input.reshape(n, -1, call.input.shape[-1])
+    found, inputs = (
+        call.output.reshape(n, -1, K),
+        call.input.reshape(n, -1, call.input.shape[-1]),
+    )
     gradient = gradient.reshape(n, -1, K)
     used = gradient.abs().amax(2) > 0
     if (used.sum(1) <= 1).all():  # none of a sample that is damaged
         position = used.long().argmax(1)
         rows = torch.arange(n, device=position.device)
-        return inputs[rows, position] if _makes(found[rows, position], outputs) else None
+        return (
+            inputs[rows, position] if _makes(found[rows, position], outputs) else None
+        )
     weights = (gradient / factors).mean(2, keepdim=True)
     is_sum = torch.allclose(gradient, weights * factors, rtol=1e-3, atol=1e-6)
-    return (weights * inputs).sum(1) if is_sum and _makes((weights * found).sum(1), outputs) else None
+    return (
+        (weights * inputs).sum(1)
+        if is_sum and _makes((weights * found).sum(1), outputs)
+        else None
+    )
 
 
 def _is_own(given, traced):
@@ -224,12 +271,16 @@ def _is_own(given, traced):
 
 def _gradient(value, leaf):
     with torch.enable_grad():
-        return torch.autograd.grad(value(), leaf, retain_graph=True, materialize_grads=True)[0]
+        return torch.autograd.grad(
+            value(), leaf, retain_graph=True, materialize_grads=True
+        )[0]
 
 
 def _makes(given, outputs):
     """Tell whether `outputs` are `given`, up to a scale and a shift of each row, or their softmax."""
-    finite = given.isfinite().all(1) & outputs.isfinite().all(1)  # damaged samples are for others to find
+    finite = given.isfinite().all(1) & outputs.isfinite().all(
+        1
+    )  # damaged samples are for others to find
     a, b = given[finite].double(), outputs[finite].double()
     if torch.allclose(a.softmax(1), b, rtol=0, atol=1e-3):
         return True
@@ -239,8 +290,17 @@ def _makes(given, outputs):
 
 def _is_plain(linear, module):
     """Tell whether a Linear is just that and shares its parameters with no other part of the module."""
-    own = [id(parameter) for parameter in linear._parameters.values() if parameter is not None]
-    used = [id(p) for part in module.modules() for p in part._parameters.values() if p is not None]
+    own = [
+        id(parameter)
+        for parameter in linear._parameters.values()
+        if parameter is not None
+    ]
+    used = [
+        id(p)
+        for part in module.modules()
+        for p in part._parameters.values()
+        if p is not None
+    ]
     return (
         type(linear) is torch.nn.Linear
         and set(linear._parameters) == {"weight", "bias"}
@@ -257,9 +317,15 @@ class _Call:
     def __init__(self, module, args, kwargs, result):
         self.module, self.result = module, result
         given = (*args, *kwargs.values())
-        self.input = given[0].detach().clone() if given and isinstance(given[0], torch.Tensor) else None
+        self.input = (
+            given[0].detach().clone()
+            if given and isinstance(given[0], torch.Tensor)
+            else None
+        )
         first = result[0] if isinstance(result, (tuple, list)) and result else result
-        self.output = first.detach().clone() if isinstance(first, torch.Tensor) else first
+        self.output = (
+            first.detach().clone() if isinstance(first, torch.Tensor) else first
+        )
         self._version = getattr(result, "_version", None)
 
     @property
@@ -282,8 +348,15 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
         for inputs, _ in view.pool_batches(X, batch_size=batch_size):
             calls.clear()
             outputs = view.forward(inputs)
-            parts = [part.float() if part.itemsize < 4 else part for part in parts_of(calls, outputs, inputs)]
-            total = [part.new_empty(n, *part.shape[1:]) for part in parts] if total is None else total
+            parts = [
+                part.float() if part.itemsize < 4 else part
+                for part in parts_of(calls, outputs, inputs)
+            ]
+            total = (
+                [part.new_empty(n, *part.shape[1:]) for part in parts]
+                if total is None
+                else total
+            )
             for held, part in zip(total, parts):
                 if held.shape[1:] != part.shape[1:]:
                     raise InvalidDataError(
@@ -298,8 +371,14 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
 
 @contextmanager
 def _recorded(module, wanted, calls):
-    hook = lambda part, args, kwargs, output: calls.append(_Call(part, args, kwargs, output))
-    handles = [part.register_forward_hook(hook, with_kwargs=True) for part in module.modules() if wanted(part)]
+    hook = lambda part, args, kwargs, output: calls.append(
+        _Call(part, args, kwargs, output)
+    )
+    handles = [
+        part.register_forward_hook(hook, with_kwargs=True)
+        for part in module.modules()
+        if wanted(part)
+    ]
     try:
         yield
     finally:

@@ -45,7 +45,9 @@ def described(x):
     if isinstance(x, np.ndarray):
         return f"{x.dtype} array {x.shape}"
     if isinstance(x, Mapping):
-        return _listed("dict", [f"{key!r}: {described(value)}" for key, value in x.items()], "{}")
+        return _listed(
+            "dict", [f"{key!r}: {described(value)}" for key, value in x.items()], "{}"
+        )
     if isinstance(x, (tuple, list)):
         parts = [described(part) for part in x]
         if len(set(parts)) == 1 and len(parts) > 2:
@@ -57,7 +59,9 @@ def described(x):
 
 
 def _listed(name, parts, brackets):
-    shown = ", ".join(parts[:_MOST_NAMED]) + (", ..." if len(parts) > _MOST_NAMED else "")
+    shown = ", ".join(parts[:_MOST_NAMED]) + (
+        ", ..." if len(parts) > _MOST_NAMED else ""
+    )
     return f"{name} {brackets[0]}{shown}{brackets[1]}"
 
 
@@ -112,7 +116,15 @@ class _Set(NamedTuple):
     readings: list
 
 
-def settled(X, X_labeled=None, y_labeled=None, *, refusal, look_at=None, names=("the pool", "the labeled set")):
+def settled(
+    X,
+    X_labeled=None,
+    y_labeled=None,
+    *,
+    refusal,
+    look_at=None,
+    names=("the pool", "the labeled set"),
+):
     """Return the pool and the labeled set with items that everybody reads alike.
 
     What an item (a, b) of a Dataset is, a with its label b or an input of two parts, is told by the other of the two
@@ -154,7 +166,9 @@ def settled(X, X_labeled=None, y_labeled=None, *, refusal, look_at=None, names=(
         raise InvalidDataError(_differ(pool, labeled))
     wanted = _chosen(pool, found, refusal)
     pool_as_wanted = _as_wanted(pool, X, wanted)
-    return pool_as_wanted, X_labeled if y_labeled is None else _as_wanted(labeled, X_labeled, wanted)
+    return pool_as_wanted, X_labeled if y_labeled is None else _as_wanted(
+        labeled, X_labeled, wanted
+    )
 
 
 def _opened(X, name, with_labels=False):
@@ -179,7 +193,9 @@ def _first_row(X):
     if isinstance(X, Mapping):
         return {key: _first_row(value) for key, value in X.items()}
     if hasattr(X, "iloc") and X.ndim == 2:
-        return {name: np.asarray(X[name].iloc[:1]) for name in X.columns}  # as skorch gives a frame's columns
+        return {
+            name: np.asarray(X[name].iloc[:1]) for name in X.columns
+        }  # as skorch gives a frame's columns
     return X.iloc[0] if hasattr(X, "iloc") else X[0]
 
 
@@ -189,7 +205,9 @@ def _chosen(pool, found, refusal):
         return nesting(found[0])
     refusals = [refusal(x) for x in found]
     taken = [x for x, refused in zip(found, refusals) if refused is None]
-    if len(taken) == 2 and getattr(pool.item[1], "shape", None) == (1,):  # a label in a column, or what stands for none
+    if len(taken) == 2 and getattr(pool.item[1], "shape", None) == (
+        1,
+    ):  # a label in a column, or what stands for none
         return nesting(found[0])
     if len(taken) == 1:
         return nesting(taken[0])
@@ -208,7 +226,9 @@ def _as_wanted(found, X, wanted):
     if found is None or not is_torch_dataset(X):
         return X
     ordinary = input_of(found.item)
-    is_ordinary = nesting(ordinary) == wanted and not isinstance(ordinary, list)  # which may have two entries later
+    is_ordinary = nesting(ordinary) == wanted and not isinstance(
+        ordinary, list
+    )  # which may have two entries later
     tells_itself = not is_pair(found.item) or _may_be_label(found.item[1])
     return X if is_ordinary and tells_itself else Settled(X, wanted)
 

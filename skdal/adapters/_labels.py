@@ -12,7 +12,9 @@ from sklearn.exceptions import DataConversionWarning
 from skdal.exceptions import InvalidLabelsError
 from skdal.utils import count_rows, is_torch_dataset
 
-_REMEDY = "Encode them with sklearn.preprocessing.LabelEncoder and keep it to translate back."
+_REMEDY = (
+    "Encode them with sklearn.preprocessing.LabelEncoder and keep it to translate back."
+)
 
 
 def check_labels(y, n_rows=None, n_outputs=None):
@@ -34,7 +36,9 @@ def check_labels(y, n_rows=None, n_outputs=None):
     """
     labels = _one_dimensional(_as_labels(y))
     if n_rows is not None and len(labels) != n_rows:
-        raise InvalidLabelsError(f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample.")
+        raise InvalidLabelsError(
+            f"X has {n_rows} samples and y has {len(labels)} labels; pass one label a sample."
+        )
     absent = _absent(labels)
     if isinstance(y, np.ma.MaskedArray):
         absent = absent | np.ma.getmaskarray(y).reshape(absent.shape)
@@ -67,10 +71,16 @@ def explaining_absent_labels(y):
         yield
     except (ValueError, TypeError) as error:
         labels = None if y is None else _as_labels(y)
-        absent = np.zeros(0, dtype=bool) if labels is None or labels.ndim != 1 else _absent(labels)
+        absent = (
+            np.zeros(0, dtype=bool)
+            if labels is None or labels.ndim != 1
+            else _absent(labels)
+        )
         if not absent.any():
             raise
-        raise InvalidLabelsError(f"{_words_of_absent(y, labels, absent)} The classifier said: {error}") from error
+        raise InvalidLabelsError(
+            f"{_words_of_absent(y, labels, absent)} The classifier said: {error}"
+        ) from error
 
 
 def _as_labels(y):
@@ -85,7 +95,10 @@ def _absent(labels):
         return np.zeros(labels.shape, dtype=bool)
     pandas = sys.modules.get("pandas")  # whoever has a label <NA> has imported it
     signs = (None,) if pandas is None else (None, pandas.NA, pandas.NaT)
-    is_sign = [any(x is sign for sign in signs) or isinstance(x, Number) and x != x for x in labels.ravel()]
+    is_sign = [
+        any(x is sign for sign in signs) or isinstance(x, Number) and x != x
+        for x in labels.ravel()
+    ]
     return np.array(is_sign, dtype=bool).reshape(labels.shape)
 
 
@@ -99,22 +112,32 @@ def _words_of_absent(y, labels, absent):
     elif labels.dtype.kind == "f":
         has_label = "~numpy.isnan(numpy.ravel(y))"
     came = f"{absent.sum()} of {len(labels)} labels came as {labels[absent.argmax()]}."
-    return f'{came} NaN, None and <NA> stand for "no label". {_how_to_drop(y, has_label)}'
+    return (
+        f'{came} NaN, None and <NA> stand for "no label". {_how_to_drop(y, has_label)}'
+    )
 
 
 def _refuse_minus_one(y, labels, n_absent):
     if labels.min() < -1:
         return  # -1 is one of many numbers
-    has_label = "y.ravel() != -1" if isinstance(y, torch.Tensor) else "numpy.ravel(y) != -1"
+    has_label = (
+        "y.ravel() != -1" if isinstance(y, torch.Tensor) else "numpy.ravel(y) != -1"
+    )
     as_class = ""
     if set(labels.tolist()) == {-1, 1}:
         as_class = " If -1 is a class here, as beside +1, number the classes from 0: (numpy.ravel(y) > 0).astype(int)."
     came = f"{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1"
-    raise InvalidLabelsError(f'{came}, and -1 stands for "no label". {_how_to_drop(y, has_label)}{as_class}')
+    raise InvalidLabelsError(
+        f'{came}, and -1 stands for "no label". {_how_to_drop(y, has_label)}{as_class}'
+    )
 
 
 def _how_to_drop(y, has_label):
-    rows = "y.ravel()[labeled]" if isinstance(y, torch.Tensor) else "numpy.ravel(y)[labeled].tolist()"
+    rows = (
+        "y.ravel()[labeled]"
+        if isinstance(y, torch.Tensor)
+        else "numpy.ravel(y)[labeled].tolist()"
+    )
     return (
         f"The labeled set needs a label for each sample, so leave those without out: labeled = {has_label}, then pass "
         f"X[labeled] and {rows}. Of a polars frame it is X.filter(labeled), of a torch Dataset "
@@ -144,10 +167,16 @@ def _integers(labels):
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)
     values = np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
-    if values.dtype.kind in "iuf" and np.isfinite(values).all() and np.array_equal(values, np.round(values)):
+    if (
+        values.dtype.kind in "iuf"
+        and np.isfinite(values).all()
+        and np.array_equal(values, np.round(values))
+    ):
         return values.astype(np.int64)
     if values.dtype.kind == "c":
-        raise InvalidLabelsError(f"Complex data not supported; labels of nets are integers. {_REMEDY}")
+        raise InvalidLabelsError(
+            f"Complex data not supported; labels of nets are integers. {_REMEDY}"
+        )
     kind = "continuous" if values.dtype.kind == "f" else f"dtype {labels.dtype}"
     raise InvalidLabelsError(
         f"Unknown label type: {kind}. Labels of nets are integers from 0; got such as {labels[:3].tolist()}. {_REMEDY}"
@@ -171,7 +200,11 @@ def _check_range(labels, n_outputs):
         return
     low, high = labels.min(), labels.max()
     if low < 0 or (n_outputs is not None and high >= n_outputs):
-        top = "K - 1, K the number of the net's outputs" if n_outputs is None else n_outputs - 1
+        top = (
+            "K - 1, K the number of the net's outputs"
+            if n_outputs is None
+            else n_outputs - 1
+        )
         raise InvalidLabelsError(
             f"labels of nets are integers from 0 to {top}; got values from {low} to {high}. {_REMEDY} "
             "Or give the net as many outputs as there are classes."

@@ -5,7 +5,11 @@ import copy
 from sklearn import get_config
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
 from sklearn.utils.validation import check_is_fitted
 
 _METHODS = ("fit", "predict", "predict_proba", "score")
@@ -28,7 +32,9 @@ def estimator_router(owner):
     mapping = MethodMapping()
     for method in _METHODS:
         mapping.add(caller=method, callee=method)
-    return MetadataRouter(owner=type(owner).__name__).add(estimator=owner.estimator, method_mapping=mapping)
+    return MetadataRouter(owner=type(owner).__name__).add(
+        estimator=owner.estimator, method_mapping=mapping
+    )
 
 
 def routed(owner, method, params):

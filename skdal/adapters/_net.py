@@ -9,10 +9,26 @@ import torch
 from skorch import NeuralNetClassifier
 from torch.nn.parameter import UninitializedParameter
 
-from skdal.adapters._batches import Items, NetBatches, default_batch_size, own_batch_size
-from skdal.adapters._blame import UnstackableSampleError, explanation, is_foreign, refuse_samples
+from skdal.adapters._batches import (
+    Items,
+    NetBatches,
+    default_batch_size,
+    own_batch_size,
+)
+from skdal.adapters._blame import (
+    UnstackableSampleError,
+    explanation,
+    is_foreign,
+    refuse_samples,
+)
 from skdal.adapters._items import settled
-from skdal.adapters._kinds import check_fitted, check_net, final_estimator, transform_rows, unfrozen
+from skdal.adapters._kinds import (
+    check_fitted,
+    check_net,
+    final_estimator,
+    transform_rows,
+    unfrozen,
+)
 from skdal.adapters._labels import check_labels, labels_of
 from skdal.exceptions import (
     InvalidDataError,
@@ -63,7 +79,9 @@ class NetView:
         self._others = None, ()
         self._read = None, None
         self._attributes = None
-        self._writes = None  # whether the module works in place on its input; the first call tells
+        self._writes = (
+            None  # whether the module works in place on its input; the first call tells
+        )
         self._at = _Cursor()
 
     def with_module(self, module):
@@ -110,8 +128,12 @@ class NetView:
         """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in float32."""
         wide = outputs.double()
         if _is_softmax(outputs):
-            wide.register_hook(lambda gradient: _without_cancellation(gradient, outputs))
-        return self._losses(wide, self._others_of(outputs), labels, self._given_for(outputs))
+            wide.register_hook(
+                lambda gradient: _without_cancellation(gradient, outputs)
+            )
+        return self._losses(
+            wide, self._others_of(outputs), labels, self._given_for(outputs)
+        )
 
     def probabilities(self, outputs):
         """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them.
@@ -124,15 +146,25 @@ class NetView:
         proba = self._proba(outputs.float() if outputs.itemsize < 4 else outputs)
         wrong = (proba < -1e-6).any(1) | ((proba.sum(1) - 1).abs() > 1e-3)
         if wrong.any():
-            raise UnsupportedEstimatorError(no_probabilities(self._net, proba[wrong][0].tolist()))
+            raise UnsupportedEstimatorError(
+                no_probabilities(self._net, proba[wrong][0].tolist())
+            )
         return proba
 
     def cross_entropy_weights(self, n_classes):
         """Return the weight (K,) of each class where the loss is plain cross entropy of logits, else None."""
         criterion = self._loss_net.criterion_
-        if type(criterion) is not torch.nn.CrossEntropyLoss or criterion.label_smoothing or self.overrides_loss:
+        if (
+            type(criterion) is not torch.nn.CrossEntropyLoss
+            or criterion.label_smoothing
+            or self.overrides_loss
+        ):
             return None
-        weights = torch.ones(n_classes, dtype=torch.float64) if criterion.weight is None else criterion.weight.clone()
+        weights = (
+            torch.ones(n_classes, dtype=torch.float64)
+            if criterion.weight is None
+            else criterion.weight.clone()
+        )
         if 0 <= criterion.ignore_index < n_classes:
             weights[criterion.ignore_index] = 0
         return weights
@@ -146,16 +178,31 @@ class NetView:
             self.probabilities(outputs.detach())  # raises if they are none
         others = self._others_of(outputs)
         wide, *wide_others = (
-            x.detach().double().requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+            x.detach().double().requires_grad_()
+            if isinstance(x, torch.Tensor) and x.is_floating_point()
+            else x
             for x in (outputs, *others)
         )
         losses = self._losses(wide, wide_others, labels, self._given_for(outputs))
-        leaves = [(x, leaf) for x, leaf in zip((outputs, *others), (wide, *wide_others)) if leaf is not x]
-        gradients = torch.autograd.grad(losses.sum(), [leaf for _, leaf in leaves], allow_unused=True)
-        pairs = [(x, gradient) for (x, _), gradient in zip(leaves, gradients) if gradient is not None]
+        leaves = [
+            (x, leaf)
+            for x, leaf in zip((outputs, *others), (wide, *wide_others))
+            if leaf is not x
+        ]
+        gradients = torch.autograd.grad(
+            losses.sum(), [leaf for _, leaf in leaves], allow_unused=True
+        )
+        pairs = [
+            (x, gradient)
+            for (x, _), gradient in zip(leaves, gradients)
+            if gradient is not None
+        ]
         _refuse_shared(pairs, len(labels))
         if _is_softmax(outputs):
-            pairs = [(x, _without_cancellation(g, outputs) if x is outputs else g) for x, g in pairs]
+            pairs = [
+                (x, _without_cancellation(g, outputs) if x is outputs else g)
+                for x, g in pairs
+            ]
         return pairs
 
     def _others_of(self, outputs):
@@ -180,18 +227,35 @@ class NetView:
         losses = self._loss_of(wide, others, labels, given)
         if self.overrides_loss and losses.ndim == 0:
             parts = (slice(i, i + 1) for i in range(n)) if n > 1 else ()
-            alone = [self._loss_of(*_rows_of(rows, n, (wide, others, labels, given))) for rows in parts]
-            losses = torch.stack([loss.reshape(()) for loss in alone]) if alone else losses[None]
+            alone = [
+                self._loss_of(*_rows_of(rows, n, (wide, others, labels, given)))
+                for rows in parts
+            ]
+            losses = (
+                torch.stack([loss.reshape(()) for loss in alone])
+                if alone
+                else losses[None]
+            )
         if losses.shape != labels.shape:
-            whose = "net's get_loss" if self.overrides_loss else "criterion with reduction='none'"
-            other = ", or a get_loss that gives one number for a mini-batch" if self.overrides_loss else ""
+            whose = (
+                "net's get_loss"
+                if self.overrides_loss
+                else "criterion with reduction='none'"
+            )
+            other = (
+                ", or a get_loss that gives one number for a mini-batch"
+                if self.overrides_loss
+                else ""
+            )
             raise UnsupportedEstimatorError(
                 f"the {whose} gives shape {tuple(losses.shape)} for {n} labels; skdal needs one loss a sample{other}."
             )
         return losses
 
     def _loss_of(self, wide, others, labels, given):
-        return self._loss_net.get_loss((wide, *others) if others else wide, labels, X=given, training=False)
+        return self._loss_net.get_loss(
+            (wide, *others) if others else wide, labels, X=given, training=False
+        )
 
     @cached_property
     def _loss_net(self):
@@ -204,7 +268,12 @@ class NetView:
         Inference mode is left, what is compiled runs as it was written, and attention without its fast
         path: hooks see every part, and ordinary tensors. An error of others that comes of a sample tells of which.
         """
-        with torch.inference_mode(False), preserved_rng(), uncompiled(self.module), _without_fast_path():
+        with (
+            torch.inference_mode(False),
+            preserved_rng(),
+            uncompiled(self.module),
+            _without_fast_path(),
+        ):
             with untouched(self.module) as attributes:
                 self._attributes = attributes
                 try:
@@ -228,7 +297,9 @@ class NetView:
             if self._error_of(samples, rows) is None:
                 return  # it fails now and then, whatever the samples
             x = samples.input_of(samples.fetch(rows[0]))
-            stage = f"and {len(rows) - 1} more are not taken together by the net's module"
+            stage = (
+                f"and {len(rows) - 1} more are not taken together by the net's module"
+            )
             words = explanation(self._net, stage, x, cause)
             raise InvalidSampleError(words, rows[0], batches.of) from cause
 
@@ -257,9 +328,13 @@ class NetView:
     def batch_size(self, X, batch_size=None):
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
-            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(X, self._net)
+            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(
+                X, self._net
+            )
         if not is_positive_integer(batch_size):
-            raise InvalidParameterError(f"batch_size must be None or an integer of at least 1; got {batch_size!r}.")
+            raise InvalidParameterError(
+                f"batch_size must be None or an integer of at least 1; got {batch_size!r}."
+            )
         return batch_size
 
     def pool_batches(self, X, y=None, *, batch_size=None):
@@ -271,9 +346,13 @@ class NetView:
     def labeled_batches(self, X, y=None, *, batch_size=None):
         """Yield (inputs, labels) of a labeled set in index order; y None: the Dataset's labels."""
         y, n_outputs = self.checked_labels(X, y), None
-        for inputs, labels in self._batches(X, y, labeled=True, batch_size=batch_size, of=LABELED):
+        for inputs, labels in self._batches(
+            X, y, labeled=True, batch_size=batch_size, of=LABELED
+        ):
             if y is None:
-                n_outputs = self.n_outputs(X, of=LABELED) if n_outputs is None else n_outputs
+                n_outputs = (
+                    self.n_outputs(X, of=LABELED) if n_outputs is None else n_outputs
+                )
                 check_labels(labels, n_outputs=n_outputs)
             yield inputs, labels
 
@@ -288,8 +367,14 @@ class NetView:
             Labels are wrong, or missing.
         """
         if not count_rows(X):
-            raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
-        return None if labels_of(X, y) is None else check_labels(y, count_rows(X), self.n_outputs(X, of=LABELED))
+            raise InvalidDataError(
+                "the labeled set is empty; pass at least one labeled sample."
+            )
+        return (
+            None
+            if labels_of(X, y) is None
+            else check_labels(y, count_rows(X), self.n_outputs(X, of=LABELED))
+        )
 
     def n_outputs(self, X, *, of="the pool"):
         """Return K, from a forward pass of the first samples of X."""
@@ -306,8 +391,14 @@ class NetView:
         """
         first, y = take_rows(X, slice(0, 2)), None if y is None else y[:2]
         try:
-            size = min(2, own_batch_size(self._net)) if own_batch_size(self._net) > 0 else 2
-            return list(self._batches(first, y, labeled=labeled, batch_size=size, of=of))
+            size = (
+                min(2, own_batch_size(self._net))
+                if own_batch_size(self._net) > 0
+                else 2
+            )
+            return list(
+                self._batches(first, y, labeled=labeled, batch_size=size, of=of)
+            )
         except UnstackableSampleError:
             return list(self._batches(first, y, labeled=labeled, batch_size=1, of=of))
 
@@ -315,14 +406,23 @@ class NetView:
         size = self.batch_size(X, batch_size)
         if self.estimator is final_estimator(self.estimator):
             X = self._told_apart(X, y, labeled)
-            yield from self._given(NetBatches(self._net, X, y, labeled=labeled, batch_size=size, of=of), 0)
+            yield from self._given(
+                NetBatches(self._net, X, y, labeled=labeled, batch_size=size, of=of), 0
+            )
             return
         start = 0
-        for shard in iter_shards(X, _SHARD_BATCHES * size):  # a pool is never transformed whole
+        for shard in iter_shards(
+            X, _SHARD_BATCHES * size
+        ):  # a pool is never transformed whole
             stop = start + count_rows(shard)
             rows = transform_rows(self.estimator, shard)
             part = None if y is None else y[start:stop]
-            yield from self._given(NetBatches(self._net, rows, part, labeled=labeled, batch_size=size, of=of), start)
+            yield from self._given(
+                NetBatches(
+                    self._net, rows, part, labeled=labeled, batch_size=size, of=of
+                ),
+                start,
+            )
             start = stop
 
     def _told_apart(self, X, y, labeled):
@@ -373,7 +473,11 @@ def over_tensors(function, inputs):
         return function(inputs)
     if isinstance(inputs, Mapping):
         return {key: over_tensors(function, value) for key, value in inputs.items()}
-    return type(inputs)(over_tensors(function, x) for x in inputs) if type(inputs) in (list, tuple) else inputs
+    return (
+        type(inputs)(over_tensors(function, x) for x in inputs)
+        if type(inputs) in (list, tuple)
+        else inputs
+    )
 
 
 def tensors_of(inputs):
@@ -406,7 +510,13 @@ def cloned(inputs):
 def _versions(inputs):
     if isinstance(inputs, torch.Tensor):
         return [inputs._version]
-    parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (list, tuple)) else ()
+    parts = (
+        inputs.values()
+        if isinstance(inputs, Mapping)
+        else inputs
+        if isinstance(inputs, (list, tuple))
+        else ()
+    )
     return [version for part in parts for version in _versions(part)]
 
 
@@ -418,15 +528,26 @@ def first_output(outputs):
     UnsupportedEstimatorError
         They are no tensor with two axes and two classes or more.
     """
-    given, outputs = outputs, outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    given, outputs = (
+        outputs,
+        outputs[0] if isinstance(outputs, (tuple, list)) else outputs,
+    )
     if hasattr(given, "logits"):
         raise UnsupportedEstimatorError(
             f"the net's module gives a {type(given).__name__}, which holds the outputs as .logits; return them from "
             "the module's forward, or from an infer of your own: class Net(NeuralNetClassifier) with "
             "def infer(self, x, **params): return super().infer(x, **params).logits."
         )
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
-        found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if (
+        not isinstance(outputs, torch.Tensor)
+        or outputs.ndim != 2
+        or outputs.shape[1] < 2
+    ):
+        found = (
+            tuple(outputs.shape)
+            if isinstance(outputs, torch.Tensor)
+            else type(outputs).__name__
+        )
         raise UnsupportedEstimatorError(
             f"the net's module gives {found}; skdal needs outputs of shape (n_samples, n_classes) with at least "
             "two classes (for two classes: two outputs and CrossEntropyLoss)."
@@ -452,8 +573,13 @@ def open_net(estimator):
         raise UnsupportedEstimatorError(
             f"the net has the modules {modules}; skdal scores one. Put them into one module called `module`."
         )
-    if any(isinstance(parameter, UninitializedParameter) for parameter in net.module_.parameters()):
-        raise NotFittedError("the module has lazy parameters that are not initialized yet; fit the net first.")
+    if any(
+        isinstance(parameter, UninitializedParameter)
+        for parameter in net.module_.parameters()
+    ):
+        raise NotFittedError(
+            "the module has lazy parameters that are not initialized yet; fit the net first."
+        )
     return NetView(estimator)
 
 
@@ -472,7 +598,9 @@ def _per_sample_criterion(net):
             "here. Take the net as it was before trim_for_prediction, such as a copy.deepcopy of it."
         )
     criterion = unwrapped(net.criterion_)
-    if not isinstance(criterion, torch.nn.Module) or not hasattr(criterion, "reduction"):
+    if not isinstance(criterion, torch.nn.Module) or not hasattr(
+        criterion, "reduction"
+    ):
         raise UnsupportedEstimatorError(
             f"the criterion {type(criterion).__name__} has no `reduction`, so it gives no per-sample losses. Use a "
             "torch criterion such as CrossEntropyLoss or NLLLoss, or give yours a `reduction` attribute that it obeys."
@@ -490,7 +618,10 @@ def _per_sample_criterion(net):
 def _is_softmax(outputs):
     """Tell whether `outputs` (n, K) come straight from a softmax over the classes."""
     node = outputs.grad_fn
-    return type(node).__name__ == "SoftmaxBackward0" and node._saved_dim in (1, 2**64 - 1)
+    return type(node).__name__ == "SoftmaxBackward0" and node._saved_dim in (
+        1,
+        2**64 - 1,
+    )
 
 
 def _without_cancellation(gradient, outputs):

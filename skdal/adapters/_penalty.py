@@ -17,7 +17,17 @@ logger = logging.getLogger("skdal")
 
 # Of torch.optim. Coupled: weight_decay * w is added to the gradient, which is the gradient of an L2 penalty. Decoupled:
 # the weights shrink beside the step, and where training comes to rest is no minimum of a penalised loss.
-COUPLED = ("SGD", "ASGD", "Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop")
+COUPLED = (
+    "SGD",
+    "ASGD",
+    "Adam",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "Adagrad",
+    "Adadelta",
+    "RMSprop",
+)
 DECOUPLED = ("AdamW", "Adafactor", "Muon")
 WITHOUT = ("LBFGS", "Rprop", "SparseAdam")
 
@@ -53,18 +63,24 @@ def penalised(estimator, X, y, gradient, penalty):
         The criterion does not tell what its mean divides by.
     """
     view, net = open_net(estimator), final_estimator(estimator)
-    parameters = {name: p for name, p in view.module.named_parameters() if name in gradient}
+    parameters = {
+        name: p for name, p in view.module.named_parameters() if name in gradient
+    }
     if penalty == "auto":
         factors = _factors(net, view.module)
     else:
         factors = {id(p): float(penalty) for p in parameters.values()}
-    factors = {name: factors[id(p)] for name, p in parameters.items() if factors.get(id(p))}
+    factors = {
+        name: factors[id(p)] for name, p in parameters.items() if factors.get(id(p))
+    }
     if not factors:
         return gradient
     n = _divisor(net, view, X, y)
     total = dict(gradient)
     for name, factor in factors.items():
-        total[name] = gradient[name] + n * factor * parameters[name].detach().to(gradient[name])
+        total[name] = gradient[name] + n * factor * parameters[name].detach().to(
+            gradient[name]
+        )
     return total
 
 
@@ -73,29 +89,47 @@ def _factors(net, module):
     found = {}
     for name in getattr(net, "_optimizers", ["optimizer"]):
         for group in _coupled_groups(getattr(net, f"{name}_", None)):
-            decay = float(group["weight_decay"]) + float(group.get("lambd", 0))  # lambd: a second one, of ASGD
-            sign = -1 if group.get("maximize", False) else 1  # then loss - decay / 2 ||w||^2 is made large
+            decay = float(group["weight_decay"]) + float(
+                group.get("lambd", 0)
+            )  # lambd: a second one, of ASGD
+            sign = (
+                -1 if group.get("maximize", False) else 1
+            )  # then loss - decay / 2 ||w||^2 is made large
             found |= {id(p): sign * decay for p in group["params"]}
     if any(found.values()) and not any(id(p) in found for p in module.parameters()):
-        _say_once(f"penalty=\"auto\" adds nothing: the net's optimizer has none of its module's parameters. {_REMEDY}")
+        _say_once(
+            f"penalty=\"auto\" adds nothing: the net's optimizer has none of its module's parameters. {_REMEDY}"
+        )
     return found
 
 
 def _coupled_groups(optimizer):
     """Return the parameter groups of an optimizer whose weight decay is an L2 penalty; say where none is known."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):  # accelerate's wrapper
+    while isinstance(
+        getattr(optimizer, "optimizer", None), torch.optim.Optimizer
+    ):  # accelerate's wrapper
         optimizer = optimizer.optimizer
     if optimizer is None:
-        _say_once(f'penalty="auto" adds nothing: the net has no optimizer that would tell its weight decay. {_REMEDY}')
+        _say_once(
+            f'penalty="auto" adds nothing: the net has no optimizer that would tell its weight decay. {_REMEDY}'
+        )
         return []
     kind, name = _kind_of(optimizer), type(optimizer).__name__
-    groups = [group for group in getattr(optimizer, "param_groups", [{}]) if _may_decay(group)]
+    groups = [
+        group for group in getattr(optimizer, "param_groups", [{}]) if _may_decay(group)
+    ]
     if kind == "without" or not groups:
         return []
     if kind is None:
-        _say_once(f'penalty="auto" adds nothing: it is not known what the weight decay of {name} does. {_REMEDY}')
+        _say_once(
+            f'penalty="auto" adds nothing: it is not known what the weight decay of {name} does. {_REMEDY}'
+        )
         return []
-    coupled = [group for group in groups if kind == "coupled" and not group.get("decoupled_weight_decay", False)]
+    coupled = [
+        group
+        for group in groups
+        if kind == "coupled" and not group.get("decoupled_weight_decay", False)
+    ]
     if len(coupled) < len(groups):
         _say_once(
             f'penalty="auto" adds nothing for the decoupled weight decay of {name}: where that lets a training come to '
@@ -106,16 +140,26 @@ def _coupled_groups(optimizer):
 
 def _may_decay(group):
     """Tell whether a parameter group has weight decay, or does not say."""
-    return "weight_decay" not in group or bool(group["weight_decay"]) or bool(group.get("lambd", 0))
+    return (
+        "weight_decay" not in group
+        or bool(group["weight_decay"])
+        or bool(group.get("lambd", 0))
+    )
 
 
 def _kind_of(optimizer):
     """Return "coupled", "decoupled" or "without"; None for a class that is unknown, or has a step of its own."""
     names = dict.fromkeys(COUPLED, "coupled") | dict.fromkeys(DECOUPLED, "decoupled")
     names |= dict.fromkeys(WITHOUT, "without")
-    kinds = {getattr(torch.optim, name, None): kind for name, kind in names.items()}  # old torch has not all of them
-    known = next((parent for parent in type(optimizer).__mro__ if parent in kinds), None)
-    if known is None or inspect.unwrap(type(optimizer).step) is not inspect.unwrap(known.step):
+    kinds = {
+        getattr(torch.optim, name, None): kind for name, kind in names.items()
+    }  # old torch has not all of them
+    known = next(
+        (parent for parent in type(optimizer).__mro__ if parent in kinds), None
+    )
+    if known is None or inspect.unwrap(type(optimizer).step) is not inspect.unwrap(
+        known.step
+    ):
         return None
     return kinds[known]
 
@@ -138,7 +182,9 @@ def _divisor(net, view, X, y):
         return _n_batches(net, count_rows(X))
     is_plain = isinstance(criterion, (torch.nn.CrossEntropyLoss, torch.nn.NLLLoss))
     if criterion.reduction == "none" or view.overrides_loss and not is_plain:
-        return count_rows(X)  # what a get_loss of one's own makes of it is taken to be the mean over the samples
+        return count_rows(
+            X
+        )  # what a get_loss of one's own makes of it is taken to be the mean over the samples
     classes, counts = np.unique(_labels(view, X, y), return_counts=True)
     device = next(view.module.parameters()).device
     return float(counts @ _class_weights(criterion, classes, view.n_outputs(X), device))
@@ -149,7 +195,9 @@ def _labels(view, X, y):
     if labels is not None:
         return labels
     with view.reading():
-        return np.concatenate([part.cpu().numpy() for _, part in view.labeled_batches(X)])
+        return np.concatenate(
+            [part.cpu().numpy() for _, part in view.labeled_batches(X)]
+        )
 
 
 def _n_batches(net, n):
@@ -176,11 +224,15 @@ def _class_weights(criterion, classes, n_outputs, device):
     mean, each = (copy.deepcopy(criterion).double() for _ in range(2))
     each.reduction = "none"
     outputs = torch.arange(1.0, n_outputs + 1, dtype=torch.float64, device=device)
-    outputs = (outputs / outputs.sum())[None]  # they pass for logits and for probabilities, and no loss is zero
+    outputs = (outputs / outputs.sum())[
+        None
+    ]  # they pass for logits and for probabilities, and no loss is zero
     weights = []
     for label in torch.as_tensor(classes, device=device):
         loss = float(each(outputs, label[None]).sum())
-        weights.append(loss / float(mean(outputs, label[None])) if loss else 0.0)  # ignored: its mean would be 0 / 0
+        weights.append(
+            loss / float(mean(outputs, label[None])) if loss else 0.0
+        )  # ignored: its mean would be 0 / 0
     if not np.isfinite(weights).all() or min(weights) < 0:
         raise UnsupportedEstimatorError(
             f"the criterion {type(criterion).__name__} does not tell by what its mean divides the sum of the losses: "

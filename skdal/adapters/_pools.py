@@ -36,7 +36,9 @@ def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=No
         "pass both in the same form (the same transforms, features and axes)."
     )
     are_items = _has_items(X) or _has_items(X_labeled)
-    if not are_items or not _fit(pool, labeled, lambda one, other: len(one) == len(other)):
+    if not are_items or not _fit(
+        pool, labeled, lambda one, other: len(one) == len(other)
+    ):
         raise refused
     if view is not None:
         try:
@@ -50,9 +52,13 @@ def _fit(one, other, alike):
     if one is None or other is None:
         return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return set(one) == set(other) and all(_fit(one[key], other[key], alike) for key in one)
+        return set(one) == set(other) and all(
+            _fit(one[key], other[key], alike) for key in one
+        )
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_fit(*parts, alike) for parts in zip(one, other))
+        return len(one) == len(other) and all(
+            _fit(*parts, alike) for parts in zip(one, other)
+        )
     return type(one) is type(other) and alike(one, other)
 
 
@@ -91,7 +97,10 @@ def _level_of_caller():
     """Return the `stacklevel` with which a warning of the function that asks names the line of skdal's caller."""
     frame = sys._getframe(1)
     level = 1
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "skdal":
+    while (
+        frame is not None
+        and frame.f_globals.get("__name__", "").split(".")[0] == "skdal"
+    ):
         frame = frame.f_back
         level += 1
     return level

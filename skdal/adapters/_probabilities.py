@@ -12,7 +12,14 @@ from skdal.adapters._net import NetView, no_probabilities, shallow_copy
 from skdal.adapters._travel import with_final
 from skdal.adapters._trial import explained
 from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
-from skdal.utils import count_rows, iter_shards, positions_from, preserved_rng, progress_bar, untouched
+from skdal.utils import (
+    count_rows,
+    iter_shards,
+    positions_from,
+    preserved_rng,
+    progress_bar,
+    untouched,
+)
 
 _SHARD_ROWS = 8192
 
@@ -37,7 +44,10 @@ def predict_proba(classifier, X, *, verbose=0):
         )
     if not is_net(classifier):
         shards = iter_shards(X, _SHARD_ROWS)
-        return _checked(_over_shards(classifier.predict_proba, shards, count_rows(X), verbose), final)
+        return _checked(
+            _over_shards(classifier.predict_proba, shards, count_rows(X), verbose),
+            final,
+        )
     size = proba_batch_size(final)
     shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
 
@@ -47,8 +57,13 @@ def predict_proba(classifier, X, *, verbose=0):
     net = answering(final)
 
     def net_proba(shard):
-        rows = paired(of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False)
-        with explained(final, rows, training=False, of="the pool"), loaders_forgotten(final):
+        rows = paired(
+            of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False
+        )
+        with (
+            explained(final, rows, training=False, of="the pool"),
+            loaders_forgotten(final),
+        ):
             return net.predict_proba(rows)
 
     with preserved_rng(), untouched(final.module_):
@@ -66,11 +81,17 @@ def answering(classifier):
 
 def _widened(net):
     nonlinearity = net._get_predict_nonlinearity()
-    return shallow_copy(net, predict_nonlinearity=lambda outputs: nonlinearity(_wide(outputs)))
+    return shallow_copy(
+        net, predict_nonlinearity=lambda outputs: nonlinearity(_wide(outputs))
+    )
 
 
 def _wide(outputs):
-    is_narrow = isinstance(outputs, torch.Tensor) and outputs.is_floating_point() and outputs.itemsize < 4
+    is_narrow = (
+        isinstance(outputs, torch.Tensor)
+        and outputs.is_floating_point()
+        and outputs.itemsize < 4
+    )
     return outputs.float() if is_narrow else outputs
 
 
@@ -94,7 +115,10 @@ def classes_of(classifier, X):
     """
     if not is_net(classifier):
         return classifier.classes_
-    named, n_outputs = final_estimator(classifier).classes, NetView(classifier).n_outputs(X)
+    named, n_outputs = (
+        final_estimator(classifier).classes,
+        NetView(classifier).n_outputs(X),
+    )
     if named is None:
         return np.arange(n_outputs)
     if len(named) not in (0, n_outputs):
@@ -133,7 +157,9 @@ def _checked(proba, final):
         )
     wrong = (proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3)
     if wrong.any():
-        raise UnsupportedEstimatorError(no_probabilities(final, proba[np.flatnonzero(wrong)[0]].tolist()))
+        raise UnsupportedEstimatorError(
+            no_probabilities(final, proba[np.flatnonzero(wrong)[0]].tolist())
+        )
     return proba
 
 

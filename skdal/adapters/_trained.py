@@ -50,10 +50,17 @@ def resolve(classifier, X_labeled=None, y_labeled=None):
         The labeled set; they take precedence over what a learner or sampler holds.
     """
     held = None, None
-    if hasattr(classifier, "query_strategy") and hasattr(classifier, "estimator"):  # a modAL learner
-        held = getattr(classifier, "X_training", None), getattr(classifier, "y_training", None)
+    if hasattr(classifier, "query_strategy") and hasattr(
+        classifier, "estimator"
+    ):  # a modAL learner
+        held = (
+            getattr(classifier, "X_training", None),
+            getattr(classifier, "y_training", None),
+        )
         classifier = classifier.estimator
-    elif hasattr(classifier, "estimator_") and hasattr(classifier, "query"):  # a fitted sampler
+    elif hasattr(classifier, "estimator_") and hasattr(
+        classifier, "query"
+    ):  # a fitted sampler
         held = classifier.X_labeled_, classifier.y_labeled_
         classifier = classifier.estimator_
     check_fitted(classifier)

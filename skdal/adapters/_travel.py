@@ -40,7 +40,9 @@ class PackedEstimator(NamedTuple):
         net = object.__new__(self.net_class)
         net.__dict__.update(self.state, device=device)
         if batch_size is not None:
-            net.__dict__.update(batch_size=batch_size, iterator_valid__batch_size=batch_size)
+            net.__dict__.update(
+                batch_size=batch_size, iterator_valid__batch_size=batch_size
+            )
         net.__dict__[OWN_LENGTH] = batch_size
         for name in _PARTS:
             if isinstance(net.__dict__[name], torch.nn.Module):
@@ -57,7 +59,9 @@ def packed(estimator):
     for name in _PARTS:
         state[name] = _on_cpu(state[name])
     for name in state:
-        if name == "callbacks" or name.startswith("callbacks__"):  # a sink for the log may be a method of anything
+        if name == "callbacks" or name.startswith(
+            "callbacks__"
+        ):  # a sink for the log may be a method of anything
             state[name] = None
     if isinstance(final, AccelerateMixin):
         state["accelerator"] = OneProcess()
@@ -65,10 +69,16 @@ def packed(estimator):
 
 
 def _on_cpu(module):
-    if not isinstance(module, torch.nn.Module):  # a criterion may be a function, or None once a net was trimmed
+    if not isinstance(
+        module, torch.nn.Module
+    ):  # a criterion may be a function, or None once a net was trimmed
         return module
     tensors = [*module.parameters(), *module.buffers()]
-    return module if all(x.device.type == "cpu" for x in tensors) else copy.deepcopy(module).cpu()
+    return (
+        module
+        if all(x.device.type == "cpu" for x in tensors)
+        else copy.deepcopy(module).cpu()
+    )
 
 
 def estimator_digest(estimator):
@@ -90,7 +100,16 @@ def tensors_digest(tensors):
 
 
 def _net_digest(net):
-    return joblib.hash(describe([type(net), unwrapped(net.module_), net.criterion_, net.predict_nonlinearity]))
+    return joblib.hash(
+        describe(
+            [
+                type(net),
+                unwrapped(net.module_),
+                net.criterion_,
+                net.predict_nonlinearity,
+            ]
+        )
+    )
 
 
 def with_final(estimator, change):

@@ -17,11 +17,18 @@ from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
 from skdal.adapters._net import LABELED, NetView, tensors_of
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnsupportedEstimatorError,
+)
 from skdal.utils import is_torch_dataset, preserved_rng
 
 _LOADER = os.path.dirname(data.__file__)
-_OWN_MONITORS = ("valid_loss", "valid_acc")  # that skorch itself records, of a validation set
+_OWN_MONITORS = (
+    "valid_loss",
+    "valid_acc",
+)  # that skorch itself records, of a validation set
 
 
 class Trial:
@@ -43,9 +50,19 @@ class Trial:
     """
 
     def __init__(self, net, X, labels):
-        self.module, self._view, self._X, self._labels = net.module_, NetView(net), X, labels
-        if any(isinstance(parameter, UninitializedParameter) for parameter in self.module.parameters()):
-            self._view = self._view.with_module(copy.deepcopy(self._view.module))  # a pass would initialize them
+        self.module, self._view, self._X, self._labels = (
+            net.module_,
+            NetView(net),
+            X,
+            labels,
+        )
+        if any(
+            isinstance(parameter, UninitializedParameter)
+            for parameter in self.module.parameters()
+        ):
+            self._view = self._view.with_module(
+                copy.deepcopy(self._view.module)
+            )  # a pass would initialize them
 
     def run(self):
         """Run the module on the samples, in eval mode and one by one where they do not stack.
@@ -60,7 +77,10 @@ class Trial:
             The labels do not fit them.
         """
         for _, labels in self._passes:
-            check_labels(labels if self._labels is None else self._labels, n_outputs=self.n_outputs)
+            check_labels(
+                labels if self._labels is None else self._labels,
+                n_outputs=self.n_outputs,
+            )
 
     @property
     def n_outputs(self):
@@ -82,12 +102,16 @@ class Trial:
             except Exception as error:
                 if not is_foreign(error):
                     raise
-                raise UnsupportedEstimatorError(_of_loss(self._view, outputs, labels, error)) from error
+                raise UnsupportedEstimatorError(
+                    _of_loss(self._view, outputs, labels, error)
+                ) from error
 
     @cached_property
     def _passes(self):
         with self._view.reading(), torch.no_grad():
-            batches = self._view.first_batches(self._X, self._labels, labeled=True, of=LABELED)
+            batches = self._view.first_batches(
+                self._X, self._labels, labeled=True, of=LABELED
+            )
             return [(self._view.forward(inputs), labels) for inputs, labels in batches]
 
 
@@ -111,7 +135,9 @@ def try_training(net, X, labels):
 
 def _check_monitors(net):
     """Raise if a callback watches scores of a validation set, and there is none."""
-    if net.train_split is not None or any(_is_of_a_user(callback) for _, callback in net.callbacks_):
+    if net.train_split is not None or any(
+        _is_of_a_user(callback) for _, callback in net.callbacks_
+    ):
         return  # a callback of the user's may record such scores
     for name, callback in net.callbacks_:
         monitor = getattr(callback, "monitor", None)
@@ -169,7 +195,11 @@ def explained(net, X, y=None, *, training, of, latest=None):
     except Exception as error:
         if is_foreign(error) and getattr(net, "initialized_", False):
             inputs = None if latest is None else latest()
-            inputs = None if inputs is None or _stage(error) != "infer" else on_device(inputs, device_of(net))
+            inputs = (
+                None
+                if inputs is None or _stage(error) != "infer"
+                else on_device(inputs, device_of(net))
+            )
             if inputs is None or not _is_taken(NetView(net), inputs):
                 _refuse(net, X, y, training, of, error)
             elif len(next(iter(tensors_of(inputs)), ())) == 1:
@@ -199,7 +229,9 @@ def _refuse(net, X, y, training, of, error):
     with view.reading(), torch.no_grad():
         if stage == "get_loss":
             inputs = samples.collated([samples.fetch(0)])
-            raise UnsupportedEstimatorError(_of_loss(view, view.forward(inputs), None, error)) from error
+            raise UnsupportedEstimatorError(
+                _of_loss(view, view.forward(inputs), None, error)
+            ) from error
         loader = net.get_iterator(samples.dataset, training=training)
         samples = NetSamples(net, X, y, getattr(loader, "collate_fn", None))
         run = view.forward if stage == "infer" else None
@@ -208,17 +240,26 @@ def _refuse(net, X, y, training, of, error):
 
 def _stage(error):
     """Return where skorch was when an error came up: "infer", "get_loss", "load", or None for elsewhere."""
-    frames = [(frame.f_code.co_name, frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [
+        (frame.f_code.co_name, frame.f_code.co_filename)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
     names = {name for name, _ in frames}
     for stage in ("get_loss", "infer"):
         if stage in names:
             return stage
-    is_loading = "unpack_data" in names or any(file.startswith(_LOADER) for _, file in frames)
+    is_loading = "unpack_data" in names or any(
+        file.startswith(_LOADER) for _, file in frames
+    )
     return "load" if is_loading else None
 
 
 def _of_loss(view, outputs, labels, error):
-    asked = "its get_loss" if view.overrides_loss else f"the criterion {view.criterion_name}"
+    asked = (
+        "its get_loss"
+        if view.overrides_loss
+        else f"the criterion {view.criterion_name}"
+    )
     of_labels = "" if labels is None else f" and labels {tuple(labels.shape)} of int64"
     return (
         f"{asked} fails on outputs {tuple(outputs.shape)}{of_labels}, {type(error).__name__}: {error}. Use a criterion "

@@ -144,12 +144,23 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             )
         self._check(self.estimator)
         fit_params = routed(self, "fit", fit_params)
-        go_on = self.warm_start and getattr(self, "_trained_from", None) is self.estimator
+        go_on = (
+            self.warm_start and getattr(self, "_trained_from", None) is self.estimator
+        )
         n_fits = getattr(self, "n_fits_", 0)
         if go_on and is_net(self.estimator_) and not is_frozen(self.estimator_):
-            X = aligned(X, self.X_labeled_, self.estimator_, names=("the labeled set", "that of the last fit"))
+            X = aligned(
+                X,
+                self.X_labeled_,
+                self.estimator_,
+                names=("the labeled set", "that of the last fit"),
+            )
         with forked_rng(self.random_state, n_fits):
-            estimator = self.estimator_ if go_on and is_net(self.estimator_) else self._fresh_estimator()
+            estimator = (
+                self.estimator_
+                if go_on and is_net(self.estimator_)
+                else self._fresh_estimator()
+            )
             train(
                 estimator,
                 X,
@@ -181,9 +192,17 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """
 
     def _fresh_estimator(self):
-        last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+        last = (
+            self.estimator.steps[-1][1]
+            if isinstance(self.estimator, Pipeline)
+            else self.estimator
+        )
         frozen = isinstance(last, FrozenEstimator)
-        if not frozen and is_net(self.estimator) and getattr(final_estimator(self.estimator), "initialized_", False):
+        if (
+            not frozen
+            and is_net(self.estimator)
+            and getattr(final_estimator(self.estimator), "initialized_", False)
+        ):
             warnings.warn(
                 f"the net passed to {type(self).__name__} is trained already; a clone of it starts anew, from fresh "
                 "weights or from those that a module instance has now. To use the net as it is, pass "
@@ -261,7 +280,9 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             Positions in X, best first. (indices, scores) for modAL learners that unpack both.
         """
         with exclusive():
-            indices, scores = self._query(resolve(classifier, X_labeled, y_labeled), X, n_instances)
+            indices, scores = self._query(
+                resolve(classifier, X_labeled, y_labeled), X, n_instances
+            )
         return (indices, scores) if wants_scores(classifier) else indices
 
     def _query(self, trained, X, n_instances):
@@ -285,7 +306,9 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """
         seen = SetAside(X) if may_be_unreadable(X) else X
         net = unfrozen(trained.classifier)
-        view = NetView(net) if is_net(net) and final_estimator(net) is net else None  # what it gets is X itself
+        view = (
+            NetView(net) if is_net(net) and final_estimator(net) is net else None
+        )  # what it gets is X itself
         if view is not None:
             check_net_rows(X)
             check_inputs(X)
@@ -296,7 +319,9 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         warn_of_random_transforms(seen)
         return trained, X
 
-    def _gathered(self, method, trained, X, n_instances=1, *, n_candidates=None, **shared):
+    def _gathered(
+        self, method, trained, X, n_instances=1, *, n_candidates=None, **shared
+    ):
         """Return what a method of this sampler gives for all samples of the pool that can be read.
 
         The executor runs it on the shards, and what it gives comes together here.
@@ -322,7 +347,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """
         call = ShardCall(self, trained, method, shared)
         if getattr(self.executor, "scores_dir", None) is not None:
-            logger.warning("%s looks at all samples at once; nothing is kept in scores_dir", type(self).__name__)
+            logger.warning(
+                "%s looks at all samples at once; nothing is kept in scores_dir",
+                type(self).__name__,
+            )
         if n_candidates is None or n_candidates >= count_rows(X):
             return gathered(self, call, X, n_instances=n_instances)
         return candidates(self, call, X, n_candidates, n_instances)
@@ -332,7 +360,11 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
         `batch_size` is that of the executor, None: the sampler's or the net's own.
         """
-        own = proba_batch_size(final_estimator(trained.classifier)) if is_net(trained.classifier) else 1
+        own = (
+            proba_batch_size(final_estimator(trained.classifier))
+            if is_net(trained.classifier)
+            else 1
+        )
         return batch_size or own
 
     def _trained(self):
@@ -363,7 +395,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             "warm_start": (is_boolean, "True or False"),
             "reset_optimizer": (is_boolean, "True or False"),
             "verbose": (is_count, "0 or a positive integer"),
-            "random_state": (is_random_state, "None, an integer from 0 to 2**32 - 1 or a numpy RandomState"),
+            "random_state": (
+                is_random_state,
+                "None, an integer from 0 to 2**32 - 1 or a numpy RandomState",
+            ),
             "executor": (
                 lambda v: v is None or isinstance(v, Executor),
                 "None or an executor of skdal.parallel (an instance)",

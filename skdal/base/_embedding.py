@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from skdal.adapters import as_rows, default_batch_size, final_estimator, is_net, last_hidden, module_output
+from skdal.adapters import (
+    as_rows,
+    default_batch_size,
+    final_estimator,
+    is_net,
+    last_hidden,
+    module_output,
+)
 from skdal.base._base import BaseSampler
 from skdal.exceptions import InvalidDataError, UnsupportedEstimatorError
 from skdal.utils import check_finite_scores, count_rows, positions_from

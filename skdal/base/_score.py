@@ -9,7 +9,13 @@ from skdal.base._base import BaseSampler
 from skdal.base._shards import ShardCall, check_any, parts_of, shards_of
 from skdal.base._stored import open_store
 from skdal.base._table import Best, Table
-from skdal.utils import count_rows, exclusive, preserved_rng, query_generator, refuse_non_finite
+from skdal.utils import (
+    count_rows,
+    exclusive,
+    preserved_rng,
+    query_generator,
+    refuse_non_finite,
+)
 
 
 class ScoreSampler(BaseSampler):
@@ -56,7 +62,12 @@ class ScoreSampler(BaseSampler):
         with exclusive():
             trained = self._trained()
             trained, X, n_instances = self._prepared(trained, X, n_instances)
-            return self._best(trained, X, n_instances, query_generator(self.random_state, trained.n_labeled))
+            return self._best(
+                trained,
+                X,
+                n_instances,
+                query_generator(self.random_state, trained.n_labeled),
+            )
 
     def _select(self, trained, X, n_instances, rng):
         best = self._best(trained, X, n_instances, rng)
@@ -85,17 +96,23 @@ class ScoreSampler(BaseSampler):
             call = ShardCall(self, trained, "_score_columns", shared, n_top, "_summary")
             store = open_store(self, trained, X, shared, shards_of(self, trained, X))
             if store is not None:
-                call = ShardCall(self, trained, "_score_columns", shared)  # what is kept is kept whole
+                call = ShardCall(
+                    self, trained, "_score_columns", shared
+                )  # what is kept is kept whole
             damaged, summaries = [], []
             with parts_of(self, call, X, store=store, description="scores") as parts:
                 for part in parts:
                     into.add(part.positions, part.columns)
                     damaged.append(part.damaged)
-                    summaries.append(part.summary if store is None else self._summary(part.columns))
+                    summaries.append(
+                        part.summary if store is None else self._summary(part.columns)
+                    )
             if store is not None:
                 store.finish(getattr(self, "unreadable_", []))
         refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
-        self._look_back(trained, [summary for summary in summaries if summary is not None])
+        self._look_back(
+            trained, [summary for summary in summaries if summary is not None]
+        )
 
     def _summary(self, columns):
         """Return what to know of the columns of a whole shard, of which a query keeps the best samples; None: nothing.
@@ -129,7 +146,11 @@ class ScoreSampler(BaseSampler):
 
     def _score_columns(self, trained, X, **shared):
         """Return a dict of arrays (n,) for some samples: "score", and whatever else belongs beside it."""
-        return {"score": np.asarray(self._score_samples(trained, X, **shared), dtype=np.float64)}
+        return {
+            "score": np.asarray(
+                self._score_samples(trained, X, **shared), dtype=np.float64
+            )
+        }
 
     @abstractmethod
     def _score_samples(self, trained, X):

@@ -19,7 +19,12 @@ from skdal.datasets import (
     may_be_unreadable,
     unit_of,
 )
-from skdal.exceptions import GatherTooLargeError, InvalidDataError, InvalidSampleError, TooManyUnreadableError
+from skdal.exceptions import (
+    GatherTooLargeError,
+    InvalidDataError,
+    InvalidSampleError,
+    TooManyUnreadableError,
+)
 from skdal.parallel import SerialExecutor
 from skdal.utils import count_rows, preserved_rng, progress_bar, refuse_non_finite
 
@@ -63,7 +68,11 @@ class Part(NamedTuple):
     def shifted(self, start):
         """Return the part of a shard that begins at `start`."""
         unreadable = [x._replace(position=x.position + start) for x in self.unreadable]
-        return self._replace(positions=self.positions + start, unreadable=unreadable, damaged=self.damaged + start)
+        return self._replace(
+            positions=self.positions + start,
+            unreadable=unreadable,
+            damaged=self.damaged + start,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +102,9 @@ class Call:
 
     def packed_common(self):
         """Return what of that travels; its `on(device, batch_size)` gives it back in a worker."""
-        return PackedTrained(packed(self.trained.classifier), self.trained.X, self.trained.y)
+        return PackedTrained(
+            packed(self.trained.classifier), self.trained.X, self.trained.y
+        )
 
     def packed(self):
         """Return what travels besides: no estimators and data of the sampler, and not its executor."""
@@ -119,7 +130,10 @@ class Call:
 
 
 def _on_cpu(columns):
-    return {name: x.cpu() if isinstance(x, torch.Tensor) else x for name, x in columns.items()}
+    return {
+        name: x.cpu() if isinstance(x, torch.Tensor) else x
+        for name, x in columns.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +166,14 @@ class ShardCall(Call):
             columns = {name: column[positions] for name, column in columns.items()}
         if self.n_top is not None:
             columns = _on_cpu(columns)
-        damaged = positions[~np.isfinite(np.asarray(columns["score"]))] if "score" in columns else positions[:0]
-        summary = getattr(self.sampler, self.summarize)(columns) if self.summarize else None
+        damaged = (
+            positions[~np.isfinite(np.asarray(columns["score"]))]
+            if "score" in columns
+            else positions[:0]
+        )
+        summary = (
+            getattr(self.sampler, self.summarize)(columns) if self.summarize else None
+        )
         return Part(*cut(positions, columns, self.n_top), unreadable, damaged, summary)
 
 
@@ -168,7 +188,12 @@ class Aside:
     """
 
     def __init__(self, sampler, X):
-        self._sampler, self.found, self._n_rows, self._share = sampler, [], count_rows(X), max_unreadable(X)
+        self._sampler, self.found, self._n_rows, self._share = (
+            sampler,
+            [],
+            count_rows(X),
+            max_unreadable(X),
+        )
         if hasattr(sampler, "unreadable_"):
             sampler.unreadable_ = []
 
@@ -192,7 +217,9 @@ class Aside:
             )
 
 
-def parts_of(sampler, call, X, y=None, *, slices=None, store=None, description="samples"):
+def parts_of(
+    sampler, call, X, y=None, *, slices=None, store=None, description="samples"
+):
     """Return an iterator over the Part of each shard of a pool, positions in the pool, in the order in which they come.
 
     It is a context manager: when the block is left, whatever happened there, workers are free for the next query.
@@ -221,7 +248,9 @@ def _parts(sampler, call, X, y, slices, store, description):
     slices = shards_of(sampler, call.trained, X) if slices is None else slices
     aside, missing = Aside(sampler, X), slices
     is_whole = len(slices) == 1 and not executor.is_remote
-    with progress_bar(n_rows, description, sampler.verbose and not is_whole, unit=unit_of(X)) as bar:
+    with progress_bar(
+        n_rows, description, sampler.verbose and not is_whole, unit=unit_of(X)
+    ) as bar:
         if store is not None:
             for part in store.parts():
                 aside.add(part.unreadable)
@@ -251,14 +280,18 @@ def _keys_in_errors(X):
     except InvalidSampleError as error:
         if error.position is None or not has_keys(X):
             raise
-        raise error.at(error.position, key=keys_of(X, [error.position])[0]) from error.__cause__
+        raise error.at(
+            error.position, key=keys_of(X, [error.position])[0]
+        ) from error.__cause__
 
 
 def shards_of(sampler, trained, X):
     """Return the shards of a pool, as the sampler's executor cuts it."""
     executor = _SERIAL if sampler.executor is None else sampler.executor
     X = SetAside(X) if may_be_unreadable(X) else X
-    return executor.slices(count_rows(X), sampler._unit(trained, X, executor.batch_size))
+    return executor.slices(
+        count_rows(X), sampler._unit(trained, X, executor.batch_size)
+    )
 
 
 def gathered(sampler, call, X, n_instances=1):
@@ -268,29 +301,46 @@ def gathered(sampler, call, X, n_instances=1):
     with parts_of(sampler, call, X, description="embeddings") as parts:
         for part in parts:
             if total is None and part.columns:
-                _check_gather(n, part.columns, executor.gather_limit, type(sampler).__name__)
+                _check_gather(
+                    n, part.columns, executor.gather_limit, type(sampler).__name__
+                )
             if len(part.positions) == n:
                 return part.positions, part.columns
             if total is None and part.columns:
-                total = {name: x.new_empty(n, *x.shape[1:]) for name, x in part.columns.items()}
+                total = {
+                    name: x.new_empty(n, *x.shape[1:])
+                    for name, x in part.columns.items()
+                }
             for name, x in part.columns.items():
                 total[name][part.positions] = x
             is_there[part.positions] = True
     check_any(is_there.sum(), n, n_instances)
-    return np.flatnonzero(is_there), total if is_there.all() else {name: x[is_there] for name, x in total.items()}
+    return np.flatnonzero(is_there), total if is_there.all() else {
+        name: x[is_there] for name, x in total.items()
+    }
 
 
 def candidates(sampler, call, X, n_candidates, n_instances=1):
     """Return (positions, columns) of the readable samples of highest score, by position."""
     best, damaged = Best(n_candidates), []
-    with parts_of(sampler, dataclasses.replace(call, n_top=n_candidates), X, description="candidates") as parts:
+    with parts_of(
+        sampler,
+        dataclasses.replace(call, n_top=n_candidates),
+        X,
+        description="candidates",
+    ) as parts:
         for part in parts:
-            best.add(part.positions, {name: np.asarray(x) for name, x in part.columns.items()})
+            best.add(
+                part.positions,
+                {name: np.asarray(x) for name, x in part.columns.items()},
+            )
             damaged.append(part.damaged)
     refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
     check_any(len(best.positions), count_rows(X), n_instances)
     order = np.argsort(best.positions)
-    return best.positions[order], {name: torch.from_numpy(x[order]) for name, x in best.columns.items()}
+    return best.positions[order], {
+        name: torch.from_numpy(x[order]) for name, x in best.columns.items()
+    }
 
 
 def _check_gather(n, columns, limit, asker):

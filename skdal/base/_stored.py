@@ -12,7 +12,15 @@ from skdal.adapters import estimator_digest, tensors_digest
 from skdal.base._shards import Part
 from skdal.datasets import Unreadable, has_keys, keys_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
-from skdal.utils import count_rows, describe, is_torch_dataset, row_slices, rows_digest, take_rows, write_atomically
+from skdal.utils import (
+    count_rows,
+    describe,
+    is_torch_dataset,
+    row_slices,
+    rows_digest,
+    take_rows,
+    write_atomically,
+)
 
 _ROWS_HASHED, _ITEMS_HASHED = 2**16, 16
 _SIGNATURE = b"skdal"  # key in the metadata of a file
@@ -56,8 +64,13 @@ class ScoreStore:
         self.folder = root / f"query-{self.digest[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asked | {"digest": self.digest}, indent=1)
-        write_atomically(self.folder / "query.json", lambda out: out.write(text.encode()))
-        self._files = {rows.start: self.folder / f"part-{rows.start:012d}.parquet" for rows in slices}
+        write_atomically(
+            self.folder / "query.json", lambda out: out.write(text.encode())
+        )
+        self._files = {
+            rows.start: self.folder / f"part-{rows.start:012d}.parquet"
+            for rows in slices
+        }
         self._there = [rows for rows in slices if self._files[rows.start].exists()]
         self.missing = [rows for rows in slices if not self._files[rows.start].exists()]
 
@@ -76,38 +89,65 @@ class ScoreStore:
         """Store the Part of a shard."""
         columns = {"position": part.positions.astype(np.int64)}
         if self._with_keys:
-            columns["key"] = [_storable(key) for key in keys_of(self._X, part.positions)]
+            columns["key"] = [
+                _storable(key) for key in keys_of(self._X, part.positions)
+            ]
         columns |= {name: np.asarray(column) for name, column in part.columns.items()}
         held = {"query": self.digest, "unreadable": [list(x) for x in part.unreadable]}
-        table = self._arrow.table(columns).replace_schema_metadata({_SIGNATURE: json.dumps(held, default=str).encode()})
+        table = self._arrow.table(columns).replace_schema_metadata(
+            {_SIGNATURE: json.dumps(held, default=str).encode()}
+        )
         buffer = io.BytesIO()
         self._parquet.write_table(table, buffer)
-        write_atomically(self._files[rows.start], lambda out: out.write(buffer.getbuffer()))
+        write_atomically(
+            self._files[rows.start], lambda out: out.write(buffer.getbuffer())
+        )
 
     def finish(self, unreadable):
         """List the samples that were set aside in `unreadable.csv`."""
-        lines = ["position,key,reason", *(",".join(map(_quoted, x)) for x in unreadable)]
-        write_atomically(self.folder / "unreadable.csv", lambda out: out.write(_lines(lines)))
+        lines = [
+            "position,key,reason",
+            *(",".join(map(_quoted, x)) for x in unreadable),
+        ]
+        write_atomically(
+            self.folder / "unreadable.csv", lambda out: out.write(_lines(lines))
+        )
 
     def _read(self, file, rows):
         try:
             table = self._parquet.read_table(file)
             held = json.loads(table.schema.metadata[_SIGNATURE])
-            columns = {name: table[name].to_numpy() for name in table.column_names if name != "key"}
+            columns = {
+                name: table[name].to_numpy()
+                for name in table.column_names
+                if name != "key"
+            }
             positions = columns.pop("position").astype(np.intp)
         except Exception as error:  # pyarrow's errors are of many kinds
-            raise InvalidDataError(f"{file} is damaged ({error}); move it away to score its shard again.") from error
+            raise InvalidDataError(
+                f"{file} is damaged ({error}); move it away to score its shard again."
+            ) from error
         unreadable = [Unreadable(*x) for x in held["unreadable"]]
         is_whole = len(positions) + len(unreadable) == rows.stop - rows.start
         if held["query"] != self.digest or not is_whole:
-            raise InvalidDataError(f"{file} is of another query; move it away to score its shard again.")
-        damaged = positions[~np.isfinite(columns["score"])] if "score" in columns else positions[:0]
+            raise InvalidDataError(
+                f"{file} is of another query; move it away to score its shard again."
+            )
+        damaged = (
+            positions[~np.isfinite(columns["score"])]
+            if "score" in columns
+            else positions[:0]
+        )
         return Part(positions, columns, unreadable, damaged)
 
 
 def _storable(key):
     """Return a key as Parquet can hold it: names of files that are not UTF-8 with their odd bytes spelled out."""
-    return key.encode("utf-8", "backslashreplace").decode() if isinstance(key, str) else key
+    return (
+        key.encode("utf-8", "backslashreplace").decode()
+        if isinstance(key, str)
+        else key
+    )
 
 
 def _lines(lines):
@@ -116,12 +156,25 @@ def _lines(lines):
 
 def _quoted(value):
     text = "" if value is None else str(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+    return (
+        '"' + text.replace('"', '""') + '"'
+        if any(c in text for c in ',"\n\r')
+        else text
+    )
 
 
 def _sampler_digest(sampler):
-    own = {k: v for k, v in sampler.get_params(deep=False).items() if k not in ("estimator", "executor", "verbose")}
-    return joblib.hash([describe(type(sampler)), {k: describe(v) if callable(v) else v for k, v in own.items()}])
+    own = {
+        k: v
+        for k, v in sampler.get_params(deep=False).items()
+        if k not in ("estimator", "executor", "verbose")
+    }
+    return joblib.hash(
+        [
+            describe(type(sampler)),
+            {k: describe(v) if callable(v) else v for k, v in own.items()},
+        ]
+    )
 
 
 def _shared_digest(shared):
@@ -129,7 +182,11 @@ def _shared_digest(shared):
 
 
 def _plain(value):
-    if isinstance(value, dict) and value and all(isinstance(x, torch.Tensor) for x in value.values()):
+    if (
+        isinstance(value, dict)
+        and value
+        and all(isinstance(x, torch.Tensor) for x in value.values())
+    ):
         return tensors_digest(value)
     return tensors_digest({"": value}) if isinstance(value, torch.Tensor) else value
 
@@ -141,9 +198,16 @@ def _pool_digest(X):
     if isinstance(X, Subset):
         return joblib.hash([_pool_digest(X.dataset), np.asarray(X.indices)])
     if not is_torch_dataset(X) and rows_digest(take_rows(X, slice(0, 1))) is not None:
-        return joblib.hash([rows_digest(take_rows(X, rows)) for rows in row_slices(count_rows(X), _ROWS_HASHED)])
+        return joblib.hash(
+            [
+                rows_digest(take_rows(X, rows))
+                for rows in row_slices(count_rows(X), _ROWS_HASHED)
+            ]
+        )
     some = np.unique(np.linspace(0, len(X) - 1, _ITEMS_HASHED).astype(int))
-    return joblib.hash([describe(type(X)), len(X), [_item_digest(X, int(i)) for i in some]])
+    return joblib.hash(
+        [describe(type(X)), len(X), [_item_digest(X, int(i)) for i in some]]
+    )
 
 
 def _item_digest(X, i):
@@ -154,7 +218,11 @@ def _item_digest(X, i):
 
 
 def _values(item):
-    return [_values(x) for x in item] if isinstance(item, (list, tuple)) else np.asarray(item)
+    return (
+        [_values(x) for x in item]
+        if isinstance(item, (list, tuple))
+        else np.asarray(item)
+    )
 
 
 def _import_arrow():

@@ -33,9 +33,15 @@ class Best:
         if not len(positions):
             return
         positions = np.concatenate([self.positions, positions])
-        columns = {name: np.concatenate([self.columns.get(name, x[:0]), x]) for name, x in columns.items()}
+        columns = {
+            name: np.concatenate([self.columns.get(name, x[:0]), x])
+            for name, x in columns.items()
+        }
         best = np.lexsort((positions, -columns["score"]))[: self._n_top]
-        self.positions, self.columns = positions[best], {name: x[best] for name, x in columns.items()}
+        self.positions, self.columns = (
+            positions[best],
+            {name: x[best] for name, x in columns.items()},
+        )
 
 
 class Table:

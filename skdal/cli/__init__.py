@@ -50,7 +50,9 @@ def _parser():
         description="Deep active learning for scikit-learn, skorch and PyTorch.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.",
     )
-    parser.add_argument("--version", action="version", version=f"skdal {skdal.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"skdal {skdal.__version__}"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
     for add in _VERBS:
         add(verbs)

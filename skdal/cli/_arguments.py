@@ -7,7 +7,11 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where there are any."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return (
+            action.help
+            if action.default in (None, False)
+            else super()._get_help_string(action)
+        )
 
 
 def positive(text):
@@ -17,5 +21,7 @@ def positive(text):
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be an integer of at least 1; got {text!r}"
+        )
     return value

@@ -38,7 +38,9 @@ def add_plot(verbs):
         formatter_class=Help,
     )
     _add_shown(plot)
-    plot.add_argument("--out", metavar="DIR", help="folder for the figures; DIR itself if not given")
+    plot.add_argument(
+        "--out", metavar="DIR", help="folder for the figures; DIR itself if not given"
+    )
     plot.set_defaults(run=_plot)
 
 
@@ -56,7 +58,9 @@ def _add_shown(parser):
 def _comparisons(args):
     from skdal.experiments import comparisons, suites_of
 
-    return comparisons(args.folder, None if args.suite is None else suites_of(args.suite))
+    return comparisons(
+        args.folder, None if args.suite is None else suites_of(args.suite)
+    )
 
 
 def _table(args):
@@ -66,7 +70,11 @@ def _table(args):
         print(format_csv(_comparisons(args), measure=args.measure), end="")
         return 0
     for comparison in _comparisons(args):
-        print(format_comparison(comparison, measure=args.measure, style=args.format, parts=args.part))
+        print(
+            format_comparison(
+                comparison, measure=args.measure, style=args.format, parts=args.part
+            )
+        )
     return 0
 
 
@@ -74,6 +82,8 @@ def _plot(args):
     from skdal.experiments import write_plots
 
     for comparison in _comparisons(args):
-        for path in write_plots(comparison, args.out or args.folder, measure=args.measure):
+        for path in write_plots(
+            comparison, args.out or args.folder, measure=args.measure
+        ):
             print(path)
     return 0

@@ -18,11 +18,35 @@ def add_run(verbs):
         formatter_class=Help,
     )
     run.add_argument("suite", metavar="SUITE", help="such as table3 or digits-quick")
-    run.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder of the runs")
-    run.add_argument("--seeds", type=positive, default=5, metavar="N", help="repetitions, with seeds 0 to N - 1")
-    run.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at once; they share the cores")
-    run.add_argument("--samplers", nargs="+", metavar="NAME", help="only these variants of the suite")
-    run.add_argument("--dataset", metavar="NAME", help="instead of the suite's: a name, an .npz file or a folder")
+    run.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="folder of the runs",
+    )
+    run.add_argument(
+        "--seeds",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="repetitions, with seeds 0 to N - 1",
+    )
+    run.add_argument(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="runs at once; they share the cores",
+    )
+    run.add_argument(
+        "--samplers", nargs="+", metavar="NAME", help="only these variants of the suite"
+    )
+    run.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="instead of the suite's: a name, an .npz file or a folder",
+    )
     run.add_argument("--model", metavar="NAME", help="instead of the suite's")
     run.add_argument(
         "--rounds",
@@ -31,10 +55,19 @@ def add_run(verbs):
         help="at most so many queries a run; with another number it is another run",
     )
     run.add_argument(
-        "--imbalance-ratio", type=float, metavar="R", help="images of the first class over those of the last"
+        "--imbalance-ratio",
+        type=float,
+        metavar="R",
+        help="images of the first class over those of the last",
     )
-    run.add_argument("--data-root", default="data", metavar="DIR", help="where the data sets are")
-    run.add_argument("--download", action="store_true", help="fetch missing data sets, through torchvision")
+    run.add_argument(
+        "--data-root", default="data", metavar="DIR", help="where the data sets are"
+    )
+    run.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch missing data sets, through torchvision",
+    )
     run.add_argument("--device", default="cpu", help="of the nets, such as cuda")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(run=_run)
@@ -61,7 +94,9 @@ def _run(args):
         verbose=0 if args.quiet else 1,
         **{name: value for name, value in changes.items() if value is not None},
     )
-    print(f"{len(ended.done)} runs are done, {len(ended.failed)} failed, {len(ended.in_use)} are in use ({args.out})")
+    print(
+        f"{len(ended.done)} runs are done, {len(ended.failed)} failed, {len(ended.in_use)} are in use ({args.out})"
+    )
     for spec, why in ended.failed:
         print(f"failed: {spec.to_json()}\n{why}", file=sys.stderr)
     return 1 if ended.failed else 0

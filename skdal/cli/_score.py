@@ -19,25 +19,100 @@ def add_score(verbs):
         formatter_class=Help,
     )
     needed = {"required": True, "default": argparse.SUPPRESS}
-    verb.add_argument("--net", metavar="FILE", help="weights: a state dict (.pt)", **needed)
-    verb.add_argument("--net-factory", metavar="MODULE:FUNCTION", help="returns the skorch net", **needed)
-    verb.add_argument("--labeled", metavar="CSV", help="keys and labels so far (columns key, label)", **needed)
-    verb.add_argument("--pool", metavar="PATH", help="folder of images, Parquet (file or folder), or .npy", **needed)
-    verb.add_argument("--classes", metavar="NAMES", help="of the net's outputs, in order: a,b,c or @FILE, one a line")
-    verb.add_argument("-n", "--n-instances", type=positive, metavar="N", help="labels to ask for", **needed)
-    verb.add_argument("--out", default="picks.csv", metavar="CSV", help="file to write; others get its name")
-    verb.add_argument("--overwrite", action="store_true", help="also where these files exist")
-    verb.add_argument("--size", type=positive, metavar="N", help="make images square, of N pixels a side")
-    verb.add_argument("--exif", action="store_true", help="turn images by the orientation that cameras store")
-    verb.add_argument("--depth", type=positive, metavar="BITS", help="that values of images deeper than 8 bits use")
-    verb.add_argument("--transform", metavar="MODULE:FUNCTION", help="of an image (PIL) or an array to a tensor")
-    verb.add_argument("--column", metavar="NAME", help="of Parquet: images or numbers (image)")
+    verb.add_argument(
+        "--net", metavar="FILE", help="weights: a state dict (.pt)", **needed
+    )
+    verb.add_argument(
+        "--net-factory",
+        metavar="MODULE:FUNCTION",
+        help="returns the skorch net",
+        **needed,
+    )
+    verb.add_argument(
+        "--labeled",
+        metavar="CSV",
+        help="keys and labels so far (columns key, label)",
+        **needed,
+    )
+    verb.add_argument(
+        "--pool",
+        metavar="PATH",
+        help="folder of images, Parquet (file or folder), or .npy",
+        **needed,
+    )
+    verb.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="of the net's outputs, in order: a,b,c or @FILE, one a line",
+    )
+    verb.add_argument(
+        "-n",
+        "--n-instances",
+        type=positive,
+        metavar="N",
+        help="labels to ask for",
+        **needed,
+    )
+    verb.add_argument(
+        "--out",
+        default="picks.csv",
+        metavar="CSV",
+        help="file to write; others get its name",
+    )
+    verb.add_argument(
+        "--overwrite", action="store_true", help="also where these files exist"
+    )
+    verb.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="make images square, of N pixels a side",
+    )
+    verb.add_argument(
+        "--exif",
+        action="store_true",
+        help="turn images by the orientation that cameras store",
+    )
+    verb.add_argument(
+        "--depth",
+        type=positive,
+        metavar="BITS",
+        help="that values of images deeper than 8 bits use",
+    )
+    verb.add_argument(
+        "--transform",
+        metavar="MODULE:FUNCTION",
+        help="of an image (PIL) or an array to a tensor",
+    )
+    verb.add_argument(
+        "--column", metavar="NAME", help="of Parquet: images or numbers (image)"
+    )
     verb.add_argument("--key", metavar="NAME", help="of Parquet: column of the keys")
-    verb.add_argument("--gamma", type=float, default=2.0, metavar="G", help="weight of the inner product")
-    verb.add_argument("--batch-size", type=positive, metavar="N", help="samples a mini-batch")
-    verb.add_argument("--max-unreadable", type=float, default=0.01, metavar="S", help="share that may be unreadable")
-    verb.add_argument("--scores-dir", metavar="DIR", help="keep all scores there, as Parquet, and go on from them")
-    verb.add_argument("--ray", metavar="ADDRESS", help='score on Ray: "auto", "local" or an address')
+    verb.add_argument(
+        "--gamma",
+        type=float,
+        default=2.0,
+        metavar="G",
+        help="weight of the inner product",
+    )
+    verb.add_argument(
+        "--batch-size", type=positive, metavar="N", help="samples a mini-batch"
+    )
+    verb.add_argument(
+        "--max-unreadable",
+        type=float,
+        default=0.01,
+        metavar="S",
+        help="share that may be unreadable",
+    )
+    verb.add_argument(
+        "--scores-dir",
+        metavar="DIR",
+        help="keep all scores there, as Parquet, and go on from them",
+    )
+    verb.add_argument(
+        "--ray", metavar="ADDRESS", help='score on Ray: "auto", "local" or an address'
+    )
     verb.add_argument("--workers", type=positive, metavar="N", help="of Ray")
     verb.add_argument("--gpus-per-worker", type=float, metavar="N", help="of Ray")
     verb.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -49,7 +124,9 @@ def _score(args):
     from skdal.score import open_pool, score
 
     if args.ray is None and (args.workers or args.gpus_per_worker is not None):
-        raise InvalidParameterError("--workers and --gpus-per-worker are for --ray; add --ray local or --ray auto.")
+        raise InvalidParameterError(
+            "--workers and --gpus-per-worker are for --ray; add --ray local or --ray auto."
+        )
     classes = classes_of(args.classes)
     pool = open_pool(
         args.pool,
@@ -63,8 +140,14 @@ def _score(args):
     )
     executor = SerialExecutor(scores_dir=args.scores_dir)
     if args.ray is not None:
-        executor = RayExecutor(args.ray, args.workers, args.gpus_per_worker, scores_dir=args.scores_dir)
-    how = {"gamma": args.gamma, "batch_size": args.batch_size, "verbose": 0 if args.quiet else 1}
+        executor = RayExecutor(
+            args.ray, args.workers, args.gpus_per_worker, scores_dir=args.scores_dir
+        )
+    how = {
+        "gamma": args.gamma,
+        "batch_size": args.batch_size,
+        "verbose": 0 if args.quiet else 1,
+    }
     try:
         paths = score(
             args.net_factory,

@@ -19,19 +19,55 @@ def add_theory(verbs):
         formatter_class=Help,
     )
     theory.add_argument("name", metavar="NAME", help="such as fig2")
-    theory.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder of the results")
-    theory.add_argument("--quick", action="store_true", help="small sizes on handwritten digits, in a minute")
-    theory.add_argument("--pixels", type=positive, metavar="N", help="side of the images of infinite kernels (16)")
     theory.add_argument(
-        "--dtype", choices=("float64", "float32"), help="of infinite kernels; float32 takes three quarters of the time"
+        "--out",
+        required=True,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="folder of the results",
     )
-    theory.add_argument("--dataset", metavar="NAME", help="a name, an .npz file or a folder (cifar10)")
-    theory.add_argument("--models", nargs="+", metavar="NAME", help="of fig4 (cnn resnet18)")
-    theory.add_argument("--seed", type=int, metavar="N", help="of the labeled set and the draws (0)")
-    theory.add_argument("--data-root", default="data", metavar="DIR", help="where the data sets are")
-    theory.add_argument("--download", action="store_true", help="fetch missing data sets, through torchvision")
-    theory.add_argument("--device", default="cpu", help="of nets and kernels, such as cuda")
-    theory.add_argument("--format", default="markdown", choices=("markdown", "latex", "rst"), help="of the table")
+    theory.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes on handwritten digits, in a minute",
+    )
+    theory.add_argument(
+        "--pixels",
+        type=positive,
+        metavar="N",
+        help="side of the images of infinite kernels (16)",
+    )
+    theory.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        help="of infinite kernels; float32 takes three quarters of the time",
+    )
+    theory.add_argument(
+        "--dataset", metavar="NAME", help="a name, an .npz file or a folder (cifar10)"
+    )
+    theory.add_argument(
+        "--models", nargs="+", metavar="NAME", help="of fig4 (cnn resnet18)"
+    )
+    theory.add_argument(
+        "--seed", type=int, metavar="N", help="of the labeled set and the draws (0)"
+    )
+    theory.add_argument(
+        "--data-root", default="data", metavar="DIR", help="where the data sets are"
+    )
+    theory.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch missing data sets, through torchvision",
+    )
+    theory.add_argument(
+        "--device", default="cpu", help="of nets and kernels, such as cuda"
+    )
+    theory.add_argument(
+        "--format",
+        default="markdown",
+        choices=("markdown", "latex", "rst"),
+        help="of the table",
+    )
     theory.add_argument("--quiet", action="store_true", help="no progress bars")
     theory.set_defaults(run=_theory)
 
@@ -42,13 +78,27 @@ def _theory(args):
     from skdal.experiments.theory import QUICK, THEORY, TheorySettings, run_theory
     from skdal.utils import check_known
 
-    changes = {"pixels": args.pixels, "dtype": args.dtype, "dataset": args.dataset, "seed": args.seed}
+    changes = {
+        "pixels": args.pixels,
+        "dtype": args.dtype,
+        "dataset": args.dataset,
+        "seed": args.seed,
+    }
     changes["models"] = None if args.models is None else tuple(args.models)
-    experiment = THEORY[check_known("verification experiment", args.name, THEORY)].experiment
-    if useless := [f"--{key}" for key, value in changes.items() if value is not None and key not in experiment.USES]:
-        raise InvalidParameterError(f"{args.name} has no use for {', '.join(useless)}; leave it out.")
+    experiment = THEORY[
+        check_known("verification experiment", args.name, THEORY)
+    ].experiment
+    if useless := [
+        f"--{key}"
+        for key, value in changes.items()
+        if value is not None and key not in experiment.USES
+    ]:
+        raise InvalidParameterError(
+            f"{args.name} has no use for {', '.join(useless)}; leave it out."
+        )
     settings = dataclasses.replace(
-        QUICK if args.quick else TheorySettings(), **{key: value for key, value in changes.items() if value is not None}
+        QUICK if args.quick else TheorySettings(),
+        **{key: value for key, value in changes.items() if value is not None},
     )
     text, paths = run_theory(
         args.name,

@@ -33,11 +33,15 @@ class Batches:
     def __iter__(self):
         n = len(self.dataset)
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        parts = [order[i : i + self.batch_size].numpy() for i in range(0, n, self.batch_size)]
+        parts = [
+            order[i : i + self.batch_size].numpy() for i in range(0, n, self.batch_size)
+        ]
         if self.shuffle and len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [np.concatenate(parts[-2:])]
         n_threads = torch.get_num_threads()  # a new thread would take all cores
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(n_threads,)) as thread:
+        with ThreadPoolExecutor(
+            1, initializer=torch.set_num_threads, initargs=(n_threads,)
+        ) as thread:
             current = None
             for part in parts:
                 following = thread.submit(self.dataset.batch, part)

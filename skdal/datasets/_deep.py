@@ -46,7 +46,12 @@ def deep_values(image):
         Pillow would misread it.
     """
     is_tiff = hasattr(image, "tag_v2")
-    if image.mode.startswith("I;16") or image.mode == "I" and not is_tiff and image.format in ("PNG", "PPM"):
+    if (
+        image.mode.startswith("I;16")
+        or image.mode == "I"
+        and not is_tiff
+        and image.format in ("PNG", "PPM")
+    ):
         return _sixteen_bits(image)
     if image.mode == "I":
         return Deep(_integers(image))
@@ -59,7 +64,11 @@ def deep_values(image):
 
 def refuse_upper_bits(image):
     """Raise where an image has colours deeper than 8 bits, and Pillow gives no more than 8 of them."""
-    kind = "a PPM" if image.mode == "RGB" and (_highest(image) or 0) > 255 else cut_kind(image)
+    kind = (
+        "a PPM"
+        if image.mode == "RGB" and (_highest(image) or 0) > 255
+        else cut_kind(image)
+    )
     if kind:
         raise InvalidDataError(
             f"its colours are deeper than 8 bits, and of {kind} Pillow gives no more than 8. Store the image as PNG or "
@@ -79,10 +88,19 @@ def _sixteen_bits(image):
     highest = _highest(image)  # before it is decoded
     values = np.asarray(image)
     if highest is not None:
-        return Deep(np.rint(values * (highest / FULL)).astype(np.uint16), highest, highest < FULL)
+        return Deep(
+            np.rint(values * (highest / FULL)).astype(np.uint16),
+            highest,
+            highest < FULL,
+        )
     bits = _bits(image)
     white = 2**bits - 1 if 0 < bits < 16 else FULL
-    return Deep(values.astype(np.uint16), white, white < FULL, _tag(image, _BLACK_OR_WHITE) == _ZERO_IS_WHITE)
+    return Deep(
+        values.astype(np.uint16),
+        white,
+        white < FULL,
+        _tag(image, _BLACK_OR_WHITE) == _ZERO_IS_WHITE,
+    )
 
 
 def _integers(image):
@@ -90,7 +108,11 @@ def _integers(image):
     values = np.asarray(image)
     if _bits(image) == 16:
         return values.astype(np.int16)
-    return values.view(np.uint32) if _bits(image) == 32 and not _is_signed(image) else values
+    return (
+        values.view(np.uint32)
+        if _bits(image) == 32 and not _is_signed(image)
+        else values
+    )
 
 
 def _colours(image):
@@ -103,12 +125,16 @@ def _colours(image):
             "channels of a pixel side by side (planar configuration 1)."
         )
     if rawmode == "LA;16B":
-        both = np.asarray(_opened_again(image, "RGBA"))  # the four bytes of gray and alpha
+        both = np.asarray(
+            _opened_again(image, "RGBA")
+        )  # the four bytes of gray and alpha
         return Deep(np.ascontiguousarray(both).view(">u2").astype(np.uint16), FULL)
     if not deep or kind not in _COLOURS or _lies_in_planes(image):
         return None
     other = "B" if (_NATIVE if order == "N" else order) == "L" else "L"
-    lower = np.asarray(_opened_again(image, f"{kind};16{other}"))  # the other byte counts as the upper one
+    lower = np.asarray(
+        _opened_again(image, f"{kind};16{other}")
+    )  # the other byte counts as the upper one
     return Deep(np.asarray(image).astype(np.uint16) << 8 | lower, FULL)
 
 
@@ -125,7 +151,9 @@ def _opened_again(image, rawmode):
 
 def _with_rawmode(tile, rawmode):
     args = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
-    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)  # plain before Pillow 11
+    return (
+        tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
+    )  # plain before Pillow 11
 
 
 def _rawmode(image):

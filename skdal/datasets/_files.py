@@ -32,11 +32,15 @@ def load_npz(path, *, normalize=True):
     """
     path = Path(path)
     if not path.is_file():
-        raise InvalidDataError(f"there is no file {path}; an .npz with {', '.join(_PARTS)} is expected.")
+        raise InvalidDataError(
+            f"there is no file {path}; an .npz with {', '.join(_PARTS)} is expected."
+        )
     with _opened(path) as archive:
         missing = [name for name in _PARTS if name not in archive]
         if missing:
-            raise InvalidDataError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files)}.")
+            raise InvalidDataError(
+                f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files)}."
+            )
         parts = {name: archive[name] for name in _PARTS}
         for name in ("y_train", "y_test"):
             if parts[name].dtype.kind not in "iu" or not parts[name].size:
@@ -46,7 +50,10 @@ def load_npz(path, *, normalize=True):
                 )
         n_classes = max(int(parts[name].max()) for name in ("y_train", "y_test")) + 1
         names = archive["class_names"] if "class_names" in archive else range(n_classes)
-        train, test = ((_with_channels(parts, f"X_{part}"), parts[f"y_{part}"].ravel()) for part in ("train", "test"))
+        train, test = (
+            (_with_channels(parts, f"X_{part}"), parts[f"y_{part}"].ravel())
+            for part in ("train", "test")
+        )
         return image_data(train, test, names, normalize=normalize)
 
 
@@ -81,7 +88,9 @@ def load_folder(path, *, size=64, normalize=True, exif=False, depth=None):
         )
     read = partial(_square, size=size, exif=exif, depth=depth)
     try:
-        found = {part: ImageFolder(folder, loader=read) for part, folder in folders.items()}
+        found = {
+            part: ImageFolder(folder, loader=read) for part, folder in folders.items()
+        }
     except FileNotFoundError as error:  # a class without images
         raise InvalidDataError(f"{path}: {error}") from error
     if found["train"].classes != found["test"].classes:
@@ -102,7 +111,10 @@ def _square(file, **how):
 
 def stacked(dataset, size):
     """Return (images (n, size, size, 3) uint8, labels) of a Dataset of such pairs."""
-    images, labels = np.empty((len(dataset), size, size, 3), dtype=np.uint8), np.empty(len(dataset), dtype=np.int64)
+    images, labels = (
+        np.empty((len(dataset), size, size, 3), dtype=np.uint8),
+        np.empty(len(dataset), dtype=np.int64),
+    )
     for i in range(len(dataset)):
         images[i], labels[i] = dataset[i]
     return images, labels
@@ -116,7 +128,9 @@ def _opened(path):
     except (ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, InvalidDataError):
             raise
-        raise InvalidDataError(f"{path} cannot be read as an .npz file of plain arrays: {error}") from error
+        raise InvalidDataError(
+            f"{path} cannot be read as an .npz file of plain arrays: {error}"
+        ) from error
 
 
 def _with_channels(parts, name):

@@ -33,7 +33,9 @@ class Images(Dataset):
     def __init__(self, images, labels, *, mean=None, std=None, augment=None):
         labels = np.asarray(labels)
         if labels.size and labels.dtype.kind not in "iu":
-            raise InvalidDataError(f"labels must be integers from 0; got {labels.dtype}. A LabelEncoder makes some.")
+            raise InvalidDataError(
+                f"labels must be integers from 0; got {labels.dtype}. A LabelEncoder makes some."
+            )
         self.images, self.labels = images, labels.astype(np.int64)
         if images.ndim != 4 or len(images) != len(self.labels) or self.labels.ndim != 1:
             raise InvalidDataError(
@@ -46,9 +48,21 @@ class Images(Dataset):
                 "white, as float32, so that no level is lost."
             )
         shape = (-1, 1, 1)
-        self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32).reshape(shape)
-        self._std = None if std is None else torch.tensor(std, dtype=torch.float32).reshape(shape)
-        self._augment, self._rows, self._is_labeled = augment, np.arange(len(self.labels)), True
+        self._mean = (
+            None
+            if mean is None
+            else torch.tensor(mean, dtype=torch.float32).reshape(shape)
+        )
+        self._std = (
+            None
+            if std is None
+            else torch.tensor(std, dtype=torch.float32).reshape(shape)
+        )
+        self._augment, self._rows, self._is_labeled = (
+            augment,
+            np.arange(len(self.labels)),
+            True,
+        )
 
     @property
     def targets(self):
@@ -91,10 +105,18 @@ class Images(Dataset):
         """
         rows = self._rows[indices]
         x = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
+        x = (
+            x.float().div_(255)
+            if x.dtype == torch.uint8
+            else x.to(torch.float32, copy=True)
+        )
         x = x if self._mean is None else x.sub_(self._mean)
         x = x if self._std is None else x.div_(self._std)
-        x = x if self._augment is None else torch.stack([self._augment(image) for image in x])
+        x = (
+            x
+            if self._augment is None
+            else torch.stack([self._augment(image) for image in x])
+        )
         return x, torch.from_numpy(self.labels[rows])
 
 
@@ -125,7 +147,10 @@ def image_data(train, test, class_names, *, normalize=True):
     """
     _check_parts(train, test, len(class_names))
     mean, std = _channels(train[0]) if normalize else (None, None)
-    return ImageData(*(Images(*pair, mean=mean, std=std) for pair in (train, test)), tuple(map(str, class_names)))
+    return ImageData(
+        *(Images(*pair, mean=mean, std=std) for pair in (train, test)),
+        tuple(map(str, class_names)),
+    )
 
 
 def _check_parts(train, test, n_classes):
@@ -133,19 +158,29 @@ def _check_parts(train, test, n_classes):
         labels = np.asarray(labels)
         if not len(images):
             raise InvalidDataError(f"there are no {part} images.")
-        if labels.dtype.kind in "iu" and (labels.min() < 0 or labels.max() >= n_classes or n_classes < 2):
+        if labels.dtype.kind in "iu" and (
+            labels.min() < 0 or labels.max() >= n_classes or n_classes < 2
+        ):
             raise InvalidDataError(
                 f"{part} labels must be from 0 to {n_classes - 1}, of at least two classes; got {labels.min()} to "
                 f"{labels.max()}."
             )
         if images.dtype.kind == "f" and not np.isfinite(images).all():
-            n_bad = int((~np.isfinite(images).reshape(len(images), -1).all(axis=1)).sum())
-            raise InvalidDataError(f"{n_bad} of {len(images)} {part} images hold NaN or infinity; leave them out.")
+            n_bad = int(
+                (~np.isfinite(images).reshape(len(images), -1).all(axis=1)).sum()
+            )
+            raise InvalidDataError(
+                f"{n_bad} of {len(images)} {part} images hold NaN or infinity; leave them out."
+            )
     if train[0].shape[1:] != test[0].shape[1:]:
-        raise InvalidDataError(f"train images have shape {train[0].shape[1:]}, and test images {test[0].shape[1:]}.")
+        raise InvalidDataError(
+            f"train images have shape {train[0].shape[1:]}, and test images {test[0].shape[1:]}."
+        )
 
 
 def _channels(images):
     some = images[:: max(1, len(images) // 10_000)]
-    values = some.reshape(-1, images.shape[-1]).astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
+    values = some.reshape(-1, images.shape[-1]).astype(np.float64) / (
+        255 if images.dtype == np.uint8 else 1
+    )
     return values.mean(0).tolist(), np.maximum(values.std(0), 1e-6).tolist()

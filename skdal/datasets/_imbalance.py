@@ -25,7 +25,9 @@ def imbalanced(data, ratio, *, seed=0):
         The ratio is below 1, or leaves a class without images.
     """
     if not ratio >= 1:
-        raise InvalidParameterError(f"the imbalance ratio must be at least 1; got {ratio!r}.")
+        raise InvalidParameterError(
+            f"the imbalance ratio must be at least 1; got {ratio!r}."
+        )
     labels = data.train.targets
     counts = np.bincount(labels, minlength=len(data.class_names))
     wanted = profile(counts, ratio)
@@ -35,8 +37,13 @@ def imbalanced(data, ratio, *, seed=0):
             f"{counts.tolist()}; use a smaller ratio."
         )
     rng = np.random.default_rng(seed)
-    kept = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in enumerate(wanted)]
-    return ImageData(data.train.take(np.sort(np.concatenate(kept))), data.test, data.class_names)
+    kept = [
+        rng.choice(np.flatnonzero(labels == c), n, replace=False)
+        for c, n in enumerate(wanted)
+    ]
+    return ImageData(
+        data.train.take(np.sort(np.concatenate(kept))), data.test, data.class_names
+    )
 
 
 def profile(counts, ratio):

@@ -35,7 +35,9 @@ _TURNS = {  # by EXIF orientation: whether rows and columns change places; wheth
 def check_reading(size, exif, depth):
     """Raise InvalidParameterError unless `size` is a length, `exif` a boolean, `depth` a number of bits."""
     if size is not None and not is_positive_integer(size):
-        raise InvalidParameterError(f"size must be None or an integer of at least 1, in pixels; got {size!r}.")
+        raise InvalidParameterError(
+            f"size must be None or an integer of at least 1, in pixels; got {size!r}."
+        )
     if not is_boolean(exif):
         raise InvalidParameterError(f"exif must be True or False; got {exif!r}.")
     if depth is not None and not (is_positive_integer(depth) and depth <= 32):
@@ -63,7 +65,9 @@ def read_rgb(source, *, size=None, exif=False, depth=None):
     if size is None:
         return rgb
     sides, (left, top) = _scaled_sides(rgb.size, size)
-    return rgb.resize(sides, Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return rgb.resize(sides, Image.Resampling.BILINEAR).crop(
+        (left, top, left + size, top + size)
+    )
 
 
 def read_stored(source, *, size=None, exif=False):
@@ -152,7 +156,11 @@ def _check_range(values, white):
     """Raise unless it is known what is white, and all values are from 0 to there."""
     kind = values.dtype
     if white is None or kind.kind == "f":
-        by_depth = "" if kind.kind == "f" else "Pass depth= (skdal score --depth), the bits they use, if 0 is black. "
+        by_depth = (
+            ""
+            if kind.kind == "f"
+            else "Pass depth= (skdal score --depth), the bits they use, if 0 is black. "
+        )
         raise InvalidDataError(
             f"its values are {_WORDS[kind.name]}, of which nothing says what is black and what is white. {by_depth}"
             f"{_RAW} Or store the image with 8 or 16 bits, unsigned."
@@ -190,12 +198,18 @@ def _orientation(image):
 def _turned_image(rgb, image):
     """Return an image turned by the orientation of the one it was made of."""
     orientation = _orientation(image)
-    return Image.fromarray(_turned(np.asarray(rgb), orientation)) if orientation in _TURNS else rgb
+    return (
+        Image.fromarray(_turned(np.asarray(rgb), orientation))
+        if orientation in _TURNS
+        else rgb
+    )
 
 
 def _turned(values, orientation):
     """Return an array (height, width, ...) as `ImageOps.exif_transpose` turns images."""
-    is_transposed, rows_reversed, columns_reversed = _TURNS.get(orientation, (False, False, False))
+    is_transposed, rows_reversed, columns_reversed = _TURNS.get(
+        orientation, (False, False, False)
+    )
     values = values.swapaxes(0, 1) if is_transposed else values
     values = values[::-1] if rows_reversed else values
     return values[:, ::-1] if columns_reversed else values
@@ -212,9 +226,13 @@ def _square_values(values, size):
     """Return values of any type made square, as Pillow does it with 8 bits; integers are rounded."""
     (width, height), (left, top) = _scaled_sides(values.shape[1::-1], size)
     channels_first = (
-        torch.from_numpy(np.array(values, dtype=np.float64)).reshape(*values.shape[:2], -1).permute(2, 0, 1)
+        torch.from_numpy(np.array(values, dtype=np.float64))
+        .reshape(*values.shape[:2], -1)
+        .permute(2, 0, 1)
     )
-    scaled = torch.nn.functional.interpolate(channels_first[None], (height, width), mode="bilinear", antialias=True)
+    scaled = torch.nn.functional.interpolate(
+        channels_first[None], (height, width), mode="bilinear", antialias=True
+    )
     kept = scaled[0, :, top : top + size, left : left + size].permute(1, 2, 0).numpy()
     kept = kept.reshape(size, size, *values.shape[2:])
     return (kept if values.dtype.kind == "f" else np.rint(kept)).astype(values.dtype)

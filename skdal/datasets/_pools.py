@@ -10,11 +10,33 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from skdal.datasets._pixels import check_reading, read_rgb, read_stored
-from skdal.exceptions import InvalidDataError, InvalidParameterError, UnreadableSampleError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnreadableSampleError,
+)
 from skdal.utils import describe, is_number
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-DAMAGED = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+_ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".pgm",
+)
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+)
 
 
 class Pool(Dataset):
@@ -31,11 +53,17 @@ class Pool(Dataset):
         How images are read, in pools that hold some; see `ImageFolderPool`.
     """
 
-    def __init__(self, transform=None, *, max_unreadable=0.01, size=None, exif=False, depth=None):
+    def __init__(
+        self, transform=None, *, max_unreadable=0.01, size=None, exif=False, depth=None
+    ):
         if transform is not None and not callable(transform):
-            raise InvalidParameterError(f"transform must be None or callable; got {transform!r}.")
+            raise InvalidParameterError(
+                f"transform must be None or callable; got {transform!r}."
+            )
         if not (is_number(max_unreadable) and 0 <= max_unreadable <= 1):
-            raise InvalidParameterError(f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}.")
+            raise InvalidParameterError(
+                f"max_unreadable must be a number from 0 to 1; got {max_unreadable!r}."
+            )
         self.transform = transform
         check_reading(size, exif, depth)
         if depth is not None and transform is not None:
@@ -88,10 +116,16 @@ class Pool(Dataset):
     def _image(self, source):
         """Return an image from a file or bytes, transformed."""
         if self.transform is None:
-            image = np.asarray(read_rgb(source, size=self.size, exif=self.exif, depth=self.depth))
+            image = np.asarray(
+                read_rgb(source, size=self.size, exif=self.exif, depth=self.depth)
+            )
             return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255)
         stored = read_stored(source, size=self.size, exif=self.exif)
-        return self._transformed_values(stored) if isinstance(stored, np.ndarray) else self.transform(stored)
+        return (
+            self._transformed_values(stored)
+            if isinstance(stored, np.ndarray)
+            else self.transform(stored)
+        )
 
     def _transformed_values(self, values):
         """Return what the transform makes of the values of an image deeper than 8 bits.
@@ -188,14 +222,29 @@ class ImageFolderPool(Pool):
 
     unit = "images"
 
-    def __init__(self, folder, size=None, transform=None, *, max_unreadable=0.01, exif=False, depth=None):
-        super().__init__(transform, max_unreadable=max_unreadable, size=size, exif=exif, depth=depth)
+    def __init__(
+        self,
+        folder,
+        size=None,
+        transform=None,
+        *,
+        max_unreadable=0.01,
+        exif=False,
+        depth=None,
+    ):
+        super().__init__(
+            transform, max_unreadable=max_unreadable, size=size, exif=exif, depth=depth
+        )
         self.folder = Path(folder).absolute()  # workers are elsewhere
         if not self.folder.is_dir():
-            raise InvalidDataError(f"there is no folder {folder}; a folder with images in it is expected.")
+            raise InvalidDataError(
+                f"there is no folder {folder}; a folder with images in it is expected."
+            )
         self._names = _Strings(_image_names(self.folder))
         if not len(self._names):
-            raise InvalidDataError(f"{folder} holds no images ({', '.join(_ENDINGS)}), at any depth.")
+            raise InvalidDataError(
+                f"{folder} holds no images ({', '.join(_ENDINGS)}), at any depth."
+            )
 
     def __len__(self):
         return len(self._names)
@@ -286,7 +335,9 @@ class MemmapPool(Pool):
         _check_numbers(file, self.rows)
         n_rows = len(self)
         if keys is not None and len(keys) != n_rows:
-            raise InvalidDataError(f"{file} has {n_rows} rows, and there are {len(keys)} keys.")
+            raise InvalidDataError(
+                f"{file} has {n_rows} rows, and there are {len(keys)} keys."
+            )
 
     @property
     def rows(self):
@@ -307,7 +358,9 @@ class MemmapPool(Pool):
         row = np.array(self.rows[i], dtype=self.rows.dtype.newbyteorder("="))
         if self.transform is not None:
             return self.transform(row)
-        return torch.from_numpy(row if row.dtype.kind == "f" else row.astype(np.float32))
+        return torch.from_numpy(
+            row if row.dtype.kind == "f" else row.astype(np.float32)
+        )
 
     def picture(self, i):
         """Return the row at a position as an image; None where its shape is that of none."""
@@ -327,7 +380,9 @@ class MemmapPool(Pool):
 
 def _check_numbers(file, rows):
     if not rows.size or not rows.ndim:
-        raise InvalidDataError(f"{file} has shape {rows.shape}; an array with a row a sample is expected.")
+        raise InvalidDataError(
+            f"{file} has shape {rows.shape}; an array with a row a sample is expected."
+        )
     if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8:
         raise InvalidDataError(
             f"{file} is of type {rows.dtype}; booleans, integers or floating-point numbers of at most 64 bits are "
@@ -351,7 +406,9 @@ def as_picture(array):
     low = array.min(where=is_finite, initial=np.inf)
     high = array.max(where=is_finite, initial=-np.inf)
     array = np.where(is_finite, array, low)
-    return Image.fromarray(((array - low) / max(high - low, 1e-12) * 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(
+        ((array - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    ).convert("RGB")
 
 
 def stat_of(file):

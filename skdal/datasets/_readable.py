@@ -40,7 +40,9 @@ def max_unreadable(X):
     while isinstance(X, (Subset, SetAside)):
         X = X.dataset
     if isinstance(X, ConcatDataset):
-        shares = [share for part in X.datasets if (share := max_unreadable(part)) is not None]
+        shares = [
+            share for part in X.datasets if (share := max_unreadable(part)) is not None
+        ]
         return max(shares, default=None)
     return getattr(X, "max_unreadable", None) if isinstance(X, Dataset) else None
 
@@ -64,11 +66,16 @@ def keys_of(X, positions):
     if isinstance(X, SetAside):
         return keys_of(X.dataset, positions)
     if isinstance(X, Subset):
-        return keys_of(X.dataset, [int(X.indices[i]) for i in positions])  # indices may be many times more
+        return keys_of(
+            X.dataset, [int(X.indices[i]) for i in positions]
+        )  # indices may be many times more
     if isinstance(X, ConcatDataset):
         starts = np.array([0, *X.cumulative_sizes[:-1]])
         parts = np.searchsorted(X.cumulative_sizes, positions, side="right")
-        return [keys_of(X.datasets[part], [i - starts[part]])[0] for part, i in zip(parts, positions)]
+        return [
+            keys_of(X.datasets[part], [i - starts[part]])[0]
+            for part, i in zip(parts, positions)
+        ]
     if not callable(getattr(X, "keys", None)) or not isinstance(X, Dataset):
         raise InvalidDataError(
             f"a pool of type {type(X).__name__} has no keys; use a pool of skdal.datasets (ImageFolderPool, "
@@ -123,7 +130,9 @@ class SetAside(Dataset):
                 reason = error
         if self._stand_in is None:
             self._marks[:] = 1
-            raise NothingReadableError(f"not one of the {n} samples can be read, such as: {reason}")
+            raise NothingReadableError(
+                f"not one of the {n} samples can be read, such as: {reason}"
+            )
         return self._stand_in[0]
 
     def unreadable(self):
@@ -131,7 +140,11 @@ class SetAside(Dataset):
         positions = torch.nonzero(self._marks).ravel().tolist()
         if not positions:
             return []
-        keys = keys_of(self.dataset, positions) if has_keys(self.dataset) else [None] * len(positions)
+        keys = (
+            keys_of(self.dataset, positions)
+            if has_keys(self.dataset)
+            else [None] * len(positions)
+        )
         return [Unreadable(i, key, self._reason(i)) for i, key in zip(positions, keys)]
 
     def _reason(self, i):

@@ -38,11 +38,16 @@ def _channels_last(dataset):
     images = np.asarray(dataset.data)
     if images.ndim == 3:
         return images[..., None]
-    return images.transpose(0, 2, 3, 1) if images.shape[1] == 3 else images  # SVHN holds channels first
+    return (
+        images.transpose(0, 2, 3, 1) if images.shape[1] == 3 else images
+    )  # SVHN holds channels first
 
 
 def _labels(dataset):
-    return np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels, dtype=np.int64)
+    return np.asarray(
+        dataset.targets if hasattr(dataset, "targets") else dataset.labels,
+        dtype=np.int64,
+    )
 
 
 def _caltech101(root, *, download):
@@ -54,10 +59,19 @@ def _caltech101(root, *, download):
             f"Caltech101 is not in {Path(root).resolve()}. Pass download=True (--download) to fetch it there, or "
             f"the folder that holds it as root. torchvision said: {error}"
         ) from error
-    kept = [i for i in range(len(found)) if found.categories[found.y[i]] != "BACKGROUND_Google"]
-    pairs = [(square(image, _CALTECH_SIZE), label) for image, label in map(found.__getitem__, kept)]
+    kept = [
+        i
+        for i in range(len(found))
+        if found.categories[found.y[i]] != "BACKGROUND_Google"
+    ]
+    pairs = [
+        (square(image, _CALTECH_SIZE), label)
+        for image, label in map(found.__getitem__, kept)
+    ]
     images, labels = stacked(pairs, _CALTECH_SIZE)
-    names, labels = np.unique([found.categories[label] for label in labels], return_inverse=True)
+    names, labels = np.unique(
+        [found.categories[label] for label in labels], return_inverse=True
+    )
     return image_data(*split_by_class(images, labels, 0.2), names)
 
 
@@ -101,7 +115,16 @@ DATASETS = {
 }
 
 
-def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0, exif=False, depth=None):
+def load_dataset(
+    name,
+    root="data",
+    *,
+    download=False,
+    imbalance_ratio=1,
+    seed=0,
+    exif=False,
+    depth=None,
+):
     """Load a data set.
 
     Parameters
@@ -149,14 +172,18 @@ def load_dataset(name, root="data", *, download=False, imbalance_ratio=1, seed=0
     elif str(name).endswith(".npz"):
         data = load_npz(_below(root, name))
     elif _below(root, folder).is_dir():
-        data = load_folder(_below(root, folder), size=int(size or 64), exif=exif, depth=depth)
+        data = load_folder(
+            _below(root, folder), size=int(size or 64), exif=exif, depth=depth
+        )
     else:
         near = difflib.get_close_matches(str(name), DATASETS, 1)
         raise InvalidParameterError(
             f"{name!r} is no data set{f' (did you mean {near[0]!r}?)' if near else ''}: pass one of "
             f"{', '.join(DATASETS)}, the path of an .npz file, or of a folder with train and test."
         )
-    return data if imbalance_ratio == 1 else imbalanced(data, imbalance_ratio, seed=seed)
+    return (
+        data if imbalance_ratio == 1 else imbalanced(data, imbalance_ratio, seed=seed)
+    )
 
 
 def _below(root, path):

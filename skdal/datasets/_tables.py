@@ -102,11 +102,15 @@ class TablePool(Pool):
 
     def _column(self, number, name):
         column = self._read(number, name)
-        return getattr(column, "storage", column)  # of an extension type, such as tensors
+        return getattr(
+            column, "storage", column
+        )  # of an extension type, such as tensors
 
     def _stored(self, value):
         """Return the bytes or the array (float32) of a value."""
-        value = value.get("bytes", value.get("data")) if isinstance(value, dict) else value
+        value = (
+            value.get("bytes", value.get("data")) if isinstance(value, dict) else value
+        )
         if value is None:
             raise ValueError("it is empty")
         if isinstance(value, bytes):
@@ -119,13 +123,19 @@ class TablePool(Pool):
 
     def _seen(self, value):
         value = self._stored(value)
-        return self._picture(io.BytesIO(value)) if isinstance(value, bytes) else as_picture(value)
+        return (
+            self._picture(io.BytesIO(value))
+            if isinstance(value, bytes)
+            else as_picture(value)
+        )
 
     def _sample(self, value):
         array = self._stored(value)
         if isinstance(array, bytes):
             return self._image(io.BytesIO(array))
-        return torch.from_numpy(array) if self.transform is None else self.transform(array)
+        return (
+            torch.from_numpy(array) if self.transform is None else self.transform(array)
+        )
 
     def __getstate__(self):
         return {**vars(self), "_kept": (None, None)}
@@ -172,17 +182,30 @@ class ParquetPool(TablePool):
         exif=False,
         depth=None,
     ):
-        self.path, parts, n_rows = Path(path).absolute(), [], []  # a part: (file, row group, number of its first row)
-        files = sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
+        self.path, parts, n_rows = (
+            Path(path).absolute(),
+            [],
+            [],
+        )  # a part: (file, row group, number of its first row)
+        files = (
+            sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
+        )
         if not files or not all(file.is_file() for file in files):
             raise InvalidDataError(f"there is no Parquet file at {path}.")
         for file in files:
             counts, schema = _opened(file)
             _check_columns(file, schema, column, key)
-            parts += [(file, group, sum(counts[:group])) for group in range(len(counts))]
+            parts += [
+                (file, group, sum(counts[:group])) for group in range(len(counts))
+            ]
             n_rows += counts
         shape = shape or _shape_of(schema.field(column))
-        how = {"shape": shape, "size": size, "transform": transform, "max_unreadable": max_unreadable}
+        how = {
+            "shape": shape,
+            "size": size,
+            "transform": transform,
+            "max_unreadable": max_unreadable,
+        }
         how |= {"exif": exif, "depth": depth}
         super().__init__(parts, n_rows, column, key, **how)
 
@@ -195,7 +218,11 @@ class ParquetPool(TablePool):
             if table.shape != (self._n_rows(number), 1):
                 raise ValueError("it is another file than the one that was opened")
             return table.column(0).combine_chunks()
-        except (OSError, ValueError, NotImplementedError) as error:  # Arrow's are of these, too
+        except (
+            OSError,
+            ValueError,
+            NotImplementedError,
+        ) as error:  # Arrow's are of these, too
             raise UnreadableSampleError(f"{self._name(number)}: {error}") from error
 
     def _name(self, number, row=None):
@@ -206,7 +233,9 @@ class ParquetPool(TablePool):
     def fingerprint(self):
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         files = sorted({file for file, _, _ in self._parts})
-        stats = [(str(file.relative_to(self.path.parent)), stat_of(file)) for file in files]
+        stats = [
+            (str(file.relative_to(self.path.parent)), stat_of(file)) for file in files
+        ]
         return type(self).__name__, stats, self.column, self.shape, self._reading()
 
 
@@ -239,13 +268,30 @@ class RayDataPool(TablePool):
         exif=False,
         depth=None,
     ):
-        found = [(block, about) for block, about in _executed(dataset, column, key) if about.n_rows]
+        found = [
+            (block, about)
+            for block, about in _executed(dataset, column, key)
+            if about.n_rows
+        ]
         for _, about in found:
             _check_columns("the dataset", about.schema, column, key)
-        shape = shape or (_shape_of(found[0][1].schema.field(column)) if found else None)
-        how = {"shape": shape, "size": size, "transform": transform, "max_unreadable": max_unreadable}
+        shape = shape or (
+            _shape_of(found[0][1].schema.field(column)) if found else None
+        )
+        how = {
+            "shape": shape,
+            "size": size,
+            "transform": transform,
+            "max_unreadable": max_unreadable,
+        }
         how |= {"exif": exif, "depth": depth}
-        super().__init__([block for block, _ in found], [about.n_rows for _, about in found], column, key, **how)
+        super().__init__(
+            [block for block, _ in found],
+            [about.n_rows for _, about in found],
+            column,
+            key,
+            **how,
+        )
         self._digests = [(str(about.schema), about.digest) for _, about in found]
 
     def _read(self, number, column):
@@ -283,13 +329,21 @@ def _executed(dataset, *columns):
             "key='path': the pool decodes images itself, and sets damaged ones aside."
         ) from error
     about = ray.remote(_about_block)
-    return list(zip(blocks, ray.get([about.remote(block, columns) for block in blocks])))
+    return list(
+        zip(blocks, ray.get([about.remote(block, columns) for block in blocks]))
+    )
 
 
 def _about_block(block, columns):
-    some = np.unique(np.linspace(0, block.num_rows - 1, _ROWS_HASHED).astype(int)) if block.num_rows else ()
+    some = (
+        np.unique(np.linspace(0, block.num_rows - 1, _ROWS_HASHED).astype(int))
+        if block.num_rows
+        else ()
+    )
     held = [name for name in columns if name in block.schema.names]
-    digest = joblib.hash([block.column(name)[int(row)].as_py() for name in held for row in some])
+    digest = joblib.hash(
+        [block.column(name)[int(row)].as_py() for name in held for row in some]
+    )
     return _Block(block.num_rows, block.schema, digest)
 
 
@@ -298,15 +352,24 @@ def _opened(file):
     parquet = _import_parquet()
     try:
         with parquet.ParquetFile(file) as opened:
-            counts = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+            counts = [
+                opened.metadata.row_group(i).num_rows
+                for i in range(opened.num_row_groups)
+            ]
             return counts, opened.schema_arrow
     except Exception as error:  # Arrow's errors are of many kinds
-        raise InvalidDataError(f"{file} cannot be read as Parquet ({error}); remove it or replace it.") from error
+        raise InvalidDataError(
+            f"{file} cannot be read as Parquet ({error}); remove it or replace it."
+        ) from error
 
 
 def _check_columns(where, schema, *columns):
-    if missing := [name for name in columns if name is not None and name not in schema.names]:
-        raise InvalidDataError(f"{where} has no column {missing}; it has {schema.names}.")
+    if missing := [
+        name for name in columns if name is not None and name not in schema.names
+    ]:
+        raise InvalidDataError(
+            f"{where} has no column {missing}; it has {schema.names}."
+        )
 
 
 def _shape_of(field):
@@ -326,5 +389,7 @@ def _import_parquet():
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow; install it with `pip install skdal[ray]`.") from error
+        raise MissingExtraError(
+            "Parquet needs pyarrow; install it with `pip install skdal[ray]`."
+        ) from error
     return pyarrow.parquet

@@ -13,7 +13,11 @@ from skdal.dynamics._kernels import (
     generalization_bounds,
 )
 from skdal.dynamics._regression import kernel_regression, mse_training_dynamics
-from skdal.dynamics._training import approximation_ratio, training_dynamics, training_dynamics_change
+from skdal.dynamics._training import (
+    approximation_ratio,
+    training_dynamics,
+    training_dynamics_change,
+)
 
 __all__ = [
     "Bounds",

@@ -19,10 +19,19 @@ from skdal.exceptions import (
 from skdal.gradients import gradient_statistics
 from skdal.samplers import DynamicALSampler, EntropySampler, MarginSampler
 from skdal.samplers._dynamical import in_chunks
-from skdal.utils import as_array, check_finite_scores, count_rows, exclusive, refuse_non_finite, take_rows
+from skdal.utils import (
+    as_array,
+    check_finite_scores,
+    count_rows,
+    exclusive,
+    refuse_non_finite,
+    take_rows,
+)
 
 _SAME = 0.9  # overlap from which two criteria are as good as one
-_FEW = 0.25  # effective rank over the number of picks below which a batch repeats itself
+_FEW = (
+    0.25  # effective rank over the number of picks below which a batch repeats itself
+)
 _ADD_UP = 0.05  # share of its squared length that a pick's gradient has in common with another one's, on average
 _CLOSE = 0.95  # cosine from which a pick is as good as another one
 
@@ -93,19 +102,28 @@ def _diagnosed(sampler, X_pool, indices, figure):
     if figure is not None:
         check_figure_file(figure)
     trained, X_pool, _ = sampler._prepared(sampler._trained(), X_pool)
-    net, how = trained.classifier, {"layers": sampler.layers, "batch_size": sampler.batch_size}
+    net, how = (
+        trained.classifier,
+        {"layers": sampler.layers, "batch_size": sampler.batch_size},
+    )
     direction = sampler._direction(trained)
-    pool = gradient_statistics(net, X_pool, direction=direction, backend=sampler.backend, **how)
+    pool = gradient_statistics(
+        net, X_pool, direction=direction, backend=sampler.backend, **how
+    )
     check_finite_scores(pool.sq_norm + pool.dot)
     queried, labels = take_rows(X_pool, picks), pool.label[picks]
-    gram = gradient_gram(net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how)
+    gram = gradient_gram(
+        net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how
+    )
     refuse_non_finite(picks[~np.isfinite(gram.diagonal())], n_pool)
     gram = gram.astype(np.float64)
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     n_classes = open_net(net).n_outputs(X_pool)
     delta = _delta(pool, sampler.gamma)
     dot_term = -pool.dot if sampler.gamma < 0 else pool.dot
-    overlap, unknown = _overlaps(trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks)
+    overlap, unknown = _overlaps(
+        trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks
+    )
     found = {
         "n_pool": n_pool,
         "n_instances": len(picks),
@@ -124,7 +142,10 @@ def _diagnosed(sampler, X_pool, indices, figure):
         "classes_pool": np.bincount(pool.label, minlength=n_classes),
         "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
     }
-    found["findings"] = [*_findings(found, _spreading(sampler, gram, delta[picks])), *unknown]
+    found["findings"] = [
+        *_findings(found, _spreading(sampler, gram, delta[picks])),
+        *unknown,
+    ]
     if figure is not None:
         draw_page(found, picks).savefig(Path(figure), dpi=150)
     return found
@@ -132,14 +153,20 @@ def _diagnosed(sampler, X_pool, indices, figure):
 
 def _checked(sampler, X_pool, indices):
     if not isinstance(sampler, DynamicALSampler):
-        raise InvalidParameterError(f"diagnose is for a fitted DynamicALSampler; got {type(sampler).__name__}.")
+        raise InvalidParameterError(
+            f"diagnose is for a fitted DynamicALSampler; got {type(sampler).__name__}."
+        )
     if not hasattr(sampler, "estimator_"):
-        raise NotFittedError("this DynamicALSampler is not fitted yet; call fit(X, y) and query first.")
+        raise NotFittedError(
+            "this DynamicALSampler is not fitted yet; call fit(X, y) and query first."
+        )
     picks, n_pool = as_array(indices, "indices"), count_rows(X_pool)
     if not n_pool:
         raise EmptyPoolError("X_pool is empty: pass the pool that was queried.")
     if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
-        raise InvalidDataError(f"indices must be positions in the pool, (b,); got {picks.shape} of type {picks.dtype}.")
+        raise InvalidDataError(
+            f"indices must be positions in the pool, (b,); got {picks.shape} of type {picks.dtype}."
+        )
     if picks.min() < 0 or picks.max() >= n_pool or len(np.unique(picks)) < len(picks):
         raise InvalidDataError(
             f"indices must be different positions from 0 to {n_pool - 1}, as query returns them; got {picks.min()} to "
@@ -164,11 +191,19 @@ def _norm_share(sq_norm, dot, gamma):
 
 
 def _correlation(one, other):
-    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) > 0 and np.ptp(other) > 0 else np.nan
+    return (
+        float(np.corrcoef(one, other)[0, 1])
+        if np.ptp(one) > 0 and np.ptp(other) > 0
+        else np.nan
+    )
 
 
 def _rank_correlation(one, other):
-    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else np.nan
+    return (
+        float(spearmanr(one, other).statistic)
+        if np.ptp(one) > 0 and np.ptp(other) > 0
+        else np.nan
+    )
 
 
 def _overlaps(trained, X_pool, scores, picks):
@@ -177,9 +212,20 @@ def _overlaps(trained, X_pool, scores, picks):
     for name, criterion in (("margin", MarginSampler()), ("entropy", EntropySampler())):
         try:
             scores[name] = criterion._score_samples(trained, X_pool)
-        except UnsupportedEstimatorError:  # a loss of the caller's own, say, of which no probabilities are known
-            scores[name], unknown = None, ["Margin and entropy are not compared: the net gives no probabilities."]
-    share = lambda score: np.nan if score is None else float(np.isin(picks, highest(score, len(picks))).mean())
+        except (
+            UnsupportedEstimatorError
+        ):  # a loss of the caller's own, say, of which no probabilities are known
+            scores[name], unknown = (
+                None,
+                [
+                    "Margin and entropy are not compared: the net gives no probabilities."
+                ],
+            )
+    share = lambda score: (
+        np.nan
+        if score is None
+        else float(np.isin(picks, highest(score, len(picks))).mean())
+    )
     return {name: share(score) for name, score in scores.items()}, unknown
 
 
@@ -208,7 +254,11 @@ def _nearest_cosine(gram):
 
 def _which_term(found):
     """Return what to say where the picks are those of one term, or of either."""
-    length, dot, gamma = found["overlap"]["gradient length"], found["overlap"]["dot"], found["gamma"]
+    length, dot, gamma = (
+        found["overlap"]["gradient length"],
+        found["overlap"]["dot"],
+        found["gamma"],
+    )
     if length >= _SAME and dot >= _SAME and gamma not in (0, np.inf):
         return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
     mostly_length = found["norm_share"] > 0.5
@@ -245,26 +295,39 @@ def _spreading(sampler, gram, delta):
     if own > 0:
         size = max(size, 2 * own if sampler.update_size < b else own)
     chunks = f"interaction={-size:.2g}, update_size={in_chunks(b)}"
-    return f"A negative interaction spreads it, with an update_size below {b}: {chunks}."
+    return (
+        f"A negative interaction spreads it, with an update_size below {b}: {chunks}."
+    )
 
 
 def _findings(found, remedy):
     said, b = [], found["n_instances"]
-    is_choice = b < found["n_pool"] / 2  # of most of the pool, every criterion takes the same
+    is_choice = (
+        b < found["n_pool"] / 2
+    )  # of most of the pool, every criterion takes the same
     if is_choice and (which := _which_term(found)):
         said.append(which)
     for name in ("margin", "entropy"):
         if is_choice and found["overlap"][name] >= _SAME:
-            said.append(f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients.")
+            said.append(
+                f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients."
+            )
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(
             f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. {remedy}"
         )
     n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
     if n_close > b / 2:
-        said.append(f"{n_close} of {b} picks have a gradient within a cosine of {_CLOSE} of another pick's.")
-    share, share_of_pool = found["classes_picked"] / b, found["classes_pool"] / found["n_pool"]
+        said.append(
+            f"{n_close} of {b} picks have a gradient within a cosine of {_CLOSE} of another pick's."
+        )
+    share, share_of_pool = (
+        found["classes_picked"] / b,
+        found["classes_pool"] / found["n_pool"],
+    )
     most = share.argmax()
     if b > 1 and share[most] > max(0.5, 2 * share_of_pool[most]):
-        said.append(f"{found['classes_picked'][most]} of {b} picks are predicted to be of class {most}.")
+        said.append(
+            f"{found['classes_picked'][most]} of {b} picks are predicted to be of class {most}."
+        )
     return said

@@ -48,7 +48,9 @@ def mmd_squared(theta, initial):
     n, initial = len(kernel), _checked(initial, len(kernel))
     n_initial = len(initial)
     off_diagonal = kernel - np.diag(np.diag(kernel))
-    within_initial = off_diagonal[np.ix_(initial, initial)].sum() / (n_initial * (n_initial - 1))
+    within_initial = off_diagonal[np.ix_(initial, initial)].sum() / (
+        n_initial * (n_initial - 1)
+    )
     within_all = off_diagonal.sum() / (n * (n - 1))
     across = off_diagonal[initial].sum() / (n_initial * (n - 1))
     return float(within_initial + within_all - 2 * across)
@@ -85,11 +87,21 @@ def mmd_bound(theta, initial, *, delta):
     Appendix B.3.
     """
     if not is_number(delta) or not 0 < delta < 1:
-        raise InvalidParameterError(f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}.")
+        raise InvalidParameterError(
+            f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}."
+        )
     squared = mmd_squared(theta, initial)
-    n, n_initial, largest = len(theta), len(initial), float(as_array(theta, "theta").max())
+    n, n_initial, largest = (
+        len(theta),
+        len(initial),
+        float(as_array(theta, "theta").max()),
+    )
     discrepancy = math.sqrt(max(0.0, squared))
-    return discrepancy + 4 * math.sqrt(largest / n) + math.sqrt(4 * largest * math.log(4 / delta) / n_initial)
+    return (
+        discrepancy
+        + 4 * math.sqrt(largest / n)
+        + math.sqrt(4 * largest * math.log(4 / delta) / n_initial)
+    )
 
 
 def _checked(initial, n):
@@ -99,7 +111,11 @@ def _checked(initial, n):
             f"initial must be at least two positions of the initial set in S, integers; got {positions.shape} of type "
             f"{positions.dtype}."
         )
-    if positions.min() < 0 or positions.max() >= n or len(np.unique(positions)) < len(positions):
+    if (
+        positions.min() < 0
+        or positions.max() >= n
+        or len(np.unique(positions)) < len(positions)
+    ):
         raise InvalidDataError(
             f"initial must be different positions from 0 to {n - 1}, S being of {n} samples; got {positions.min()} to "
             f"{positions.max()}, {len(positions) - len(np.unique(positions))} of them twice."

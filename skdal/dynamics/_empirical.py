@@ -8,7 +8,9 @@ from skdal.exceptions import InvalidDataError
 from skdal.utils import check_known
 
 
-def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_size=None, verbose=0):
+def empirical_ntk(
+    net, X1, X2=None, *, reduction="full", layers="all", batch_size=None, verbose=0
+):
     """Compute the tangent kernel of a trained net of finite width, exactly.
 
     K[i, a, j, b] = grad f^a(x_i) . grad f^b(x_j), f the outputs of the net's module in eval mode, over its trainable
@@ -72,7 +74,9 @@ def empirical_ntk(net, X1, X2=None, *, reduction="full", layers="all", batch_siz
     check_pool(X1, X2, names=("X1", "X2"))
     for name, X in (("X1", X1), ("X2", X2)):
         warn_of_random_transforms(X, name)
-    kernel = gradient_gram(net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how)
+    kernel = gradient_gram(
+        net, values, X1, X2=None if X2 is X1 else X2, traced=reduction != "full", **how
+    )
     if not np.isfinite(kernel).all():
         raise InvalidDataError(
             f"the kernel has {(~np.isfinite(kernel)).sum()} entries that are NaN or infinite. Look for NaN or infinite "

@@ -17,13 +17,25 @@ from skdal.utils import count_rows, progress_bar, take_rows
 
 _ENTRIES = 2**27  # of gradients held, of a chunk of rows
 _STREAMED = 2**25  # and of columns, which are made anew for each chunk of rows
-_ENTRIES_A_SAMPLE = 2**24  # above it no chunk's gradients are held, but products taken one by one
+_ENTRIES_A_SAMPLE = (
+    2**24
+)  # above it no chunk's gradients are held, but products taken one by one
 
 logger = logging.getLogger("skdal")
 
 
 def gradient_gram(
-    net, values, X1, y1=None, X2=None, y2=None, *, traced=False, layers="all", batch_size=None, verbose=0
+    net,
+    values,
+    X1,
+    y1=None,
+    X2=None,
+    y2=None,
+    *,
+    traced=False,
+    layers="all",
+    batch_size=None,
+    verbose=0,
 ):
     """Return inner products of the gradients of m values a sample.
 
@@ -51,12 +63,17 @@ def gradient_gram(
     rows = _Samples(view, X1, y1, batch_size)
     columns = rows if X2 is None else _Samples(view, X2, y2, batch_size)
     of_view = lambda outputs, labels: values(view, outputs, labels)
-    work = lambda factors: _filled(view, of_view, rows, columns, traced, layers, factors, verbose)
+    work = lambda factors: _filled(
+        view, of_view, rows, columns, traced, layers, factors, verbose
+    )
     with differentiating(view):
         try:
             result = work(True)
         except RunsOtherwise as error:
-            logger.info("Linear layers are not kept factored, since samples run otherwise: %s", error)
+            logger.info(
+                "Linear layers are not kept factored, since samples run otherwise: %s",
+                error,
+            )
             result = work(False)
     return result[:, 0, :, 0] if traced else result
 
@@ -66,13 +83,22 @@ def _filled(view, values, rows, columns, traced, layers, factors, verbose):
     parameters = select_parameters(view, layers, first[0])
     factorizer = Factorizer(view, parameters, values, *first, factors=factors)
     m = 1 if traced else factorizer.n_values
-    dtype = np.float64 if any(p.dtype == torch.float64 for p in parameters.values()) else np.float32
+    dtype = (
+        np.float64
+        if any(p.dtype == torch.float64 for p in parameters.values())
+        else np.float32
+    )
     result = np.zeros((len(rows), m, len(columns), m), dtype=dtype)
     with progress_bar(len(rows) * len(columns), "kernel", verbose, unit="pairs") as bar:
         if factorizer.n_entries > _ENTRIES_A_SAMPLE:
-            _by_products(Products(view, parameters, values), rows, columns, traced, result, bar)
+            _by_products(
+                Products(view, parameters, values), rows, columns, traced, result, bar
+            )
         else:
-            sizes = [_chunk(entries, factorizer.n_held, m) for entries in (_ENTRIES, _STREAMED)]
+            sizes = [
+                _chunk(entries, factorizer.n_held, m)
+                for entries in (_ENTRIES, _STREAMED)
+            ]
             _by_contraction(factorizer, rows, columns, sizes, traced, result, bar)
     return result
 
@@ -83,7 +109,12 @@ class _Samples:
     def __init__(self, view, X, y, batch_size):
         if not count_rows(X):
             raise EmptyPoolError("there are no samples: pass at least one.")
-        self._view, self._X, self._y, self._size = view, X, y, view.batch_size(X, batch_size)
+        self._view, self._X, self._y, self._size = (
+            view,
+            X,
+            y,
+            view.batch_size(X, batch_size),
+        )
 
     def __len__(self):
         return count_rows(self._X)
@@ -91,7 +122,9 @@ class _Samples:
     def batches(self, rows):
         """Yield (inputs, labels) of a slice of the samples."""
         y = None if self._y is None else self._y[rows]
-        yield from self._view.pool_batches(take_rows(self._X, rows), y, batch_size=self._size)
+        yield from self._view.pool_batches(
+            take_rows(self._X, rows), y, batch_size=self._size
+        )
 
     def slices(self, size=None, end=None):
         """Return slices of consecutive samples, of all or of those before `end`."""
@@ -106,8 +139,12 @@ def _chunk(entries, n_held, m):
 
 def _by_contraction(factorizer, rows, columns, sizes, traced, result, bar):
     """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns after another."""
-    factors = lambda samples, some: concatenated([factorizer(*batch) for batch in samples.batches(some)])
-    block_of = lambda one, other: _four_axes(one.gram(other, traced=traced).cpu().numpy())
+    factors = lambda samples, some: concatenated(
+        [factorizer(*batch) for batch in samples.batches(some)]
+    )
+    block_of = lambda one, other: _four_axes(
+        one.gram(other, traced=traced).cpu().numpy()
+    )
     for here in rows.slices(sizes[0]):
         of_rows = factors(rows, here)
         if rows is columns:
@@ -135,8 +172,17 @@ def _by_products(products, rows, columns, traced, result, bar):
                 for here in rows.slices():
                     if rows is columns and here.stop <= j:  # mirrored already
                         continue
-                    block = torch.cat([_along(products, gradients, part) for part in rows.batches(here)])
-                    block = block.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] if traced else block
+                    block = torch.cat(
+                        [
+                            _along(products, gradients, part)
+                            for part in rows.batches(here)
+                        ]
+                    )
+                    block = (
+                        block.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+                        if traced
+                        else block
+                    )
                     result[here, :, j] = block.reshape(-1, m, m).cpu().numpy()
                 if rows is columns:
                     result[j, :, j + 1 :] = result[j + 1 :, :, j].transpose(2, 0, 1)
@@ -147,5 +193,7 @@ def _by_products(products, rows, columns, traced, result, bar):
 
 def _along(products, gradients, batch):
     """Return the inner products (n, m, m') of a mini-batch's gradients with those of one sample."""
-    block = torch.stack([products.along(gradient, *batch) for gradient in gradients], dim=2)
+    block = torch.stack(
+        [products.along(gradient, *batch) for gradient in gradients], dim=2
+    )
     return block.to(torch.promote_types(block.dtype, torch.float32))

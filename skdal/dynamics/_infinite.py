@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from skdal.dynamics._inputs import check_inputs, check_network, prepared, warn_of_near_twins
+from skdal.dynamics._inputs import (
+    check_inputs,
+    check_network,
+    prepared,
+    warn_of_near_twins,
+)
 from skdal.dynamics._recursion import kernel_block
 from skdal.exceptions import InvalidDataError
 from skdal.utils import check_device, check_known, prepare_folder, write_atomically
@@ -103,7 +108,9 @@ def infinite_ntk(
     >>> theta.shape, bool(np.allclose(theta, theta.T))
     ((4, 4), True)
     """
-    network = check_network(kind, depth, weight_std, bias_std, readout, kernel_size, kernel)
+    network = check_network(
+        kind, depth, weight_std, bias_std, readout, kernel_size, kernel
+    )
     check_known("dtype", dtype, ("float64", "float32"))
     if device is None:
         device = X1.device if isinstance(X1, torch.Tensor) else "cpu"
@@ -111,17 +118,25 @@ def infinite_ntk(
     rows = check_inputs(X1, "X1", kind, dtype)
     columns = rows if X2 is None or X2 is X1 else check_inputs(X2, "X2", kind, dtype)
     if rows.shape[1:] != columns.shape[1:]:
-        raise InvalidDataError(f"samples of X1 have shape {rows.shape[1:]}, and those of X2 {columns.shape[1:]}.")
+        raise InvalidDataError(
+            f"samples of X1 have shape {rows.shape[1:]}, and those of X2 {columns.shape[1:]}."
+        )
     if dtype == "float32":
         names = "X1" if columns is rows else "X1 and X2"
         warn_of_near_twins(rows.to(device), columns.to(device), names, stacklevel=3)
-    folder = None if cache_dir is None else prepare_folder(cache_dir) / f"{kernel}-{_digest(network, rows, columns)}"
+    folder = (
+        None
+        if cache_dir is None
+        else prepare_folder(cache_dir) / f"{kernel}-{_digest(network, rows, columns)}"
+    )
     images = [prepared(network, x.to(device)) for x in (rows, columns)]
     return _by_rows(network, *images, rows is columns, folder, verbose)
 
 
 def _digest(network, rows, columns):
-    digest = hashlib.sha256(f"{_VERSION} {tuple(network)} {rows.dtype} {rows is columns}".encode())
+    digest = hashlib.sha256(
+        f"{_VERSION} {tuple(network)} {rows.dtype} {rows is columns}".encode()
+    )
     for x in (rows, columns):
         digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]
@@ -130,14 +145,23 @@ def _digest(network, rows, columns):
 def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and mirrored."""
     n_rows, n_columns = rows.pixels.shape[2], columns.pixels.shape[2]
-    side, width = _side_of_tile(network, rows.pixels), _side_of_tile(network, columns.pixels)
-    spans = [slice(start, min(start + side, n_rows)) for start in range(0, n_rows, side)]
+    side, width = (
+        _side_of_tile(network, rows.pixels),
+        _side_of_tile(network, columns.pixels),
+    )
+    spans = [
+        slice(start, min(start + side, n_rows)) for start in range(0, n_rows, side)
+    ]
     ends = [span.stop if is_symmetric else n_columns for span in spans]
-    result = np.empty((n_rows, n_columns), dtype=str(rows.pixels.dtype).removeprefix("torch."))
+    result = np.empty(
+        (n_rows, n_columns), dtype=str(rows.pixels.dtype).removeprefix("torch.")
+    )
     n_pairs = sum(end * (span.stop - span.start) for span, end in zip(spans, ends))
     bar = tqdm(total=n_pairs, desc="kernel", unit=" pairs", disable=not verbose)
     with bar, _tile_workers(rows.pixels.device) as workers:
-        begin = lambda span, end: _begun(network, rows[span], columns[:end], width, workers)
+        begin = lambda span, end: _begun(
+            network, rows[span], columns[:end], width, workers
+        )
         parts = _kept_rows(folder, spans, ends, begin, str(result.dtype))
         for span, end, part in zip(spans, ends, parts):
             result[span, :end] = part
@@ -154,7 +178,10 @@ def _side_of_tile(network, pixels):
     height, width, n, _ = pixels.shape
     n_shifts = (2 * height - 1) * (2 * width - 1) if network.pools else 1
     per_pair = (height * width) ** (2 if network.pools else 1) / n_shifts
-    n_values = _TILE_BYTES["cpu" if pixels.device.type == "cpu" else "cuda"] / pixels.element_size()
+    n_values = (
+        _TILE_BYTES["cpu" if pixels.device.type == "cpu" else "cuda"]
+        / pixels.element_size()
+    )
     n_tiles = max(1, round(n / max(1, math.sqrt(n_values / per_pair))))
     return -(-n // n_tiles)
 
@@ -181,8 +208,14 @@ def _tile_workers(device):
 
 def _begun(network, rows, columns, width, workers):
     """Return the futures of a row of tiles."""
-    tiles = (columns[left : left + width] for left in range(0, columns.pixels.shape[2], width))
-    return [workers.submit(lambda tile=tile: kernel_block(network, rows, tile).cpu()) for tile in tiles]
+    tiles = (
+        columns[left : left + width]
+        for left in range(0, columns.pixels.shape[2], width)
+    )
+    return [
+        workers.submit(lambda tile=tile: kernel_block(network, rows, tile).cpu())
+        for tile in tiles
+    ]
 
 
 def _kept_rows(folder, spans, ends, begin, dtype):
@@ -199,7 +232,11 @@ def _kept_rows(folder, spans, ends, begin, dtype):
     try:
         for span, end in zip(spans, ends):
             shape = span.stop - span.start, end
-            file = None if folder is None else folder / f"rows-{span.start}-{shape[0]}x{shape[1]}.npy"
+            file = (
+                None
+                if folder is None
+                else folder / f"rows-{span.start}-{shape[0]}x{shape[1]}.npy"
+            )
             is_there = file is not None and file.exists()
             begun.append((file, (shape, dtype), None if is_there else begin(span, end)))
             if len(begun) > 1:
@@ -229,7 +266,9 @@ def _read(file, expected):
     try:
         array = np.load(file)
     except (ValueError, EOFError) as error:
-        raise InvalidDataError(f"{file} is damaged ({error}); remove it to compute it again.") from error
+        raise InvalidDataError(
+            f"{file} is damaged ({error}); remove it to compute it again."
+        ) from error
     found = (getattr(array, "shape", None), str(getattr(array, "dtype", None)))
     if found != expected or not np.isfinite(array).all():
         raise InvalidDataError(

@@ -6,10 +6,23 @@ import numpy as np
 import torch
 
 from skdal.dynamics._recursion import Network, prepare
-from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError
-from skdal.utils import as_array, check_known, is_number, is_positive_integer, row_slices
+from skdal.exceptions import (
+    IllConditionedWarning,
+    InvalidDataError,
+    InvalidParameterError,
+)
+from skdal.utils import (
+    as_array,
+    check_known,
+    is_number,
+    is_positive_integer,
+    row_slices,
+)
 
-_SCALES = 1e-100, 1e100  # of standard deviations, of which squares are finite and not zero
+_SCALES = (
+    1e-100,
+    1e100,
+)  # of standard deviations, of which squares are finite and not zero
 _NEAR = 0.01  # an angle between samples, at which the bound is off by half a percent in float32
 _COPY = 1e-6  # and one that is rounding
 _CANDIDATES = 4096  # pairs that are looked at more closely, of each part of the samples
@@ -27,14 +40,22 @@ def check_network(kind, depth, weight_std, bias_std, readout, kernel_size, kerne
     check_known("readout", readout, ("gap", "flatten"))
     check_known("kernel", kernel, ("ntk", "nngp"))
     if not is_positive_integer(depth):
-        raise InvalidParameterError(f"depth must be an integer of at least 1, the hidden layers; got {depth!r}.")
+        raise InvalidParameterError(
+            f"depth must be an integer of at least 1, the hidden layers; got {depth!r}."
+        )
     if not is_positive_integer(kernel_size) or kernel_size % 2 == 0:
-        raise InvalidParameterError(f"kernel_size must be an odd positive integer; got {kernel_size!r}.")
+        raise InvalidParameterError(
+            f"kernel_size must be an odd positive integer; got {kernel_size!r}."
+        )
     is_scale = lambda value: is_number(value) and _SCALES[0] <= value <= _SCALES[1]
     if not is_scale(weight_std):
-        raise InvalidParameterError(f"weight_std must be a number above 0, from 1e-100 to 1e100; got {weight_std!r}.")
+        raise InvalidParameterError(
+            f"weight_std must be a number above 0, from 1e-100 to 1e100; got {weight_std!r}."
+        )
     if not is_scale(bias_std) and not (is_number(bias_std) and bias_std == 0):
-        raise InvalidParameterError(f"bias_std must be 0 or a number from 1e-100 to 1e100; got {bias_std!r}.")
+        raise InvalidParameterError(
+            f"bias_std must be 0 or a number from 1e-100 to 1e100; got {bias_std!r}."
+        )
     is_conv = kind == "conv"
     return Network(
         depth=int(depth),
@@ -59,9 +80,13 @@ def check_inputs(X, name, kind, dtype):
         raise InvalidDataError(f"{name} must be real numbers; got {x.dtype}.")
     if x.ndim < 2 or not x.size or (kind == "conv" and x.ndim != 4):
         wanted = "(n, channels, height, width)" if kind == "conv" else "(n, ...)"
-        raise InvalidDataError(f"{name} must have shape {wanted}, at least one sample; got {x.shape}.")
+        raise InvalidDataError(
+            f"{name} must have shape {wanted}, at least one sample; got {x.shape}."
+        )
     if not np.isfinite(x).all():
-        raise InvalidDataError(f"{name} has NaN or infinite values; remove these samples.")
+        raise InvalidDataError(
+            f"{name} has NaN or infinite values; remove these samples."
+        )
     flat = x.reshape(len(x), -1)
     with np.errstate(over="ignore"):
         x = torch.tensor(x.astype(dtype))  # a copy, which may be of a read-only array
@@ -93,7 +118,10 @@ def warn_of_near_twins(rows, columns, names, stacklevel):
 
     At an angle a the relative error of what tells two of them apart is about 4 eps / a^2. Exact copies lose nothing.
     """
-    units = [x.flatten(1) / x.flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-30) for x in (rows, columns)]
+    units = [
+        x.flatten(1) / x.flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-30)
+        for x in (rows, columns)
+    ]
     for some in row_slices(len(rows), 256):
         cosines = units[0][some] @ units[1].T
         i, j = torch.nonzero(cosines > 1 - _NEAR**2)[:_CANDIDATES].T

@@ -138,7 +138,9 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     Theorem 1, Eq. 17.
     """
     t = _check_steps(t, 1, "Theorem 1")
-    learning_rate = check_rate(learning_rate, " and at most 1 / lambda_max, as Theorem 1 assumes")
+    learning_rate = check_rate(
+        learning_rate, " and at most 1 / lambda_max, as Theorem 1 assumes"
+    )
     found = _spectrum(theta, Y)
     largest = found.eigenvalues[-1]
     if learning_rate * largest > 1 + roundings(theta, found.eigenvalues):
@@ -148,7 +150,10 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     squares = (found.projections**2).sum(1)
     aligned = found.eigenvalues @ squares
     total = squares.sum()
-    return Bounds(float(total - 2 * t * learning_rate * aligned), float(total - learning_rate * aligned))
+    return Bounds(
+        float(total - 2 * t * learning_rate * aligned),
+        float(total - learning_rate * aligned),
+    )
 
 
 def generalization_bound(theta, Y):
@@ -222,11 +227,18 @@ def generalization_bounds(theta, Y):
     found = _spectrum(theta, Y, invertible=True)
     squares = (found.projections**2).sum(1)
     lower = squares.sum() ** 2 / (found.eigenvalues @ squares)
-    return Bounds(float(lower), float(found.eigenvalues[-1] / found.eigenvalues[0] * lower))
+    return Bounds(
+        float(lower), float(found.eigenvalues[-1] / found.eigenvalues[0] * lower)
+    )
 
 
 def _spectrum(theta, Y, *, invertible=False):
-    return spectrum(theta, check_labels(Y, len(check_kernel(theta))), invertible=invertible, stacklevel=4)
+    return spectrum(
+        theta,
+        check_labels(Y, len(check_kernel(theta))),
+        invertible=invertible,
+        stacklevel=4,
+    )
 
 
 def _inverse_norm(found):
@@ -235,7 +247,11 @@ def _inverse_norm(found):
 
 def _check_steps(t, least, theorem="Eq. 16"):
     """Return the number of steps as a float, which no product of it overflows."""
-    if is_boolean(t) or not isinstance(t, numbers.Integral) or not least <= t <= _MOST_STEPS:
+    if (
+        is_boolean(t)
+        or not isinstance(t, numbers.Integral)
+        or not least <= t <= _MOST_STEPS
+    ):
         raise InvalidParameterError(
             f"{theorem} is for an integer number of steps t of at least {least}, and at most 2^53; got {t!r}."
         )

@@ -22,7 +22,9 @@ def check_figure_file(path):
     """
     formats = Figure().canvas.get_supported_filetypes()
     if not isinstance(path, (str, os.PathLike)):
-        raise InvalidParameterError(f"figure must be the name of a file, a str or a Path; got {path!r}.")
+        raise InvalidParameterError(
+            f"figure must be the name of a file, a str or a Path; got {path!r}."
+        )
     path = Path(path)
     if path.suffix[1:].lower() not in formats or not path.parent.is_dir():
         raise InvalidParameterError(
@@ -39,7 +41,9 @@ def draw_page(found, picks):
     picks : array (b,)
     """
     figure = Figure(figsize=(11, 7.6), layout="constrained")
-    title = f"{found['n_instances']} picks of {found['n_pool']}, gamma = {found['gamma']:g}"
+    title = (
+        f"{found['n_instances']} picks of {found['n_pool']}, gamma = {found['gamma']:g}"
+    )
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     axes = figure.subplots(2, 3)
     _terms(axes[0, 0], found, picks)
@@ -61,7 +65,9 @@ def _terms(axes, found, picks):
     axes.scatter(found["sq_norm"][picks], dot[picks], s=6, color=_PICKS, label="picks")
     axes.set_title(f"the two terms (correlation {found['correlation']:+.2f})")
     axes.set_xlabel("squared gradient length")
-    axes.set_ylabel("inner product" if np.isinf(found["gamma"]) else "gamma x inner product")
+    axes.set_ylabel(
+        "inner product" if np.isinf(found["gamma"]) else "gamma x inner product"
+    )
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -90,8 +96,20 @@ def _words(axes, found):
 
 def _classes(axes, found):
     at = np.arange(len(found["classes_pool"]))
-    axes.bar(at - 0.2, found["classes_pool"] / found["n_pool"], 0.4, color=_POOL, label="pool")
-    axes.bar(at + 0.2, found["classes_picked"] / found["n_instances"], 0.4, color=_PICKS, label="picks")
+    axes.bar(
+        at - 0.2,
+        found["classes_pool"] / found["n_pool"],
+        0.4,
+        color=_POOL,
+        label="pool",
+    )
+    axes.bar(
+        at + 0.2,
+        found["classes_picked"] / found["n_instances"],
+        0.4,
+        color=_PICKS,
+        label="picks",
+    )
     axes.set_title("predicted classes")
     axes.set_xlabel("class")
     axes.set_ylabel("share")
@@ -102,7 +120,9 @@ def _spectrum(axes, found):
     total = found["eigenvalues"].sum()
     shares = np.cumsum(found["eigenvalues"]) / (total if total > 0 else 1)
     axes.plot(np.arange(1, len(shares) + 1), shares, color=_PICKS)
-    axes.axvline(found["effective_rank"], color="#d9822b", linewidth=1, label="effective rank")
+    axes.axvline(
+        found["effective_rank"], color="#d9822b", linewidth=1, label="effective rank"
+    )
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.set_title("directions that the picks' gradients span")

@@ -66,10 +66,14 @@ def prepare(network, pixels):
     """Return `Images` of pixels (height, width, n, channels)."""
     covariance, buffers, variances = pixels.square().mean(3), _Buffers(pixels), []
     for _ in range(network.depth):
-        padded, inside = _amid_zeros(buffers, "covariance", covariance.shape, network.window)
+        padded, inside = _amid_zeros(
+            buffers, "covariance", covariance.shape, network.window
+        )
         inside.copy_(covariance)
         summed = _window_sum(padded, network.window, buffers, "summed")
-        variances.append(network.weight_var / network.window**2 * summed + network.bias_var)
+        variances.append(
+            network.weight_var / network.window**2 * summed + network.bias_var
+        )
         covariance = variances[-1] / 2
     return Images(pixels, torch.stack(variances))
 
@@ -79,13 +83,23 @@ def kernel_block(network, images_1, images_2):
     height, width, n_1, n_channels = images_1.pixels.shape
     shifts = [(0, 0)]
     if network.pools:
-        shifts = [(dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width)]
+        shifts = [
+            (dy, dx)
+            for dy in range(1 - height, height)
+            for dx in range(1 - width, width)
+        ]
     scaled = images_1.pixels * (2 * math.pi / n_channels)
     variances = images_1.variances * (1 - _SLACK * torch.finfo(scaled.dtype).eps)
     total, buffers = scaled.new_zeros(n_1, images_2.pixels.shape[2]), _Buffers(scaled)
     for dy, dx in shifts:
-        here = slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))
-        there = slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx))
+        here = (
+            slice(max(0, -dy), height - max(0, dy)),
+            slice(max(0, -dx), width - max(0, dx)),
+        )
+        there = (
+            slice(max(0, dy), height + min(0, dy)),
+            slice(max(0, dx), width + min(0, dx)),
+        )
         total += _summed_over_positions(
             network,
             scaled[here] @ images_2.pixels[there].transpose(2, 3),
@@ -119,20 +133,26 @@ def _summed_over_positions(network, inputs, variances_1, variances_2, buffers):
     covariance_inside.copy_(inputs)
     root, angle = buffers("root", shape), buffers("angle", shape)
     for layer, (q_1, q_2) in enumerate(zip(variances_1, variances_2)):
-        combined = negative = _window_sum(covariance, window, buffers, "negative").mul_(-factor)
+        combined = negative = _window_sum(covariance, window, buffers, "negative").mul_(
+            -factor
+        )
         if network.bias_var:
             negative -= network.bias_var
         if layer and network.tangent:
             combined = _window_sum(tangent, window, buffers, "combined")
             torch.add(negative, combined, alpha=factor, out=combined)
-        torch.mul(q_1, q_2, out=root).addcmul_(negative, negative, value=-1).clamp_min_(0).sqrt_()
+        torch.mul(q_1, q_2, out=root).addcmul_(negative, negative, value=-1).clamp_min_(
+            0
+        ).sqrt_()
         torch.atan2(root, negative, out=angle)
         if layer + 1 < network.depth:
             torch.addcmul(root, negative, angle, value=-1, out=covariance_inside)
             torch.mul(combined, angle, out=tangent_inside)
     # The output layer adds covariance and tangent kernel.
     combined = combined + negative if network.tangent else combined
-    return torch.addcmul(root, combined, angle, value=-1, out=angle).flatten(0, 1).sum(0)
+    return (
+        torch.addcmul(root, combined, angle, value=-1, out=angle).flatten(0, 1).sum(0)
+    )
 
 
 class _Buffers:
@@ -152,7 +172,9 @@ class _Buffers:
 def _amid_zeros(buffers, name, shape, window):
     """Return zeros, and the view of `shape` (h, w, ...) in their middle that a convolution pads with the rest."""
     margin = window // 2
-    padded = buffers(name, (shape[0] + 2 * margin, shape[1] + 2 * margin, *shape[2:])).zero_()
+    padded = buffers(
+        name, (shape[0] + 2 * margin, shape[1] + 2 * margin, *shape[2:])
+    ).zero_()
     return padded, padded[margin : margin + shape[0], margin : margin + shape[1]]
 
 

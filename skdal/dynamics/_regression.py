@@ -31,7 +31,9 @@ def mse_training_dynamics(theta, residual):
     """
     kernel, residual = check_semidefinite(theta), as_matrix(residual, "residual")
     if len(residual) != len(kernel):
-        raise InvalidDataError(f"theta is of {len(kernel)} samples and the residual of {len(residual)}.")
+        raise InvalidDataError(
+            f"theta is of {len(kernel)} samples and the residual of {len(residual)}."
+        )
     return float(np.sum(residual * (kernel @ residual)))
 
 
@@ -80,7 +82,9 @@ def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate
     array([[1., 0.]])
     """
     if (t is None) != (learning_rate is None):
-        raise InvalidParameterError("t and learning_rate go together: pass both, or neither for a converged net.")
+        raise InvalidParameterError(
+            "t and learning_rate go together: pass both, or neither for a converged net."
+        )
     labels, cross = as_matrix(Y, "Y"), as_matrix(theta_test_train, "theta_test_train")
     n = len(as_matrix(theta_train, "theta_train"))
     if len(labels) != n or cross.shape[1] != n:
@@ -100,5 +104,10 @@ def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate
         t, learning_rate = float(t), check_rate(learning_rate)
         # The limit eta t of directions without an eigenvalue is what they are learned at.
         weights = np.full_like(values, learning_rate * t)
-        np.divide(-np.expm1(-learning_rate * t * values), values, out=weights, where=values > 0)
+        np.divide(
+            -np.expm1(-learning_rate * t * values),
+            values,
+            out=weights,
+            where=values > 0,
+        )
     return cross @ (found.eigenvectors @ (weights[:, None] * found.projections))

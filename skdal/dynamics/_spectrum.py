@@ -77,7 +77,9 @@ def check_semidefinite(theta, name="theta"):
     kernel = check_kernel(theta, name)
     slack = _ROUNDINGS * roundings(theta, kernel)
     try:  # with no more than eigenvalues are allowed, as lambda_max is at least the largest entry of the diagonal
-        np.linalg.cholesky(kernel + slack * kernel.diagonal().max() * np.eye(len(kernel)))
+        np.linalg.cholesky(
+            kernel + slack * kernel.diagonal().max() * np.eye(len(kernel))
+        )
     except np.linalg.LinAlgError:
         _check_signs(np.linalg.eigvalsh(kernel), slack, name)
     return kernel
@@ -105,7 +107,12 @@ def check_labels(Y, n):
     """
     given = as_array(Y, "Y")
     labels = given.astype(np.float64) if given.dtype.kind in "biuf" else None
-    if labels is None or labels.ndim != 2 or not ((labels == 0) | (labels == 1)).all() or (labels.sum(1) != 1).any():
+    if (
+        labels is None
+        or labels.ndim != 2
+        or not ((labels == 0) | (labels == 1)).all()
+        or (labels.sum(1) != 1).any()
+    ):
         raise InvalidLabelsError(
             f"Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got {given.shape} of type "
             f"{given.dtype}. numpy.eye(K)[y] makes it of integers y."
@@ -125,12 +132,18 @@ def as_matrix(values, name):
     """
     matrix = as_array(values, name)
     if matrix.dtype.kind not in "biuf" or matrix.ndim != 2 or not matrix.size:
-        hint = ' An (n, K, n, K) kernel becomes one by reduction="trace", over K.' if matrix.ndim == 4 else ""
+        hint = (
+            ' An (n, K, n, K) kernel becomes one by reduction="trace", over K.'
+            if matrix.ndim == 4
+            else ""
+        )
         raise InvalidDataError(
             f"{name} must be a matrix of numbers, not empty; got {matrix.shape} of type {matrix.dtype}.{hint}"
         )
     if not np.isfinite(matrix).all():
-        raise InvalidDataError(f"{name} has {(~np.isfinite(matrix)).sum()} NaN or infinite entries.")
+        raise InvalidDataError(
+            f"{name} has {(~np.isfinite(matrix)).sum()} NaN or infinite entries."
+        )
     return matrix.astype(np.float64)
 
 
@@ -197,11 +210,16 @@ def resolution(dtype, n):
 
 
 def _eps(dtype):
-    return max(np.finfo(dtype if dtype.kind == "f" else np.float64).eps, np.finfo(np.float64).eps)
+    return max(
+        np.finfo(dtype if dtype.kind == "f" else np.float64).eps,
+        np.finfo(np.float64).eps,
+    )
 
 
 def check_rate(learning_rate, theorem=""):
     """Return a learning rate as a float after checking that it is a finite number above 0."""
     if not is_number(learning_rate) or not 0 < learning_rate < np.inf:
-        raise InvalidParameterError(f"learning_rate must be a finite number above 0{theorem}; got {learning_rate!r}.")
+        raise InvalidParameterError(
+            f"learning_rate must be a finite number above 0{theorem}; got {learning_rate!r}."
+        )
     return float(learning_rate)

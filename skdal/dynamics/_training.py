@@ -52,7 +52,9 @@ def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
     return _finite(_inner(gradient, gradient))
 
 
-def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
+def training_dynamics_change(
+    net, X, y, X_query, y_query=None, *, layers="all", batch_size=None
+):
     """Compute exactly by how much a query changes the training dynamics: Delta(Q|S) = G(S and Q) - G(S).
 
     Parameters
@@ -84,10 +86,17 @@ def training_dynamics_change(net, X, y, X_query, y_query=None, *, layers="all", 
     if y_query is None:
         return _finite(_changes(net, X, y, X_query, None, **how)[0])
     X_query = _checked_query(net, X_query, X)
-    return _finite(_change(labeled_gradient(net, X, y, **how), labeled_gradient(net, X_query, y_query, **how)))
+    return _finite(
+        _change(
+            labeled_gradient(net, X, y, **how),
+            labeled_gradient(net, X_query, y_query, **how),
+        )
+    )
 
 
-def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch_size=None):
+def approximation_ratio(
+    net, X, y, X_query, y_query=None, *, layers="all", batch_size=None
+):
     """Compute the approximation ratio R(Q|S): the sum of the samples' own changes over the change of the whole query.
 
     It is 1 where the gradients of the query's samples are orthogonal to each other, and below 1 where they repeat each
@@ -112,7 +121,10 @@ def approximation_ratio(net, X, y, X_query, y_query=None, *, layers="all", batch
     ----------
     Eq. 14.
     """
-    together, apart = map(_finite, _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size))
+    together, apart = map(
+        _finite,
+        _changes(net, X, y, X_query, y_query, layers=layers, batch_size=batch_size),
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.float64(apart) / np.float64(together))
 

@@ -42,7 +42,12 @@ class Comparison:
     @property
     def records(self):
         """The records of all rounds of all runs."""
-        return [r for seeds in self.runs.values() for records in seeds.values() for r in records]
+        return [
+            r
+            for seeds in self.runs.values()
+            for records in seeds.values()
+            for r in records
+        ]
 
     @property
     def n_labeled(self):
@@ -111,7 +116,12 @@ def comparisons(root, suites=None):
         for run in found:
             label = suite.label(run.spec)
             if label is not None:
-                key = (suite.name, suite.title, names[run.spec], suite.is_paper_setting(run.spec))
+                key = (
+                    suite.name,
+                    suite.title,
+                    names[run.spec],
+                    suite.is_paper_setting(run.spec),
+                )
                 groups.setdefault(key, []).append((label, run))
     if suites is None:
         groups = _without_parts(groups)
@@ -123,7 +133,9 @@ def comparisons(root, suites=None):
     made = [_comparison(*key, members) for key, members in groups.items()]
     made = [comparison for comparison in made if comparison.runs]
     if not made:
-        what = "any run" if suites is None else ", ".join(suite.name for suite in suites)
+        what = (
+            "any run" if suites is None else ", ".join(suite.name for suite in suites)
+        )
         n_failed = sum(run.failure is not None for run in found)
         raise InvalidDataError(
             f"{root} holds no finished round of {what} ({n_failed} of {len(found)} runs there failed); `skdal run` "
@@ -141,7 +153,13 @@ def stored_runs(root):
         There is none, or one cannot be read.
     """
     found = []
-    folders = sorted({file.parent for name in ("spec.json", "rounds.jsonl") for file in Path(root).glob(f"*/{name}")})
+    folders = sorted(
+        {
+            file.parent
+            for name in ("spec.json", "rounds.jsonl")
+            for file in Path(root).glob(f"*/{name}")
+        }
+    )
     for path in folders:
         try:
             spec = RunSpec.from_json((path / "spec.json").read_text())
@@ -157,7 +175,9 @@ def stored_runs(root):
             )
         found.append(Stored(spec, folder.rounds(), folder.failure))
     if not found:
-        raise InvalidDataError(f"there are no runs in {Path(root).resolve()}; `skdal run SUITE --out DIR` makes some.")
+        raise InvalidDataError(
+            f"there are no runs in {Path(root).resolve()}; `skdal run SUITE --out DIR` makes some."
+        )
     return found
 
 
@@ -165,14 +185,18 @@ def _comparison(name, title, dataset, is_paper, members):
     suite = SUITES.get(name)
     order = {label: i for i, label in enumerate(suite.variants if suite else ())}
     runs = {}
-    for label, run in sorted(members, key=lambda member: (order.get(member[0], 0), member[0])):
+    for label, run in sorted(
+        members, key=lambda member: (order.get(member[0], 0), member[0])
+    ):
         records = run.records
         if suite is not None:  # the first rounds of a longer run are the same run
             records = records[: suite.spec(label, 0).n_rounds + 1]
         if len(records) > len(runs.get(label, {}).get(run.spec.seed, [])):
             runs.setdefault(label, {})[run.spec.seed] = records
     n_failed = sum(run.failure is not None for _, run in members)
-    return Comparison(name, title, dataset, runs, suite.paper if is_paper else None, n_failed)
+    return Comparison(
+        name, title, dataset, runs, suite.paper if is_paper else None, n_failed
+    )
 
 
 def _without_parts(groups):
@@ -185,7 +209,10 @@ def _without_parts(groups):
     return {
         key: group
         for n, (key, group) in enumerate(groups.items())
-        if not any(members[n] < other or members[n] == other and rank[m] < rank[n] for m, other in enumerate(members))
+        if not any(
+            members[n] < other or members[n] == other and rank[m] < rank[n]
+            for m, other in enumerate(members)
+        )
     }
 
 
@@ -193,8 +220,12 @@ def _data_names(found):
     """Return what to call the data of each run's spec: short, but other names for other data."""
     sources = {}
     for run in found:
-        held = sources.setdefault(data_name(run.spec.dataset), {}).setdefault(run.spec.dataset, set())
-        if run.records and run.spec.imbalance_ratio == 1:  # an imbalanced form is another for each seed
+        held = sources.setdefault(data_name(run.spec.dataset), {}).setdefault(
+            run.spec.dataset, set()
+        )
+        if (
+            run.records and run.spec.imbalance_ratio == 1
+        ):  # an imbalanced form is another for each seed
             held.add(run.records[0]["data"])
     names = {}
     for run in found:
@@ -216,6 +247,13 @@ def _label(spec):
 
 def _setting(spec):
     """Return in words what is alike in runs that differ in sampler and seed: what is not the default."""
-    words = [spec.model, f"{spec.n_initial} labels, then {spec.n_rounds} x {spec.n_instances}"]
-    words += [f"{name} {value}" for name, value in vars(spec.training).items() if value != getattr(Training(), name)]
+    words = [
+        spec.model,
+        f"{spec.n_initial} labels, then {spec.n_rounds} x {spec.n_instances}",
+    ]
+    words += [
+        f"{name} {value}"
+        for name, value in vars(spec.training).items()
+        if value != getattr(Training(), name)
+    ]
     return ", ".join(words)

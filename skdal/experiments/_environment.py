@@ -15,7 +15,9 @@ _LIBRARIES = ("torch", "torchvision", "skorch", "scikit-learn", "numpy")
 
 def versions():
     """Return the versions of Python, skdal and what it computes with."""
-    return {"python": platform.python_version(), "skdal": skdal.__version__} | {n: version(n) for n in _LIBRARIES}
+    return {"python": platform.python_version(), "skdal": skdal.__version__} | {
+        n: version(n) for n in _LIBRARIES
+    }
 
 
 class PeakMemory:

@@ -105,8 +105,12 @@ class _Worker:
     def _start(self):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._root, self._settings), daemon=True)
-        with _ignored_interrupts():  # which the process inherits: Ctrl-C is for the one that waits for it
+        self._process = context.Process(
+            target=_work, args=(theirs, self._root, self._settings), daemon=True
+        )
+        with (
+            _ignored_interrupts()
+        ):  # which the process inherits: Ctrl-C is for the one that waits for it
             self._process.start()
         theirs.close()  # so that the pipe ends with the process
         self._has_spoken = False

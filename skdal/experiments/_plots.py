@@ -13,7 +13,16 @@ from skdal.utils import prepare_folder, write_atomically
 
 # dynamicAL first, random in grey; otherwise in the order of the variants
 _COLORS = {"dynamical": "#1f5fa8", "random": "#7f7f7f"}
-_OTHERS = ("#d9822b", "#2a9d5c", "#c0392b", "#8e44ad", "#17a2b8", "#b5a400", "#e377c2", "#5d4037")
+_OTHERS = (
+    "#d9822b",
+    "#2a9d5c",
+    "#c0392b",
+    "#8e44ad",
+    "#17a2b8",
+    "#b5a400",
+    "#e377c2",
+    "#5d4037",
+)
 _FORMATS = ("png", "svg")
 
 
@@ -53,8 +62,15 @@ def _stem(comparison, measure):
 def draw(comparison, *, measure="accuracy"):
     """Return a Figure: curves on the left, on the right their paired differences to random with standard errors."""
     with_differences = comparison.baseline is not None and len(comparison.labels) > 1
-    figure = Figure(figsize=(11 if with_differences else 6.5, 4.6), layout="constrained")
-    figure.suptitle(f"{comparison.title} ({comparison.dataset}, {_seeds(comparison)})", fontsize=11, x=0.01, ha="left")
+    figure = Figure(
+        figsize=(11 if with_differences else 6.5, 4.6), layout="constrained"
+    )
+    figure.suptitle(
+        f"{comparison.title} ({comparison.dataset}, {_seeds(comparison)})",
+        fontsize=11,
+        x=0.01,
+        ha="left",
+    )
     axes = figure.subplots(1, 2 if with_differences else 1, squeeze=False)[0]
     colors = _colors(comparison.labels)
     n_labeled = np.array(comparison.n_labeled)
@@ -69,7 +85,9 @@ def draw(comparison, *, measure="accuracy"):
     if axes[0].lines:
         axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     if with_differences:
-        axes[1].set_title("minus random, paired by seed: mean and standard error", fontsize=10)
+        axes[1].set_title(
+            "minus random, paired by seed: mean and standard error", fontsize=10
+        )
         axes[1].set_ylabel("points")
     for one in axes:
         one.set_xlabel("labels")
@@ -84,14 +102,26 @@ def _band(axes, n_labeled, curves, spread, color, label):
     if not curves.size:
         return
     mean = np.nanmean(curves, axis=0)
-    axes.plot(n_labeled, mean, marker="o", markersize=3, linewidth=1.4, color=color, label=label)
+    axes.plot(
+        n_labeled,
+        mean,
+        marker="o",
+        markersize=3,
+        linewidth=1.4,
+        color=color,
+        label=label,
+    )
     if (np.sum(~np.isnan(curves), axis=0) > 1).all():
         half = spread(curves, axis=0, ddof=1)
-        axes.fill_between(n_labeled, mean - half, mean + half, color=color, alpha=0.13, linewidth=0)
+        axes.fill_between(
+            n_labeled, mean - half, mean + half, color=color, alpha=0.13, linewidth=0
+        )
 
 
 def _standard_error(values, axis, ddof):
-    return np.nanstd(values, axis=axis, ddof=ddof) / np.sqrt(np.sum(~np.isnan(values), axis=axis))
+    return np.nanstd(values, axis=axis, ddof=ddof) / np.sqrt(
+        np.sum(~np.isnan(values), axis=axis)
+    )
 
 
 def _colors(labels):
@@ -108,4 +138,9 @@ def _seeds(comparison):
 def save_figure(figure, kind, out):
     """Write a figure so that the same runs give the same file."""
     with rc_context({"svg.hashsalt": "skdal"}):
-        figure.savefig(out, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            out,
+            format=kind,
+            dpi=150,
+            metadata={"Date": None} if kind == "svg" else None,
+        )

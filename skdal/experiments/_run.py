@@ -66,7 +66,9 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
     folder = RunFolder(root, spec)
     with folder.locked() as is_mine:
         if not is_mine:
-            raise RunInUseError(f"another process is busy with {folder.path}; wait for it, or use another folder.")
+            raise RunInUseError(
+                f"another process is busy with {folder.path}; wait for it, or use another folder."
+            )
         records, state = folder.resume()
         folder.clear_failure()
         check_same_data(records, digest, folder)
@@ -74,7 +76,12 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
         work.restore(records, state)
         n_left = None if n_records is None else max(0, n_records - len(records))
         for record in itertools.islice(work.rounds(), n_left):
-            record |= {"data": digest, "device": device, "threads": torch.get_num_threads(), "versions": versions()}
+            record |= {
+                "data": digest,
+                "device": device,
+                "threads": torch.get_num_threads(),
+                "versions": versions(),
+            }
             folder.append(record, work.state())
             records.append(record)
             if report is not None:
@@ -87,7 +94,11 @@ def load(spec, data_root="data"):
     seed = spec.seed_of("split") if spec.imbalance_ratio != 1 else 0
     file = Path(data_root) / spec.dataset
     file = file if file.is_file() else Path(spec.dataset)
-    version = (file.resolve(), file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
+    version = (
+        (file.resolve(), file.stat().st_mtime_ns, file.stat().st_size)
+        if file.is_file()
+        else None
+    )
     return _load(spec.dataset, str(data_root), spec.imbalance_ratio, seed, version)
 
 
@@ -126,7 +137,9 @@ def check_net(spec, data, device):
 
 def initial_set(spec, data):
     """Return which training images a run begins with, (n_initial,)."""
-    return np.random.default_rng(spec.seed_of("initial")).choice(len(data.train), spec.n_initial, replace=False)
+    return np.random.default_rng(spec.seed_of("initial")).choice(
+        len(data.train), spec.n_initial, replace=False
+    )
 
 
 def prepared_net(spec, data, device):
@@ -164,9 +177,13 @@ def make_sampler(spec):
     """Return the sampler of a spec; its random numbers depend on the seed and on the size of the labeled set."""
     check_known("sampler", spec.sampler, SAMPLERS)
     try:
-        sampler = SAMPLERS[spec.sampler](**spec.sampler_params, random_state=spec.seed_of("query"))
+        sampler = SAMPLERS[spec.sampler](
+            **spec.sampler_params, random_state=spec.seed_of("query")
+        )
     except TypeError as error:
-        raise InvalidParameterError(f"sampler_params of {spec.sampler}: {error}") from error
+        raise InvalidParameterError(
+            f"sampler_params of {spec.sampler}: {error}"
+        ) from error
     return sampler
 
 
@@ -180,7 +197,14 @@ def check_same_data(records, digest, folder):
 
 
 def _tell_of_other_numbers(records, device):
-    if not records or len({(r["device"], r["threads"]) for r in records} | {(device, torch.get_num_threads())}) == 1:
+    if (
+        not records
+        or len(
+            {(r["device"], r["threads"]) for r in records}
+            | {(device, torch.get_num_threads())}
+        )
+        == 1
+    ):
         return
     logger.warning(
         "this run goes on on %s with %d threads, and began on %s with %d: from here on its last digits, and so its "
@@ -211,7 +235,9 @@ class _Run:
         try:
             self.net.initialize()
             for part in (self.data.train, self.data.test):
-                self.net.evaluation_step(part.batch(np.arange(min(2, len(part)))), training=False)
+                self.net.evaluation_step(
+                    part.batch(np.arange(min(2, len(part)))), training=False
+                )
         except (RuntimeError, AssertionError) as error:
             shape = self.data.train.images.shape[1:]
             raise InvalidParameterError(
@@ -226,7 +252,9 @@ class _Run:
         self.round = len(records)
         if state is None or self.round == len(self.n_labeled):
             return
-        self.labeled = np.concatenate([self.labeled, *(record["queried"] for record in records)]).astype(np.intp)
+        self.labeled = np.concatenate(
+            [self.labeled, *(record["queried"] for record in records)]
+        ).astype(np.intp)
         self.net.module_.load_state_dict(state["module"])
         self.net.initialize_optimizer()
         self.net.optimizer_.load_state_dict(state["optimizer"])
@@ -239,7 +267,9 @@ class _Run:
         return {
             "module": self.net.module_.state_dict(),
             "optimizer": self.net.optimizer_.state_dict() if goes_on else None,
-            "sampler": self.sampler.state_dict() if goes_on and hasattr(self.sampler, "state_dict") else None,
+            "sampler": self.sampler.state_dict()
+            if goes_on and hasattr(self.sampler, "state_dict")
+            else None,
         }
 
     def rounds(self):
@@ -251,7 +281,9 @@ class _Run:
                     record["initial"] = self.labeled.tolist()
                 record |= self._train() | self._query()
             record["peak_memory"] = peak.n_bytes
-            self.labeled = np.concatenate([self.labeled, np.asarray(record["queried"], dtype=np.intp)])
+            self.labeled = np.concatenate(
+                [self.labeled, np.asarray(record["queried"], dtype=np.intp)]
+            )
             self.round += 1
             yield record
 
@@ -294,19 +326,30 @@ class _Run:
 
     def _query(self):
         if self.round + 1 == len(self.n_labeled):
-            return {"queried": [], "scores": None, "classes": None, "query_seconds": None}
+            return {
+                "queried": [],
+                "scores": None,
+                "classes": None,
+                "query_seconds": None,
+            }
         train = self.data.train
         pool = np.setdiff1d(np.arange(len(train)), self.labeled)
         n_instances = self.n_labeled[self.round + 1] - len(self.labeled)
         start = time.perf_counter()
         self.sampler.estimator = FrozenEstimator(self.net)
         self.sampler.fit(train.take(self.labeled))
-        picked, scores = self.sampler.query(train.take(pool).unlabeled(), n_instances, return_scores=True)
+        picked, scores = self.sampler.query(
+            train.take(pool).unlabeled(), n_instances, return_scores=True
+        )
         seconds = time.perf_counter() - start
         queried = pool[picked]
         return {
             "queried": queried.tolist(),
-            "scores": None if np.isnan(scores).all() else [_rounded(score) for score in scores],
-            "classes": np.bincount(train.targets[queried], minlength=len(self.data.class_names)).tolist(),
+            "scores": None
+            if np.isnan(scores).all()
+            else [_rounded(score) for score in scores],
+            "classes": np.bincount(
+                train.targets[queried], minlength=len(self.data.class_names)
+            ).tolist(),
             "query_seconds": round(seconds, 3),
         }

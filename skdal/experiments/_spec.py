@@ -88,13 +88,20 @@ class RunSpec:
     training: Training = Training()
 
     def __post_init__(self):
-        if not isinstance(self.sampler_params, Mapping) or not isinstance(self.training, Training):
+        if not isinstance(self.sampler_params, Mapping) or not isinstance(
+            self.training, Training
+        ):
             raise InvalidParameterError(
                 f"sampler_params must be a dict and training a Training; got {self.sampler_params!r} and "
                 f"{self.training!r}."
             )
-        object.__setattr__(self, "sampler_params", _canonical(dict(self.sampler_params)))
-        wrong = [f"{name} must be {allowed}; got {value!r}" for name, value, allowed in self._faults()]
+        object.__setattr__(
+            self, "sampler_params", _canonical(dict(self.sampler_params))
+        )
+        wrong = [
+            f"{name} must be {allowed}; got {value!r}"
+            for name, value, allowed in self._faults()
+        ]
         if wrong:
             raise InvalidParameterError("; ".join(wrong) + ".")
         object.__setattr__(self, "imbalance_ratio", float(self.imbalance_ratio))
@@ -106,29 +113,63 @@ class RunSpec:
 
     def _faults(self):
         checks = {
-            **dict.fromkeys(("n_initial", "n_instances"), (_is_count(1), "an integer of at least 1")),
-            **dict.fromkeys(("n_rounds", "seed", "eval_every"), (_is_count(0), "an integer of at least 0")),
-            **dict.fromkeys(("dataset", "model", "sampler"), (lambda v: isinstance(v, str) and bool(v), "a name")),
-            "last_round": (lambda v: v in ("refuse", "partial"), '"refuse" or "partial"'),
-            "imbalance_ratio": (lambda v: _is_number(v) and 1 <= v < math.inf, "a number of at least 1"),
-            "training.accuracy": (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
-            "training.lr": (lambda v: _is_number(v) and 0 < v < math.inf, "a number above 0"),
             **dict.fromkeys(
-                ("training.n_epochs_above", "training.max_epochs", "training.batch_size"),
+                ("n_initial", "n_instances"), (_is_count(1), "an integer of at least 1")
+            ),
+            **dict.fromkeys(
+                ("n_rounds", "seed", "eval_every"),
+                (_is_count(0), "an integer of at least 0"),
+            ),
+            **dict.fromkeys(
+                ("dataset", "model", "sampler"),
+                (lambda v: isinstance(v, str) and bool(v), "a name"),
+            ),
+            "last_round": (
+                lambda v: v in ("refuse", "partial"),
+                '"refuse" or "partial"',
+            ),
+            "imbalance_ratio": (
+                lambda v: _is_number(v) and 1 <= v < math.inf,
+                "a number of at least 1",
+            ),
+            "training.accuracy": (
+                lambda v: _is_number(v) and 0 <= v <= 1,
+                "a number from 0 to 1",
+            ),
+            "training.lr": (
+                lambda v: _is_number(v) and 0 < v < math.inf,
+                "a number above 0",
+            ),
+            **dict.fromkeys(
+                (
+                    "training.n_epochs_above",
+                    "training.max_epochs",
+                    "training.batch_size",
+                ),
                 (_is_count(1), "an integer of at least 1"),
             ),
             **dict.fromkeys(
-                ("training.warm_start", "training.reset_optimizer"), (lambda v: isinstance(v, bool), "True or False")
+                ("training.warm_start", "training.reset_optimizer"),
+                (lambda v: isinstance(v, bool), "True or False"),
             ),
         }
         for name, (is_allowed, allowed) in checks.items():
-            value = getattr(self.training, name[9:]) if name.startswith("training.") else getattr(self, name)
+            value = (
+                getattr(self.training, name[9:])
+                if name.startswith("training.")
+                else getattr(self, name)
+            )
             if not is_allowed(value):
                 yield name, value, allowed
 
     def to_json(self):
         """Return canonical JSON: sorted keys, no blanks, infinity as the string "inf"."""
-        return json.dumps(_plain(dataclasses.asdict(self)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(
+            _plain(dataclasses.asdict(self)),
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
 
     @classmethod
     def from_json(cls, text):
@@ -145,7 +186,9 @@ class RunSpec:
         except InvalidParameterError:
             raise  # an entry is wrong, and the message says which
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
-            raise InvalidParameterError(f"this is no spec of a run ({error}): {text[:200]!r}") from error
+            raise InvalidParameterError(
+                f"this is no spec of a run ({error}): {text[:200]!r}"
+            ) from error
 
     @property
     def digest(self):
@@ -157,12 +200,16 @@ class RunSpec:
 
         `counters`, such as the round, tell its uses apart. Neither sampler nor training settings go into it.
         """
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(_SOURCES.index(source), *counters))
+        sequence = np.random.SeedSequence(
+            self.seed, spawn_key=(_SOURCES.index(source), *counters)
+        )
         return int(sequence.generate_state(1)[0])
 
 
 def _is_count(least):
-    return lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and v >= least
+    return lambda v: (
+        isinstance(v, numbers.Integral) and not isinstance(v, bool) and v >= least
+    )
 
 
 def _is_number(value):
@@ -186,7 +233,9 @@ def _canonical(value):
         return int(value)
     if value is None or isinstance(value, (str, bool, int, float)) and value == value:
         return value
-    raise InvalidParameterError(f"sampler_params must be numbers, strings, lists and dicts of these; got {value!r}.")
+    raise InvalidParameterError(
+        f"sampler_params must be numbers, strings, lists and dicts of these; got {value!r}."
+    )
 
 
 def _plain(value):
@@ -203,4 +252,6 @@ def _read(value):
         return {key: _read(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_read(item) for item in value]
-    return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
+    return (
+        float(value) if isinstance(value, str) and value in ("inf", "-inf") else value
+    )

@@ -34,7 +34,9 @@ def paired_difference(a, b):
         return Difference(np.nan, np.nan, np.nan, 0)
     mean = differences.mean()
     deviation = differences.std(ddof=1) if n > 1 else 0.0
-    varies = deviation > 1e-9 * max(1.0, abs(mean))  # a few equal differences are chance, no certainty
+    varies = deviation > 1e-9 * max(
+        1.0, abs(mean)
+    )  # a few equal differences are chance, no certainty
     half = stats.t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if varies else np.nan
     return Difference(float(mean), float(mean - half), float(mean + half), n)
 
@@ -53,7 +55,10 @@ def area_under_curve(n_labeled, accuracy):
     array (...)
         NaN where a point is missing; of a single point its height.
     """
-    n_labeled, accuracy = np.asarray(n_labeled, dtype=float), np.asarray(accuracy, dtype=float)
+    n_labeled, accuracy = (
+        np.asarray(n_labeled, dtype=float),
+        np.asarray(accuracy, dtype=float),
+    )
     if len(n_labeled) == 1:
         return accuracy[..., 0]
     return np.trapezoid(accuracy, n_labeled, axis=-1) / (n_labeled[-1] - n_labeled[0])
@@ -76,11 +81,16 @@ def labels_saved(n_labeled, accuracy, baseline):
     float
         Negative where the baseline needs fewer; NaN where a value is missing.
     """
-    n_labeled, accuracy, baseline = (np.asarray(v, dtype=float) for v in (n_labeled, accuracy, baseline))
+    n_labeled, accuracy, baseline = (
+        np.asarray(v, dtype=float) for v in (n_labeled, accuracy, baseline)
+    )
     if np.isnan(accuracy + baseline).any():
         return np.nan
     height = min(accuracy[-1], baseline[-1])
-    return float(_first_reached(n_labeled, baseline, height) - _first_reached(n_labeled, accuracy, height))
+    return float(
+        _first_reached(n_labeled, baseline, height)
+        - _first_reached(n_labeled, accuracy, height)
+    )
 
 
 def _first_reached(n_labeled, curve, height):
@@ -109,7 +119,9 @@ def penalty_matrix(curves):
     for i, ours in enumerate(curves):
         for j, theirs in enumerate(curves):
             tested = [paired_difference(a, b) for a, b in zip(ours.T, theirs.T)]
-            wins = [difference.low > 0 for difference in tested if difference.n_pairs >= 3]
+            wins = [
+                difference.low > 0 for difference in tested if difference.n_pairs >= 3
+            ]
             if wins and i != j:
                 found[i, j] = np.mean(wins)
     return found

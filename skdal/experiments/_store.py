@@ -23,7 +23,15 @@ except ImportError:  # Windows has no such locks
 
 
 # What is read of every record.
-_KEYS = {"round", "n_labeled", "queried", "accuracy", "macro_f1", "optimistic_accuracy", "converged"}
+_KEYS = {
+    "round",
+    "n_labeled",
+    "queried",
+    "accuracy",
+    "macro_f1",
+    "optimistic_accuracy",
+    "converged",
+}
 _KEYS |= {"train_seconds", "query_seconds", "data"}
 
 
@@ -41,7 +49,10 @@ class RunFolder:
         self.spec = spec
         name = f"{data_name(spec.dataset)}-{spec.model}-{spec.sampler}-{spec.seed}-{spec.digest}"
         self.path = Path(root) / name
-        self._log, self._checkpoint = self.path / "rounds.jsonl", self.path / "checkpoint.pt"
+        self._log, self._checkpoint = (
+            self.path / "rounds.jsonl",
+            self.path / "checkpoint.pt",
+        )
         self._failed = self.path / "failed.txt"
 
     @contextmanager
@@ -125,7 +136,13 @@ class RunFolder:
         try:
             held = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
             return {name: held[name] for name in ("n_rounds", "line", "state")}
-        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except (
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            pickle.UnpicklingError,
+        ) as error:
             raise InvalidDataError(
                 f"{self._checkpoint} is damaged ({type(error).__name__}: {error}). Nothing was changed; restore the "
                 "file, or move the folder away to run it again."
@@ -165,7 +182,11 @@ class RunFolder:
         records = []
         for number, line in enumerate(lines):
             record = _parsed(line)
-            if not isinstance(record, dict) or record.get("round") != number or not record.keys() >= _KEYS:
+            if (
+                not isinstance(record, dict)
+                or record.get("round") != number
+                or not record.keys() >= _KEYS
+            ):
                 raise InvalidDataError(
                     f"{self._log}, line {number + 1}, is not the record of round {number}: {line[:80]!r}. Nothing was "
                     "changed; restore the file, or move the folder away to run it again."

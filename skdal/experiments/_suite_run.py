@@ -67,14 +67,25 @@ def run_suite(
     plans = _plans(specs, data_root, download, device)
     folders = [RunFolder(root, spec) for spec in specs]
     stored = [folder.rounds() for folder in folders]
-    todo = [spec for spec, plan, records in zip(specs, plans, stored) if len(records) < len(plan)]
+    todo = [
+        spec
+        for spec, plan, records in zip(specs, plans, stored)
+        if len(records) < len(plan)
+    ]
     for folder, records in zip(folders, stored):
         if records and folder.spec not in todo:  # a run that goes on looks by itself
             folder.keep_spec()
             check_same_data(records, load(folder.spec, data_root)[1], folder)
     prepare_folder(root)
     with _Progress(plans, stored, verbose) as progress:
-        ended = run_all(todo, root, n_jobs=n_jobs, data_root=data_root, device=device, report=progress.report)
+        ended = run_all(
+            todo,
+            root,
+            n_jobs=n_jobs,
+            data_root=data_root,
+            device=device,
+            report=progress.report,
+        )
     before = [spec for spec in specs if spec not in todo]
     return Ended(before + ended.done, ended.failed, ended.in_use)
 
@@ -100,11 +111,15 @@ class _Progress:
 
     def __init__(self, plans, stored, verbose):
         self._n_runs, self._n_rounds = len(plans), sum(map(len, plans))
-        self._runs_done = sum(len(records) == len(plan) for plan, records in zip(plans, stored))
+        self._runs_done = sum(
+            len(records) == len(plan) for plan, records in zip(plans, stored)
+        )
         self._rounds_done = sum(map(len, stored))
         self._bar = tqdm(
             total=sum(map(sum, plans)),
-            initial=sum(record["n_labeled"] for records in stored for record in records),
+            initial=sum(
+                record["n_labeled"] for records in stored for record in records
+            ),
             bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]",
             disable=not verbose,
         )
@@ -120,7 +135,9 @@ class _Progress:
         self._describe()
 
     def _describe(self):
-        self._bar.set_description(f"runs {self._runs_done}/{self._n_runs}, rounds {self._rounds_done}/{self._n_rounds}")
+        self._bar.set_description(
+            f"runs {self._runs_done}/{self._n_runs}, rounds {self._rounds_done}/{self._n_rounds}"
+        )
 
     def __enter__(self):
         return self

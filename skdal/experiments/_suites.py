@@ -11,7 +11,11 @@ from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
 from skdal.utils import check_known
 
-_STAND_INS = ("", "-jpeg", "-64")  # compressed pixels, and squares of 64 pixels, of the same images
+_STAND_INS = (
+    "",
+    "-jpeg",
+    "-64",
+)  # compressed pixels, and squares of 64 pixels, of the same images
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,9 @@ class Suite:
         training = entries.get("training", {}) | changes.pop("training", {})
         if "n_rounds" in changes:
             changes["n_rounds"] = min(changes["n_rounds"], entries["n_rounds"])
-        return RunSpec.from_json(json.dumps(entries | changes | {"seed": seed, "training": training}))
+        return RunSpec.from_json(
+            json.dumps(entries | changes | {"seed": seed, "training": training})
+        )
 
     def label(self, spec):
         """Return which variant a run is of, None if it is of another suite.
@@ -61,7 +67,10 @@ class Suite:
         """
         for label in self.variants:
             own = self.spec(label, spec.seed)
-            free = {name: getattr(spec, name) for name in ("dataset", "imbalance_ratio", "n_rounds", "eval_every")}
+            free = {
+                name: getattr(spec, name)
+                for name in ("dataset", "imbalance_ratio", "n_rounds", "eval_every")
+            }
             if dataclasses.replace(own, **free) == spec:
                 return label
         return None
@@ -69,7 +78,11 @@ class Suite:
     def is_paper_setting(self, spec):
         """Tell whether the paper's numbers are for such data: for CIFAR-10 "cifar10", and "cifar10-jpeg.npz"."""
         names = [self.base["dataset"] + stand_in for stand_in in _STAND_INS]
-        return self.paper is not None and data_name(spec.dataset) in names and spec.imbalance_ratio == 1
+        return (
+            self.paper is not None
+            and data_name(spec.dataset) in names
+            and spec.imbalance_ratio == 1
+        )
 
 
 @cache
@@ -77,7 +90,10 @@ def _suites():
     folder = files("skdal.experiments")
     paper = json.loads((folder / "paper.json").read_text(encoding="utf-8"))
     found = json.loads((folder / "suites.json").read_text(encoding="utf-8"))
-    return {name: Suite(name, **entry, paper=paper.get(name)) for name, entry in found.items()}
+    return {
+        name: Suite(name, **entry, paper=paper.get(name))
+        for name, entry in found.items()
+    }
 
 
 SUITES = _suites()
@@ -92,7 +108,11 @@ def suites_of(name):
         There is none; the known ones are listed.
     """
     parts = [suite for key, suite in SUITES.items() if key.startswith(f"{name}-")]
-    return [SUITES[name]] if name in SUITES else parts or [SUITES[check_known("suite", name, SUITES)]]
+    return (
+        [SUITES[name]]
+        if name in SUITES
+        else parts or [SUITES[check_known("suite", name, SUITES)]]
+    )
 
 
 def specs_of(suites, *, n_seeds=5, labels=None, **changes):
@@ -115,9 +135,22 @@ def specs_of(suites, *, n_seeds=5, labels=None, **changes):
     """
     known = list(dict.fromkeys(label for suite in suites for label in suite.variants))
     for label in labels or ():
-        check_known(f"sampler of {', '.join(suite.name for suite in suites)}", label, known)
-    chosen = [(suite, label) for suite in suites for label in suite.variants if labels is None or label in labels]
+        check_known(
+            f"sampler of {', '.join(suite.name for suite in suites)}", label, known
+        )
+    chosen = [
+        (suite, label)
+        for suite in suites
+        for label in suite.variants
+        if labels is None or label in labels
+    ]
     if not chosen or n_seeds < 1:
-        raise InvalidParameterError(f"at least one sampler and one seed are needed; got {labels} and {n_seeds}.")
-    specs = [suite.spec(label, seed, **changes) for seed in range(n_seeds) for suite, label in chosen]
+        raise InvalidParameterError(
+            f"at least one sampler and one seed are needed; got {labels} and {n_seeds}."
+        )
+    specs = [
+        suite.spec(label, seed, **changes)
+        for seed in range(n_seeds)
+        for suite, label in chosen
+    ]
     return list(dict.fromkeys(specs))

@@ -6,7 +6,12 @@ import io
 import numpy as np
 from tabulate import tabulate
 
-from skdal.experiments._statistics import area_under_curve, labels_saved, paired_difference, penalty_matrix
+from skdal.experiments._statistics import (
+    area_under_curve,
+    labels_saved,
+    paired_difference,
+    penalty_matrix,
+)
 from skdal.utils import check_known
 
 MEASURES = {
@@ -15,7 +20,11 @@ MEASURES = {
     "macro_f1": "macro-F1 in %, after the last epoch of the round",
 }
 _OF_ACCURACY = ("accuracy", "optimistic_accuracy")
-STYLES = {"markdown": "github", "latex": "latex_booktabs", "rst": "rst"}  # as tabulate calls them
+STYLES = {
+    "markdown": "github",
+    "latex": "latex_booktabs",
+    "rst": "rst",
+}  # as tabulate calls them
 PARTS = ("rounds", "summary", "penalty")
 
 
@@ -34,9 +43,17 @@ def format_comparison(comparison, *, measure="accuracy", style="markdown", parts
     """
     check_known("measure", measure, MEASURES)
     check_known("format", style, STYLES)
-    makers = {"rounds": rounds_table, "summary": summary_table, "penalty": penalty_table}
-    tables = [makers[check_known("part", part, PARTS)](comparison, measure) for part in parts]
-    shown = [_as_text(title, header, rows, style) for title, header, rows in tables if rows]
+    makers = {
+        "rounds": rounds_table,
+        "summary": summary_table,
+        "penalty": penalty_table,
+    }
+    tables = [
+        makers[check_known("part", part, PARTS)](comparison, measure) for part in parts
+    ]
+    shown = [
+        _as_text(title, header, rows, style) for title, header, rows in tables if rows
+    ]
     return "\n\n".join([*_heading(comparison, measure, style), *shown]) + "\n"
 
 
@@ -53,24 +70,38 @@ def format_csv(found, *, measure="accuracy"):
         A key of `MEASURES`.
     """
     check_known("measure", measure, MEASURES)
-    header = (
-        "suite data measure sampler labels seeds mean deviation difference low high pairs paper_mean paper_deviation"
-    )
+    header = "suite data measure sampler labels seeds mean deviation difference low high pairs paper_mean paper_deviation"
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header.split())
     for comparison in found:
         for label in comparison.labels:
             paper = _paper(comparison, label, measure)
-            ours, random = (_percent(comparison, name, measure) for name in (label, comparison.baseline))
+            ours, random = (
+                _percent(comparison, name, measure)
+                for name in (label, comparison.baseline)
+            )
             for i, n in enumerate(comparison.n_labeled):
                 values = ours[:, i][~np.isnan(ours[:, i])]
                 if len(values):
                     difference = paired_difference(ours[:, i], random[:, i])
                     numbers = [values.mean(), _deviation(values), *difference[:3]]
-                    row = [comparison.name, comparison.dataset, measure, label, n, len(values)]
+                    row = [
+                        comparison.name,
+                        comparison.dataset,
+                        measure,
+                        label,
+                        n,
+                        len(values),
+                    ]
                     row += ["" if np.isnan(v) else f"{v:.4f}" for v in numbers]
-                    writer.writerow([*row, difference.n_pairs, *("" if np.isnan(v) else v for v in paper[:, i])])
+                    writer.writerow(
+                        [
+                            *row,
+                            difference.n_pairs,
+                            *("" if np.isnan(v) else v for v in paper[:, i]),
+                        ]
+                    )
     return out.getvalue()
 
 
@@ -82,10 +113,14 @@ def rounds_table(comparison, measure):
         for label in comparison.labels:
             ours = _spread(_percent(comparison, label, measure)[:, i])
             mean, deviation = _paper(comparison, label, measure)[:, i]
-            cells.append(ours if np.isnan(mean) else f"{ours} [{_plus_minus(mean, deviation)}]")
+            cells.append(
+                ours if np.isnan(mean) else f"{ours} [{_plus_minus(mean, deviation)}]"
+            )
         rows.append([n, *cells])
     has_paper = comparison.paper and measure in _OF_ACCURACY
-    source = f"; in brackets the paper's ({comparison.paper['source']})" if has_paper else ""
+    source = (
+        f"; in brackets the paper's ({comparison.paper['source']})" if has_paper else ""
+    )
     return f"Mean ± standard deviation over seeds{source}", header, rows
 
 
@@ -93,20 +128,46 @@ def summary_table(comparison, measure):
     """Return (title, header, rows): a row a sampler, at the last number of labels that the paper has, else the last."""
     at = _last_of_paper(comparison)
     base = comparison.baseline
-    header = ["sampler", "seeds", "at the end", "minus random", "paper", "paper minus random"]
-    header += ["mean of the curve", "curve minus random", "labels saved", "s training", "s query"]
+    header = [
+        "sampler",
+        "seeds",
+        "at the end",
+        "minus random",
+        "paper",
+        "paper minus random",
+    ]
+    header += [
+        "mean of the curve",
+        "curve minus random",
+        "labels saved",
+        "s training",
+        "s query",
+    ]
     rows = []
     for label in comparison.labels:
-        curves, random = (_percent(comparison, name, measure)[:, : at + 1] for name in (label, base))
-        own = ~np.isnan(curves).all(axis=0)  # variants of other batch sizes have other points
-        n_labeled, curves, random = np.array(comparison.n_labeled[: at + 1])[own], curves[:, own], random[:, own]
+        curves, random = (
+            _percent(comparison, name, measure)[:, : at + 1] for name in (label, base)
+        )
+        own = ~np.isnan(curves).all(
+            axis=0
+        )  # variants of other batch sizes have other points
+        n_labeled, curves, random = (
+            np.array(comparison.n_labeled[: at + 1])[own],
+            curves[:, own],
+            random[:, own],
+        )
         whole = ~np.isnan(curves).any(axis=1)
         if not whole.any():
             rows.append([label, 0, *[""] * 9])
             continue
-        area, random_area = area_under_curve(n_labeled, curves), area_under_curve(n_labeled, random)
+        area, random_area = (
+            area_under_curve(n_labeled, curves),
+            area_under_curve(n_labeled, random),
+        )
         saved = [labels_saved(n_labeled, a, b) for a, b in zip(curves, random)]
-        paper, paper_random = (_paper(comparison, name, measure)[0, at] for name in (label, base))
+        paper, paper_random = (
+            _paper(comparison, name, measure)[0, at] for name in (label, base)
+        )
         beside = [
             _interval(paired_difference(curves[:, -1], random[:, -1])),
             _number(paper),
@@ -117,24 +178,33 @@ def summary_table(comparison, measure):
         ]
         if label == base:
             beside = ["", beside[1], "", beside[3], "", ""]
-        seconds = [_seconds(comparison, label, name, whole, at) for name in ("train_seconds", "query_seconds")]
-        rows.append([label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds])
+        seconds = [
+            _seconds(comparison, label, name, whole, at)
+            for name in ("train_seconds", "query_seconds")
+        ]
+        rows.append(
+            [label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds]
+        )
     title = f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% confidence intervals"
-    kept = [i for i in range(len(header)) if any(row[i] != "" for row in rows)]  # there may be no paper and no random
+    kept = [
+        i for i in range(len(header)) if any(row[i] != "" for row in rows)
+    ]  # there may be no paper and no random
     return title, [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def penalty_table(comparison, measure):
     """Return (title, header, rows): how often the row's sampler is significantly better than the column's."""
     labels = comparison.labels
-    found = penalty_matrix([_percent(comparison, label, measure)[:, 1:] for label in labels])
+    found = penalty_matrix(
+        [_percent(comparison, label, measure)[:, 1:] for label in labels]
+    )
     if np.isnan(found).all():
         return "", [], []
-    rows = [[label, *(_number(value) for value in row)] for label, row in zip(labels, found)]
+    rows = [
+        [label, *(_number(value) for value in row)] for label, row in zip(labels, found)
+    ]
     rows.append(["mean of the column", *(_number(_mean(column)) for column in found.T)])
-    title = (
-        "Share of the rounds in which the row's sampler beats the column's (paired t-test, 5%); low columns are good"
-    )
+    title = "Share of the rounds in which the row's sampler beats the column's (paired t-test, 5%); low columns are good"
     return title, ["", *labels], rows
 
 
@@ -144,18 +214,29 @@ def _heading(comparison, measure, style):
     if style == "rst":
         title += "\n" + "-" * len(title)
     sentences = [f"Data: {comparison.dataset}; {MEASURES[measure]}."]
-    n_limited, n_rounds = sum(not r["converged"] for r in comparison.records), len(comparison.records)
+    n_limited, n_rounds = (
+        sum(not r["converged"] for r in comparison.records),
+        len(comparison.records),
+    )
     if n_limited:
-        sentences.append(f"{n_limited} of {n_rounds} trainings ended at the limit of epochs, not by their rule.")
+        sentences.append(
+            f"{n_limited} of {n_rounds} trainings ended at the limit of epochs, not by their rule."
+        )
     if comparison.n_failed:
         runs = "run" if comparison.n_failed == 1 else "runs"
-        sentences.append(f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why.")
+        sentences.append(
+            f"{comparison.n_failed} {runs} failed; failed.txt in the folder of each says why."
+        )
     return [title, ("% " if style == "latex" else "") + " ".join(sentences)]
 
 
 def _as_text(title, header, rows, style):
     body = tabulate(rows, header, tablefmt=STYLES[style], disable_numparse=True)
-    return f"% {title}\n{body}".replace("±", "$\\pm$") if style == "latex" else f"{title}.\n\n{body}"
+    return (
+        f"% {title}\n{body}".replace("±", "$\\pm$")
+        if style == "latex"
+        else f"{title}.\n\n{body}"
+    )
 
 
 def _percent(comparison, label, measure):
@@ -205,7 +286,11 @@ def _plus_minus(mean, deviation):
 def _interval(difference, how="+.2f"):
     if not difference.n_pairs:
         return ""
-    bounds = "" if np.isnan(difference.low) else f" ({difference.low:{how}} to {difference.high:{how}})"
+    bounds = (
+        ""
+        if np.isnan(difference.low)
+        else f" ({difference.low:{how}} to {difference.high:{how}})"
+    )
     return f"{difference.mean:{how}}{bounds}"
 
 

@@ -85,7 +85,12 @@ def train_until_learned(net, labeled, training, look):
 
 def outputs_of(net, images):
     """Return a net's outputs (n, K) in eval mode."""
-    return torch.cat([net.evaluation_step(batch, training=False) for batch in Batches(images, _TEST_BATCH)])
+    return torch.cat(
+        [
+            net.evaluation_step(batch, training=False)
+            for batch in Batches(images, _TEST_BATCH)
+        ]
+    )
 
 
 def measure(net, test, epoch):
@@ -103,5 +108,7 @@ def measure(net, test, epoch):
             "the learning rate, or look for unusual values in the images."
         )
     predicted, labels = outputs.argmax(1).cpu().numpy(), test.targets
-    macro_f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+    macro_f1 = f1_score(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+    )
     return Look(epoch, float(accuracy_score(labels, predicted)), float(macro_f1))

@@ -16,7 +16,9 @@ from skdal.gradients._sums import add_to, chunk_rows
 from skdal.utils import check_finite_scores, count_rows, progress_bar
 
 
-def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None):
+def gradient_statistics(
+    net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None
+):
     """Compute each sample's squared gradient norm and inner product with a direction, exactly.
 
     The gradient g is that of the sample's own loss in eval mode, over all trainable parameters, as
@@ -83,13 +85,34 @@ def gradient_statistics(net, X, y=None, *, direction=None, layers="all", backend
     ((4,), (4,), dtype('int64'))
     """
     found = compute_statistics(
-        net, X, y, direction=direction, layers=layers, backend=backend, batch_size=batch_size, verbose=0
+        net,
+        X,
+        y,
+        direction=direction,
+        layers=layers,
+        backend=backend,
+        batch_size=batch_size,
+        verbose=0,
     )
-    check_finite_scores(found.sq_norm if found.dot is None else found.sq_norm + found.dot)
+    check_finite_scores(
+        found.sq_norm if found.dot is None else found.sq_norm + found.dot
+    )
     return found
 
 
-def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size, verbose, only_dot=False, loss=None):
+def compute_statistics(
+    net,
+    X,
+    y=None,
+    *,
+    direction,
+    layers,
+    backend,
+    batch_size,
+    verbose,
+    only_dot=False,
+    loss=None,
+):
     """`gradient_statistics` with a progress bar for `verbose` above 0, and `sq_norm` NaN for `only_dot`.
 
     `loss` stands for the criterion: a function of the class probabilities (n, K) in float64, (n,).
@@ -98,9 +121,14 @@ def compute_statistics(net, X, y=None, *, direction, layers, backend, batch_size
     n_samples = count_rows(X)
     if not n_samples:
         raise EmptyPoolError("X is empty: pass at least one sample.")
-    run = StatisticsPass(view, direction=direction, layers=layers, backend=backend, only_dot=only_dot)
+    run = StatisticsPass(
+        view, direction=direction, layers=layers, backend=backend, only_dot=only_dot
+    )
     total = empty_statistics(n_samples, with_dot=direction is not None)
-    with differentiating(view), progress_bar(n_samples, "gradients", verbose, unit=unit_of(X)) as bar:
+    with (
+        differentiating(view),
+        progress_bar(n_samples, "gradients", verbose, unit=unit_of(X)) as bar,
+    ):
         start = 0
         for inputs, labels in view.pool_batches(X, y, batch_size=batch_size):
             start += store(run(inputs, labels), total, start)
@@ -150,13 +178,18 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
     parameters, total, chunk, n_added, halving = {}, None, None, 0, Halving()
-    run = lambda inputs, labels: gradient_of(view, view.forward(inputs), labels, parameters)
+    run = lambda inputs, labels: gradient_of(
+        view, view.forward(inputs), labels, parameters
+    )
     with differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
             if chunk is None:
                 n_chunk = chunk_rows(count_rows(X), view.batch_size(X, batch_size))
                 parameters |= select_parameters(view, layers, inputs)
-                chunk = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+                chunk = {
+                    name: torch.zeros_like(p, dtype=torch.float64)
+                    for name, p in parameters.items()
+                }
             elif n_added % n_chunk == 0:
                 total = add_to(total, chunk)
                 chunk = {name: torch.zeros_like(sum_) for name, sum_ in chunk.items()}

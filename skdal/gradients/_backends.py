@@ -10,7 +10,11 @@ import warnings
 
 import torch
 
-from skdal.exceptions import GradientMismatchError, InvalidParameterError, UnsupportedLayerError
+from skdal.exceptions import (
+    GradientMismatchError,
+    InvalidParameterError,
+    UnsupportedLayerError,
+)
 from skdal.gradients._backpack import BackpackBackend
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._engine import GhostBackend
@@ -47,11 +51,20 @@ class StatisticsPass:
         Spare the work for squared norms; these are None then.
     """
 
-    def __init__(self, model, *, direction=None, layers="all", backend="auto", only_dot=False):
+    def __init__(
+        self, model, *, direction=None, layers="all", backend="auto", only_dot=False
+    ):
         if backend not in (*BACKENDS, "auto"):
-            raise InvalidParameterError(f'backend must be "auto" or one of {sorted(BACKENDS)}; got {backend!r}.')
+            raise InvalidParameterError(
+                f'backend must be "auto" or one of {sorted(BACKENDS)}; got {backend!r}.'
+            )
         refuse_cross_sample_layers(model.module)
-        self._model, self._direction, self._layers, self._only_dot = model, direction, layers, only_dot
+        self._model, self._direction, self._layers, self._only_dot = (
+            model,
+            direction,
+            layers,
+            only_dot,
+        )
         self._explicit = backend != "auto"
         self._names = list(_AUTO if backend == "auto" else [backend])
         self._halving, self._parameters = Halving(), None
@@ -77,10 +90,14 @@ class StatisticsPass:
         if self._parameters is None:
             self._parameters = select_parameters(self._model, self._layers, inputs)
             self._direction = check_direction(self._direction, self._parameters)
-        parts = list(self._halving(self._run, inputs, labels, len(tensors_in(inputs)[0])))
+        parts = list(
+            self._halving(self._run, inputs, labels, len(tensors_in(inputs)[0]))
+        )
         if len(parts) == 1:
             return parts[0]
-        return tuple(None if column[0] is None else torch.cat(column) for column in zip(*parts))
+        return tuple(
+            None if column[0] is None else torch.cat(column) for column in zip(*parts)
+        )
 
     def _run(self, inputs, labels):
         while True:
@@ -88,7 +105,9 @@ class StatisticsPass:
                 sq_norm, dot, labels_used = self._backend(
                     self._model, inputs, labels, self._parameters, self._direction
                 )
-                self._checked = self._checked and not getattr(self._backend, "fresh", False)
+                self._checked = self._checked and not getattr(
+                    self._backend, "fresh", False
+                )
                 found = (None if self._only_dot else sq_norm), dot, labels_used
                 self._check(inputs, found)
                 return found
@@ -103,7 +122,15 @@ class StatisticsPass:
             refuse_noise(self._model, inputs)
         else:
             shares = getattr(self._backend, "shares", {})
-            self_check(self._model, inputs, labels, self._parameters, self._direction, statistics, shares)
+            self_check(
+                self._model,
+                inputs,
+                labels,
+                self._parameters,
+                self._direction,
+                statistics,
+                shares,
+            )
         # Rows that are sorted or routed within the module may lie otherwise in the next mini-batch.
         self._checked = not getattr(self._backend, "reorders", False)
 

@@ -34,7 +34,9 @@ _CONV_TRANSPOSE = {"output_padding=0": lambda layer: not any(layer.output_paddin
 _EMBEDDING = {
     "padding_idx=None": lambda layer: layer.padding_idx is None,
     "sparse=False": lambda layer: not layer.sparse,
-    "a weight of torch's default dtype": lambda layer: layer.weight.dtype == torch.get_default_dtype(),
+    "a weight of torch's default dtype": lambda layer: (
+        layer.weight.dtype == torch.get_default_dtype()
+    ),
 }
 _RECURRENT = {
     "batch_first=True": lambda layer: layer.batch_first,
@@ -55,10 +57,18 @@ _CONDITIONS = {
     nn.BatchNorm2d: {},
     nn.BatchNorm3d: {},
     nn.Embedding: _EMBEDDING,
-    nn.RNN: _RECURRENT | {"nonlinearity='tanh'": lambda layer: layer.nonlinearity == "tanh"},
+    nn.RNN: _RECURRENT
+    | {"nonlinearity='tanh'": lambda layer: layer.nonlinearity == "tanh"},
     nn.LSTM: _RECURRENT | {"proj_size=0": lambda layer: layer.proj_size == 0},
 }
-_OWN_NAMES = {"weight", "bias", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"}
+_OWN_NAMES = {
+    "weight",
+    "bias",
+    "weight_ih_l0",
+    "weight_hh_l0",
+    "bias_ih_l0",
+    "bias_hh_l0",
+}
 
 
 class BackpackBackend:
@@ -87,36 +97,70 @@ class BackpackBackend:
         if self._twin is None:
             self._twin = model.with_module(_twin_of(model.module, parameters))
         labels = predicted_labels(self._twin, inputs) if labels is None else labels
-        size = max(1, _CHUNK_VALUES // sum(parameter.numel() for parameter in parameters.values()))
+        size = max(
+            1,
+            _CHUNK_VALUES
+            // sum(parameter.numel() for parameter in parameters.values()),
+        )
         parts, used = [], set()
-        for rows in (slice(start, start + size) for start in range(0, len(labels), size)):
-            found = _statistics(self._twin, cut(inputs, rows, len(labels)), labels[rows], parameters, direction)
-            none = torch.zeros(2, len(labels[rows]), dtype=torch.float64, device=labels.device)
+        for rows in (
+            slice(start, start + size) for start in range(0, len(labels), size)
+        ):
+            found = _statistics(
+                self._twin,
+                cut(inputs, rows, len(labels)),
+                labels[rows],
+                parameters,
+                direction,
+            )
+            none = torch.zeros(
+                2, len(labels[rows]), dtype=torch.float64, device=labels.device
+            )
             parts.append(torch.stack([found.get(name, none) for name in parameters]))
             used.update(found)
         self.fresh = frozenset(used) not in self._seen
         self._seen.add(frozenset(used))
         shares = torch.cat(parts, dim=2)
         with_dot = lambda sq_norm, dot: (sq_norm, None if direction is None else dot)
-        self.shares = {(name,): with_dot(*share) for name, share in zip(parameters, shares)}
+        self.shares = {
+            (name,): with_dot(*share) for name, share in zip(parameters, shares)
+        }
         return *with_dot(*shares.sum(0)), labels
 
 
 def _twin_of(module, parameters):
     """Return a deep copy in which only `parameters` require a gradient and no activation is in place."""
-    held = [value for part in module.modules() for value in (*vars(part).values(), *part.buffers(recurse=False))]
+    held = [
+        value
+        for part in module.modules()
+        for value in (*vars(part).values(), *part.buffers(recurse=False))
+    ]
     # torch copies no result of a computation, such as features that a module keeps.
-    results = {id(x): x.detach().clone() for x in held if isinstance(x, torch.Tensor) and not x.is_leaf}
+    results = {
+        id(x): x.detach().clone()
+        for x in held
+        if isinstance(x, torch.Tensor) and not x.is_leaf
+    }
     try:
-        with torch.no_grad():  # else the parameters of a scripted module are copied as results
+        with (
+            torch.no_grad()
+        ):  # else the parameters of a scripted module are copied as results
             twin = copy.deepcopy(module, results)
     except Exception as error:  # whatever the parts of the module raise
         if is_out_of_memory(error):
             raise
-        raise Uncovered({"the module": f"it cannot be copied ({reason(error)})"}) from error
+        raise Uncovered(
+            {"the module": f"it cannot be copied ({reason(error)})"}
+        ) from error
     originals = {id(parameter) for parameter in module.parameters()}
-    if kept := [name for name, parameter in twin.named_parameters() if id(parameter) in originals]:
-        raise Uncovered(dict.fromkeys(kept, "a deep copy of the module still has the original"))
+    if kept := [
+        name
+        for name, parameter in twin.named_parameters()
+        if id(parameter) in originals
+    ]:
+        raise Uncovered(
+            dict.fromkeys(kept, "a deep copy of the module still has the original")
+        )
     for part in twin.modules():
         if vars(part).get("inplace") is True:
             part.inplace = False
@@ -130,10 +174,14 @@ def _statistics(twin, inputs, labels, originals, direction):
 
     The samples' gradients of each have to add up to autograd's, so that no use of it is missing.
     """
-    parameters = {name: p for name, p in twin.module.named_parameters() if name in originals}
+    parameters = {
+        name: p for name, p in twin.module.named_parameters() if name in originals
+    }
     layers = _layers_of(twin.module, parameters)
     tape = _Tape(layers, direction, len(labels))
-    with output_hooks({name: layer.module for name, layer in layers.items()}, tape.record):
+    with output_hooks(
+        {name: layer.module for name, layer in layers.items()}, tape.record
+    ):
         outputs = twin.forward(inputs)
     seeds, scale = seeds_of(twin, outputs, labels)
     seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
@@ -143,17 +191,27 @@ def _statistics(twin, inputs, labels, originals, direction):
     tensors, gradients = zip(*seeds)
     gradients = differentiate(tensors, ends, gradients, allow_unused=True)
     gradients, leaked = gradients[: len(parameters)], gradients[len(parameters) :]
-    n_owners = Counter(full for layer in layers.values() for full in layer.names.values())
+    n_owners = Counter(
+        full for layer in layers.values() for full in layer.names.values()
+    )
     problems = {}
     for full, gradient, leak in zip(parameters, gradients, leaked):
         if leak is not None:
             problems[full] = "a deep copy of the module still uses the original"
         elif gradient is not None:
-            problems[full] = "shared between modules" if n_owners[full] > 1 else tape.problem(full, gradient)
+            problems[full] = (
+                "shared between modules"
+                if n_owners[full] > 1
+                else tape.problem(full, gradient)
+            )
     if any(problems.values()):
-        raise Uncovered({full: problem for full, problem in problems.items() if problem})
+        raise Uncovered(
+            {full: problem for full, problem in problems.items() if problem}
+        )
     return {
-        full: torch.stack([tape.shares[full].sq_norm / scale / scale, tape.shares[full].dot / scale])
+        full: torch.stack(
+            [tape.shares[full].sq_norm / scale / scale, tape.shares[full].dot / scale]
+        )
         for full in problems
     }
 
@@ -177,7 +235,10 @@ def _layers_of(module, parameters):
     """Return the modules that `parameters` belong to, by their names in the net."""
     full = {id(parameter): name for name, parameter in parameters.items()}
     owned = {
-        name: _Layer(part, {own: full[id(p)] for own, p in part._parameters.items() if id(p) in full})
+        name: _Layer(
+            part,
+            {own: full[id(p)] for own, p in part._parameters.items() if id(p) in full},
+        )
         for name, part in module.named_modules()
     }
     return {name: layer for name, layer in owned.items() if layer.names}
@@ -225,7 +286,11 @@ class _Tape:
 
         self.shares = {}
         self._layers, self._direction, self._n_samples = layers, direction, n_samples
-        self._names = {full: name for name, layer in layers.items() for full in layer.names.values()}
+        self._names = {
+            full: name
+            for name, layer in layers.items()
+            for full in layer.names.values()
+        }
         self._problems = {name: _limit(layer.module) for name, layer in layers.items()}
         self._batch_grad, self._ran = BatchGrad(), set()
 
@@ -234,17 +299,20 @@ class _Tape:
         tensor = next(iter(tensors_in(output)), None)
         if tensor is not None and tensor.requires_grad:
             values = tensor.detach()  # its own hook would keep the output alive
-            tensor.register_hook(lambda gradient: self._collect(name, inputs, values, gradient))
+            tensor.register_hook(
+                lambda gradient: self._collect(name, inputs, values, gradient)
+            )
 
     def problem(self, full, gradient):
         """Return why a parameter has no share, or none that adds up to `gradient`; None if it has."""
         name = self._names[full]
         problem = self._problems[name]
         if not problem and not _adds_up(self.shares.get(full), gradient):
-            problem = (
-                "BackPACK sees a part of its gradient only (is it used functionally, or by a second input or output?)"
-            )
-        return problem and f"{name or 'the module itself'} ({type(self._layers[name].module).__name__}): {problem}"
+            problem = "BackPACK sees a part of its gradient only (is it used functionally, or by a second input or output?)"
+        return (
+            problem
+            and f"{name or 'the module itself'} ({type(self._layers[name].module).__name__}): {problem}"
+        )
 
     def _collect(self, name, inputs, output, gradient):
         if self._problems[name]:
@@ -262,7 +330,9 @@ class _Tape:
         layer, names = self._layers[name]
         try:
             with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
-                rows = _per_sample(self._batch_grad, layer, list(names), inputs, output, gradient)
+                rows = _per_sample(
+                    self._batch_grad, layer, list(names), inputs, output, gradient
+                )
         except Exception as error:  # whatever BackPACK raises
             if is_out_of_memory(error):
                 raise
@@ -271,8 +341,14 @@ class _Tape:
         for own, full in names.items():
             g = rows.pop(own)
             total, g = g.sum(0), g.reshape(len(g), -1).double()
-            dot = torch.zeros_like(g[:, 0]) if self._direction is None else g @ self._direction[full].flatten().double()
-            self.shares[full] = _Share(torch.einsum("np,np->n", g, g), dot, total, _precision(gradient))
+            dot = (
+                torch.zeros_like(g[:, 0])
+                if self._direction is None
+                else g @ self._direction[full].flatten().double()
+            )
+            self.shares[full] = _Share(
+                torch.einsum("np,np->n", g, g), dot, total, _precision(gradient)
+            )
 
 
 def _per_sample(extension, layer, names, inputs, output, gradient):
@@ -287,7 +363,9 @@ def _per_sample(extension, layer, names, inputs, output, gradient):
     try:
         with weight_jac_t_save_memory(saves):
             extension(layer, (None,), (gradient.to(dtype),))
-        return {name: vars(getattr(layer, name)).pop(extension.savefield) for name in names}
+        return {
+            name: vars(getattr(layer, name)).pop(extension.savefield) for name in names
+        }
     finally:
         del layer.input0, layer.output
 
@@ -297,10 +375,18 @@ def _limit(layer):
 
     A subclass, a parametrized or a re-wired layer computes something else than its class says.
     """
-    broken = [text for text, holds in _CONDITIONS.get(type(layer), {}).items() if not holds(layer)]
+    broken = [
+        text
+        for text, holds in _CONDITIONS.get(type(layer), {}).items()
+        if not holds(layer)
+    ]
     if broken:
         return f"BackPACK's rule needs {', '.join(broken)}"
-    is_plain = type(layer) in _CONDITIONS and "forward" not in vars(layer) and set(layer._parameters) <= _OWN_NAMES
+    is_plain = (
+        type(layer) in _CONDITIONS
+        and "forward" not in vars(layer)
+        and set(layer._parameters) <= _OWN_NAMES
+    )
     return None if is_plain else "BackPACK has no rule for it"
 
 
@@ -310,7 +396,9 @@ def _adds_up(share, gradient):
         return False
     missing = torch.linalg.vector_norm(share.total - gradient, dtype=torch.float64)
     tolerance = max(share.eps, torch.finfo(gradient.dtype).eps) ** 0.5
-    return not missing > tolerance * share.sq_norm.sqrt().sum() + _FLOOR  # NaN is a score that others report
+    return (
+        not missing > tolerance * share.sq_norm.sqrt().sum() + _FLOOR
+    )  # NaN is a score that others report
 
 
 def _precision(gradient):

@@ -29,7 +29,11 @@ def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **how):
         More arguments of `torch.autograd.grad`.
     """
     nodes = walk(nodes_of(outputs))[1] if nodes is None else nodes
-    handles = [node.register_prehook(_layout_guard(node)) for node in nodes if "BatchNorm" in node.name()]
+    handles = [
+        node.register_prehook(_layout_guard(node))
+        for node in nodes
+        if "BatchNorm" in node.name()
+    ]
     try:
         return torch.autograd.grad(outputs, inputs, grad_outputs, **how)
     finally:
@@ -40,11 +44,17 @@ def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **how):
 def _layout_guard(node):
     """Return a hook that gives a norm's gradient gaps in memory where torch would misread it."""
     weight = getattr(node, "_saved_weight", None)
-    is_misread = weight is not None and not weight.is_contiguous()  # a weight is read as if it had no gaps
+    is_misread = (
+        weight is not None and not weight.is_contiguous()
+    )  # a weight is read as if it had no gaps
 
     def guard(grads):
         first, *others = grads
-        if first is None or first.device.type != "cpu" or not (is_misread or 1 in first.shape):
+        if (
+            first is None
+            or first.device.type != "cpu"
+            or not (is_misread or 1 in first.shape)
+        ):
             return None
         return with_gaps(first), *others
 

@@ -25,7 +25,11 @@ def _without_cudnn(module):
         for part in module.modules():
             if isinstance(part, torch.nn.RNNBase):
                 handles.append(part.register_forward_pre_hook(lambda *_: switch(False)))
-                handles.append(part.register_forward_hook(lambda *_: switch(found), always_call=True))
+                handles.append(
+                    part.register_forward_hook(
+                        lambda *_: switch(found), always_call=True
+                    )
+                )
         yield
     finally:
         switch(found)

@@ -19,12 +19,23 @@ import torch
 from skdal.exceptions import CrossSampleLayerError
 from skdal.gradients._backward import differentiate
 from skdal.gradients._direct import DirectUses, direct_uses, is_direct
-from skdal.gradients._functional import FunctionalLinears, functional_linear, sample_first
+from skdal.gradients._functional import (
+    FunctionalLinears,
+    functional_linear,
+    sample_first,
+)
 from skdal.gradients._graph import has_custom_function, nodes_of, walk
 from skdal.gradients._isolated import Isolated, SampleAxes
 from skdal.gradients._loop import cut
 from skdal.gradients._parameters import owners_of
-from skdal.gradients._tape import Layer, Uncovered, arguments, has_sample_axis, output_hooks, tensors_in
+from skdal.gradients._tape import (
+    Layer,
+    Uncovered,
+    arguments,
+    has_sample_axis,
+    output_hooks,
+    tensors_in,
+)
 from skdal.gradients.rules import DOTS, inner_products, rule_for
 
 
@@ -88,7 +99,9 @@ def _cover_parameter(name, trace, plan):
     where = f"{owner or 'the module itself'} ({type(module).__name__})"
     if trace.is_hidden(owner):
         return f"{where} runs inside a custom autograd function"
-    is_once = len(trace.owners[name]) == 1 and _names_in(module, trace.parameters[name]) == 1
+    is_once = (
+        len(trace.owners[name]) == 1 and _names_in(module, trace.parameters[name]) == 1
+    )
     has_rule = is_once and rule_for(module) and trace.is_inside(name, owner)
     if has_rule and trace.has_sample_axis(owner):
         _add(plan, trace, owner, name, partial(_by_rule, rule_for(module)))
@@ -111,18 +124,24 @@ def _names_in(module, parameter):
 
 def _is_linear(name, trace):
     calls, parameter = trace.linear_calls_of(name), trace.parameters[name]
-    if not 0 < len(calls) == len(trace.uses_of(name)) or any(len(call.x) % trace.n_samples for call in calls):
+    if not 0 < len(calls) == len(trace.uses_of(name)) or any(
+        len(call.x) % trace.n_samples for call in calls
+    ):
         return False
     if parameter is not calls[0].bias:
         return all(call.weight is parameter for call in calls)
     # The gradient of a bias is summed over all calls of its weight, so each must have it, and no other.
     of_weight = trace.linear_calls_with(calls[0].weight)
-    return len(of_weight) == len(calls) and all(call.bias is parameter for call in of_weight)
+    return len(of_weight) == len(calls) and all(
+        call.bias is parameter for call in of_weight
+    )
 
 
 def _isolating_module(name, trace):
     module_name = trace.owners[name][0]
-    while module_name and not (trace.is_inside(name, module_name) and trace.has_sample_axis(module_name)):
+    while module_name and not (
+        trace.is_inside(name, module_name) and trace.has_sample_axis(module_name)
+    ):
         module_name = module_name.rpartition(".")[0]
     return module_name or None
 
@@ -133,10 +152,24 @@ def _add(plan, trace, module_name, name, statistics):
     key = module_name if statistics else f"{module_name} by itself"
     if key not in plan.layers:
         axis = sample_axis(module)
-        dots = partial(_by_rule, inner_products) if statistics and type(module) in DOTS else None
-        plan.layers[key] = Layer(module, {}, statistics or Isolated(module, {}, trace.axes_of(module_name)), axis, dots)
+        dots = (
+            partial(_by_rule, inner_products)
+            if statistics and type(module) in DOTS
+            else None
+        )
+        plan.layers[key] = Layer(
+            module,
+            {},
+            statistics or Isolated(module, {}, trace.axes_of(module_name)),
+            axis,
+            dots,
+        )
         plan.modules[key] = module
-    own = next(o for o, p in module.named_parameters(remove_duplicate=False) if p is trace.parameters[name])
+    own = next(
+        o
+        for o, p in module.named_parameters(remove_duplicate=False)
+        if p is trace.parameters[name]
+    )
     plan.layers[key].names[own] = name
     if not statistics:
         plan.layers[key].statistics.parameters[own] = trace.parameters[name]
@@ -146,11 +179,15 @@ def _add_linear(plan, trace, name):
     for call in trace.linear_calls_of(name):
         key = plan.linears.setdefault(id(call.weight), f"linear {name}")
         layer = plan.layers.setdefault(key, Layer(None, {}, functional_linear, None))
-        layer.names["weight" if trace.parameters[name] is call.weight else "bias"] = name
+        layer.names["weight" if trace.parameters[name] is call.weight else "bias"] = (
+            name
+        )
 
 
 def _by_rule(rule, layer, inputs, output_grads, direction):
-    return rule(layer, [arguments(layer, *call) for call in inputs], output_grads, direction)
+    return rule(
+        layer, [arguments(layer, *call) for call in inputs], output_grads, direction
+    )
 
 
 def sample_axis(module):
@@ -214,22 +251,32 @@ class _Trace:
             self._losses = model.losses(self._outputs, labels)
         self.has_attention = functions.met_attention
         # What a get_loss of the net's own adds beside the outputs, such as a penalty, is no part of a sample.
-        self._uses, self._nodes = walk(nodes_of([x for x, _ in model.output_gradients(self._outputs, labels)]))
+        self._uses, self._nodes = walk(
+            nodes_of([x for x, _ in model.output_gradients(self._outputs, labels)])
+        )
 
     def _record(self, name, inputs, output):
         if not torch.is_grad_enabled():
             self._hidden.add(name)
             return
         axis = sample_axis(self.modules[name])
-        axis = axis if all(has_sample_axis(x, axis, self.n_samples) for x in (inputs, output)) else None
+        axis = (
+            axis
+            if all(has_sample_axis(x, axis, self.n_samples) for x in (inputs, output))
+            else None
+        )
         begins, ends = set(nodes_of(inputs)), set(nodes_of(output))
         call = _ModuleCall(begins, ends, tensors_in(inputs), tensors_in(output), axis)
         self._calls.setdefault(name, []).append(call)
-        if ".parametrizations." not in f".{name}":  # these make weights, which have no samples
+        if (
+            ".parametrizations." not in f".{name}"
+        ):  # these make weights, which have no samples
             self._order.append((name, call))
 
     def _record_linear(self, *call):
-        if id(call[0]) in self._leaves:  # a weight that is computed anew is another one in the next pass
+        if (
+            id(call[0]) in self._leaves
+        ):  # a weight that is computed anew is another one in the next pass
             self._linear_calls.append(_LinearCall(*call))
 
     def uses_of(self, name):
@@ -242,7 +289,8 @@ class _Trace:
         return [
             call
             for call in self._linear_calls
-            if (call.weight is parameter or call.bias is parameter) and call.output.grad_fn in self._nodes
+            if (call.weight is parameter or call.bias is parameter)
+            and call.output.grad_fn in self._nodes
         ]
 
     def linear_calls_with(self, weight):
@@ -273,20 +321,34 @@ class _Trace:
         return axes
 
     def _reaching(self, module_name):
-        return [call for call in self._calls.get(module_name, []) if call.ends & self._nodes]
+        return [
+            call for call in self._calls.get(module_name, []) if call.ends & self._nodes
+        ]
 
     @cached_property
     def apart(self):
         """By name, the rows a sample of parameters whose uses are elementwise and give every sample its own part."""
         uses = direct_uses(self._nodes)
-        direct = {name: p for name, p in self.parameters.items() if is_direct(uses.get(id(p), []))}
+        direct = {
+            name: p
+            for name, p in self.parameters.items()
+            if is_direct(uses.get(id(p), []))
+        }
         if not direct:
             return {}
         collected = DirectUses(direct, [(self._losses, None)], self)
-        differentiate(self._losses[0], list(direct.values()), retain_graph=True, allow_unused=True)
+        differentiate(
+            self._losses[0], list(direct.values()), retain_graph=True, allow_unused=True
+        )
         collected.remove()
-        own = [name for name, gradient in collected.gradients.items() if bool((gradient[1:] == 0).all())]
-        return {name: collected.rows[name] for name in own if name not in collected.problems}
+        own = [
+            name
+            for name, gradient in collected.gradients.items()
+            if bool((gradient[1:] == 0).all())
+        ]
+        return {
+            name: collected.rows[name] for name in own if name not in collected.problems
+        }
 
     def refuse_mixing(self, plan):
         """Raise if the first or last sample's loss depends on what some layer gives for another sample.
@@ -309,8 +371,15 @@ class _Trace:
 
     def _refuse(self, plan, mixed, sample):
         if self._is_the_same_alone(sample):
-            names = [n for layer in mixed if layer in plan.layers for n in plan.layers[layer].names.values()]
-            raise Uncovered(dict.fromkeys(names or mixed, "the first axis is not the sample"))
+            names = [
+                n
+                for layer in mixed
+                if layer in plan.layers
+                for n in plan.layers[layer].names.values()
+            ]
+            raise Uncovered(
+                dict.fromkeys(names or mixed, "the first axis is not the sample")
+            )
         raise CrossSampleLayerError(
             f"the module mixes the samples of a mini-batch after {_described(mixed[-1], self.modules)}"
             f"{self._next_unmixed(mixed[-1])}, so that no sample has a gradient of its own."
@@ -319,7 +388,9 @@ class _Trace:
     def _parts_of_others(self, plan, sample):
         """Return, by layer, the gradient of a sample's loss with respect to what the layer gave for the others."""
         watched = [
-            (name, call.outputs[0], call) for name, call in self._order if call.outputs and call.axis is not None
+            (name, call.outputs[0], call)
+            for name, call in self._order
+            if call.outputs and call.axis is not None
         ]
         watched += [
             (plan.linears[id(call.weight)], call.output, call)
@@ -328,7 +399,9 @@ class _Trace:
         ]
         watched = [row for row in watched if row[1].requires_grad]
         outputs = [row[1] for row in watched]
-        grads = differentiate(self._losses[sample], outputs, retain_graph=True, allow_unused=True)
+        grads = differentiate(
+            self._losses[sample], outputs, retain_graph=True, allow_unused=True
+        )
         others = [i for i in range(self.n_samples) if i != sample]
         parts = []
         for (name, _, call), grad in zip(watched, grads):
@@ -341,15 +414,23 @@ class _Trace:
 
     def _is_the_same_alone(self, sample):
         with torch.no_grad():
-            alone = self.model.forward(cut(self.inputs, slice(sample, sample + 1), self.n_samples))[0]
+            alone = self.model.forward(
+                cut(self.inputs, slice(sample, sample + 1), self.n_samples)
+            )[0]
         together = self._outputs[sample].detach()
-        return bool(torch.linalg.norm(alone - together) <= 1e-3 * torch.linalg.norm(together))
+        return bool(
+            torch.linalg.norm(alone - together) <= 1e-3 * torch.linalg.norm(together)
+        )
 
     def _next_unmixed(self, name):
         names = [n for n, _ in self._order]
         after = names[len(names) - names[::-1].index(name) :] if name in names else []
         leaves = [n for n in after if not list(self.modules[n].children())]
-        return f" and no later than in {_described(leaves[0], self.modules)}" if leaves else ""
+        return (
+            f" and no later than in {_described(leaves[0], self.modules)}"
+            if leaves
+            else ""
+        )
 
 
 def _described(name, modules):

@@ -17,18 +17,48 @@ from skdal.gradients.rules import explicit
 # What a parameter's entries, broadcast, do to the gradient of the output.
 _OPERATIONS = {
     "AddBackward0": lambda node, slot, grad: grad * node._saved_alpha if slot else grad,
-    "SubBackward0": lambda node, slot, grad: -grad * node._saved_alpha if slot else grad,
-    "MulBackward0": lambda node, slot, grad: grad * (node._saved_self if slot else node._saved_other),
-    "DivBackward0": lambda node, slot, grad: _quotient(node, slot, grad) / node._saved_other,
+    "SubBackward0": lambda node, slot, grad: (
+        -grad * node._saved_alpha if slot else grad
+    ),
+    "MulBackward0": lambda node, slot, grad: (
+        grad * (node._saved_self if slot else node._saved_other)
+    ),
+    "DivBackward0": lambda node, slot, grad: (
+        _quotient(node, slot, grad) / node._saved_other
+    ),
     "ExpandBackward0": lambda node, slot, grad: grad,
     "RepeatBackward0": lambda node, slot, grad: grad,
 }
 # Functions of one tensor: views and copies, and those that keep a scale in its range.
 _FUNCTIONS = {
-    *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SliceBackward0", "SelectBackward0"),
-    *("UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "TransposeBackward0", "PermuteBackward0"),
-    *("TBackward0", "IndexBackward0", "CloneBackward0", "ToCopyBackward0", "AliasBackward0"),
-    *("ExpBackward0", "SigmoidBackward0", "SoftplusBackward0", "TanhBackward0", "NegBackward0"),
+    *(
+        "ViewBackward0",
+        "UnsafeViewBackward0",
+        "ReshapeAliasBackward0",
+        "SliceBackward0",
+        "SelectBackward0",
+    ),
+    *(
+        "UnsqueezeBackward0",
+        "SqueezeBackward0",
+        "SqueezeBackward1",
+        "TransposeBackward0",
+        "PermuteBackward0",
+    ),
+    *(
+        "TBackward0",
+        "IndexBackward0",
+        "CloneBackward0",
+        "ToCopyBackward0",
+        "AliasBackward0",
+    ),
+    *(
+        "ExpBackward0",
+        "SigmoidBackward0",
+        "SoftplusBackward0",
+        "TanhBackward0",
+        "NegBackward0",
+    ),
 }
 
 
@@ -64,9 +94,13 @@ def direct_uses(nodes):
             path = []
             while following is not None and following.name() in _FUNCTIONS:
                 path.append(following)
-                following = next((below for below, _ in following.next_functions if below), None)
+                following = next(
+                    (below for below, _ in following.next_functions if below), None
+                )
             if hasattr(following, "variable"):
-                uses.setdefault(id(following.variable), []).append(DirectUse(node, slot, path))
+                uses.setdefault(id(following.variable), []).append(
+                    DirectUse(node, slot, path)
+                )
     return uses
 
 
@@ -102,10 +136,16 @@ class DirectUses:
     def __init__(self, parameters, seeds, tape, rows=None):
         self._tape, self._proven, self._handles = tape, rows, []
         self.gradients, self.rows, self.problems = {}, {}, {}
-        uses = direct_uses(walk(nodes_of([tensor for tensor, _ in seeds]))[1]) if parameters else {}
+        uses = (
+            direct_uses(walk(nodes_of([tensor for tensor, _ in seeds]))[1])
+            if parameters
+            else {}
+        )
         for name, parameter in parameters.items():
             for use in uses.get(id(parameter), []):
-                hook = lambda into, out, name=name, use=use: self._collect(name, use, into[use.slot], out[0])
+                hook = lambda into, out, name=name, use=use: self._collect(
+                    name, use, into[use.slot], out[0]
+                )
                 self._handles.append(use.node.register_hook(hook))
 
     def _collect(self, name, use, summed, grad):
@@ -115,14 +155,20 @@ class DirectUses:
         rows = len(grad) / self._tape.n_samples if grad.ndim else 0
         self.rows.setdefault(name, set()).add(rows)
         operation = _OPERATIONS.get(use.node.name())
-        gradient = operation and _per_sample(operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples)
+        gradient = operation and _per_sample(
+            operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples
+        )
         if gradient is None or (self._proven and rows not in self._proven[name]):
             self.problems[name] = "used directly, but not alike for every sample"
             return
         for node in use.path:
             gradient = vmap(node)(gradient)
-        gradient = gradient.reshape(len(gradient), -1)  # (n, 1) of a parameter without axes
-        self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
+        gradient = gradient.reshape(
+            len(gradient), -1
+        )  # (n, 1) of a parameter without axes
+        self.gradients[name] = (
+            self.gradients[name] + gradient if name in self.gradients else gradient
+        )
 
     def remove(self):
         """Stop collecting; a hook holds its node, and would keep the whole graph."""
@@ -156,6 +202,10 @@ def _per_sample(grad, shape, n_samples):
         return None
     grad = grad.float() if grad.itemsize < 4 else grad
     rows = grad.reshape(n_samples, -1, *grad.shape[1:])
-    axes = [axis for axis, size in enumerate(aligned, start=1) if size == 1 and rows.shape[axis] != 1]
+    axes = [
+        axis
+        for axis, size in enumerate(aligned, start=1)
+        if size == 1 and rows.shape[axis] != 1
+    ]
     summed = rows.sum(axes, keepdim=True) if axes else rows
     return summed.reshape(n_samples, *shape) if summed.shape[1:] == aligned else None

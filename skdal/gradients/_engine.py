@@ -60,10 +60,14 @@ class GhostBackend:
             }  # the kinds of operations, parameters frozen
         run = _Pass(model, self._plan, parameters, direction, self.only_dot)
         ran = run.forward(inputs)
-        if ran not in self._proven:  # also where the few samples ran otherwise than their mini-batch
+        if (
+            ran not in self._proven
+        ):  # also where the few samples ran otherwise than their mini-batch
             self.fresh, self._plan = True, cover(model, inputs, labels, parameters)
             run = _Pass(model, self._plan, parameters, direction, self.only_dot)
-            self._proven = {run.forward(inputs)}  # what was proven of another plan is void
+            self._proven = {
+                run.forward(inputs)
+            }  # what was proven of another plan is void
         run.refuse_missing()
         sq_norm, dot, labels = run.backward(labels)
         self.shares = run.shares
@@ -77,21 +81,36 @@ class _Pass:
     def __init__(self, model, plan, parameters, direction=None, only_dot=False):
         self.model, self.plan = model, plan
         self.tape, self._rows = Tape(plan.layers, direction, only_dot), set()
-        covered = {name for layer in plan.layers.values() for name in layer.names.values()} | set(plan.direct)
+        covered = {
+            name for layer in plan.layers.values() for name in layer.names.values()
+        } | set(plan.direct)
         # Those that the proof saw no use of stay in the graph, so that a later use shows.
-        self._unused = {name: p for name, p in parameters.items() if name not in covered}
+        self._unused = {
+            name: p for name, p in parameters.items() if name not in covered
+        }
 
     def forward(self, inputs):
         """Run the module; return what ran: names of layers, kinds of operations, rows a sample of calls of `linear`."""
         self.tape.n_samples = len(tensors_in(inputs)[0])
-        with frozen(self.model.module, but=[*self.plan.direct.values(), *self._unused.values()]):
-            functions = nullcontext() if self.plan.is_plain else FunctionalLinears(self._record_linear)
+        with frozen(
+            self.model.module, but=[*self.plan.direct.values(), *self._unused.values()]
+        ):
+            functions = (
+                nullcontext()
+                if self.plan.is_plain
+                else FunctionalLinears(self._record_linear)
+            )
             with output_hooks(self.plan.modules, self.tape.record), functions:
                 self.outputs = self.model.forward(inputs)
         leaves, self._nodes = walk(nodes_of(self.outputs))
         self.reorders = reorders(self._nodes)
         used = frozenset(name for name, p in self._unused.items() if id(p) in leaves)
-        return used, frozenset(self.tape.ran), signature(self._nodes), frozenset(self._rows)
+        return (
+            used,
+            frozenset(self.tape.ran),
+            signature(self._nodes),
+            frozenset(self._rows),
+        )
 
     def refuse_missing(self):
         """Raise if a layer that has to be watched did not run.
@@ -103,7 +122,9 @@ class _Pass:
         """
         missing = set(self.plan.layers) - self.tape.ran
         if missing:
-            raise Uncovered({name: "runs otherwise with frozen parameters" for name in missing})
+            raise Uncovered(
+                {name: "runs otherwise with frozen parameters" for name in missing}
+            )
 
     def _record_linear(self, weight, bias, x, output):
         name = self.plan.linears.get(id(weight))
@@ -118,24 +139,37 @@ class _Pass:
         seeds, scale = seeds_of(self.model, self.outputs, labels, self._nodes)
         direct = DirectUses(self.plan.direct, seeds, self.tape, self.plan.rows)
         ends = [*self.tape.roots, *self.plan.direct.values()]
-        seeds = [(tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad]
+        seeds = [
+            (tensor, gradient) for tensor, gradient in seeds if tensor.requires_grad
+        ]
         if seeds and ends:
             tensors, gradients = zip(*seeds)
             nodes = self._nodes if len(tensors) == 1 else None
             try:
                 differentiate(tensors, ends, gradients, nodes=nodes, allow_unused=True)
             except CheckpointError as error:
-                raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
+                raise Uncovered(
+                    {"the module": "it runs again in the backward pass (checkpointing)"}
+                ) from error
         self.tape.fold_rest()
         direct.fold()
         self.shares = {
-            self._parameters_of(name): (sq_norm / scale / scale, None if dot is None else dot / scale)
+            self._parameters_of(name): (
+                sq_norm / scale / scale,
+                None if dot is None else dot / scale,
+            )
             for name, (sq_norm, dot) in self.tape.shares.items()
         }
-        return *_totals(self.shares.values(), like=scale, with_dot=self.tape.direction is not None), labels
+        return *_totals(
+            self.shares.values(), like=scale, with_dot=self.tape.direction is not None
+        ), labels
 
     def _parameters_of(self, layer):
-        return tuple(self.plan.layers[layer].names.values()) if layer in self.plan.layers else (layer,)
+        return (
+            tuple(self.plan.layers[layer].names.values())
+            if layer in self.plan.layers
+            else (layer,)
+        )
 
 
 def _totals(shares, like, with_dot):

@@ -92,7 +92,10 @@ class Factors(NamedTuple):
 def _products(one, other, traced):
     """Return inner products of (n, m, P) and (n', m', P) in float64: of parts, whose roundings do not add up."""
     wide = torch.promote_types(one.dtype, torch.float32)
-    parts = ((x.flatten(1) if traced else x.flatten(0, 1)).split(_PART, 1) for x in (one, other))
+    parts = (
+        (x.flatten(1) if traced else x.flatten(0, 1)).split(_PART, 1)
+        for x in (one, other)
+    )
     total = sum((x.to(wide) @ y.to(wide).T).double() for x, y in zip(*parts))
     return total if traced else total.view(len(one), one.shape[1], len(other), -1)
 
@@ -101,8 +104,14 @@ def concatenated(parts):
     """Return the `Factors` of the samples of several, in their order."""
     dense = {}
     for name, first in parts[0].dense.items():
-        a = None if first.a is None else torch.cat([part.dense[name].a for part in parts])
-        dense[name] = Dense(a, torch.cat([part.dense[name].b for part in parts]), first.has_bias)
+        a = (
+            None
+            if first.a is None
+            else torch.cat([part.dense[name].a for part in parts])
+        )
+        dense[name] = Dense(
+            a, torch.cat([part.dense[name].b for part in parts]), first.has_bias
+        )
     return Factors(dense, torch.cat([part.entries for part in parts]))
 
 
@@ -131,19 +140,32 @@ class Factorizer:
     """
 
     def __init__(self, model, parameters, values, inputs, labels, *, factors=True):
-        self._model, self._parameters, self._values, self._is_traceable = model, parameters, values, True
+        self._model, self._parameters, self._values, self._is_traceable = (
+            model,
+            parameters,
+            values,
+            True,
+        )
         n = len(tensors_in(inputs)[0])
-        few, few_labels = cut(inputs, slice(0, _FEW), n), None if labels is None else labels[:_FEW]
+        few, few_labels = (
+            cut(inputs, slice(0, _FEW), n),
+            None if labels is None else labels[:_FEW],
+        )
         with torch.no_grad():
             self.n_values = values(model.forward(few), few_labels).shape[1]
         self._layers = self._dense_layers(few, few_labels) if factors else {}
-        dense = {name for layer in self._layers.values() for name in layer.names.values()}
+        dense = {
+            name for layer in self._layers.values() for name in layer.names.values()
+        }
         self.rest = {name: p for name, p in parameters.items() if name not in dense}
 
     @property
     def n_held(self):
         """How many numbers the gradients of a sample take."""
-        sizes = ((layer.module.in_features, layer.module.out_features) for layer in self._layers.values())
+        sizes = (
+            (layer.module.in_features, layer.module.out_features)
+            for layer in self._layers.values()
+        )
         return sum(d + self.n_values * p for d, p in sizes) + self.n_entries
 
     @property
@@ -163,27 +185,48 @@ class Factorizer:
         try:
             if self._layers:
                 self._check_still_covered(inputs)
-                by_value = [self._of_value(k, inputs, labels) for k in range(self.n_values)]
+                by_value = [
+                    self._of_value(k, inputs, labels) for k in range(self.n_values)
+                ]
         except Uncovered as error:
             raise RunsOtherwise(str(error)) from error
         dense = {}
         for name, layer in self._layers.items():
-            a, b = by_value[0][name][0], torch.stack([found[name][1] for found in by_value], dim=1)
-            dense[name] = Dense(a if "weight" in layer.names else None, b, "bias" in layer.names)
+            a, b = (
+                by_value[0][name][0],
+                torch.stack([found[name][1] for found in by_value], dim=1),
+            )
+            dense[name] = Dense(
+                a if "weight" in layer.names else None, b, "bias" in layer.names
+            )
         entries = self._entries(inputs, labels)
-        return Factors(dense, entries.to(torch.promote_types(entries.dtype, torch.float32)))
+        return Factors(
+            dense, entries.to(torch.promote_types(entries.dtype, torch.float32))
+        )
 
     # --- Linear layers ----------------------------------------------------------------------------
 
     def _covered(self, inputs):
         """Return the Linear layers, by name, whose calls are all uses of their parameters in a mini-batch."""
         layers = cover(self._model, inputs, None, self._parameters).layers
-        by_rule = {name: layer for name, layer in layers.items() if not isinstance(layer.statistics, Isolated)}
-        return {name: layer for name, layer in by_rule.items() if type(layer.module) is nn.Linear}
+        by_rule = {
+            name: layer
+            for name, layer in layers.items()
+            if not isinstance(layer.statistics, Isolated)
+        }
+        return {
+            name: layer
+            for name, layer in by_rule.items()
+            if type(layer.module) is nn.Linear
+        }
 
     def _check_still_covered(self, inputs):
         covered = {name: layer.names for name, layer in self._covered(inputs).items()}
-        if changed := [name for name, layer in self._layers.items() if covered.get(name) != layer.names]:
+        if changed := [
+            name
+            for name, layer in self._layers.items()
+            if covered.get(name) != layer.names
+        ]:
             raise Uncovered(dict.fromkeys(changed, "not used, or in other ways too"))
 
     def _dense_layers(self, few, labels):
@@ -193,10 +236,14 @@ class Factorizer:
         except Uncovered:
             return {}
         calls = {}
-        note = lambda name, called, _: calls.setdefault(name, []).append(tensors_in(called)[0].ndim)
+        note = lambda name, called, _: calls.setdefault(name, []).append(
+            tensors_in(called)[0].ndim
+        )
         with torch.no_grad(), output_hooks(_modules(linears), note):
             self._model.forward(few)
-        self._layers = {name: layer for name, layer in linears.items() if calls.get(name) == [2]}
+        self._layers = {
+            name: layer for name, layer in linears.items() if calls.get(name) == [2]
+        }
         try:
             self._of_value(0, few, labels)
         except Uncovered:
@@ -207,19 +254,39 @@ class Factorizer:
         """Return, by layer, its input (n, d) and the derivatives (n, p) of value k by its output."""
         found, n = {}, len(tensors_in(inputs)[0])
         keep = lambda name: lambda *call: _keep(found, name, *call)
-        tape = Tape({name: layer._replace(statistics=keep(name)) for name, layer in self._layers.items()}, None)
+        tape = Tape(
+            {
+                name: layer._replace(statistics=keep(name))
+                for name, layer in self._layers.items()
+            },
+            None,
+        )
         tape.n_samples = n
-        with frozen(self._model.module), output_hooks(_modules(self._layers), tape.record):
+        with (
+            frozen(self._model.module),
+            output_hooks(_modules(self._layers), tape.record),
+        ):
             value = self._values(self._model.forward(inputs), labels)[:, k].sum()
         if value.requires_grad:
             try:
                 differentiate(value, tape.roots, allow_unused=True)
             except CheckpointError as error:
-                raise Uncovered({"the module": "it runs again in the backward pass (checkpointing)"}) from error
+                raise Uncovered(
+                    {"the module": "it runs again in the backward pass (checkpointing)"}
+                ) from error
         tape.fold_rest()
-        for name, layer in self._layers.items():  # of a value that does not depend on the layer
+        for (
+            name,
+            layer,
+        ) in self._layers.items():  # of a value that does not depend on the layer
             weight = layer.module.weight.detach()
-            found.setdefault(name, (weight.new_zeros(n, weight.shape[1]), weight.new_zeros(n, weight.shape[0])))
+            found.setdefault(
+                name,
+                (
+                    weight.new_zeros(n, weight.shape[1]),
+                    weight.new_zeros(n, weight.shape[0]),
+                ),
+            )
         return found
 
     # --- all others -------------------------------------------------------------------------------
@@ -227,7 +294,11 @@ class Factorizer:
     def _entries(self, inputs, labels):
         n = len(tensors_in(inputs)[0])
         if not self.rest:
-            return next(self._model.module.parameters()).new_zeros(n, self.n_values, 0).detach()
+            return (
+                next(self._model.module.parameters())
+                .new_zeros(n, self.n_values, 0)
+                .detach()
+            )
         if self._is_traceable:
             try:
                 return self._traced(inputs, labels)
@@ -235,7 +306,10 @@ class Factorizer:
                 if is_out_of_memory(error) or isinstance(error, SkdalError):
                     raise
                 self._is_traceable = False
-                logger.info("torch.func cannot trace the module, each sample is run by itself: %s", reason(error))
+                logger.info(
+                    "torch.func cannot trace the module, each sample is run by itself: %s",
+                    reason(error),
+                )
         return torch.stack([self._alone(inputs, labels, i, n) for i in range(n)])
 
     def _traced(self, inputs, labels):
@@ -247,11 +321,16 @@ class Factorizer:
                 return self._values(outputs, None if label is None else label[None])[0]
 
         held = {name: p.detach() for name, p in self.rest.items()}
-        by_sample = vmap(jacrev(of_sample), in_dims=(None, 0, None if labels is None else 0))
+        by_sample = vmap(
+            jacrev(of_sample), in_dims=(None, 0, None if labels is None else 0)
+        )
         with frozen(self._model.module), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")
             found = by_sample(held, inputs, labels)
-        return torch.cat([jacobian.reshape(*jacobian.shape[:2], -1) for jacobian in found.values()], dim=2)
+        return torch.cat(
+            [jacobian.reshape(*jacobian.shape[:2], -1) for jacobian in found.values()],
+            dim=2,
+        )
 
     def _alone(self, inputs, labels, i, n):
         row = slice(i, i + 1)
@@ -265,7 +344,8 @@ def gradient_entries(value, parameters):
     parameters = list(parameters.values())
     grads = differentiate(value, parameters, retain_graph=True, allow_unused=True)
     found = [
-        torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g for p, g in zip(parameters, grads)
+        torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
+        for p, g in zip(parameters, grads)
     ]
     return torch.cat([g.flatten() for g in found])
 

@@ -56,7 +56,10 @@ class FunctionalLinears(TorchFunctionMode):
         """Compute what `multi_head_attention_forward` does; its own calls of `linear` cannot be caught."""
         q, k, v = self._projected(a)
         n, length, heads = len(q), q.shape[1], a["num_heads"]
-        k, v = (_extended(x, a[bias], a["add_zero_attn"]) for x, bias in ((k, "bias_k"), (v, "bias_v")))
+        k, v = (
+            _extended(x, a[bias], a["add_zero_attn"])
+            for x, bias in ((k, "bias_k"), (v, "bias_v"))
+        )
         q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
         mask = _additive_mask(a["attn_mask"], a["key_padding_mask"], q, k)
         weights = None
@@ -68,17 +71,29 @@ class FunctionalLinears(TorchFunctionMode):
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         mixed = mixed.transpose(1, 2).reshape(n, length, -1)
-        return self._linear(mixed, a["out_proj_weight"], a["out_proj_bias"]).transpose(0, 1), weights
+        return self._linear(mixed, a["out_proj_weight"], a["out_proj_bias"]).transpose(
+            0, 1
+        ), weights
 
     def _projected(self, a):
         """Return queries, keys and values (n, t, embedding)."""
-        query, key, value = (a[name].transpose(0, 1) for name in ("query", "key", "value"))
+        query, key, value = (
+            a[name].transpose(0, 1) for name in ("query", "key", "value")
+        )
         if a["use_separate_proj_weight"]:
             projections = zip((query, key, value), "qkv")
-            maps = [self._linear(x, a[f"{name}_proj_weight"]) for x, name in projections]
-            return maps if a["in_proj_bias"] is None else [x + c for x, c in zip(maps, _thirds(a["in_proj_bias"]))]
+            maps = [
+                self._linear(x, a[f"{name}_proj_weight"]) for x, name in projections
+            ]
+            return (
+                maps
+                if a["in_proj_bias"] is None
+                else [x + c for x, c in zip(maps, _thirds(a["in_proj_bias"]))]
+            )
         # The whole packed weight, of which only some rows are needed: so it stays one weight.
-        packed = lambda x: self._linear(x, a["in_proj_weight"], a["in_proj_bias"]).chunk(3, dim=-1)
+        packed = lambda x: self._linear(
+            x, a["in_proj_weight"], a["in_proj_bias"]
+        ).chunk(3, dim=-1)
         q, k, v = packed(query)
         if a["key"] is not a["query"]:
             _, k, v = packed(key)
@@ -89,7 +104,12 @@ class FunctionalLinears(TorchFunctionMode):
 
 def _is_known(a):
     is_dropping = a["training"] and a["dropout_p"]
-    return a["query"].ndim == 3 and a["static_k"] is None and a["static_v"] is None and not is_dropping
+    return (
+        a["query"].ndim == 3
+        and a["static_k"] is None
+        and a["static_v"] is None
+        and not is_dropping
+    )
 
 
 def _thirds(bias):
@@ -108,10 +128,17 @@ def _additive_mask(attn_mask, key_padding_mask, q, k):
     """Return the sum of both masks, that broadcasts to (n, heads, queries, keys), or None."""
     (n, heads, length, _), masks = q.shape, []
     if attn_mask is not None:
-        masks.append(attn_mask if attn_mask.ndim == 2 else attn_mask.reshape(n, heads, length, -1))
+        masks.append(
+            attn_mask
+            if attn_mask.ndim == 2
+            else attn_mask.reshape(n, heads, length, -1)
+        )
     if key_padding_mask is not None:
         masks.append(key_padding_mask[:, None, None])
-    masks = [q.new_zeros(m.shape).masked_fill(m, -torch.inf) if m.dtype == torch.bool else m for m in masks]
+    masks = [
+        q.new_zeros(m.shape).masked_fill(m, -torch.inf) if m.dtype == torch.bool else m
+        for m in masks
+    ]
     return F.pad(sum(masks), (0, k.shape[2] - masks[0].shape[-1])) if masks else None
 
 

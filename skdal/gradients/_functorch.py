@@ -13,7 +13,14 @@ from skdal.utils import frozen, reason, swapped
 
 _CHUNK_VALUES = 2**24  # gradient entries held at once
 # What the parts of a module raise where torch.func traces them; others, such as of files, are the module's own.
-UNTRACEABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+UNTRACEABLE = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def functorch_backend(model, inputs, labels, parameters, direction):
@@ -30,12 +37,16 @@ def functorch_backend(model, inputs, labels, parameters, direction):
     labels = predicted_labels(model, inputs) if labels is None else labels
     try:
         with frozen(model.module), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func; the log says it is slower
+            warnings.filterwarnings(
+                "ignore", "There is a performance drop"
+            )  # of torch.func; the log says it is slower
             sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
     except UNTRACEABLE as error:
         if is_out_of_memory(error) or isinstance(error, SkdalError):
             raise
-        raise Uncovered({"the module": f"torch.func cannot trace it ({reason(error)})"}) from error
+        raise Uncovered(
+            {"the module": f"torch.func cannot trace it ({reason(error)})"}
+        ) from error
     return sq_norm, dot[0] if dot else None, labels
 
 

@@ -17,7 +17,9 @@ class Use(NamedTuple):
 
 def nodes_of(values):
     """Return the graph's nodes that tensors (in tuples, lists or dicts) come from."""
-    return [tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None]
+    return [
+        tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None
+    ]
 
 
 def walk(starts, stop=()):
@@ -46,7 +48,13 @@ def signature(nodes):
     return frozenset(Counter(type(node).__name__ for node in nodes).items())
 
 
-_PICKING = {"IndexBackward0", "IndexSelectBackward0", "GatherBackward0", "IndexPutBackward0", "ScatterBackward0"}
+_PICKING = {
+    "IndexBackward0",
+    "IndexSelectBackward0",
+    "GatherBackward0",
+    "IndexPutBackward0",
+    "ScatterBackward0",
+}
 
 
 def reorders(nodes):
@@ -60,4 +68,7 @@ def has_custom_function(nodes):
 
 
 def _is_custom(node):
-    return isinstance(node, torch.autograd.function.BackwardCFunction) and type(node).__name__ != "_RootBackward"
+    return (
+        isinstance(node, torch.autograd.function.BackwardCFunction)
+        and type(node).__name__ != "_RootBackward"
+    )

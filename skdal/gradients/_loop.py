@@ -18,9 +18,16 @@ def loop_backend(model, inputs, labels, parameters, direction):
     Works for every module, and runs each sample by itself, so its label is the one that it gets alone.
     """
     n = len(tensors_in(inputs)[0])
-    rows = [sample_statistics(model, inputs, labels, i, parameters, direction, n) for i in range(n)]
+    rows = [
+        sample_statistics(model, inputs, labels, i, parameters, direction, n)
+        for i in range(n)
+    ]
     sq_norm, dot, labels = zip(*rows)
-    return torch.stack(sq_norm), None if direction is None else torch.stack(dot), torch.cat(labels)
+    return (
+        torch.stack(sq_norm),
+        None if direction is None else torch.stack(dot),
+        torch.cat(labels),
+    )
 
 
 def predicted_labels(model, inputs):
@@ -48,7 +55,9 @@ def gradient_of(model, outputs, labels, parameters, rows=slice(None)):
     if not seeds:
         return {name: torch.zeros_like(p) for name, p in parameters.items()}, scale
     outputs, gradients = zip(*seeds)
-    found = differentiate(outputs, list(parameters.values()), gradients, allow_unused=True)
+    found = differentiate(
+        outputs, list(parameters.values()), gradients, allow_unused=True
+    )
     return {
         name: torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
         for (name, p), g in zip(parameters.items(), found)
@@ -60,7 +69,9 @@ def reduce_gradient(gradient, direction, scale=1.0):
     sq_norm = sum(_inner(g, g) for g in gradient.values()) / scale / scale
     if direction is None:
         return sq_norm, None
-    return sq_norm, sum(_inner(g, direction[name]) for name, g in gradient.items()) / scale
+    return sq_norm, sum(
+        _inner(g, direction[name]) for name, g in gradient.items()
+    ) / scale
 
 
 def _inner(x, y):
@@ -75,8 +86,16 @@ def cut(inputs, rows, n_samples):
         return {key: cut(value, rows, n_samples) for key, value in inputs.items()}
     if type(inputs) in (list, tuple):
         return [cut(value, rows, n_samples) for value in inputs]
-    if not isinstance(inputs, torch.Tensor) or inputs.ndim == 0 or len(inputs) != n_samples:
-        found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+    if (
+        not isinstance(inputs, torch.Tensor)
+        or inputs.ndim == 0
+        or len(inputs) != n_samples
+    ):
+        found = (
+            tuple(inputs.shape)
+            if isinstance(inputs, torch.Tensor)
+            else type(inputs).__name__
+        )
         raise InvalidDataError(
             f"a mini-batch of {n_samples} samples holds {found}, which cannot be cut into samples. "
             "Collate into tensors whose first axis is the sample."

@@ -27,11 +27,15 @@ class Halving:
         """
         start = 0
         while start < n_samples:
-            stop = n_samples if self._size is None else min(n_samples, start + self._size)
+            stop = (
+                n_samples if self._size is None else min(n_samples, start + self._size)
+            )
             rows = slice(start, stop)
             whole = stop - start == n_samples
             part = inputs if whole else cut(inputs, rows, n_samples)
-            found = self._attempt(run, part, labels if whole or labels is None else labels[rows])
+            found = self._attempt(
+                run, part, labels if whole or labels is None else labels[rows]
+            )
             if found is not None:
                 yield found
                 start = stop
@@ -45,7 +49,9 @@ class Halving:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._reason = textwrap.shorten(str(error), 300)  # the error itself holds the failed run
+            self._reason = textwrap.shorten(
+                str(error), 300
+            )  # the error itself holds the failed run
         return None
 
     def _halve(self, size):
@@ -58,11 +64,17 @@ class Halving:
                 f"It was told: {self._reason}"
             )
         self._size = (size + 1) // 2
-        logger.warning("out of memory with a mini-batch of %d samples: going on with %d", size, self._size)
+        logger.warning(
+            "out of memory with a mini-batch of %d samples: going on with %d",
+            size,
+            self._size,
+        )
 
 
 def is_out_of_memory(error):
     """Tell whether an error says that memory ran out, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch on the CPU
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(
+        error
+    )  # torch on the CPU

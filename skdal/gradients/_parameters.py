@@ -24,7 +24,11 @@ def select_parameters(model, layers, inputs):
     -------
     dict of str to Parameter
     """
-    trainable = {name: p for name, p in model.module.named_parameters() if p.requires_grad and p.numel()}
+    trainable = {
+        name: p
+        for name, p in model.module.named_parameters()
+        if p.requires_grad and p.numel()
+    }
     if not trainable:
         raise InvalidParameterError(
             "the net's module has no trainable parameter; unfreeze some (requires_grad_(True))."
@@ -40,15 +44,23 @@ def select_parameters(model, layers, inputs):
             "load the net outside of it."
         )
     if not is_layers(layers):
-        raise InvalidParameterError(f'layers must be "all", "last" or prefixes of parameter names; got {layers!r}.')
+        raise InvalidParameterError(
+            f'layers must be "all", "last" or prefixes of parameter names; got {layers!r}.'
+        )
     if isinstance(layers, str) and layers == "all":
         return trainable
     # A parameter that two modules share has one name in `trainable`, but answers to each of its names.
     first = {id(p): name for name, p in trainable.items()}
-    names = {n: first[id(p)] for n, p in model.module.named_parameters(remove_duplicate=False) if id(p) in first}
+    names = {
+        n: first[id(p)]
+        for n, p in model.module.named_parameters(remove_duplicate=False)
+        if id(p) in first
+    }
     if isinstance(layers, str) and layers == "last":
         prefix = _last_module(model, inputs)
-        chosen = {names[n] for n in names if n.startswith(f"{prefix}." if prefix else "")}
+        chosen = {
+            names[n] for n in names if n.startswith(f"{prefix}." if prefix else "")
+        }
     else:
         prefixes = [layers] if isinstance(layers, str) else layers
         chosen = {names[n] for prefix in prefixes for n in _matches(prefix, names)}
@@ -58,14 +70,20 @@ def select_parameters(model, layers, inputs):
 def is_layers(layers):
     """Tell whether `layers` is a non-empty string or a non-empty list of them."""
     prefixes = [layers] if isinstance(layers, str) else layers
-    return isinstance(prefixes, (list, tuple)) and bool(prefixes) and all(p and isinstance(p, str) for p in prefixes)
+    return (
+        isinstance(prefixes, (list, tuple))
+        and bool(prefixes)
+        and all(p and isinstance(p, str) for p in prefixes)
+    )
 
 
 def _matches(prefix, names):
     """Return the names that `prefix` means, in its most specific reading."""
     if prefix in names:
         return [prefix]
-    matches = [n for n in names if n.startswith(f"{prefix}.")] or [n for n in names if n.startswith(prefix)]
+    matches = [n for n in names if n.startswith(f"{prefix}.")] or [
+        n for n in names if n.startswith(prefix)
+    ]
     if not matches:
         raise InvalidParameterError(
             f'layers must be "all", "last" or prefixes of trainable parameters; {prefix!r} matches none of '
@@ -106,7 +124,9 @@ def check_direction(direction, parameters):
         raise InvalidParameterError(
             f"direction must map parameter names to tensors, as labeled_gradient returns them; got {type(direction)}."
         )
-    direction = {name: torch.as_tensor(value).detach() for name, value in direction.items()}
+    direction = {
+        name: torch.as_tensor(value).detach() for name, value in direction.items()
+    }
     wrong = [f"{name} is missing" for name in parameters if name not in direction]
     wrong += [
         f"{name} has shape {tuple(direction[name].shape)}, the parameter {tuple(p.shape)}"
@@ -118,8 +138,12 @@ def check_direction(direction, parameters):
             "direction must map every scored parameter's name to a tensor of its shape, as labeled_gradient returns "
             f"them (with the same `layers`): {'; '.join(wrong)}."
         )
-    if broken := [name for name in parameters if not torch.isfinite(direction[name]).all()]:
-        raise InvalidParameterError(f"direction has NaN or infinite values in {', '.join(broken)}.")
+    if broken := [
+        name for name in parameters if not torch.isfinite(direction[name]).all()
+    ]:
+        raise InvalidParameterError(
+            f"direction has NaN or infinite values in {', '.join(broken)}."
+        )
     return {name: direction[name].to(p) for name, p in parameters.items()}
 
 
@@ -136,6 +160,8 @@ def owners_of(modules, parameters):
     names = {id(parameter): name for name, parameter in parameters.items()}
     owners = {name: [] for name in parameters}
     for module_name, module in modules.items():
-        for name in {names[id(p)] for p in module._parameters.values() if id(p) in names}:
+        for name in {
+            names[id(p)] for p in module._parameters.values() if id(p) in names
+        }:
             owners[name].append(module_name)
     return owners

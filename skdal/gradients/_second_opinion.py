@@ -31,12 +31,17 @@ def is_alone_right(model, inputs, labels, index, alone, together):
     alone, together : dict of str to tensor
         Its two gradients.
     """
-    difference = {name: alone[name].double() - together[name].double() for name in alone}
+    difference = {
+        name: alone[name].double() - together[name].double() for name in alone
+    }
     size = sum(d.square().sum() for d in difference.values()).sqrt()
     if not size > 0:
         return False
     direction = {name: d / size for name, d in difference.items()}
-    sample, label = cut(inputs, slice(index, index + 1), len(labels)), labels[index : index + 1]
+    sample, label = (
+        cut(inputs, slice(index, index + 1), len(labels)),
+        labels[index : index + 1],
+    )
     try:
         slope = _slope(model, sample, label, direction)
     except Exception as error:  # whatever a copy of the module in float64 raises
@@ -44,7 +49,9 @@ def is_alone_right(model, inputs, labels, index, alone, together):
             raise
         logger.info("the self-check has no second opinion: %s", reason(error))
         return False
-    of_together = sum((together[name].double() * d).sum() for name, d in direction.items())
+    of_together = sum(
+        (together[name].double() * d).sum() for name, d in direction.items()
+    )
     return bool((slope - of_together) / size > 0.9)  # 0: as together; 1: as alone
 
 

@@ -24,7 +24,10 @@ def seeds_of(model, outputs, labels, nodes=None):
     """
     pairs = model.output_gradients(outputs, labels)
     scale = _scale([_row_lengths(gradient) for _, gradient in pairs], pairs, nodes)
-    return [(tensor, _rows_times(gradient, scale).to(tensor.dtype)) for tensor, gradient in pairs], scale
+    return [
+        (tensor, _rows_times(gradient, scale).to(tensor.dtype))
+        for tensor, gradient in pairs
+    ], scale
 
 
 def summed_seeds(model, outputs, labels, rows=slice(None)):
@@ -34,7 +37,9 @@ def summed_seeds(model, outputs, labels, rows=slice(None)):
     kept[rows] = 1
     pairs = [(tensor, _rows_times(gradient, kept)) for tensor, gradient in pairs]
     scale = _scale([gradient.abs().amax() for _, gradient in pairs], pairs)
-    return [(tensor, (gradient * scale).to(tensor.dtype)) for tensor, gradient in pairs], scale
+    return [
+        (tensor, (gradient * scale).to(tensor.dtype)) for tensor, gradient in pairs
+    ], scale
 
 
 def _scale(largest, pairs, nodes=None):
@@ -42,13 +47,19 @@ def _scale(largest, pairs, nodes=None):
     if nodes is None or len(pairs) > 1:
         nodes = walk(nodes_of([tensor for tensor, _ in pairs]))[1]
     if has_custom_function(nodes):
-        return torch.ones_like(largest)  # its backward pass may not be linear: a gradient that is clamped
+        return torch.ones_like(
+            largest
+        )  # its backward pass may not be linear: a gradient that is clamped
     exponent = torch.frexp(largest.nan_to_num(1.0, posinf=1.0)).exponent  # 0 of 0
-    return torch.ldexp(torch.ones_like(largest), exponent.clamp_min(-1000).neg_())  # 2**1024 is infinite
+    return torch.ldexp(
+        torch.ones_like(largest), exponent.clamp_min(-1000).neg_()
+    )  # 2**1024 is infinite
 
 
 def _row_lengths(gradient):
-    return torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), float("inf"), dim=1)
+    return torch.linalg.vector_norm(
+        gradient.reshape(len(gradient), -1), float("inf"), dim=1
+    )
 
 
 def _rows_times(gradient, factors):

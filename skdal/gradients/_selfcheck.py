@@ -39,25 +39,35 @@ def self_check(model, inputs, labels, parameters, direction, statistics, shares=
         names: [p if whole is not None else None for p, whole in zip(share, statistics)]
         for names, share in (shares or {}).items()
     }
-    finite = torch.where(torch.isfinite(size), size, -1.0)  # the others are refused as scores
+    finite = torch.where(
+        torch.isfinite(size), size, -1.0
+    )  # the others are refused as scores
     largest, indices = torch.topk(finite, min(2, len(finite)))
     for index in indices[largest >= 0].tolist():
-        found = tuple(None if values is None else values[index] for values in statistics)
+        found = tuple(
+            None if values is None else values[index] for values in statistics
+        )
         with _dtypes_of(model.module, parameters) as dtypes:
-            *alone, _ = sample_statistics(model, inputs, labels, index, parameters, direction, len(labels))
+            *alone, _ = sample_statistics(
+                model, inputs, labels, index, parameters, direction, len(labels)
+            )
         tolerance = tolerance_of(dtypes, size.is_cuda)
         if _agree(found, alone, length, tolerance):
             continue
         # A sample run alone may take the other side of a kink (a ReLU at 1e-9) by rounding. That is
         # benign if the mini-batch's own graph gives what we found and the outputs do not differ.
-        together, same_outputs = _in_batch(model, inputs, labels, index, parameters, direction, tolerance)
+        together, same_outputs = _in_batch(
+            model, inputs, labels, index, parameters, direction, tolerance
+        )
         agrees = same_outputs and _agree(found, together, length, tolerance)
         if agrees and not _is_outvoted(model, inputs, labels, index, parameters):
             continue
         if agrees:
             reason, is_noise = _WRONG_TOGETHER, False
         else:
-            reason, is_noise = _diagnosis(model, inputs, labels, index, parameters, direction, parts, tolerance)
+            reason, is_noise = _diagnosis(
+                model, inputs, labels, index, parameters, direction, parts, tolerance
+            )
         error = GradientMismatchError(
             f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = {_show(found)}; plain autograd gives "
             f"{_show(alone)} for the sample alone, over {', '.join(list(parameters)[:3])}, .... {reason}"
@@ -77,7 +87,9 @@ def refuse_noise(model, inputs):
     with torch.no_grad():
         first, second = model.forward(inputs), model.forward(inputs)
     if _far(first, second, tolerance_of({first.dtype}, first.is_cuda)):
-        error = GradientMismatchError(f"self-check: {_noisy(model, inputs, _COARSE) or _NOISE.format('the module')}")
+        error = GradientMismatchError(
+            f"self-check: {_noisy(model, inputs, _COARSE) or _NOISE.format('the module')}"
+        )
         error.is_noise = True
         raise error
 
@@ -87,11 +99,15 @@ class _dtypes_of:
 
     def __init__(self, module, parameters):
         self._dtypes = {parameter.dtype for parameter in parameters.values()}
-        layers = {name: part for name, part in module.named_modules() if part._parameters}
+        layers = {
+            name: part for name, part in module.named_modules() if part._parameters
+        }
         self._hooks = output_hooks(layers, self._note)
 
     def _note(self, name, inputs, output):
-        self._dtypes.update(x.dtype for x in tensors_in(output) if x.is_floating_point())
+        self._dtypes.update(
+            x.dtype for x in tensors_in(output) if x.is_floating_point()
+        )
 
     def __enter__(self):
         self._hooks.__enter__()
@@ -104,9 +120,14 @@ class _dtypes_of:
 def _agree(found, expected, length, tolerance):
     # Squares below the floor underflow in float32: a saturated softmax, a gradient of no weight.
     sq_norm = expected[0] + _FLOOR / tolerance
-    if found[0] is not None and not (found[0] - expected[0]).abs() <= tolerance * sq_norm:
+    if (
+        found[0] is not None
+        and not (found[0] - expected[0]).abs() <= tolerance * sq_norm
+    ):
         return False
-    return found[1] is None or bool((found[1] - expected[1]).abs() <= tolerance * sq_norm.sqrt() * length + _FLOOR)
+    return found[1] is None or bool(
+        (found[1] - expected[1]).abs() <= tolerance * sq_norm.sqrt() * length + _FLOOR
+    )
 
 
 _WRONG_TOGETHER = (
@@ -117,9 +138,14 @@ _WRONG_TOGETHER = (
 
 def _is_outvoted(model, inputs, labels, index, parameters):
     """Tell whether losses say that a sample's gradient alone is right, and that in its mini-batch is not."""
-    sample, label = cut(inputs, slice(index, index + 1), len(labels)), labels[index : index + 1]
+    sample, label = (
+        cut(inputs, slice(index, index + 1), len(labels)),
+        labels[index : index + 1],
+    )
     alone = _unscaled(*gradient_of(model, model.forward(sample), label, parameters))
-    together = _unscaled(*gradient_of(model, model.forward(inputs), labels, parameters, rows=index))
+    together = _unscaled(
+        *gradient_of(model, model.forward(inputs), labels, parameters, rows=index)
+    )
     return is_alone_right(model, inputs, labels, index, alone, together)
 
 
@@ -137,7 +163,9 @@ def _in_batch(model, inputs, labels, index, parameters, direction, tolerance):
 
 
 def _far(x, y, tolerance):
-    return x.shape != y.shape or not torch.linalg.norm((x - y).double()) <= tolerance * torch.linalg.norm(y.double())
+    return x.shape != y.shape or not torch.linalg.norm(
+        (x - y).double()
+    ) <= tolerance * torch.linalg.norm(y.double())
 
 
 def tolerance_of(dtypes, on_cuda):
@@ -163,16 +191,22 @@ def _diagnosis(model, inputs, labels, index, parameters, direction, shares, tole
             f"What {name} gives for a sample depends on the others: the samples depend on each other. {remedy}",
             False,
         )
-    gradient, scale = gradient_of(model, model.forward(sample), labels[index : index + 1], parameters)
+    gradient, scale = gradient_of(
+        model, model.forward(sample), labels[index : index + 1], parameters
+    )
     length = 0.0 if direction is None else reduce_gradient(direction, None)[0].sqrt()
     wrong = []
     for names, share in shares.items():
-        part = reduce_gradient({name: gradient[name] for name in names}, direction, scale)
+        part = reduce_gradient(
+            {name: gradient[name] for name in names}, direction, scale
+        )
         found = tuple(None if values is None else values[index] for values in share)
         if not _agree(found, part, length, tolerance):
             wrong.append(", ".join(names))
     blame = (
-        f"The rule for {'; '.join(wrong)} is wrong" if wrong else "A rule is wrong, or the samples depend on each other"
+        f"The rule for {'; '.join(wrong)} is wrong"
+        if wrong
+        else "A rule is wrong, or the samples depend on each other"
     )
     return f"{blame}. {remedy}", False
 
@@ -201,7 +235,10 @@ def _outputs(model, inputs):
     seen = []
 
     def record(name, _, output):
-        seen.extend((name, type(modules[name]).__name__, x.detach().clone()) for x in tensors_in(output)[:1])
+        seen.extend(
+            (name, type(modules[name]).__name__, x.detach().clone())
+            for x in tensors_in(output)[:1]
+        )
 
     modules = dict(model.module.named_modules())
     with torch.no_grad(), output_hooks(modules, record):
@@ -210,4 +247,10 @@ def _outputs(model, inputs):
 
 
 def _show(statistics):
-    return "(" + ", ".join("none" if value is None else f"{float(value):.6g}" for value in statistics) + ")"
+    return (
+        "("
+        + ", ".join(
+            "none" if value is None else f"{float(value):.6g}" for value in statistics
+        )
+        + ")"
+    )

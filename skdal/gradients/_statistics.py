@@ -26,7 +26,9 @@ class GradientStatistics(NamedTuple):
 def empty_statistics(n_samples, *, with_dot):
     """Return statistics of `n_samples` samples to be filled by `store`."""
     return GradientStatistics(
-        np.empty(n_samples), np.empty(n_samples) if with_dot else None, np.empty(n_samples, dtype=np.int64)
+        np.empty(n_samples),
+        np.empty(n_samples) if with_dot else None,
+        np.empty(n_samples, dtype=np.int64),
     )
 
 
@@ -39,5 +41,7 @@ def store(part, total, start):
     stop = start + len(part[-1])
     for column, values in zip(total, part):
         if column is not None:
-            column[start:stop] = np.nan if values is None else values.detach().cpu().numpy()
+            column[start:stop] = (
+                np.nan if values is None else values.detach().cpu().numpy()
+            )
     return stop - start

@@ -19,7 +19,9 @@ class Uncovered(Exception):
     """
 
     def __init__(self, problems):
-        super().__init__("; ".join(f"{name}: {reason}" for name, reason in problems.items()))
+        super().__init__(
+            "; ".join(f"{name}: {reason}" for name, reason in problems.items())
+        )
         self.problems = problems
 
 
@@ -65,9 +67,13 @@ def output_hooks(modules, hook):
     handles = []
     try:
         for name, module in modules.items():
-            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, has no rule
+            if isinstance(
+                module, torch.jit.ScriptModule
+            ):  # takes no hooks, has no rule
                 continue
-            handles.append(module.register_forward_hook(make(name), with_kwargs=True, prepend=True))
+            handles.append(
+                module.register_forward_hook(make(name), with_kwargs=True, prepend=True)
+            )
         yield
     finally:
         for handle in handles:
@@ -107,7 +113,9 @@ def mapped(function, values):
         return changed
     if isinstance(values, (tuple, list)):
         items = [mapped(function, value) for value in values]
-        return type(values)(*items) if hasattr(values, "_fields") else type(values)(items)
+        return (
+            type(values)(*items) if hasattr(values, "_fields") else type(values)(items)
+        )
     return values
 
 
@@ -172,7 +180,12 @@ class Tape:
     """
 
     def __init__(self, layers, direction, only_dot=False):
-        self.layers, self.direction, self.only_dot, self.n_samples = layers, direction, only_dot, None
+        self.layers, self.direction, self.only_dot, self.n_samples = (
+            layers,
+            direction,
+            only_dot,
+            None,
+        )
         self.ran, self.roots, self.shares = set(), [], {}
         self._calls, self._pending = {}, {}
 
@@ -185,7 +198,9 @@ class Tape:
         self._calls.setdefault(name, []).append(call)
         self._pending.setdefault(name, 0)
         slots = iter(range(len(call.grads)))
-        return mapped(lambda tensor: self._watched(name, call, next(slots), tensor), output)
+        return mapped(
+            lambda tensor: self._watched(name, call, next(slots), tensor), output
+        )
 
     def _watched(self, name, call, slot, output):
         if not output.is_floating_point():
@@ -211,7 +226,9 @@ class Tape:
             self._give_up(name, "its input was changed in place")
         axis = self.layers[name].sample_axis
         values = (call.inputs,) if slot else (call.inputs, gradient)
-        if axis is not None and not all(has_sample_axis(x, axis, self.n_samples) for x in values):
+        if axis is not None and not all(
+            has_sample_axis(x, axis, self.n_samples) for x in values
+        ):
             self._give_up(name, "the first axis is not the sample")
         call.grads[slot] = gradient
         self._pending[name] -= 1
@@ -220,23 +237,36 @@ class Tape:
 
     def _fold(self, name):
         layer = self.layers[name]
-        rule = layer.inner_products if self.only_dot and layer.inner_products else layer.statistics
-        calls = [call for call in self._calls.pop(name) if any(grad is not None for grad in call.grads)]
+        rule = (
+            layer.inner_products
+            if self.only_dot and layer.inner_products
+            else layer.statistics
+        )
+        calls = [
+            call
+            for call in self._calls.pop(name)
+            if any(grad is not None for grad in call.grads)
+        ]
         if not calls:
             return
         inputs = [mapped(_wide, call.inputs) for call in calls]
-        grads = [tuple(g if g is None else _wide(g) for g in call.grads) for call in calls]
+        grads = [
+            tuple(g if g is None else _wide(g) for g in call.grads) for call in calls
+        ]
         grads = [g[0] if len(g) == 1 else g for g in grads]
         for call in calls:
             call.release()  # hooks on the outputs hold it as long as the graph lives
         slices = {
-            own: None if self.direction is None else _wide(self.direction[full]) for own, full in layer.names.items()
+            own: None if self.direction is None else _wide(self.direction[full])
+            for own, full in layer.names.items()
         }
         device = tensors_in(inputs[0])[0].device.type
         try:
             with torch.no_grad(), torch.autocast(device, enabled=False):
                 self.add(name, *rule(layer.module, inputs, grads, slices))
-        except NotImplementedError as error:  # a rule says that it does not describe this call
+        except (
+            NotImplementedError
+        ) as error:  # a rule says that it does not describe this call
             self._give_up(name, str(error))
 
     def add(self, name, sq_norm, dot):
@@ -245,7 +275,12 @@ class Tape:
 
     def _give_up(self, name, reason):
         layer = self.layers[name]
-        raise Uncovered(dict.fromkeys(layer.names.values(), f"{name} ({type(layer.module).__name__}): {reason}"))
+        raise Uncovered(
+            dict.fromkeys(
+                layer.names.values(),
+                f"{name} ({type(layer.module).__name__}): {reason}",
+            )
+        )
 
 
 def _wide(x):

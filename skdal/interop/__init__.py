@@ -9,4 +9,9 @@ from skdal.interop._modal import ModalSampler
 from skdal.interop._skactiveml_sampler import SkactivemlSampler
 from skdal.interop._skactiveml_strategy import SkactivemlStrategy
 
-__all__ = ["MissingExtraError", "ModalSampler", "SkactivemlSampler", "SkactivemlStrategy"]
+__all__ = [
+    "MissingExtraError",
+    "ModalSampler",
+    "SkactivemlSampler",
+    "SkactivemlStrategy",
+]

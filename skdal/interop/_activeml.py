@@ -6,7 +6,12 @@ from sklearn.base import BaseEstimator
 from skorch import NeuralNet, NeuralNetClassifier
 
 from skdal.adapters import is_net, predict_proba
-from skdal.exceptions import InvalidLabelsError, MissingExtraError, NotFittedError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidLabelsError,
+    MissingExtraError,
+    NotFittedError,
+    UnsupportedEstimatorError,
+)
 from skdal.utils import is_frame, named_like, take_rows
 
 try:
@@ -15,7 +20,9 @@ try:
     from skactiveml.utils import check_equal_missing_label, is_labeled
 except ImportError as error:
     _WHY_MISSING = error
-    SingleAnnotatorPoolQueryStrategy = SkactivemlClassifier = BaseEstimator  # stand-ins that are never used
+    SingleAnnotatorPoolQueryStrategy = SkactivemlClassifier = (
+        BaseEstimator  # stand-ins that are never used
+    )
     SklearnClassifier = SkorchClassifier = check_equal_missing_label = is_labeled = None
 
 
@@ -46,7 +53,11 @@ class TrainedClassifier(SkactivemlClassifier):
         self.pool = pool
         classifier = reader.classifier
         n_classes = predict_proba(classifier, take_rows(pool, slice(0, 2))).shape[1]
-        self.classes_ = np.arange(n_classes) if is_net(classifier) else np.asarray(classifier.classes_)
+        self.classes_ = (
+            np.arange(n_classes)
+            if is_net(classifier)
+            else np.asarray(classifier.classes_)
+        )
         self.cost_matrix_ = 1 - np.eye(n_classes)
 
     def fit(self, X, y, sample_weight=None):
@@ -93,7 +104,11 @@ def opened(clf):
         From labels as the strategy has them to labels as `classifier` has them.
     """
     if isinstance(clf, SkorchClassifier):
-        return _opened_net(clf), clf.sample_dtype, lambda labels: _positions(labels, clf.classes_)
+        return (
+            _opened_net(clf),
+            clf.sample_dtype,
+            lambda labels: _positions(labels, clf.classes_),
+        )
     if isinstance(clf, SklearnClassifier):
         if not vars(clf).get("is_fitted_", True):
             raise NotFittedError(
@@ -109,7 +124,9 @@ class _Net(NeuralNetClassifier):
     """The NeuralNet of a SkorchClassifier, seen as a classifier: same module, same criterion."""
 
     def get_loss(self, y_pred, y_true, *args, **kwargs):
-        return NeuralNet.get_loss(self, y_pred, y_true, *args, **kwargs)  # NLLLoss gets log-probabilities here
+        return NeuralNet.get_loss(
+            self, y_pred, y_true, *args, **kwargs
+        )  # NLLLoss gets log-probabilities here
 
 
 def _opened_net(clf):
@@ -125,7 +142,11 @@ def _opened_net(clf):
             "Let forward return the logits first, and name index 0 first in forward_outputs."
         )
     net = object.__new__(_Net)
-    net.__dict__.update(vars(clf.neural_net_), classes=list(range(len(clf.classes_))), predict_nonlinearity=transform)
+    net.__dict__.update(
+        vars(clf.neural_net_),
+        classes=list(range(len(clf.classes_))),
+        predict_nonlinearity=transform,
+    )
     return net
 
 
@@ -133,8 +154,13 @@ def _first_output(clf):
     """Return (index, transform) of the module's output that gives probabilities, as SkorchClassifier documents it."""
     if clf.forward_outputs is not None:
         return next(iter(clf.forward_outputs.values()))
-    criterion = clf.criterion if isinstance(clf.criterion, type) else type(clf.criterion)
-    return 0, {torch.nn.CrossEntropyLoss: torch.nn.Softmax(dim=-1), torch.nn.NLLLoss: torch.exp}.get(criterion)
+    criterion = (
+        clf.criterion if isinstance(clf.criterion, type) else type(clf.criterion)
+    )
+    return 0, {
+        torch.nn.CrossEntropyLoss: torch.nn.Softmax(dim=-1),
+        torch.nn.NLLLoss: torch.exp,
+    }.get(criterion)
 
 
 def _positions(labels, classes):

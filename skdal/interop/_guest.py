@@ -35,7 +35,12 @@ def as_guest(classifier, rng):
         The query's own.
     """
     seed = int(rng.integers(2**32))
-    with forked_rng(seed, 0), untouched(final_estimator(classifier).module_) if is_net(classifier) else nullcontext():
+    with (
+        forked_rng(seed, 0),
+        untouched(final_estimator(classifier).module_)
+        if is_net(classifier)
+        else nullcontext(),
+    ):
         yield
 
 
@@ -56,27 +61,43 @@ class Reader:
 
     def __init__(self, classifier, name, executor=None, verbose=0):
         self.classifier = classifier
-        self._trained = Trained(classifier)  # one for all reads of a query: it travels once
+        self._trained = Trained(
+            classifier
+        )  # one for all reads of a query: it travels once
         self._work = _Work(executor=executor, verbose=verbose)
         self._name = name
         self._executor = SerialExecutor() if executor is None else executor
         if getattr(executor, "scores_dir", None) is not None:
-            logger.warning("the strategy of %s looks at all samples at once; nothing is kept in scores_dir", name)
+            logger.warning(
+                "the strategy of %s looks at all samples at once; nothing is kept in scores_dir",
+                name,
+            )
 
     def proba(self, X):
         """Return class probabilities (n, K) in float64, as our own samplers see them."""
-        own = proba_batch_size(final_estimator(self.classifier)) if is_net(self.classifier) else 1
+        own = (
+            proba_batch_size(final_estimator(self.classifier))
+            if is_net(self.classifier)
+            else 1
+        )
         return self._read("probabilities", X, self._executor.batch_size or own)
 
     def hidden(self, X):
         """Return a net's last hidden layer (n, d)."""
-        return self._read("hidden", X, self._executor.batch_size or default_batch_size(X, self.classifier))
+        return self._read(
+            "hidden",
+            X,
+            self._executor.batch_size or default_batch_size(X, self.classifier),
+        )
 
     def _read(self, method, X, unit):
         call = ShardCall(self._work, self._trained, method)
         slices = self._executor.slices(count_rows(X), unit)
         found = {}
-        with preserved_rng(), parts_of(self._work, call, X, slices=slices, description=method) as parts:
+        with (
+            preserved_rng(),
+            parts_of(self._work, call, X, slices=slices, description=method) as parts,
+        ):
             for part in parts:
                 self._refuse_unreadable(part.unreadable)
                 found[int(part.positions[0])] = part.columns["found"]
@@ -104,4 +125,8 @@ class _Work(BaseEstimator):
         return {"found": predict_proba(trained.classifier, X, verbose=self.verbose)}
 
     def hidden(self, trained, X):
-        return {"found": last_hidden(trained.classifier, X, verbose=self.verbose).cpu().numpy()}
+        return {
+            "found": last_hidden(trained.classifier, X, verbose=self.verbose)
+            .cpu()
+            .numpy()
+        }

@@ -64,7 +64,9 @@ class ModalSampler(BaseSampler):
         self.strategy = strategy
 
     def _select(self, trained, X, n_instances, rng):
-        reader = Reader(trained.classifier, type(self).__name__, self.executor, self.verbose)
+        reader = Reader(
+            trained.classifier, type(self).__name__, self.executor, self.verbose
+        )
         learner = _Learner(trained.classifier, self.strategy)
         learner.reader = reader
         learner.X_training, learner.y_training = trained.X, trained.y
@@ -74,7 +76,10 @@ class ModalSampler(BaseSampler):
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
-            "strategy": (callable, "callable as strategy(learner, X, n_instances=...), such as a function of modAL"),
+            "strategy": (
+                callable,
+                "callable as strategy(learner, X, n_instances=...), such as a function of modAL",
+            ),
         }
 
 

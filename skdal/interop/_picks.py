@@ -28,7 +28,9 @@ def checked_picks(found, n_instances, n_pool, name):
     InvalidParameterError
         The positions are not `n_instances` different integers from 0 to n_pool - 1.
     """
-    found, scores = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    found, scores = (
+        found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    )
     indices = np.atleast_1d(np.asarray(found))
     fault = _fault(indices, n_instances, n_pool)
     if fault:
@@ -39,7 +41,9 @@ def checked_picks(found, n_instances, n_pool, name):
         )
     scores = np.asarray(np.nan if scores is None else scores)
     has_scores = scores.shape == indices.shape and scores.dtype.kind in "iuf"
-    return indices.astype(np.intp), np.array(scores, dtype=np.float64) if has_scores else np.full(n_instances, np.nan)
+    return indices.astype(np.intp), np.array(
+        scores, dtype=np.float64
+    ) if has_scores else np.full(n_instances, np.nan)
 
 
 def _fault(indices, n_instances, n_pool):

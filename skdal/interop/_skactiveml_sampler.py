@@ -9,14 +9,34 @@ from scipy import sparse
 from sklearn.base import clone
 
 from skdal.base import BaseSampler
-from skdal.exceptions import InvalidDataError, InvalidLabelsError, InvalidParameterError, MissingLabeledDataError
-from skdal.interop._activeml import SingleAnnotatorPoolQueryStrategy, TrainedClassifier, require_activeml
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+    MissingLabeledDataError,
+)
+from skdal.interop._activeml import (
+    SingleAnnotatorPoolQueryStrategy,
+    TrainedClassifier,
+    require_activeml,
+)
 from skdal.interop._guest import Reader, as_guest
 from skdal.interop._picks import checked_picks
 from skdal.utils import count_rows, is_torch_dataset
 
-_CLASSIFIER_NAMES = {"clf": "fit_clf", "estimator": "fit_estimator"}  # with the flag that trains it
-_OURS = {"X", "y", "candidates", "batch_size", "return_utilities", *_CLASSIFIER_NAMES, *_CLASSIFIER_NAMES.values()}
+_CLASSIFIER_NAMES = {
+    "clf": "fit_clf",
+    "estimator": "fit_estimator",
+}  # with the flag that trains it
+_OURS = {
+    "X",
+    "y",
+    "candidates",
+    "batch_size",
+    "return_utilities",
+    *_CLASSIFIER_NAMES,
+    *_CLASSIFIER_NAMES.values(),
+}
 
 
 class SkactivemlSampler(BaseSampler):
@@ -84,8 +104,12 @@ class SkactivemlSampler(BaseSampler):
     def _select(self, trained, X, n_instances, rng):
         strategy, n_labeled = self._strategy(), trained.n_labeled
         samples, labels = _joined(trained, X, strategy.missing_label)
-        reader = Reader(trained.classifier, type(self).__name__, self.executor, self.verbose)
-        arguments = _arguments(strategy, lambda: TrainedClassifier(reader, X, strategy.missing_label))
+        reader = Reader(
+            trained.classifier, type(self).__name__, self.executor, self.verbose
+        )
+        arguments = _arguments(
+            strategy, lambda: TrainedClassifier(reader, X, strategy.missing_label)
+        )
         with as_guest(trained.classifier, rng):
             picks, utilities = strategy.query(
                 samples,
@@ -95,7 +119,9 @@ class SkactivemlSampler(BaseSampler):
                 return_utilities=True,
             )
         picks = np.asarray(picks) - n_labeled
-        indices, _ = checked_picks(picks, n_instances, count_rows(X), type(strategy).__name__)
+        indices, _ = checked_picks(
+            picks, n_instances, count_rows(X), type(strategy).__name__
+        )
         return indices, utilities[np.arange(n_instances), indices + n_labeled]
 
     def _strategy(self):
@@ -135,7 +161,11 @@ def _parameters(strategy):
 
 def _required(strategy):
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name for name, p in _parameters(strategy).items() if p.default is p.empty and p.kind in named}
+    return {
+        name
+        for name, p in _parameters(strategy).items()
+        if p.default is p.empty and p.kind in named
+    }
 
 
 def _arguments(strategy, make_classifier):
@@ -151,11 +181,17 @@ def _joined(trained, pool, missing_label):
     """Return X of labeled set and pool, and y with missing labels for the pool."""
     samples = _as_array(pool)
     if not trained.n_labeled:
-        return samples, np.full(len(samples), missing_label, dtype=object if missing_label is None else None)
+        return samples, np.full(
+            len(samples), missing_label, dtype=object if missing_label is None else None
+        )
     if trained.y is None:
         _as_array(trained.X)  # says what is wrong with a Dataset
-        raise MissingLabeledDataError("the labeled set has no labels; pass y to fit, or y_labeled= with X_labeled=.")
-    return np.concatenate([_as_array(trained.X), samples]), _labels(trained.y, len(samples), missing_label)
+        raise MissingLabeledDataError(
+            "the labeled set has no labels; pass y to fit, or y_labeled= with X_labeled=."
+        )
+    return np.concatenate([_as_array(trained.X), samples]), _labels(
+        trained.y, len(samples), missing_label
+    )
 
 
 def _as_array(X):

@@ -55,7 +55,16 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         super().__init__(missing_label=missing_label, random_state=random_state)
         self.sampler = sampler
 
-    def query(self, X, y, clf, fit_clf=False, candidates=None, batch_size=1, return_utilities=False):
+    def query(
+        self,
+        X,
+        y,
+        clf,
+        fit_clf=False,
+        candidates=None,
+        batch_size=1,
+        return_utilities=False,
+    ):
         """Choose the candidates whose labels to ask for.
 
         Parameters
@@ -97,7 +106,11 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         self._asked = [] if mapping is None else mapping[picks].tolist()
         if mapping is None:
             return (picks, utilities) if return_utilities else picks
-        return (mapping[picks], _spread(utilities, mapping, len(X))) if return_utilities else mapping[picks]
+        return (
+            (mapping[picks], _spread(utilities, mapping, len(X)))
+            if return_utilities
+            else mapping[picks]
+        )
 
     def _check_query(self, clf, fit_clf):
         if not isinstance(self.sampler, BaseSampler):
@@ -117,27 +130,40 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         """Return the classifier with its labeled set, and a function that casts samples for it."""
         classifier, dtype, encode = opened(clf)
         rows = self._in_order_of_labeling(is_labeled(y, self.missing_label_))
-        cast = lambda samples: samples if dtype is None else np.asarray(samples, dtype=dtype)
+        cast = lambda samples: (
+            samples if dtype is None else np.asarray(samples, dtype=dtype)
+        )
         return resolve(classifier, cast(X[rows]), encode(y[rows])), cast
 
     def _in_order_of_labeling(self, labeled):
         """Return positions of labeled samples, new ones last and in the order of the picks: ALBL learns from that."""
-        latest = [*getattr(self, "_order", []), *getattr(self, "_asked", []), *np.flatnonzero(labeled).tolist()]
-        self._order = list(dict.fromkeys(i for i in latest if i < len(labeled) and labeled[i]))
+        latest = [
+            *getattr(self, "_order", []),
+            *getattr(self, "_asked", []),
+            *np.flatnonzero(labeled).tolist(),
+        ]
+        self._order = list(
+            dict.fromkeys(i for i in latest if i < len(labeled) and labeled[i])
+        )
         return np.array(self._order, dtype=np.intp)
 
     def _sampler(self):
         if getattr(self, "_cloned_from", None) is not self.sampler:
             self.sampler_, self._cloned_from = clone(self.sampler), self.sampler
         if self.random_state is not None:
-            self.sampler_.set_params(random_state=int(self.random_state_.randint(2**31)))
+            self.sampler_.set_params(
+                random_state=int(self.random_state_.randint(2**31))
+            )
         return self.sampler_
 
 
 def _utilities(sampler, trained, pool, picks, scores):
     """Return utilities (n_picks, n_pool); NaN for earlier picks."""
     ranked = isinstance(sampler, ScoreSampler)
-    utilities = np.tile(sampler._checked_scores(trained, pool) if ranked else np.zeros(len(pool)), (len(picks), 1))
+    utilities = np.tile(
+        sampler._checked_scores(trained, pool) if ranked else np.zeros(len(pool)),
+        (len(picks), 1),
+    )
     for i, pick in enumerate(picks):
         utilities[i, pick] = 1.0 if np.isnan(scores[i]) else scores[i]
         utilities[i + 1 :, pick] = np.nan

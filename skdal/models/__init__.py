@@ -21,4 +21,13 @@ MODELS = {
     "digits_cnn": net_factory(DigitsCNN),
 }
 
-__all__ = ["CNN", "MODELS", "CNNGap", "DigitsCNN", "VGG11BNSmall", "resnet18", "resnet18_cifar", "vgg11"]
+__all__ = [
+    "CNN",
+    "MODELS",
+    "CNNGap",
+    "DigitsCNN",
+    "VGG11BNSmall",
+    "resnet18",
+    "resnet18_cifar",
+    "vgg11",
+]

@@ -18,5 +18,10 @@ class DigitsCNN(nn.Sequential):
         super().__init__(
             *(nn.Conv2d(in_channels, 16, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(32 * 4 * 4, 64), nn.ReLU(), nn.Linear(64, n_classes)),
+            *(
+                nn.Flatten(),
+                nn.Linear(32 * 4 * 4, 64),
+                nn.ReLU(),
+                nn.Linear(64, n_classes),
+            ),
         )

@@ -42,8 +42,14 @@ def make_net(make_module, n_classes, *, in_channels=3, seed=None, **net_params):
         "verbose": 0,
         "iterator_train__shuffle": True,
     }
-    module = {"module__make": make_module, "module__n_classes": n_classes, "module__in_channels": in_channels}
-    return NeuralNetClassifier(seeded, **module, module__seed=seed, **{**settings, **net_params})
+    module = {
+        "module__make": make_module,
+        "module__n_classes": n_classes,
+        "module__in_channels": in_channels,
+    }
+    return NeuralNetClassifier(
+        seeded, **module, module__seed=seed, **{**settings, **net_params}
+    )
 
 
 def seeded(make, n_classes, in_channels, seed):

@@ -11,7 +11,9 @@ def vgg11(n_classes, in_channels=3):
     net = models.vgg11(num_classes=n_classes)
     if in_channels != 3:
         net.features[0] = nn.Conv2d(in_channels, 64, 3, padding=1)
-        nn.init.kaiming_normal_(net.features[0].weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(
+            net.features[0].weight, mode="fan_out", nonlinearity="relu"
+        )
         nn.init.zeros_(net.features[0].bias)
     return net
 
@@ -33,6 +35,12 @@ class VGG11BNSmall(nn.Sequential):
             if width == "M":
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [nn.Conv2d(in_channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers += [
+                    nn.Conv2d(in_channels, width, 3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
                 in_channels = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, n_classes))
+        super().__init__(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, n_classes)
+        )

@@ -7,7 +7,10 @@ from skdal.exceptions import WorkerLostError
 
 _AHEAD = 2  # shards that a worker holds, so that it never waits for the next one
 _N_SECONDS = 100  # shards whose durations tell what is slow
-_SLOW, _PATIENCE = 3.0, 5.0  # times the median, and seconds, after which an idle worker tries a shard as well
+_SLOW, _PATIENCE = (
+    3.0,
+    5.0,
+)  # times the median, and seconds, after which an idle worker tries a shard as well
 
 
 class Dispatch:
@@ -21,9 +24,13 @@ class Dispatch:
     """
 
     def __init__(self, n_shards, max_retries):
-        self._waiting = list(range(n_shards))[::-1]  # the lowest one last; those with a result are passed over
+        self._waiting = list(range(n_shards))[
+            ::-1
+        ]  # the lowest one last; those with a result are passed over
         self._left = set(self._waiting)
-        self._held = defaultdict(list)  # worker -> shards, the one that it is busy with first
+        self._held = defaultdict(
+            list
+        )  # worker -> shards, the one that it is busy with first
         self._since, self._seconds = {}, deque(maxlen=_N_SECONDS)
         self._losses, self._max_retries = defaultdict(int), max_retries
 
@@ -57,9 +64,19 @@ class Dispatch:
         for worker, shards in self._held.items():
             for shard in shards:
                 holders[shard].append(worker)
-        alone = {shard: now - self._since[workers[0]] for shard, workers in holders.items() if len(workers) == 1}
-        alone = {shard: seconds for shard, seconds in alone.items() if shard in self._left}
-        limit = max(_PATIENCE, _SLOW * median(self._seconds)) if self._seconds else float("inf")
+        alone = {
+            shard: now - self._since[workers[0]]
+            for shard, workers in holders.items()
+            if len(workers) == 1
+        }
+        alone = {
+            shard: seconds for shard, seconds in alone.items() if shard in self._left
+        }
+        limit = (
+            max(_PATIENCE, _SLOW * median(self._seconds))
+            if self._seconds
+            else float("inf")
+        )
         slowest = max(alone, key=alone.get, default=None)
         return slowest if slowest is not None and alone[slowest] > limit else None
 
@@ -91,7 +108,9 @@ class Dispatch:
                     "machine; otherwise look at the samples of this shard."
                 )
         elsewhere = {shard for shards in self._held.values() for shard in shards}
-        again = [shard for shard in held if shard in self._left and shard not in elsewhere]
+        again = [
+            shard for shard in held if shard in self._left and shard not in elsewhere
+        ]
         self._waiting = sorted({*self._waiting, *again}, reverse=True)
 
     def busy(self):

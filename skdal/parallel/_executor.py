@@ -4,7 +4,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from skdal.exceptions import InvalidParameterError
-from skdal.utils import count_rows, is_positive_integer, positions_from, row_slices, take_rows
+from skdal.utils import (
+    count_rows,
+    is_positive_integer,
+    positions_from,
+    row_slices,
+    take_rows,
+)
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
 _ROWS = 1024  # what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets do
@@ -87,7 +93,9 @@ class SerialExecutor(Executor):
     def slices(self, n_rows, unit):
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
         if self.shard_size is None and self.scores_dir is None:
-            return list(row_slices(n_rows, _WHOLE_BATCHES * (unit if unit > 1 else _ROWS)))
+            return list(
+                row_slices(n_rows, _WHOLE_BATCHES * (unit if unit > 1 else _ROWS))
+            )
         return super().slices(n_rows, unit)
 
     def map(self, task, X, y, slices):
@@ -107,7 +115,10 @@ def check_integers(owner, *, least=1, **values):
     wrong = [
         f"{name} must be None or an integer of at least {least}; got {value!r}"
         for name, value in values.items()
-        if value is not None and not (is_positive_integer(value) or least == 0 and value == 0)
+        if value is not None
+        and not (is_positive_integer(value) or least == 0 and value == 0)
     ]
     if wrong:
-        raise InvalidParameterError(f"{type(owner).__name__}: " + "; ".join(wrong) + ".")
+        raise InvalidParameterError(
+            f"{type(owner).__name__}: " + "; ".join(wrong) + "."
+        )

@@ -65,9 +65,21 @@ class RayExecutor(Executor):
     ):
         import_ray()
         super().__init__(shard_size=shard_size, scores_dir=scores_dir)
-        check_integers(self, num_workers=num_workers, batch_size=batch_size, gather_limit=gather_limit)
-        check_integers(self, num_cpus_per_worker=num_cpus_per_worker, max_retries=max_retries, least=0)
-        if num_gpus_per_worker is not None and not (is_number(num_gpus_per_worker) and num_gpus_per_worker >= 0):
+        check_integers(
+            self,
+            num_workers=num_workers,
+            batch_size=batch_size,
+            gather_limit=gather_limit,
+        )
+        check_integers(
+            self,
+            num_cpus_per_worker=num_cpus_per_worker,
+            max_retries=max_retries,
+            least=0,
+        )
+        if num_gpus_per_worker is not None and not (
+            is_number(num_gpus_per_worker) and num_gpus_per_worker >= 0
+        ):
             raise InvalidParameterError(
                 f"num_gpus_per_worker must be None or a number of at least 0; got {num_gpus_per_worker!r}."
             )
@@ -91,9 +103,13 @@ class RayExecutor(Executor):
             return rows, None if y is None else y[slices[k]]
 
         with self._turn():
-            if "_crew" in vars(self) and not self._crew.is_there:  # somebody called ray.shutdown
+            if (
+                "_crew" in vars(self) and not self._crew.is_there
+            ):  # somebody called ray.shutdown
                 del self._crew
-            yield from self._crew.run(task, job, piece, [rows.start for rows in slices], self.max_retries)
+            yield from self._crew.run(
+                task, job, piece, [rows.start for rows in slices], self.max_retries
+            )
 
     @contextmanager
     def _turn(self):
@@ -134,11 +150,19 @@ class RayExecutor(Executor):
         return self
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_")
+        }
 
     def __setstate__(self, state):
         vars(self).update(state, _lock=threading.Lock(), _holder=None)
 
     def __repr__(self):
-        held = {name: value for name, value in self.__getstate__().items() if value is not None}
+        held = {
+            name: value
+            for name, value in self.__getstate__().items()
+            if value is not None
+        }
         return f"RayExecutor({', '.join(f'{name}={value!r}' for name, value in held.items())})"

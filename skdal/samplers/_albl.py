@@ -137,23 +137,32 @@ class ALBLSampler(BaseSampler):
             Their labels, against which the appended ones are checked.
         """
         if getattr(self, "_asked", None) is None:
-            raise InvalidDataError("update tells of answers to a query, and none is open; call query first.")
+            raise InvalidDataError(
+                "update tells of answers to a query, and none is open; call query first."
+            )
         indices, y = np.asarray(indices).ravel(), np.asarray(y).ravel()
         unknown = sorted(set(indices.tolist()) - set(self._asked.picks.tolist()))
-        if unknown or len(set(indices.tolist())) != len(indices) or len(indices) != len(y):
+        if (
+            unknown
+            or len(set(indices.tolist())) != len(indices)
+            or len(indices) != len(y)
+        ):
             raise InvalidDataError(
                 f"update needs picks of the last query, each once, and a label for each; got {len(indices)} indices "
                 f"({len(unknown)} of them not asked for: {unknown[:5]}) and {len(y)} labels."
             )
         position = {pick: i for i, pick in enumerate(self._asked.picks.tolist())}
-        self._asked = self._asked._replace(order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y)
+        self._asked = self._asked._replace(
+            order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y
+        )
 
     def state_dict(self):
         """Return what the bandit has learned, for `torch.save` and `load_state_dict`: plain lists, {} at the start."""
         if not hasattr(self, "_bound"):
             return {}
         asked = {
-            name: None if part is None else np.asarray(part).tolist() for name, part in self._asked._asdict().items()
+            name: None if part is None else np.asarray(part).tolist()
+            for name, part in self._asked._asdict().items()
         }
         return {
             "weights": self.weights_.tolist(),
@@ -176,12 +185,31 @@ class ALBLSampler(BaseSampler):
             vars(self).pop(name, None)
         if not state:
             return
-        types = {"picks": np.intp, "order": np.intp, "advised": bool, "p": np.float64, "q": np.float64, "labels": None}
+        types = {
+            "picks": np.intp,
+            "order": np.intp,
+            "advised": bool,
+            "p": np.float64,
+            "q": np.float64,
+            "labels": None,
+        }
         parts = state["asked"].items()
-        asked = {name: None if part is None else np.asarray(part, types[name]) for name, part in parts}
+        asked = {
+            name: None if part is None else np.asarray(part, types[name])
+            for name, part in parts
+        }
         bound = _Labeled(np.asarray(state["labels"]), state["digest"])
-        weights, probabilities = (np.asarray(state[name], dtype=np.float64) for name in ("weights", "probabilities"))
-        values = (weights, probabilities, copy.deepcopy(state["history"]), bound, _Asked(**asked))
+        weights, probabilities = (
+            np.asarray(state[name], dtype=np.float64)
+            for name in ("weights", "probabilities")
+        )
+        values = (
+            weights,
+            probabilities,
+            copy.deepcopy(state["history"]),
+            bound,
+            _Asked(**asked),
+        )
         vars(self).update(zip(names, values))
 
     def _select(self, trained, X, n_instances, rng):
@@ -191,7 +219,9 @@ class ALBLSampler(BaseSampler):
             arm.executor = self.executor if arm.executor is None else arm.executor
         X_labeled, y_labeled = trained.labeled_set(type(self).__name__)
         labels, correct = correct_answers(trained.classifier, X_labeled, y_labeled)
-        weights, probabilities, reward = self._learned(X_labeled, labels, correct, len(arms))
+        weights, probabilities, reward = self._learned(
+            X_labeled, labels, correct, len(arms)
+        )
         q = self._draw_probabilities(weights)
         choose = _whole_batch if self.per == "batch" else _one_by_one
         picks, scores, drawn, p, advised = choose(arms, q, trained, X, n_instances, rng)
@@ -204,7 +234,9 @@ class ALBLSampler(BaseSampler):
             "_asked": _Asked(picks, p, advised, q),
         }
         vars(self).update(state)  # all has gone well
-        self.unreadable_ = sorted({x for arm in arms for x in getattr(arm, "unreadable_", [])})
+        self.unreadable_ = sorted(
+            {x for arm in arms for x in getattr(arm, "unreadable_", [])}
+        )
         return picks, scores
 
     def _learned(self, X, labels, correct, n_arms):
@@ -223,7 +255,10 @@ class ALBLSampler(BaseSampler):
         reward = float(np.mean(correct / probabilities))
         bonus = np.sqrt(np.log(n_arms / self.delta) / (n_arms * self.horizon)) / asked.q
         draws = slice(0, 1) if self.per == "batch" else slice(None)
-        gains = sum(reward / p * advised + bonus for p, advised in zip(asked.p[draws], asked.advised[draws]))
+        gains = sum(
+            reward / p * advised + bonus
+            for p, advised in zip(asked.p[draws], asked.advised[draws])
+        )
         exponents = np.log(self.weights_) + self._least() / 2 * gains
         weights = np.exp(exponents - exponents.max())
         return weights * n_arms / weights.sum(), probabilities, reward
@@ -236,7 +271,11 @@ class ALBLSampler(BaseSampler):
         return 1 / (10 * len(self._arms())) if self.p_min is None else self.p_min
 
     def _arms(self):
-        return [CoresetSampler(), ConfidenceSampler()] if self.samplers is None else list(self.samplers)
+        return (
+            [CoresetSampler(), ConfidenceSampler()]
+            if self.samplers is None
+            else list(self.samplers)
+        )
 
     def _check_estimator(self, estimator):
         for arm in self._arms():
@@ -248,20 +287,38 @@ class ALBLSampler(BaseSampler):
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
-            "samplers": (_are_samplers, "None or a list of samplers (instances, no bandits), at least one"),
-            "per": (lambda v: isinstance(v, str) and v in ("batch", "sample"), '"batch" or "sample"'),
+            "samplers": (
+                _are_samplers,
+                "None or a list of samplers (instances, no bandits), at least one",
+            ),
+            "per": (
+                lambda v: isinstance(v, str) and v in ("batch", "sample"),
+                '"batch" or "sample"',
+            ),
             "delta": (lambda v: is_number(v) and 0 < v < 1, "a number between 0 and 1"),
-            "p_min": (self._is_least, "None, or above 0 and at most 1 over the number of samplers"),
+            "p_min": (
+                self._is_least,
+                "None, or above 0 and at most 1 over the number of samplers",
+            ),
             "horizon": (is_positive_integer, "an integer of at least 1"),
         }
 
     def _is_least(self, value):
-        return value is None or is_number(value) and _are_samplers(self.samplers) and 0 < value <= 1 / len(self._arms())
+        return (
+            value is None
+            or is_number(value)
+            and _are_samplers(self.samplers)
+            and 0 < value <= 1 / len(self._arms())
+        )
 
 
 def _are_samplers(value):
     is_list = isinstance(value, (list, tuple)) and bool(value)
-    return value is None or is_list and all(isinstance(arm, BaseSampler) and not _is_bandit(arm) for arm in value)
+    return (
+        value is None
+        or is_list
+        and all(isinstance(arm, BaseSampler) and not _is_bandit(arm) for arm in value)
+    )
 
 
 def _is_bandit(sampler):
@@ -289,7 +346,9 @@ class _Labeled(NamedTuple):
                 f"the labeled set had {n} samples at the last query and has {len(labels)} now; ALBLSampler learns from "
                 "what is appended. Pass all labeled samples, or a clone of the sampler to start anew."
             )
-        is_same = self.digest is None or rows_digest(X, n, like=self.digest) == self.digest
+        is_same = (
+            self.digest is None or rows_digest(X, n, like=self.digest) == self.digest
+        )
         if not np.array_equal(labels[:n], self.labels) or not is_same:
             raise InvalidDataError(
                 f"the first {n} samples of the labeled set are not those of the last query; ALBLSampler needs new ones "
@@ -359,10 +418,18 @@ def _one_by_one(arms, q, trained, X, n_instances, rng):
     ranked = [np.asarray(arm._select(trained, X, n_instances, rng)[0]) for arm in arms]
     picks, taken, drawn, p, advised = [], set(), [], [], []
     for _ in range(n_instances):
-        best = np.array([next(pick for pick in order if pick not in taken) for order in ranked])
+        best = np.array(
+            [next(pick for pick in order if pick not in taken) for order in ranked]
+        )
         drawn.append(int(rng.choice(len(arms), p=q)))
         picks.append(best[drawn[-1]])
         taken.add(picks[-1])
         advised.append(best == picks[-1])
         p.append(q[advised[-1]].sum())
-    return np.array(picks), np.full(n_instances, np.nan), drawn, np.array(p), np.array(advised)
+    return (
+        np.array(picks),
+        np.full(n_instances, np.nan),
+        drawn,
+        np.array(p),
+        np.array(advised),
+    )

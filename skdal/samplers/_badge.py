@@ -78,12 +78,22 @@ class BADGESampler(BaseSampler):
         check_n_candidates(self.n_candidates, n_instances)
         ranked = self.n_candidates is not None
         positions, columns = self._gathered(
-            "_last_layer", trained, X, n_instances, n_candidates=self.n_candidates, ranked=ranked
+            "_last_layer",
+            trained,
+            X,
+            n_instances,
+            n_candidates=self.n_candidates,
+            ranked=ranked,
         )
         hidden, proba = columns["hidden"], columns["proba"]
-        refuse_non_finite(positions[~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))], count_rows(X))
+        refuse_non_finite(
+            positions[~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))],
+            count_rows(X),
+        )
         with torch.autocast(hidden.device.type, enabled=False):
-            indices, scores = kmeans_plusplus(_logit_gradients(proba), hidden, n_instances, rng)
+            indices, scores = kmeans_plusplus(
+                _logit_gradients(proba), hidden, n_instances, rng
+            )
         return positions[indices], scores
 
     def _last_layer(self, trained, X, ranked):
@@ -123,7 +133,10 @@ def kmeans_plusplus(u, h, n_instances, rng):
     """
     u, h = u.double(), h.double()
     lengths = _squares(u) * _squares(h)
-    squared, left = lengths.clone(), torch.ones(len(u), dtype=torch.bool, device=u.device)
+    squared, left = (
+        lengths.clone(),
+        torch.ones(len(u), dtype=torch.bool, device=u.device),
+    )
     pick, picks, scores = int(lengths.argmax()), [], []
     while True:
         picks.append(pick)
@@ -150,7 +163,9 @@ def _squared_distances(u, h, lengths, pick):
 def _draw(weights, left, rng):
     cumulative = weights.cpu().numpy().cumsum()  # in one order on every device
     if cumulative[-1] > 0:
-        at = min(rng.random() * cumulative[-1], np.nextafter(cumulative[-1], 0))  # so that its weight is positive
+        at = min(
+            rng.random() * cumulative[-1], np.nextafter(cumulative[-1], 0)
+        )  # so that its weight is positive
         return int(np.searchsorted(cumulative, at, side="right"))
     free = np.flatnonzero(left.cpu().numpy())
     return int(free[rng.integers(len(free))])

@@ -3,7 +3,10 @@
 from skdal.exceptions import InvalidParameterError
 from skdal.utils import is_positive_integer
 
-IS_N_CANDIDATES = (lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1")
+IS_N_CANDIDATES = (
+    lambda v: v is None or is_positive_integer(v),
+    "None or an integer of at least 1",
+)
 
 
 def check_n_candidates(n_candidates, n_instances):

@@ -28,4 +28,6 @@ class ConfidenceSampler(ScoreSampler):
     """
 
     def _score_samples(self, trained, X):
-        return 1 - predict_proba(trained.classifier, X, verbose=self.verbose).max(axis=1)
+        return 1 - predict_proba(trained.classifier, X, verbose=self.verbose).max(
+            axis=1
+        )

@@ -8,7 +8,11 @@ from skdal.exceptions import InvalidDataError
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.utils import count_rows, may_use_tf32, refuse_non_finite, row_slices
 
-_CENTERS, _PAIRS, _VALUES = 256, 2**22, 2**20  # looked at, distances, and values of differences held at once
+_CENTERS, _PAIRS, _VALUES = (
+    256,
+    2**22,
+    2**20,
+)  # looked at, distances, and values of differences held at once
 
 
 class CoresetSampler(EmbeddingSampler):
@@ -80,15 +84,26 @@ class CoresetSampler(EmbeddingSampler):
     def _select(self, trained, X, n_instances, rng):
         X_labeled, _ = trained.labeled_set(type(self).__name__)
         check_n_candidates(self.n_candidates, n_instances)
-        n_candidates = self.n_candidates if count_rows(X_labeled) else None  # without a centre all are as far
+        n_candidates = (
+            self.n_candidates if count_rows(X_labeled) else None
+        )  # without a centre all are as far
         far_from = None if n_candidates is None else self._centers(trained, X_labeled)
         positions, columns = self._gathered(
-            "_represented", trained, X, n_instances, n_candidates=n_candidates, far_from=far_from
+            "_represented",
+            trained,
+            X,
+            n_instances,
+            n_candidates=n_candidates,
+            far_from=far_from,
         )
         pool = columns["embedding"]
-        refuse_non_finite(positions[~np.isfinite(np.asarray(pool.sum(1).cpu()))], count_rows(X))
+        refuse_non_finite(
+            positions[~np.isfinite(np.asarray(pool.sum(1).cpu()))], count_rows(X)
+        )
         with torch.autocast(pool.device.type, enabled=False):
-            centers = self._centers(trained, X_labeled) if count_rows(X_labeled) else pool[:0]
+            centers = (
+                self._centers(trained, X_labeled) if count_rows(X_labeled) else pool[:0]
+            )
             pool, centers, scale = _scaled(pool, centers.to(pool.device))
             indices, distances = k_center(pool, centers, n_instances, rng)
         return positions[indices], distances * scale
@@ -103,7 +118,10 @@ class CoresetSampler(EmbeddingSampler):
             return {"embedding": pool}
         with torch.autocast(pool.device.type, enabled=False):
             scaled, centers, scale = _scaled(pool, far_from.to(pool.device))
-            return {"embedding": pool, "score": nearest_distances(scaled, centers).double() * scale}
+            return {
+                "embedding": pool,
+                "score": nearest_distances(scaled, centers).double() * scale,
+            }
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {"n_candidates": IS_N_CANDIDATES}
@@ -117,14 +135,22 @@ def _scaled(pool, centers):
             "Both have to be of one length."
         )
     scale, dtype = _scale(pool, centers), torch.promote_types(pool.dtype, centers.dtype)
-    return *(x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers)), scale
+    return *(
+        x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers)
+    ), scale
 
 
 def _scale(*representations):
     """Return a power of two near the largest value where squares may leave the range of numbers, else 1."""
-    bounds = [float(bound) for x in representations if x.numel() for bound in torch.aminmax(x)]
+    bounds = [
+        float(bound) for x in representations if x.numel() for bound in torch.aminmax(x)
+    ]
     largest = max(map(abs, bounds), default=1.0)
-    return 1.0 if largest == 0 or 1e-12 < largest < 1e12 else 2.0 ** round(np.log2(largest))
+    return (
+        1.0
+        if largest == 0 or 1e-12 < largest < 1e12
+        else 2.0 ** round(np.log2(largest))
+    )
 
 
 def k_center(pool, centers, n_instances, rng):
@@ -172,7 +198,11 @@ def _lower(distance, pool, squares, centers):
     for rows in row_slices(len(pool), _PAIRS // len(centers)):
         total = squares[rows, None] + _squares(centers)
         squared = torch.addmm(total, pool[rows], centers.T, alpha=-2)
-        limit = (squared + slack * total).amin(1).minimum(distance[rows].clamp_min(0).square())
+        limit = (
+            (squared + slack * total)
+            .amin(1)
+            .minimum(distance[rows].clamp_min(0).square())
+        )
         open_rows = distance[rows, None] > 0  # nothing is nearer than a duplicate
         near = ((squared - slack * total <= limit[:, None]) & open_rows).nonzero()
         for some in row_slices(len(near), max(1, _VALUES // pool.shape[1])):

@@ -10,7 +10,13 @@ from skdal.gradients import labeled_gradient
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.samplers._gradient import GradientSampler
 from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
-from skdal.utils import check_finite_scores, count_rows, is_number, is_positive_integer, take_rows
+from skdal.utils import (
+    check_finite_scores,
+    count_rows,
+    is_number,
+    is_positive_integer,
+    take_rows,
+)
 
 
 class DynamicALSampler(GradientSampler):
@@ -114,11 +120,19 @@ class DynamicALSampler(GradientSampler):
         return {"direction": None if self.gamma == 0 else self._direction(trained)}
 
     def _score_columns(self, trained, X, direction):
-        statistics = self._statistics(trained, X, direction=direction, only_dot=self.gamma == np.inf)
-        terms = {"sq_norm": statistics.sq_norm, "dot": statistics.dot, "label": statistics.label}
+        statistics = self._statistics(
+            trained, X, direction=direction, only_dot=self.gamma == np.inf
+        )
+        terms = {
+            "sq_norm": statistics.sq_norm,
+            "dot": statistics.dot,
+            "label": statistics.label,
+        }
         if self.gamma == np.inf:
             del terms["sq_norm"]
-        return {"score": self._delta(statistics)} | {name: x for name, x in terms.items() if x is not None}
+        return {"score": self._delta(statistics)} | {
+            name: x for name, x in terms.items() if x is not None
+        }
 
     def _score_samples(self, trained, X, direction):
         return self._score_columns(trained, X, direction)["score"]
@@ -142,12 +156,18 @@ class DynamicALSampler(GradientSampler):
         if self.interaction == 0 or n_instances <= self.update_size:
             return super()._select(trained, X, n_instances, rng)
         left, positions, columns = self._choices(trained, X, n_instances, rng)
-        aside, scores, labels = getattr(self, "unreadable_", None), columns["score"], columns["label"]
+        aside, scores, labels = (
+            getattr(self, "unreadable_", None),
+            columns["score"],
+            columns["label"],
+        )
         picks, picked_scores = [], []
         while True:
             open_scores = scores.copy()
             open_scores[picks] = -np.inf
-            chunk = highest(open_scores, min(self.update_size, n_instances - len(picks)))
+            chunk = highest(
+                open_scores, min(self.update_size, n_instances - len(picks))
+            )
             picks += chunk.tolist()
             picked_scores += scores[chunk].tolist()
             if len(picks) == n_instances:
@@ -156,7 +176,9 @@ class DynamicALSampler(GradientSampler):
                 return positions[picks], picked_scores
             # Gradients of picks add up, so a chunk adds its share to the scores.
             picked = self._sum(trained, take_rows(left, chunk), labels[chunk])
-            share = self._mapped("_dots", trained, left, labels, direction=picked)["dot"]
+            share = self._mapped("_dots", trained, left, labels, direction=picked)[
+                "dot"
+            ]
             scores = check_finite_scores(scores + self.interaction * share)
 
     def _choices(self, trained, X, n_instances, rng):
@@ -165,7 +187,10 @@ class DynamicALSampler(GradientSampler):
         if self.n_candidates is not None and self.n_candidates < n:
             best = self._best(trained, X, self.n_candidates, rng)
             order = np.argsort(best.positions)
-            positions, columns = best.positions[order], {name: x[order] for name, x in best.columns.items()}
+            positions, columns = (
+                best.positions[order],
+                {name: x[order] for name, x in best.columns.items()},
+            )
         else:
             table = self._table(trained, X, rng)
             positions = np.flatnonzero(table["label"] >= 0)  # of those that can be read
@@ -174,7 +199,9 @@ class DynamicALSampler(GradientSampler):
         return X if len(positions) == n else take_rows(X, positions), positions, columns
 
     def _dots(self, trained, X, labels, direction):
-        return {"dot": self._statistics(trained, X, labels, direction, only_dot=True).dot}
+        return {
+            "dot": self._statistics(trained, X, labels, direction, only_dot=True).dot
+        }
 
     def _delta(self, statistics):
         """Return Eq. 15 from the statistics, with gamma for its 2."""
@@ -198,12 +225,17 @@ class DynamicALSampler(GradientSampler):
         return self._added_up("_sum_here", trained, X, y)
 
     def _sum_here(self, trained, X, y=None):
-        return labeled_gradient(trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size)
+        return labeled_gradient(
+            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
+        )
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
             "gamma": (lambda v: is_number(v) and v > -np.inf, "a number or numpy.inf"),
-            "interaction": (lambda v: is_number(v) and abs(v) < np.inf, "a finite number"),
+            "interaction": (
+                lambda v: is_number(v) and abs(v) < np.inf,
+                "a finite number",
+            ),
             "update_size": (is_positive_integer, "an integer of at least 1"),
             "n_candidates": IS_N_CANDIDATES,
             "penalty": (_is_penalty, '"auto", None or a finite number of at least 0'),
@@ -211,7 +243,13 @@ class DynamicALSampler(GradientSampler):
 
 
 def _is_penalty(value):
-    return value is None or isinstance(value, str) and value == "auto" or is_number(value) and 0 <= value < np.inf
+    return (
+        value is None
+        or isinstance(value, str)
+        and value == "auto"
+        or is_number(value)
+        and 0 <= value < np.inf
+    )
 
 
 def in_chunks(n_instances):

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import torch
 
-from skdal.adapters import NoLinearHeadError, collect_heads, final_estimator, open_net, predict_proba
+from skdal.adapters import (
+    NoLinearHeadError,
+    collect_heads,
+    final_estimator,
+    open_net,
+    predict_proba,
+)
 from skdal.base import highest
 from skdal.samplers._gradient import GradientSampler
 from skdal.utils import count_rows, row_slices, take_rows
@@ -54,7 +60,10 @@ class EGLSampler(GradientSampler):
 
     def _unit(self, trained, X, batch_size=None):
         of_gradients = super()._unit(trained, X, batch_size)
-        return math.lcm(of_gradients, batch_size or max(1, final_estimator(trained.classifier).batch_size))
+        return math.lcm(
+            of_gradients,
+            batch_size or max(1, final_estimator(trained.classifier).batch_size),
+        )
 
     def _score_samples(self, trained, X):
         if self.layers == "last" and self.backend == "auto":
@@ -66,13 +75,17 @@ class EGLSampler(GradientSampler):
     def _agrees(self, trained, X, scores):
         """Tell whether the closed form holds for the best samples: the head's weight may be used elsewhere, too."""
         best = highest(scores, 2)
-        return np.allclose(self._by_engine(trained, take_rows(X, best)), scores[best], rtol=1e-3)
+        return np.allclose(
+            self._by_engine(trained, take_rows(X, best)), scores[best], rtol=1e-3
+        )
 
     def _by_engine(self, trained, X):
         proba = predict_proba(trained.classifier, X)
         scores = np.zeros(len(proba))
         for k in range(proba.shape[1]):
-            lengths = np.sqrt(self._statistics(trained, X, np.full(count_rows(X), k)).sq_norm)
+            lengths = np.sqrt(
+                self._statistics(trained, X, np.full(count_rows(X), k)).sq_norm
+            )
             scores += proba[:, k] * lengths
         return scores
 
@@ -82,7 +95,11 @@ def _closed_form(classifier, X, batch_size, verbose=0):
     view = open_net(classifier)
     try:
         parts_of = lambda head: (_of_head(view, head),)
-        return collect_heads(view, X, parts_of, batch_size=batch_size, verbose=verbose)[0].cpu().numpy()
+        return (
+            collect_heads(view, X, parts_of, batch_size=batch_size, verbose=verbose)[0]
+            .cpu()
+            .numpy()
+        )
     except (NoLinearHeadError, _NotPlainError):
         return None
 
@@ -92,7 +109,10 @@ class _NotPlainError(Exception):
 
 
 def _of_head(view, head):
-    weight, bias = (p is not None and p.requires_grad for p in (head.module.weight, head.module.bias))
+    weight, bias = (
+        p is not None and p.requires_grad
+        for p in (head.module.weight, head.module.bias)
+    )
     if not head.is_plain or not (weight or bias) or view.overrides_loss:
         raise _NotPlainError
     squared = float(weight) * head.input.double().square().sum(1) + float(bias)
@@ -107,7 +127,12 @@ def _lengths(view, outputs):
     if weights is not None:  # w_k (p - e_k)
         p = outputs.double().softmax(1)
         squares = p.square()
-        return weights.to(p) * (squares.sum(1, keepdim=True) - squares + (1 - p).square()).clamp_min(0).sqrt()
+        return (
+            weights.to(p)
+            * (squares.sum(1, keepdim=True) - squares + (1 - p).square())
+            .clamp_min(0)
+            .sqrt()
+        )
     for rows in row_slices(n, max(1, _VALUES // K**2)):
         repeated = outputs[rows].repeat_interleave(K, dim=0)
         labels = torch.arange(K, device=outputs.device).repeat(len(outputs[rows]))

@@ -30,4 +30,6 @@ class EntropySampler(ScoreSampler):
     """
 
     def _score_samples(self, trained, X):
-        return entr(predict_proba(trained.classifier, X, verbose=self.verbose)).sum(axis=1)
+        return entr(predict_proba(trained.classifier, X, verbose=self.verbose)).sum(
+            axis=1
+        )

@@ -36,9 +36,19 @@ def as_function(key, samplers):
     make = samplers[key]
     name = getattr(make, "__name__", None) or f'SAMPLERS["{key}"]'
 
-    def sampling(classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None, **sampler_params):
+    def sampling(
+        classifier,
+        X,
+        n_instances=1,
+        *,
+        X_labeled=None,
+        y_labeled=None,
+        **sampler_params,
+    ):
         sampler = make(**sampler_params)
-        return sampler(classifier, X, n_instances, X_labeled=X_labeled, y_labeled=y_labeled)
+        return sampler(
+            classifier, X, n_instances, X_labeled=X_labeled, y_labeled=y_labeled
+        )
 
     sampling.make = make
     sampling.__name__ = sampling.__qualname__ = f"{key}_sampling"

@@ -85,7 +85,9 @@ class GradientSampler(ScoreSampler):
         size = self._unit(trained, X, self.executor.batch_size)
         slices = list(row_slices(count_rows(X), chunk_rows(count_rows(X), size)))
         total, waiting, n_added = None, {}, 0
-        with closing(self.executor.map(Call(self, trained, method), X, y, slices)) as parts:
+        with closing(
+            self.executor.map(Call(self, trained, method), X, y, slices)
+        ) as parts:
             for k, part in parts:
                 waiting[k] = part
                 while n_added in waiting:
@@ -93,7 +95,9 @@ class GradientSampler(ScoreSampler):
         return total
 
     def _unit(self, trained, X, batch_size=None):
-        return batch_size or self.batch_size or default_batch_size(X, trained.classifier)
+        return (
+            batch_size or self.batch_size or default_batch_size(X, trained.classifier)
+        )
 
     def _check_estimator(self, estimator):
         check_net(estimator)
@@ -106,6 +110,12 @@ class GradientSampler(ScoreSampler):
     def _parameter_checks(self):
         return super()._parameter_checks() | {
             "layers": (is_layers, '"all", "last", or prefixes of parameter names'),
-            "backend": (lambda v: v in ("auto", *BACKENDS), f'"auto" or one of {", ".join(BACKENDS)}'),
-            "batch_size": (lambda v: v is None or is_positive_integer(v), "None or an integer of at least 1"),
+            "backend": (
+                lambda v: v in ("auto", *BACKENDS),
+                f'"auto" or one of {", ".join(BACKENDS)}',
+            ),
+            "batch_size": (
+                lambda v: v is None or is_positive_integer(v),
+                "None or an integer of at least 1",
+            ),
         }

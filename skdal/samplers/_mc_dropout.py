@@ -3,7 +3,12 @@
 import numpy as np
 import torch
 
-from skdal.adapters import check_net, default_batch_size, has_dropout, over_dropout_passes
+from skdal.adapters import (
+    check_net,
+    default_batch_size,
+    has_dropout,
+    over_dropout_passes,
+)
 from skdal.base import ScoreSampler
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import is_positive_integer, query_generator
@@ -85,18 +90,26 @@ class MCDropoutSampler(ScoreSampler):
     def fit(self, X, y=None, **fit_params):
         """Train as `BaseSampler.fit` does."""
         super().fit(X, y, **fit_params)
-        self._own_seed = int(np.random.default_rng().integers(2**32))  # for random_state=None
+        self._own_seed = int(
+            np.random.default_rng().integers(2**32)
+        )  # for random_state=None
         return self
 
     def _shared(self, trained, rng):
         if rng is None and self.random_state is None:
             return {"seed": self._own_seed}
-        rng = query_generator(self.random_state, trained.n_labeled) if rng is None else rng
+        rng = (
+            query_generator(self.random_state, trained.n_labeled)
+            if rng is None
+            else rng
+        )
         return {"seed": int(rng.integers(2**32))}
 
     def _score_samples(self, trained, X, seed):
         criterion = CRITERIA[self.criterion]
-        return over_dropout_passes(trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose)
+        return over_dropout_passes(
+            trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose
+        )
 
     def _unit(self, trained, X, batch_size=None):
         return batch_size or default_batch_size(X, trained.classifier)
@@ -113,7 +126,10 @@ class MCDropoutSampler(ScoreSampler):
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
-            "criterion": (lambda v: isinstance(v, str) and v in CRITERIA, f"one of {', '.join(CRITERIA)}"),
+            "criterion": (
+                lambda v: isinstance(v, str) and v in CRITERIA,
+                f"one of {', '.join(CRITERIA)}",
+            ),
             "n_passes": (is_positive_integer, "an integer of at least 1"),
         }
 
@@ -130,7 +146,9 @@ def entropy(proba):
 
 def variation_ratio(proba):
     """Return the share of passes that do not vote for the class of most votes."""
-    votes = torch.nn.functional.one_hot(proba.argmax(2), proba.shape[2]).double().mean(0)
+    votes = (
+        torch.nn.functional.one_hot(proba.argmax(2), proba.shape[2]).double().mean(0)
+    )
     return 1 - votes.amax(1)
 
 

@@ -76,7 +76,11 @@ class PoolSubset(BaseSampler):
                 "enlarge subset_size or ask for fewer."
             )
         n = count_rows(X)
-        seen = np.arange(n) if n <= self.subset_size else np.sort(rng.choice(n, self.subset_size, replace=False))
+        seen = (
+            np.arange(n)
+            if n <= self.subset_size
+            else np.sort(rng.choice(n, self.subset_size, replace=False))
+        )
         part = X if len(seen) == n else take_rows(X, seen)
         sampler = self._inner()
         try:
@@ -86,7 +90,10 @@ class PoolSubset(BaseSampler):
                 raise
             raise error.at(int(seen[error.position])) from error.__cause__
         self.sampler_, self.seen_ = sampler, seen
-        self.unreadable_ = [x._replace(position=int(seen[x.position])) for x in getattr(sampler, "unreadable_", [])]
+        self.unreadable_ = [
+            x._replace(position=int(seen[x.position]))
+            for x in getattr(sampler, "unreadable_", [])
+        ]
         return seen[np.asarray(picks)], scores
 
     def _inner(self):
@@ -109,6 +116,9 @@ class PoolSubset(BaseSampler):
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
-            "sampler": (lambda v: v is None or isinstance(v, BaseSampler), "None or a sampler (an instance)"),
+            "sampler": (
+                lambda v: v is None or isinstance(v, BaseSampler),
+                "None or a sampler (an instance)",
+            ),
             "subset_size": (is_positive_integer, "an integer of at least 1"),
         }

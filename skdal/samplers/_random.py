@@ -26,4 +26,6 @@ class RandomSampler(BaseSampler):
     """
 
     def _select(self, trained, X, n_instances, rng):
-        return rng.choice(count_rows(X), size=n_instances, replace=False), np.full(n_instances, np.nan)
+        return rng.choice(count_rows(X), size=n_instances, replace=False), np.full(
+            n_instances, np.nan
+        )

@@ -11,14 +11,18 @@ from skdal.utils import count_rows
 _LARGE = 9  # the inner product is nine tenths of a score
 _KNOWN = 0.9  # of the labels, from which a net counts as converged
 
-_looked_at = weakref.WeakKeyDictionary()  # what was seen by module, so that weights and labels are looked at once
+_looked_at = (
+    weakref.WeakKeyDictionary()
+)  # what was seen by module, so that weights and labels are looked at once
 
 
 def medians_of_terms(columns, gamma):
     """Return the medians of ||g||^2 and |gamma g . g_S| over the samples of a shard; None where a term is missing."""
     if gamma == 0 or not {"sq_norm", "dot"} <= set(columns):
         return None
-    return float(np.median(columns["sq_norm"])), float(np.median(np.abs(gamma * columns["dot"])))
+    return float(np.median(columns["sq_norm"])), float(
+        np.median(np.abs(gamma * columns["dot"]))
+    )
 
 
 def warn_if_unconverged(trained, medians, gamma):
@@ -42,7 +46,9 @@ def warn_if_unconverged(trained, medians, gamma):
     labels = None if y is None else np.asarray(y).tobytes()
     weights = tensors_digest(dict(module.named_parameters())), count_rows(X)
     seen_weights, seen_labels = _looked_at.get(module, (None, None))
-    is_known = labels is None or seen_labels is None or labels == seen_labels  # a Dataset keeps them to itself
+    is_known = (
+        labels is None or seen_labels is None or labels == seen_labels
+    )  # a Dataset keeps them to itself
     if seen_weights == weights and is_known:
         return
     _looked_at[module] = weights, labels

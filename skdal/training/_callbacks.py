@@ -18,10 +18,16 @@ def with_callbacks(net, first, last):
     """
     callbacks = _without_stubs(net.callbacks)
     own = [] if callbacks is None or callbacks == "disable" else list(callbacks)
-    switches = [f"callbacks__{name}" for name, _ in net.get_default_callbacks()] if callbacks == "disable" else []
+    switches = (
+        [f"callbacks__{name}" for name, _ in net.get_default_callbacks()]
+        if callbacks == "disable"
+        else []
+    )
     found = {name: vars(net)[name] for name in switches if name in vars(net)}
     net.callbacks = [(_NAMES[0], first), *own, (_NAMES[1], last)]
-    vars(net).update(dict.fromkeys(switches))  # None: skorch leaves the callback of that name out
+    vars(net).update(
+        dict.fromkeys(switches)
+    )  # None: skorch leaves the callback of that name out
     try:
         yield
     finally:
@@ -30,14 +36,22 @@ def with_callbacks(net, first, last):
             vars(net).pop(name, None)
         vars(net).update(found)
         if hasattr(net, "callbacks_"):
-            net.callbacks_ = [pair for pair in net.callbacks_ if pair[1] is not first and pair[1] is not last]
+            net.callbacks_ = [
+                pair
+                for pair in net.callbacks_
+                if pair[1] is not first and pair[1] is not last
+            ]
 
 
 def _without_stubs(callbacks):
     """Return the callbacks of a net without what stands for ours in a net that was pickled during a training."""
     if not isinstance(callbacks, list):
         return callbacks
-    return [item for item in callbacks if not (isinstance(item, (tuple, list)) and item[0] in _NAMES)]
+    return [
+        item
+        for item in callbacks
+        if not (isinstance(item, (tuple, list)) and item[0] in _NAMES)
+    ]
 
 
 class Keepers:
@@ -48,7 +62,11 @@ class Keepers:
 
     def __init__(self, net):
         callbacks = getattr(net, "callbacks_", [])
-        self._kept = {name: (callback, dict(vars(callback))) for name, callback in callbacks if _keeps_state(callback)}
+        self._kept = {
+            name: (callback, dict(vars(callback)))
+            for name, callback in callbacks
+            if _keeps_state(callback)
+        }
 
     def put_back(self, net):
         """Put them, with their state, in the place of those that skorch initialized."""
@@ -71,14 +89,22 @@ def begin_again(net, is_trained):
     starts from have done so if it `is_trained`: an Initializer sits the round out. A LoadInitState that has loaded
     does not load again.
     """
-    loaded = {name: callback.did_load_ for name, callback in net.callbacks_ if isinstance(callback, LoadInitState)}
+    loaded = {
+        name: callback.did_load_
+        for name, callback in net.callbacks_
+        if isinstance(callback, LoadInitState)
+    }
     net.initialize_callbacks()
     for name, callback in net.callbacks_:
         if name in loaded:
             callback.did_load_ = loaded[name]
     resting = {}
     if is_trained:
-        resting = {i: pair for i, pair in enumerate(net.callbacks_) if isinstance(pair[1], Initializer)}
+        resting = {
+            i: pair
+            for i, pair in enumerate(net.callbacks_)
+            if isinstance(pair[1], Initializer)
+        }
     net.callbacks_ = [pair for i, pair in enumerate(net.callbacks_) if i not in resting]
     yield
     for position, pair in resting.items():

@@ -29,10 +29,15 @@ class StartingWeights:
         if self._module is None:
             return
         tensors = _tensors_of(self._module)
-        if any(isinstance(tensor, UninitializedTensorMixin) for tensor in tensors.values()):
+        if any(
+            isinstance(tensor, UninitializedTensorMixin) for tensor in tensors.values()
+        ):
             self._lazy_module = copy.deepcopy(self._module)
         else:
-            self._tensors = {name: (x.detach().clone(), x.requires_grad) for name, x in tensors.items()}
+            self._tensors = {
+                name: (x.detach().clone(), x.requires_grad)
+                for name, x in tensors.items()
+            }
 
     def restore(self, estimator):
         """Give the module instance of an estimator the weights that it had; one that was not seen before has them."""
@@ -41,7 +46,9 @@ class StartingWeights:
             self.__init__(estimator)
         elif self._lazy_module is not None:
             self._module = copy.deepcopy(self._lazy_module)
-            vars(final_estimator(estimator))["module"] = self._module  # skorch guards the setting of modules
+            vars(final_estimator(estimator))["module"] = (
+                self._module
+            )  # skorch guards the setting of modules
         elif module is not None:
             self._put_into(module)
 
@@ -62,9 +69,15 @@ class StartingWeights:
                     tensor.requires_grad_(requires_grad)
 
     def _check_shapes(self, tensors):
-        shapes = {name: tuple(value.shape) for name, (value, _) in self._tensors.items()}
+        shapes = {
+            name: tuple(value.shape) for name, (value, _) in self._tensors.items()
+        }
         now = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        changed = sorted(name for name in shapes.keys() | now.keys() if shapes.get(name) != now.get(name))
+        changed = sorted(
+            name
+            for name in shapes.keys() | now.keys()
+            if shapes.get(name) != now.get(name)
+        )
         if changed:
             raise InvalidParameterError(
                 "a training from scratch starts from the weights that the module instance had when it was passed, and "

@@ -23,14 +23,28 @@ from skdal.adapters import (
     try_training,
     warn_of_held_out_labels,
 )
-from skdal.exceptions import DivergedTrainingError, InvalidDataError, InvalidParameterError
+from skdal.exceptions import (
+    DivergedTrainingError,
+    InvalidDataError,
+    InvalidParameterError,
+)
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
 
 
-def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_trial=None, **fit_params):
+def train(
+    estimator,
+    X,
+    y=None,
+    *,
+    go_on,
+    reset_optimizer,
+    start=None,
+    check_trial=None,
+    **fit_params,
+):
     """Train `estimator` in place on a labeled set.
 
     Parameters
@@ -70,7 +84,9 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
         with exclusive(), undone_on_error(estimator), explaining_absent_labels(y):
             return estimator.fit(X, y, **fit_params)
     if not count_rows(X):
-        raise InvalidDataError("the labeled set is empty; pass at least one labeled sample.")
+        raise InvalidDataError(
+            "the labeled set is empty; pass at least one labeled sample."
+        )
     warn_of_held_out_labels(estimator)
     labels = labels_of(X, y)
     net = final_estimator(estimator)
@@ -78,7 +94,9 @@ def train(estimator, X, y=None, *, go_on, reset_optimizer, start=None, check_tri
         go_on = go_on and getattr(net, "initialized_", False)
         if not go_on and start is not None:
             start.restore(estimator)
-        return _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params)
+        return _train_net(
+            estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params
+        )
 
 
 def _check_labels_of_frozen(estimator, X, y):
@@ -93,7 +111,15 @@ def _check_labels_of_frozen(estimator, X, y):
 def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_params):
     if isinstance(estimator, Pipeline):
         X, fit_params = _through_steps(estimator, X, labels, go_on, fit_params)
-        _train_net(estimator.steps[-1][1], X, labels, go_on, reset_optimizer, check_trial, fit_params)
+        _train_net(
+            estimator.steps[-1][1],
+            X,
+            labels,
+            go_on,
+            reset_optimizer,
+            check_trial,
+            fit_params,
+        )
         return estimator
     if isinstance(estimator, FrozenEstimator):
         return estimator
@@ -108,10 +134,21 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
             check_trial(trial)
         return trial.n_outputs
 
-    watch = Watch(check, n_epochs_of(estimator, fit_params), check_labels_of_batches=labels is None)
+    watch = Watch(
+        check,
+        n_epochs_of(estimator, fit_params),
+        check_labels_of_batches=labels is None,
+    )
     guard = RoundGuard(Keepers(estimator))
     try:
-        in_words = explained(estimator, rows, labels, training=True, of="the labeled set", latest=lambda: watch.inputs)
+        in_words = explained(
+            estimator,
+            rows,
+            labels,
+            training=True,
+            of="the labeled set",
+            latest=lambda: watch.inputs,
+        )
         with with_callbacks(estimator, guard, watch), in_words:
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
@@ -127,8 +164,14 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
 
 
 def _refuse_divergence(net):
-    trainable = {name: p for name, p in net.module_.named_parameters() if p.requires_grad}
-    damaged = [name for name, parameter in trainable.items() if not torch.isfinite(parameter).all()]
+    trainable = {
+        name: p for name, p in net.module_.named_parameters() if p.requires_grad
+    }
+    damaged = [
+        name
+        for name, parameter in trainable.items()
+        if not torch.isfinite(parameter).all()
+    ]
     if damaged:
         raise DivergedTrainingError(
             f"the training diverged: it ended in NaN or infinite values in {', '.join(damaged[:5])}. The net is as it "
@@ -208,5 +251,7 @@ def _step_params(pipeline, fit_params):
     prefix = f"{pipeline.steps[-1][0]}__"
     wrong = [name for name in fit_params if not name.startswith(prefix)]
     if wrong:
-        raise InvalidParameterError(f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}.")
+        raise InvalidParameterError(
+            f"fit parameters of the net in a Pipeline start with {prefix!r}; got {wrong}."
+        )
     return {name.removeprefix(prefix): value for name, value in fit_params.items()}, {}

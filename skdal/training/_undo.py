@@ -38,8 +38,15 @@ def _part_undone_on_error(estimator):
         if hasattr(value, "load_state_dict") and not isinstance(value, type):
             undo += _module_undo(value)
         elif name == "callbacks_":
-            undo += [partial(set_vars, callback, dict(vars(callback))) for _, callback in value]
-            undo += [put_back for _, callback in value for put_back in _contents_undo(callback)]
+            undo += [
+                partial(set_vars, callback, dict(vars(callback)))
+                for _, callback in value
+            ]
+            undo += [
+                put_back
+                for _, callback in value
+                for put_back in _contents_undo(callback)
+            ]
         elif name == "steps":
             attributes[name] = list(value)
         elif name.endswith("_"):
@@ -59,8 +66,12 @@ def _module_undo(module):
     for part in getattr(module, "modules", list)():
         undo.append(partial(setattr, part, "training", part.training))
     for parameter in getattr(module, "parameters", list)():
-        undo.append(partial(setattr, parameter, "requires_grad", parameter.requires_grad))
-    for buffer in getattr(module, "buffers", list)():  # those that are not persistent are in no state_dict
+        undo.append(
+            partial(setattr, parameter, "requires_grad", parameter.requires_grad)
+        )
+    for buffer in getattr(
+        module, "buffers", list
+    )():  # those that are not persistent are in no state_dict
         undo.append(partial(_copy_into, buffer, buffer.detach().clone()))
     return undo
 
@@ -72,13 +83,17 @@ def _copy_into(tensor, value):
 
 def _contents_undo(callback):
     """Return the calls that give the lists, dicts and sets of a callback, such as a recorder's, their contents back."""
-    found = [value for value in vars(callback).values() if type(value) in (list, dict, set)]
+    found = [
+        value for value in vars(callback).values() if type(value) in (list, dict, set)
+    ]
     return [partial(_refill, container, copy.copy(container)) for container in found]
 
 
 def _refill(container, contents):
     container.clear()
-    container.extend(contents) if isinstance(container, list) else container.update(contents)
+    container.extend(contents) if isinstance(container, list) else container.update(
+        contents
+    )
 
 
 def set_vars(instance, attributes):

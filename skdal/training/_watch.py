@@ -85,7 +85,11 @@ class Watch(_Watcher):
 
         EarlyStopping ends a training in the same way, once its patience is at an end.
         """
-        stoppers = [callback for _, callback in net.callbacks_ if isinstance(callback, EarlyStopping)]
+        stoppers = [
+            callback
+            for _, callback in net.callbacks_
+            if isinstance(callback, EarlyStopping)
+        ]
         if any(stopper.misses_ == stopper.patience for stopper in stoppers):
             return False
         is_short = self.n_epochs is not None and self.n_ended < self.n_epochs
@@ -156,8 +160,14 @@ class RoundGuard(_Watcher):
 
 def _loading(net):
     """Return the callbacks that load weights at the end of a training."""
-    checkpoints = [callback for _, callback in net.callbacks_ if isinstance(callback, Checkpoint)]
-    return [checkpoint for checkpoint in checkpoints if checkpoint.load_best and checkpoint.monitor is not None]
+    checkpoints = [
+        callback for _, callback in net.callbacks_ if isinstance(callback, Checkpoint)
+    ]
+    return [
+        checkpoint
+        for checkpoint in checkpoints
+        if checkpoint.load_best and checkpoint.monitor is not None
+    ]
 
 
 def _own_event(checkpoint):

@@ -16,7 +16,9 @@ def as_array(values, name):
         They are sparse, or a tensor of a type that numpy does not have, such as bfloat16.
     """
     if issparse(values):
-        raise InvalidDataError(f"{name} must be a dense array; got a sparse one. Pass {name}.toarray().")
+        raise InvalidDataError(
+            f"{name} must be a dense array; got a sparse one. Pass {name}.toarray()."
+        )
     if not isinstance(values, torch.Tensor):
         return np.asarray(values)
     try:

@@ -14,8 +14,21 @@ import torch
 logger = logging.getLogger("skdal")
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.ndarray, np.generic)
-_CODE_OF = (types.FunctionType, types.MethodType, staticmethod, classmethod, property, functools.cached_property)
-_NO_PART = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called", "training", "_is_full_backward_hook")  # of a module
+_CODE_OF = (
+    types.FunctionType,
+    types.MethodType,
+    staticmethod,
+    classmethod,
+    property,
+    functools.cached_property,
+)
+_NO_PART = (
+    "_hooks",
+    "_hooks_with_kwargs",
+    "_hooks_always_called",
+    "training",
+    "_is_full_backward_hook",
+)  # of a module
 
 
 def describe(value):
@@ -48,20 +61,36 @@ def _described(value, inside):
         return [name, value.name]
     if isinstance(value, torch.Tensor):
         bytes_ = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return [name, str(value.dtype), list(value.shape), value.requires_grad, bytes_.numpy()]
+        return [
+            name,
+            str(value.dtype),
+            list(value.shape),
+            value.requires_grad,
+            bytes_.numpy(),
+        ]
     if isinstance(value, (list, tuple)):
         return [name, *parts(value)]
     if isinstance(value, (set, frozenset)):
         return [name, *sorted(parts(value), key=repr)]
     if isinstance(value, dict):
-        return [name, *sorted(([repr(key), _described(x, inside)] for key, x in value.items()), key=lambda x: x[0])]
+        return [
+            name,
+            *sorted(
+                ([repr(key), _described(x, inside)] for key, x in value.items()),
+                key=lambda x: x[0],
+            ),
+        ]
     if isinstance(value, functools.partial):
         return [name, *parts((value.func, value.args, value.keywords))]
     if isinstance(value, types.MethodType):
         return [name, *parts((value.__func__, value.__self__))]
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [*_name(value), _code(value.__code__), *parts((value.__defaults__, value.__kwdefaults__, cells))]
+        return [
+            *_name(value),
+            _code(value.__code__),
+            *parts((value.__defaults__, value.__kwdefaults__, cells)),
+        ]
     if isinstance(value, type):
         return _of_class(value)
     return [_of_class(type(value)), _attributes(value, parts)]
@@ -70,16 +99,30 @@ def _described(value, inside):
 def _attributes(value, parts):
     held = getattr(value, "__dict__", None)
     if isinstance(value, torch.nn.Module):
-        hooks = [hook for name in ("_forward_pre_hooks", "_forward_hooks") for hook in held[name].values()]
+        hooks = [
+            hook
+            for name in ("_forward_pre_hooks", "_forward_hooks")
+            for hook in held[name].values()
+        ]
         names = sorted(name for name in held if not name.endswith(_NO_PART))
         return [names, parts(held[name] for name in names), parts(hooks)]
-    slots = [name for cls in type(value).__mro__ for name in np.atleast_1d(getattr(cls, "__slots__", ())).tolist()]
+    slots = [
+        name
+        for cls in type(value).__mro__
+        for name in np.atleast_1d(getattr(cls, "__slots__", ())).tolist()
+    ]
     if held is not None or slots:
-        held = {**(held or {}), **{name: getattr(value, name) for name in slots if hasattr(value, name)}}
+        held = {
+            **(held or {}),
+            **{name: getattr(value, name) for name in slots if hasattr(value, name)},
+        }
         return parts([held])
     if type(value).__repr__ is not object.__repr__ and " at 0x" not in repr(value):
         return repr(value)
-    logger.warning("%r cannot be told from others of its type, so nothing that was stored with it is used", value)
+    logger.warning(
+        "%r cannot be told from others of its type, so nothing that was stored with it is used",
+        value,
+    )
     return uuid.uuid4().hex
 
 
@@ -91,8 +134,16 @@ def _name(value):
 def _of_class(cls):
     """Return the name of a class and the code of its methods, with those that it inherits."""
     bodies = [vars(base) for base in cls.__mro__[:-1]]
-    functions = [(name, inspect.unwrap(_function(x))) for body in bodies for name, x in body.items() if _is_code(x)]
-    return [*_name(cls), [[name, _code(x.__code__)] for name, x in functions if hasattr(x, "__code__")]]
+    functions = [
+        (name, inspect.unwrap(_function(x)))
+        for body in bodies
+        for name, x in body.items()
+        if _is_code(x)
+    ]
+    return [
+        *_name(cls),
+        [[name, _code(x.__code__)] for name, x in functions if hasattr(x, "__code__")],
+    ]
 
 
 def _is_code(value):
@@ -111,6 +162,10 @@ def _code(code):
     for x in (code.co_code, code.co_names, code.co_varnames):
         digest.update(repr(x).encode())
     for x in code.co_consts:
-        text = _code(x) if isinstance(x, types.CodeType) else repr(sorted(map(repr, x)) if type(x) is frozenset else x)
+        text = (
+            _code(x)
+            if isinstance(x, types.CodeType)
+            else repr(sorted(map(repr, x)) if type(x) is frozenset else x)
+        )
         digest.update(text.encode())
     return digest.hexdigest()

@@ -16,7 +16,9 @@ def check_device(device):
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidParameterError(f"there is no device {device!r} here to compute on. torch said: {error}") from error
+        raise InvalidParameterError(
+            f"there is no device {device!r} here to compute on. torch said: {error}"
+        ) from error
     return torch.device(device)
 
 
@@ -24,5 +26,7 @@ def may_use_tf32():
     """Tell whether products of float32 on CUDA may be rounded to TF32."""
     try:
         return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # set by the newer `fp32_precision`, which these cannot express
+    except (
+        RuntimeError
+    ):  # set by the newer `fp32_precision`, which these cannot express
         return True

@@ -10,7 +10,9 @@ from skdal.exceptions import InvalidParameterError
 
 def write_atomically(path, write):
     """Call `write(file)` on a new file that takes the place of `path` once it is safe on disk."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.unfinished")
+    unfinished = path.with_name(
+        f".{path.name}.{os.getpid()}-{threading.get_ident()}.unfinished"
+    )
     try:
         with open(unfinished, "wb") as file:
             write(file)
@@ -37,7 +39,9 @@ def prepare_folder(folder):
         It is no path, or cannot be made or written to.
     """
     if not isinstance(folder, (str, os.PathLike)):
-        raise InvalidParameterError(f"a folder is named by a str or a Path; got {folder!r}.")
+        raise InvalidParameterError(
+            f"a folder is named by a str or a Path; got {folder!r}."
+        )
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,9 @@ class Pandas(Library):
         return sys.modules["pandas"].concat(self._of_same_categories(first, second))
 
     def check_types(self, first, second):
-        self._of_same_categories(first[:0], second[:0])  # all else goes together, and concat warns of empty frames
+        self._of_same_categories(
+            first[:0], second[:0]
+        )  # all else goes together, and concat warns of empty frames
 
     def _of_same_categories(self, first, second):
         """Return two frames or series whose categorical columns have the categories of both."""
@@ -115,13 +117,18 @@ class Pandas(Library):
     def _alike(self, first, second):
         """Return two columns, of the same categories if the first has any: those of the first, then new ones."""
         pandas = sys.modules["pandas"]
-        if not isinstance(first.dtype, pandas.CategoricalDtype) or first.dtype == second.dtype:
+        if (
+            not isinstance(first.dtype, pandas.CategoricalDtype)
+            or first.dtype == second.dtype
+        ):
             return first, second
         if not isinstance(second.dtype, pandas.CategoricalDtype):
             second = second.astype("category")
             if first.dtype.ordered:
                 second = second.cat.set_categories(_known(first, second), ordered=True)
-        dtype = pandas.CategoricalDtype(_merged(first, second), ordered=first.dtype.ordered)
+        dtype = pandas.CategoricalDtype(
+            _merged(first, second), ordered=first.dtype.ordered
+        )
         return first.astype(dtype), second.astype(dtype)
 
 
@@ -182,13 +189,28 @@ class Polars(Library):
             together = self.append(first.to_frame("y"), second.alias("y").to_frame())
             return together.to_series().alias(first.name)
         try:
-            second = second.cast({name: dtype for name, dtype in first.schema.items() if dtype == polars.Enum})
+            second = second.cast(
+                {
+                    name: dtype
+                    for name, dtype in first.schema.items()
+                    if dtype == polars.Enum
+                }
+            )
         except polars.exceptions.PolarsError as error:
-            raise ValueError(f"{error}. Cast both to one Enum that has all categories") from error
+            raise ValueError(
+                f"{error}. Cast both to one Enum that has all categories"
+            ) from error
         for name, dtype in first.schema.items():
             new = second.schema[name]
-            if dtype.is_numeric() and new == polars.String or dtype == polars.String and new.is_numeric():
-                raise TypeError(f"column {name!r} is of type {new}, and was of type {dtype} so far; cast it")
+            if (
+                dtype.is_numeric()
+                and new == polars.String
+                or dtype == polars.String
+                and new.is_numeric()
+            ):
+                raise TypeError(
+                    f"column {name!r} is of type {new}, and was of type {dtype} so far; cast it"
+                )
         try:
             return polars.concat([first, second], how="vertical_relaxed")
         except polars.exceptions.PolarsError as error:
@@ -208,7 +230,11 @@ class Arrow(Library):
         return X.select(columns)
 
     def take(self, X, positions):
-        return X[positions] if isinstance(positions, slice) else X.take(np.asarray(positions))
+        return (
+            X[positions]
+            if isinstance(positions, slice)
+            else X.take(np.asarray(positions))
+        )
 
     def frame(self, rows, columns):
         return sys.modules["pyarrow"].table(list(np.asarray(rows).T), names=columns)
@@ -224,7 +250,11 @@ class Arrow(Library):
         return self.append(one, other)["y"]
 
     def values(self, X):
-        return {name: np.asarray(X[name]) for name in X.column_names} if self.is_frame(X) else np.asarray(X)
+        return (
+            {name: np.asarray(X[name]) for name in X.column_names}
+            if self.is_frame(X)
+            else np.asarray(X)
+        )
 
 
 class HuggingFace(Library):
@@ -240,14 +270,24 @@ class HuggingFace(Library):
         return X  # items are dicts, where the order does not count
 
     def take(self, X, positions):
-        positions = range(len(X))[positions] if isinstance(positions, slice) else np.asarray(positions)
+        positions = (
+            range(len(X))[positions]
+            if isinstance(positions, slice)
+            else np.asarray(positions)
+        )
         return X.select(positions)
 
     def append(self, first, second):
-        plain = [part.with_format(None) for part in (first, second)]  # of two formats none would be left
+        plain = [
+            part.with_format(None) for part in (first, second)
+        ]  # of two formats none would be left
         form = dict(first.format)
         kwargs = form.pop("format_kwargs")
-        return sys.modules["datasets"].concatenate_datasets(plain).with_format(**form, **kwargs)
+        return (
+            sys.modules["datasets"]
+            .concatenate_datasets(plain)
+            .with_format(**form, **kwargs)
+        )
 
     def values(self, X):
         return None
@@ -258,7 +298,14 @@ _LIBRARIES = (Pandas(), Polars(), Arrow(), HuggingFace())
 
 def library_of(X):
     """Return the `Library` whose frame or series X is, None for everything else."""
-    return next((library for library in _LIBRARIES if library.is_frame(X) or library.is_series(X)), None)
+    return next(
+        (
+            library
+            for library in _LIBRARIES
+            if library.is_frame(X) or library.is_series(X)
+        ),
+        None,
+    )
 
 
 def is_frame(X):
@@ -268,7 +315,9 @@ def is_frame(X):
 
 def has_names(X):
     """Tell whether X is a frame whose columns have names; numbers, as pandas gives them to an array, are none."""
-    return is_frame(X) and any(isinstance(name, str) for name in library_of(X).columns(X))
+    return is_frame(X) and any(
+        isinstance(name, str) for name in library_of(X).columns(X)
+    )
 
 
 def append_to(library, first, second):
@@ -283,7 +332,11 @@ def append_to(library, first, second):
     """
     kind = f"{library.name} {type(first).__name__}"
     if library.is_series(first):
-        second = second if library.is_series(second) else library.one_series(_plain(second, kind))
+        second = (
+            second
+            if library.is_series(second)
+            else library.one_series(_plain(second, kind))
+        )
     elif not library.is_frame(second):
         second = named_like(second, first, "the new samples", "the samples so far")
     else:
@@ -309,7 +362,9 @@ def named_like(X, frame, name, of):
     library = library_of(frame)
     columns = library.columns(frame)
     kind = f"{library.name} {type(frame).__name__}"
-    is_rows = isinstance(X, (np.ndarray, list, tuple)) and not isinstance(library, HuggingFace)
+    is_rows = isinstance(X, (np.ndarray, list, tuple)) and not isinstance(
+        library, HuggingFace
+    )
     if not is_rows or np.ndim(X) != 2 or np.shape(X)[1] != len(columns):
         raise InvalidDataError(
             f"{name} must be a {kind} with the columns {columns[:10]}, as {of} have; got {full_name(X)} of shape "
@@ -322,7 +377,9 @@ def _in_order(library, first, second):
     wanted, found = library.columns(first), library.columns(second)
     if wanted == found:
         return second
-    if sorted(map(str, wanted)) != sorted(map(str, found)) or len(set(found)) < len(found):
+    if sorted(map(str, wanted)) != sorted(map(str, found)) or len(set(found)) < len(
+        found
+    ):
         raise ValueError(f"the columns are {found}, and were {wanted} so far")
     return library.select(second, wanted)
 
@@ -331,13 +388,19 @@ def _plain(values, kind):
     """Return labels from some other container as an array (n,)."""
     array = one_axis(values)
     if array is None:
-        raise InvalidDataError(f"cannot append {full_name(values)} to a {kind}; pass an array, a list or a {kind}.")
+        raise InvalidDataError(
+            f"cannot append {full_name(values)} to a {kind}; pass an array, a list or a {kind}."
+        )
     return array
 
 
 def one_axis(values):
     """Return values of one axis as an array (n,), None for what is unknown or has other axes."""
-    is_known = isinstance(values, (list, tuple, np.ndarray)) or library_of(values) is not None or is_array(values)
+    is_known = (
+        isinstance(values, (list, tuple, np.ndarray))
+        or library_of(values) is not None
+        or is_array(values)
+    )
     if not is_known or is_frame(values):
         return None
     array = np.asarray(values)
@@ -352,4 +415,6 @@ def is_array(X):
 def full_name(X):
     """Return the name of the class of X with the library that it is of."""
     library = type(X).__module__.partition(".")[0]
-    return type(X).__name__ if library == "builtins" else f"{library} {type(X).__name__}"
+    return (
+        type(X).__name__ if library == "builtins" else f"{library} {type(X).__name__}"
+    )

@@ -46,7 +46,9 @@ def turns(module):
     if module is None:
         yield
         return
-    module = unwrapped(module)  # what is compiled, or in DataParallel, is the same module
+    module = unwrapped(
+        module
+    )  # what is compiled, or in DataParallel, is the same module
     with _locks.guard:
         lock = _locks.of_modules.setdefault(module, threading.RLock())
     with lock:

@@ -25,8 +25,15 @@ def _put_back(module):
     modes = [(part, part.training) for part in parts]
     attributes = _Attributes(module)
     entries = [(held, dict(held)) for part in parts for held in _registered(part)]
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in module.buffers()]
-    hooks = [(p._backward_hooks, dict(p._backward_hooks)) for p in module.parameters() if p._backward_hooks]
+    buffers = [
+        (buffer, buffer._version, buffer.detach().clone())
+        for buffer in module.buffers()
+    ]
+    hooks = [
+        (p._backward_hooks, dict(p._backward_hooks))
+        for p in module.parameters()
+        if p._backward_hooks
+    ]
     try:
         for held, _ in hooks:
             held.clear()
@@ -54,18 +61,32 @@ class _Attributes:
     def __init__(self, module):
         self._found = []
         for part in module.modules():
-            attributes = {name: value for name, value in vars(part).items() if name not in _MANAGED}
-            held = {name: copy.copy(value) for name, value in attributes.items() if type(value) in (list, dict)}
+            attributes = {
+                name: value
+                for name, value in vars(part).items()
+                if name not in _MANAGED
+            }
+            held = {
+                name: copy.copy(value)
+                for name, value in attributes.items()
+                if type(value) in (list, dict)
+            }
             self._found.append((vars(part), attributes, held))
 
     def restore(self):
         """Put back whatever has changed."""
         for current, attributes, held in self._found:
-            for name in [name for name in current if name not in attributes and name not in _MANAGED]:
+            for name in [
+                name
+                for name in current
+                if name not in attributes and name not in _MANAGED
+            ]:
                 if _has_tensor(current[name]):
                     del current[name]
             for name, value in attributes.items():
-                if current.get(name) is not value and (_has_tensor(current.get(name)) or _has_tensor(value)):
+                if current.get(name) is not value and (
+                    _has_tensor(current.get(name)) or _has_tensor(value)
+                ):
                     current[name] = value
             for name, content in held.items():
                 if attributes[name] is not content and _has_tensor(attributes[name]):
@@ -74,19 +95,25 @@ class _Attributes:
 
 def _has_tensor(value):
     if isinstance(value, (list, tuple, dict)):
-        return any(map(_has_tensor, value.values() if isinstance(value, dict) else value))
+        return any(
+            map(_has_tensor, value.values() if isinstance(value, dict) else value)
+        )
     return isinstance(value, torch.Tensor)
 
 
 # Kept by torch, or by `untouched` in another way.
-_MANAGED = {name for name in vars(torch.nn.Module()) if name.startswith("_")} | {"training"}
+_MANAGED = {name for name in vars(torch.nn.Module()) if name.startswith("_")} | {
+    "training"
+}
 
 
 @contextmanager
 def frozen(module, but=()):
     """Run a block in which no parameter of `module` requires a gradient, `but` those."""
     kept = {id(parameter) for parameter in but}
-    trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in kept]
+    trainable = [
+        p for p in module.parameters() if p.requires_grad and id(p) not in kept
+    ]
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
@@ -106,7 +133,13 @@ def swapped(module, parameters, values):
     entries = [(part._parameters, dict(part._parameters)) for part in module.modules()]
     try:
         for held, found in entries:
-            held.update({own: values[names[id(p)]] for own, p in found.items() if id(p) in names})
+            held.update(
+                {
+                    own: values[names[id(p)]]
+                    for own, p in found.items()
+                    if id(p) in names
+                }
+            )
         yield
     finally:
         for held, found in entries:
@@ -115,7 +148,11 @@ def swapped(module, parameters, values):
 
 def _registered(part):
     """Return the dicts of a module's own parameters and buffers; a scripted module's cannot be changed."""
-    return [] if isinstance(part, torch.jit.ScriptModule) else [part._parameters, part._buffers]
+    return (
+        []
+        if isinstance(part, torch.jit.ScriptModule)
+        else [part._parameters, part._buffers]
+    )
 
 
 def _refill(held, found):
@@ -125,7 +162,10 @@ def _refill(held, found):
 
 def uncompiled(module):
     """Run parts that are compiled as they were written: a compiled part has no tensors between its layers."""
-    is_compiled = lambda part: hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+    is_compiled = lambda part: (
+        hasattr(part, "_orig_mod")
+        or getattr(part, "_compiled_call_impl", None) is not None
+    )
     has_stance = hasattr(torch.compiler, "set_stance")  # torch 2.6
     return (
         torch.compiler.set_stance("force_eager")

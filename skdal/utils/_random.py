@@ -51,7 +51,9 @@ def forked_rng(random_state, n_fits):
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
-        np.random.seed(seed)  # scikit-learn and skorch draw from numpy's global generator
+        np.random.seed(
+            seed
+        )  # scikit-learn and skorch draw from numpy's global generator
         random.seed(seed)
         yield
 
@@ -79,4 +81,6 @@ def query_generator(random_state, n_labeled):
 def _seed_sequence(random_state, counter):
     if isinstance(random_state, (int, np.integer)):
         return np.random.SeedSequence([int(random_state), int(counter)])
-    return np.random.SeedSequence(check_random_state(random_state).randint(2**31, size=4).tolist())
+    return np.random.SeedSequence(
+        check_random_state(random_state).randint(2**31, size=4).tolist()
+    )

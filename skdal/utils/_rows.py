@@ -39,7 +39,9 @@ def count_rows(X):
     if _is_mapping(X):
         lengths = {key: count_rows(value) for key, value in X.items()}
         if len(set(lengths.values())) != 1:
-            raise InvalidDataError(f"the entries of X have different lengths {lengths}; give one row a sample in each.")
+            raise InvalidDataError(
+                f"the entries of X have different lengths {lengths}; give one row a sample in each."
+            )
         return next(iter(lengths.values()))
     shape = getattr(X, "shape", None)
     if shape is not None and len(shape) > 0:
@@ -47,7 +49,9 @@ def count_rows(X):
     try:
         return len(X)
     except TypeError:
-        raise InvalidDataError(f"X is {type(X).__name__}, which has no length; pass {_ALLOWED}.") from None
+        raise InvalidDataError(
+            f"X is {type(X).__name__}, which has no length; pass {_ALLOWED}."
+        ) from None
 
 
 def take_rows(X, indices):
@@ -73,7 +77,9 @@ def take_rows(X, indices):
     if isinstance(X, torch.Tensor) and not isinstance(indices, slice):
         return X[torch.as_tensor(np.asarray(indices), device=X.device)]
     if not is_array(X) and not isinstance(X, torch.Tensor) and not _is_slice_dataset(X):
-        raise InvalidDataError(f"samples of {full_name(X)} cannot be taken by position; pass {_ALLOWED}.")
+        raise InvalidDataError(
+            f"samples of {full_name(X)} cannot be taken by position; pass {_ALLOWED}."
+        )
     return X[indices]
 
 
@@ -95,7 +101,9 @@ def concat_rows(first, second):
         return ConcatDataset([*_members(first), second])
     if _is_mapping(first):
         if not _is_mapping(second) or set(first) != set(second):
-            raise InvalidDataError(f"the new samples need the keys {sorted(first)}; got {second!r:.200}.")
+            raise InvalidDataError(
+                f"the new samples need the keys {sorted(first)}; got {second!r:.200}."
+            )
         return {key: concat_rows(value, second[key]) for key, value in first.items()}
     try:
         return _concat_arrays(first, second)
@@ -126,7 +134,10 @@ def rows_digest(X, n_rows=None, like=None):
     """
     X = X if n_rows is None else take_rows(X, slice(0, n_rows))
     if _is_mapping(X):
-        return {key: rows_digest(value, like=like and like.get(key)) for key, value in X.items()}
+        return {
+            key: rows_digest(value, like=like and like.get(key))
+            for key, value in X.items()
+        }
     if sparse.issparse(X):
         rows = X.tocsr().copy()
         rows.sum_duplicates()
@@ -149,7 +160,11 @@ def _digest(array, like=None):
     """Return (dtype, digest) of an array, in the dtype of another digest."""
     if like is not None and like[0] != array.dtype.str:
         array = array.astype(like[0])
-    found = repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array)
+    found = (
+        repr(array.tolist()).encode()
+        if array.dtype.hasobject
+        else np.ascontiguousarray(array)
+    )
     return array.dtype.str, hashlib.blake2b(found).hexdigest()
 
 
@@ -177,7 +192,9 @@ def _members(dataset):
 
 
 def _is_mapping(X):
-    return isinstance(X, Mapping) and not sparse.issparse(X)  # a dok_matrix is a dict, too
+    return isinstance(X, Mapping) and not sparse.issparse(
+        X
+    )  # a dok_matrix is a dict, too
 
 
 def _item_shape(item):
@@ -214,21 +231,29 @@ def _concat_arrays(first, second):
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")
     if isinstance(first, torch.Tensor):
-        return torch.cat([first, torch.as_tensor(_array_of(second), device=first.device)])
+        return torch.cat(
+            [first, torch.as_tensor(_array_of(second), device=first.device)]
+        )
     if isinstance(first, list):
         return _concat_lists(first, list(_array_of(second)))
     if _is_slice_dataset(first):
-        parts = [Subset(part.dataset, part.indices_.tolist()) for part in (first, second)]
+        parts = [
+            Subset(part.dataset, part.indices_.tolist()) for part in (first, second)
+        ]
         return type(first)(ConcatDataset(parts), idx=first.idx)
     if not _is_known(first):
-        raise InvalidDataError(f"samples cannot be appended to {full_name(first)}; pass {_ALLOWED}.")
+        raise InvalidDataError(
+            f"samples cannot be appended to {full_name(first)}; pass {_ALLOWED}."
+        )
     return _concat_plain(np.asarray(first), np.asarray(_array_of(second)))
 
 
 def _concat_lists(first, second):
     """Return two lists as one; numpy would make text of numbers that stand beside text."""
     if first and second and isinstance(first[0], str) != isinstance(second[0], str):
-        raise TypeError(f"the new ones are such as {second[0]!r:.40}, and were such as {first[0]!r:.40} so far")
+        raise TypeError(
+            f"the new ones are such as {second[0]!r:.40}, and were such as {first[0]!r:.40} so far"
+        )
     return first + second
 
 
@@ -236,7 +261,9 @@ def _concat_plain(first, second):
     """Return two arrays as one; numpy would make text of numbers that stand beside text."""
     kinds = [array.dtype.kind for array in (first, second)]
     if any(kind in "US" for kind in kinds) and any(kind in "biufc" for kind in kinds):
-        raise TypeError(f"the new ones are of type {second.dtype}, and were of type {first.dtype} so far")
+        raise TypeError(
+            f"the new ones are of type {second.dtype}, and were of type {first.dtype} so far"
+        )
     return np.concatenate([first, second])
 
 

@@ -19,9 +19,13 @@ def check_n_instances(n_instances, n_pool):
         Not an integer, below 1, or above the size of the pool.
     """
     if n_pool == 0:
-        raise EmptyPoolError("the pool is empty: pass at least one unlabeled sample as X.")
+        raise EmptyPoolError(
+            "the pool is empty: pass at least one unlabeled sample as X."
+        )
     if is_boolean(n_instances) or not isinstance(n_instances, numbers.Integral):
-        raise InvalidParameterError(f"n_instances must be an integer from 1 to {n_pool}; got {n_instances!r}.")
+        raise InvalidParameterError(
+            f"n_instances must be an integer from 1 to {n_pool}; got {n_instances!r}."
+        )
     if not 1 <= n_instances <= n_pool:
         raise InvalidParameterError(
             f"n_instances must be from 1 to {n_pool}, the size of the pool; got {n_instances}. "
@@ -51,7 +55,9 @@ def check_parameters(owner, checks):
         if not predicate(getattr(owner, name))
     ]
     if wrong:
-        raise InvalidParameterError(f"{type(owner).__name__}: " + "; ".join(wrong) + ".")
+        raise InvalidParameterError(
+            f"{type(owner).__name__}: " + "; ".join(wrong) + "."
+        )
 
 
 def check_known(kind, name, known):

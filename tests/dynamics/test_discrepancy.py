@@ -23,11 +23,15 @@ def written_out(theta, initial):
 
 
 def test_eq_33():
-    assert mmd_squared(THETA, INITIAL) == pytest.approx(written_out(THETA, INITIAL), rel=1e-12)
+    assert mmd_squared(THETA, INITIAL) == pytest.approx(
+        written_out(THETA, INITIAL), rel=1e-12
+    )
 
 
 def test_a_sample_is_not_compared_with_itself():
-    assert mmd_squared(THETA + np.diag(RNG.uniform(1, 9, 9)), INITIAL) == pytest.approx(mmd_squared(THETA, INITIAL))
+    assert mmd_squared(THETA + np.diag(RNG.uniform(1, 9, 9)), INITIAL) == pytest.approx(
+        mmd_squared(THETA, INITIAL)
+    )
 
 
 def test_nothing_was_queried():
@@ -58,14 +62,42 @@ def test_the_bound_of_appendix_b_3():
 
 
 BAD = {
-    "one sample": (lambda: mmd_squared(THETA, [0]), InvalidDataError, "at least two positions"),
-    "a mask": (lambda: mmd_squared(THETA, np.arange(9) < 3), InvalidDataError, "of type bool"),
-    "twice": (lambda: mmd_squared(THETA, [1, 2, 1]), InvalidDataError, "1 of them twice"),
-    "outside": (lambda: mmd_squared(THETA, [1, 9]), InvalidDataError, "from 0 to 8.*got 1 to 9"),
+    "one sample": (
+        lambda: mmd_squared(THETA, [0]),
+        InvalidDataError,
+        "at least two positions",
+    ),
+    "a mask": (
+        lambda: mmd_squared(THETA, np.arange(9) < 3),
+        InvalidDataError,
+        "of type bool",
+    ),
+    "twice": (
+        lambda: mmd_squared(THETA, [1, 2, 1]),
+        InvalidDataError,
+        "1 of them twice",
+    ),
+    "outside": (
+        lambda: mmd_squared(THETA, [1, 9]),
+        InvalidDataError,
+        "from 0 to 8.*got 1 to 9",
+    ),
     "below": (lambda: mmd_squared(THETA, [-1, 2]), InvalidDataError, "from 0 to 8"),
-    "asymmetric": (lambda: mmd_squared(THETA + np.triu(THETA + 1), [0, 1]), InvalidKernelError, "symmetric"),
-    "negative": (lambda: mmd_bound(-np.eye(4), [0, 1], delta=0.1), InvalidKernelError, "positive semidefinite"),
-    "certain": (lambda: mmd_bound(THETA, INITIAL, delta=0.0), InvalidParameterError, "between 0 and 1.*got 0.0"),
+    "asymmetric": (
+        lambda: mmd_squared(THETA + np.triu(THETA + 1), [0, 1]),
+        InvalidKernelError,
+        "symmetric",
+    ),
+    "negative": (
+        lambda: mmd_bound(-np.eye(4), [0, 1], delta=0.1),
+        InvalidKernelError,
+        "positive semidefinite",
+    ),
+    "certain": (
+        lambda: mmd_bound(THETA, INITIAL, delta=0.0),
+        InvalidParameterError,
+        "between 0 and 1.*got 0.0",
+    ),
 }
 
 

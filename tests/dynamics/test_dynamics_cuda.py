@@ -25,8 +25,12 @@ NET = trained_net()
 @pytest.mark.parametrize("function", [training_dynamics_change, approximation_ratio])
 def test_training_dynamics(function):
     moved = moved_to_cuda(copy.deepcopy(NET))
-    assert training_dynamics(moved, X, y) == pytest.approx(training_dynamics(NET, X, y), rel=1e-10)
-    assert function(moved, X, y, POOL) == pytest.approx(function(NET, X, y, POOL), rel=1e-9)
+    assert training_dynamics(moved, X, y) == pytest.approx(
+        training_dynamics(NET, X, y), rel=1e-10
+    )
+    assert function(moved, X, y, POOL) == pytest.approx(
+        function(NET, X, y, POOL), rel=1e-9
+    )
 
 
 @on_cuda
@@ -38,7 +42,10 @@ def test_kernels(problem):
     except RuntimeError:
         pytest.skip("the net itself does not move")
     for reduction in ("full", "trace", "sum"):
-        found = [empirical_ntk(one, problem.X, few, reduction=reduction) for one in (net, problem.net)]
+        found = [
+            empirical_ntk(one, problem.X, few, reduction=reduction)
+            for one in (net, problem.net)
+        ]
         np.testing.assert_allclose(*found, rtol=0, atol=1e-9 * np.abs(found[1]).max())
 
 
@@ -47,7 +54,13 @@ def test_diagnose(tmp_path):
     found = []
     for net in (moved_to_cuda(copy.deepcopy(NET)), NET):
         sampler = DynamicALSampler(FrozenEstimator(net)).fit(X, y)
-        found.append(diagnose(sampler, POOL, sampler.query(POOL, 8), figure=tmp_path / "page.png"))
+        found.append(
+            diagnose(
+                sampler, POOL, sampler.query(POOL, 8), figure=tmp_path / "page.png"
+            )
+        )
     for name, value in found[1].items():
         if isinstance(value, (float, np.ndarray)):
-            np.testing.assert_allclose(found[0][name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+            np.testing.assert_allclose(
+                found[0][name], value, rtol=1e-7, atol=1e-10, err_msg=name
+            )

@@ -35,17 +35,30 @@ SMALL = [case for case in LIGHT if case.n == 6]
 def jacobians(net, X, layers=None):
     """Return (n, K, P) by one backward pass a sample and output."""
     module = net.module_.eval()
-    parameters = [p for name, p in module.named_parameters() if p.requires_grad and (not layers or name in layers)]
+    parameters = [
+        p
+        for name, p in module.named_parameters()
+        if p.requires_grad and (not layers or name in layers)
+    ]
     rows = []
     for i in range(len(next(iter(X.values())) if isinstance(X, dict) else X)):
         one = take_rows(X, slice(i, i + 1))
-        tensors = {k: torch.as_tensor(v) for k, v in one.items()} if isinstance(X, dict) else torch.as_tensor(one)
+        tensors = (
+            {k: torch.as_tensor(v) for k, v in one.items()}
+            if isinstance(X, dict)
+            else torch.as_tensor(one)
+        )
         outputs = module(**tensors) if isinstance(X, dict) else module(tensors)
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
         rows.append([])
         for f in outputs[0]:
-            grads = torch.autograd.grad(f, parameters, retain_graph=True, allow_unused=True)
-            found = [torch.zeros_like(p) if g is None else g.to_dense() for g, p in zip(grads, parameters)]
+            grads = torch.autograd.grad(
+                f, parameters, retain_graph=True, allow_unused=True
+            )
+            found = [
+                torch.zeros_like(p) if g is None else g.to_dense()
+                for g, p in zip(grads, parameters)
+            ]
             rows[-1].append(torch.cat([g.flatten() for g in found]).double())
     module.train()
     return torch.stack([torch.stack(row) for row in rows]).detach().numpy()
@@ -70,7 +83,10 @@ def test_nets(problem):
 
 @over(LAYERS)
 def test_layers(problem):
-    assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(jacobians(problem.net, problem.X)))
+    assert_kernel(
+        empirical_ntk(problem.net, problem.X),
+        kernel_of(jacobians(problem.net, problem.X)),
+    )
 
 
 @over(SMALL)
@@ -79,7 +95,9 @@ def test_products(problem, monkeypatch):
     expected = kernel_of(jacobians(problem.net, problem.X))
     assert_kernel(empirical_ntk(problem.net, problem.X), expected)
     trace = np.einsum("iaja->ij", expected)
-    assert_kernel(empirical_ntk(problem.net, problem.X, reduction="trace", batch_size=2), trace)
+    assert_kernel(
+        empirical_ntk(problem.net, problem.X, reduction="trace", batch_size=2), trace
+    )
 
 
 @over(SMALL)
@@ -90,7 +108,10 @@ def test_products_without_forward_mode(problem, monkeypatch):
         raise NotImplementedError("no forward mode")
 
     monkeypatch.setattr(_products, "jvp", refuse)
-    assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(jacobians(problem.net, problem.X)))
+    assert_kernel(
+        empirical_ntk(problem.net, problem.X),
+        kernel_of(jacobians(problem.net, problem.X)),
+    )
 
 
 class Hooked(torch.nn.Module):
@@ -111,7 +132,9 @@ class Hooked(torch.nn.Module):
 def test_hooks_on_gradients_count_in_all_forms(at_most, monkeypatch):
     net = make_net(Hooked().double()).initialize()
     monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
-    monkeypatch.setattr(Factorizer, "_dense_layers", lambda *_: {})  # else nothing is left for products
+    monkeypatch.setattr(
+        Factorizer, "_dense_layers", lambda *_: {}
+    )  # else nothing is left for products
     assert_kernel(empirical_ntk(net, POOL), kernel_of(jacobians(net, POOL)))
 
 
@@ -123,7 +146,9 @@ class Checkpointed(torch.nn.Module):
         self.body, self.head = torch.nn.Linear(POOL.shape[1], 5), torch.nn.Linear(5, 3)
 
     def forward(self, x):
-        hidden = checkpoint(lambda part: torch.tanh(self.body(part)), x, use_reentrant=False)
+        hidden = checkpoint(
+            lambda part: torch.tanh(self.body(part)), x, use_reentrant=False
+        )
         return torch.softmax(self.head(hidden), 1)
 
 
@@ -139,12 +164,19 @@ def test_two_sets_in_small_chunks(problem, monkeypatch):
     J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
     expected = kernel_of(J[:4], J)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
-    monkeypatch.setattr(_gram, "_chunk", lambda entries, *_: 3 if entries == _gram._ENTRIES else 2)
+    monkeypatch.setattr(
+        _gram, "_chunk", lambda entries, *_: 3 if entries == _gram._ENTRIES else 2
+    )
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
     assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(J))
-    assert_kernel(empirical_ntk(problem.net, first, problem.X, reduction="trace"), np.einsum("iaja->ij", expected))
+    assert_kernel(
+        empirical_ntk(problem.net, first, problem.X, reduction="trace"),
+        np.einsum("iaja->ij", expected),
+    )
     summed = empirical_ntk(problem.net, first, problem.X, reduction="sum")
-    assert_kernel(summed, expected.sum((1, 3)), scale=np.abs(expected).max())  # probabilities add up to one
+    assert_kernel(
+        summed, expected.sum((1, 3)), scale=np.abs(expected).max()
+    )  # probabilities add up to one
 
 
 @pytest.mark.parametrize("reduction", ["full", "trace", "sum"])
@@ -152,8 +184,17 @@ def test_single_precision_of_a_net_with_many_parameters(reduction):
     """Whose gradients have a million entries, of which each would add its rounding to a running sum."""
     net = NeuralNetClassifier(
         torch.nn.Sequential(
-            *(torch.nn.Conv2d(3, 128, 3), torch.nn.ReLU(), torch.nn.Conv2d(128, 800, 3), torch.nn.ReLU()),
-            *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(800, 2)),
+            *(
+                torch.nn.Conv2d(3, 128, 3),
+                torch.nn.ReLU(),
+                torch.nn.Conv2d(128, 800, 3),
+                torch.nn.ReLU(),
+            ),
+            *(
+                torch.nn.AdaptiveAvgPool2d(1),
+                torch.nn.Flatten(),
+                torch.nn.Linear(800, 2),
+            ),
         ),
         criterion=torch.nn.CrossEntropyLoss,
         train_split=None,
@@ -173,7 +214,11 @@ DENSE = trained_net()
 def test_linear_layers_are_kept_factored(monkeypatch):
     rests = []
     call = Factorizer.__call__
-    monkeypatch.setattr(Factorizer, "__call__", lambda self, *batch: rests.append(self.rest) or call(self, *batch))
+    monkeypatch.setattr(
+        Factorizer,
+        "__call__",
+        lambda self, *batch: rests.append(self.rest) or call(self, *batch),
+    )
     empirical_ntk(DENSE, POOL[:5])
     assert [set(rest) for rest in rests] == [{"body.1.weight", "body.1.bias"}]
 
@@ -219,7 +264,9 @@ def test_later_samples_that_run_otherwise(module):
 
 
 def test_a_net_in_float32_gives_a_kernel_that_the_theory_takes():
-    net = make_net(torch.nn.Linear, module__in_features=5, module__out_features=3).initialize()
+    net = make_net(
+        torch.nn.Linear, module__in_features=5, module__out_features=3
+    ).initialize()
     X = np.random.default_rng(0).normal(size=(100, 5)).astype("float32")
     theta = empirical_ntk(net, X, reduction="trace")
     assert theta.dtype == np.float32
@@ -230,8 +277,12 @@ def test_a_net_in_float32_gives_a_kernel_that_the_theory_takes():
 @pytest.mark.parametrize("at_most", [0, 2**24])
 def test_a_net_in_half_precision(at_most, monkeypatch):
     monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
-    module = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4, 4)), torch.nn.Conv2d(1, 3, 3), torch.nn.Flatten())
-    net = make_net(torch.nn.Sequential(module, torch.nn.ReLU(), torch.nn.Linear(12, 3))).initialize()
+    module = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, 4, 4)), torch.nn.Conv2d(1, 3, 3), torch.nn.Flatten()
+    )
+    net = make_net(
+        torch.nn.Sequential(module, torch.nn.ReLU(), torch.nn.Linear(12, 3))
+    ).initialize()
     wide = copy.deepcopy(net)
     net.module_.bfloat16()
     wide.module_.load_state_dict(net.module_.state_dict())
@@ -239,16 +290,27 @@ def test_a_net_in_half_precision(at_most, monkeypatch):
     found = empirical_ntk(net, X)
     assert found.dtype == np.float32
     expected = empirical_ntk(wide, X.float())
-    np.testing.assert_allclose(found, expected, rtol=0, atol=0.03 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=0.03 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("layers", ["last", "0", ["0.weight"], ["0.bias", "2.weight"]])
 def test_some_parameters(layers):
-    net = make_net(torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))).initialize()
+    net = make_net(
+        torch.nn.Sequential(
+            torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)
+        )
+    ).initialize()
     net.module_.double()
     X = np.random.default_rng(0).normal(size=(5, 8))
-    names = {"last": ["2.weight", "2.bias"], "0": ["0.weight", "0.bias"]}.get(layers if isinstance(layers, str) else 0)
-    assert_kernel(empirical_ntk(net, X, layers=layers), kernel_of(jacobians(net, X, names or layers)))
+    names = {"last": ["2.weight", "2.bias"], "0": ["0.weight", "0.bias"]}.get(
+        layers if isinstance(layers, str) else 0
+    )
+    assert_kernel(
+        empirical_ntk(net, X, layers=layers),
+        kernel_of(jacobians(net, X, names or layers)),
+    )
 
 
 def test_it_is_symmetric_and_positive_semidefinite():
@@ -275,8 +337,15 @@ def test_a_pipeline_and_nothing_is_changed():
     before = copy.deepcopy(DENSE.module_.state_dict())
     rng = torch.random.get_rng_state()
     found = empirical_ntk(pipeline, POOL[:4])
-    assert_kernel(found, empirical_ntk(DENSE, pipeline[0].transform(POOL[:4]).astype(POOL.dtype)), rtol=1e-6)
-    assert all((value == before[name]).all() for name, value in DENSE.module_.state_dict().items())
+    assert_kernel(
+        found,
+        empirical_ntk(DENSE, pipeline[0].transform(POOL[:4]).astype(POOL.dtype)),
+        rtol=1e-6,
+    )
+    assert all(
+        (value == before[name]).all()
+        for name, value in DENSE.module_.state_dict().items()
+    )
     assert (rng == torch.random.get_rng_state()).all()
     assert DENSE.module_.training
     assert all(p.grad is None for p in pipeline[-1].module_.parameters())
@@ -288,22 +357,39 @@ def test_the_bar(capsys):
 
 
 BAD = {
-    "reduction": (lambda: empirical_ntk(DENSE, POOL, reduction="mean"), InvalidParameterError, "full, trace, sum"),
+    "reduction": (
+        lambda: empirical_ntk(DENSE, POOL, reduction="mean"),
+        InvalidParameterError,
+        "full, trace, sum",
+    ),
     "unfitted": (lambda: empirical_ntk(make_net(), POOL), NotFittedError, "fit"),
     "nothing": (lambda: empirical_ntk(DENSE, POOL[:0]), EmptyPoolError, "at least one"),
-    "a second set of nothing": (lambda: empirical_ntk(DENSE, POOL, POOL[:0]), EmptyPoolError, "at least one"),
+    "a second set of nothing": (
+        lambda: empirical_ntk(DENSE, POOL, POOL[:0]),
+        EmptyPoolError,
+        "at least one",
+    ),
     "other widths": (
         lambda: empirical_ntk(DENSE, POOL, POOL[:, :2]),
         InvalidDataError,
         "X1 have shape .4.*X2 .2",
     ),
-    "NaN": (lambda: empirical_ntk(DENSE, np.full_like(POOL, np.nan)), InvalidDataError, "entries that are NaN"),
-    "layers": (lambda: empirical_ntk(DENSE, POOL, layers="nope"), InvalidParameterError, "nope"),
+    "NaN": (
+        lambda: empirical_ntk(DENSE, np.full_like(POOL, np.nan)),
+        InvalidDataError,
+        "entries that are NaN",
+    ),
+    "layers": (
+        lambda: empirical_ntk(DENSE, POOL, layers="nope"),
+        InvalidParameterError,
+        "nope",
+    ),
     "mixing": (
         lambda: empirical_ntk(
             make_net(
                 torch.nn.Sequential(
-                    torch.nn.Linear(POOL.shape[1], 3), torch.nn.BatchNorm1d(3, track_running_stats=False)
+                    torch.nn.Linear(POOL.shape[1], 3),
+                    torch.nn.BatchNorm1d(3, track_running_stats=False),
                 )
             ).initialize(),
             POOL,

@@ -36,7 +36,11 @@ def draw(seed, n=12, n_classes=3, spread=2.0):
     eigenvalues = 10 ** rng.uniform(-spread, spread, n)
     eigenvalues[0] = 10**spread
     theta = basis * eigenvalues @ basis.T
-    return (theta + theta.T) / 2, np.eye(n_classes)[rng.integers(n_classes, size=n)], eigenvalues
+    return (
+        (theta + theta.T) / 2,
+        np.eye(n_classes)[rng.integers(n_classes, size=n)],
+        eigenvalues,
+    )
 
 
 many = given(seed=st.integers(0, 2**32 - 1))
@@ -48,7 +52,11 @@ quickly = settings(max_examples=60, deadline=None)
 def test_alignment_is_the_sum_over_eigenvectors(seed):
     theta, Y, _ = draw(seed)
     values, vectors = np.linalg.eigh(theta)
-    expected = sum(values[i] * (vectors[:, i] @ Y[:, k]) ** 2 for i in range(len(Y)) for k in range(Y.shape[1]))
+    expected = sum(
+        values[i] * (vectors[:, i] @ Y[:, k]) ** 2
+        for i in range(len(Y))
+        for k in range(Y.shape[1])
+    )
     assert alignment(theta, Y) == pytest.approx(expected, rel=1e-10)
 
 
@@ -63,7 +71,9 @@ def test_theorem_1(seed, t, share):
     assert error**2 <= upper * (1 + 1e-10)
     total = np.trace(Y.T @ Y)
     assert lower == pytest.approx(total - 2 * t * rate * alignment(theta, Y), rel=1e-9)
-    assert upper == pytest.approx(total - rate * alignment(theta, Y), rel=1e-9, abs=1e-9)
+    assert upper == pytest.approx(
+        total - rate * alignment(theta, Y), rel=1e-9, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("number", [np.uint8, np.int8, np.int32, np.int64])
@@ -73,10 +83,16 @@ def test_numbers_of_numpy_do_not_overflow(number):
     t = int(min(most, 2**31 - 1))
     for function in (convergence_error, convergence_bounds):
         expected = function(theta, Y, t=t, learning_rate=float(np.float16(rate)))
-        assert function(theta, Y, t=number(t), learning_rate=np.float16(rate)) == expected
+        assert (
+            function(theta, Y, t=number(t), learning_rate=np.float16(rate)) == expected
+        )
     assert np.all(np.isfinite(expected))
-    flow = kernel_regression(theta, theta, Y, t=Fraction(5, 2), learning_rate=Fraction(1, 500))
-    np.testing.assert_allclose(flow, kernel_regression(theta, theta, Y, t=2.5, learning_rate=0.002))
+    flow = kernel_regression(
+        theta, theta, Y, t=Fraction(5, 2), learning_rate=Fraction(1, 500)
+    )
+    np.testing.assert_allclose(
+        flow, kernel_regression(theta, theta, Y, t=2.5, learning_rate=0.002)
+    )
 
 
 def test_the_error_is_what_gradient_descent_is_left_with():
@@ -84,7 +100,9 @@ def test_the_error_is_what_gradient_descent_is_left_with():
     rate, f = 0.5 / np.linalg.eigvalsh(theta)[-1], np.zeros_like(Y)
     for t in range(30):
         expected = np.linalg.norm(Y - f)
-        assert convergence_error(theta, Y, t=t, learning_rate=rate) == pytest.approx(expected, rel=1e-10)
+        assert convergence_error(theta, Y, t=t, learning_rate=rate) == pytest.approx(
+            expected, rel=1e-10
+        )
         f = f - rate * theta @ (f - Y)
 
 
@@ -94,10 +112,14 @@ def test_theorem_2(seed):
     theta, Y, _ = draw(seed)
     bound = generalization_bound(theta, Y)
     n = len(Y)
-    assert bound == pytest.approx(np.sqrt(2 * np.trace(Y.T @ np.linalg.solve(theta, Y)) / n), rel=1e-8)
+    assert bound == pytest.approx(
+        np.sqrt(2 * np.trace(Y.T @ np.linalg.solve(theta, Y)) / n), rel=1e-8
+    )
     lower, upper = generalization_bounds(theta, Y)
     assert lower * (1 - 1e-10) <= n / 2 * bound**2 <= upper * (1 + 1e-10)
-    assert lower == pytest.approx(np.trace(Y.T @ Y) ** 2 / alignment(theta, Y), rel=1e-9)
+    assert lower == pytest.approx(
+        np.trace(Y.T @ Y) ** 2 / alignment(theta, Y), rel=1e-9
+    )
     values = np.linalg.eigvalsh(theta)
     assert upper == pytest.approx(values[-1] / values[0] * lower, rel=1e-6)
 
@@ -109,7 +131,9 @@ def test_mse_training_dynamics(seed):
     residual = np.random.default_rng(seed).normal(size=Y.shape)
     expected = np.trace(residual.T @ theta @ residual)
     assert mse_training_dynamics(theta, residual) == pytest.approx(expected, rel=1e-10)
-    assert mse_training_dynamics(theta, -Y) == pytest.approx(alignment(theta, Y), rel=1e-12)  # before training
+    assert mse_training_dynamics(theta, -Y) == pytest.approx(
+        alignment(theta, Y), rel=1e-12
+    )  # before training
 
 
 def test_kernel_regression_follows_gradient_flow():
@@ -122,7 +146,11 @@ def test_kernel_regression_follows_gradient_flow():
     np.testing.assert_allclose(found, cross @ weights, rtol=2e-3, atol=2e-3)
     converged = kernel_regression(train, cross, Y)
     np.testing.assert_allclose(converged, cross @ np.linalg.solve(train, Y), rtol=1e-8)
-    np.testing.assert_allclose(kernel_regression(train, cross, Y, t=1e9, learning_rate=1.0), converged, rtol=1e-8)
+    np.testing.assert_allclose(
+        kernel_regression(train, cross, Y, t=1e9, learning_rate=1.0),
+        converged,
+        rtol=1e-8,
+    )
     assert not kernel_regression(train, cross, Y, t=0, learning_rate=1.0).any()
 
 
@@ -137,11 +165,19 @@ def test_twins_are_told_of_and_raised(dtype):
     theta, Y, _ = draw(2)
     theta = theta[np.ix_([*range(12), 0], [*range(12), 0])].astype(dtype)
     Y = Y[[*range(12), 0]]
-    share = np.finfo(np.float32).eps if dtype == np.float32 else len(theta) * np.finfo(np.float64).eps
+    share = (
+        np.finfo(np.float32).eps
+        if dtype == np.float32
+        else len(theta) * np.finfo(np.float64).eps
+    )
     smallest = share * np.linalg.eigvalsh(theta.astype(float))[-1]
-    with pytest.warns(IllConditionedWarning, match="condition number .*Equal or all but equal samples"):
+    with pytest.warns(
+        IllConditionedWarning, match="condition number .*Equal or all but equal samples"
+    ):
         bound = generalization_bound(theta, Y)
-    raised = theta.astype(float) + (smallest - np.linalg.eigvalsh(theta.astype(float))[0]) * np.eye(len(theta))
+    raised = theta.astype(float) + (
+        smallest - np.linalg.eigvalsh(theta.astype(float))[0]
+    ) * np.eye(len(theta))
     expected = np.sqrt(2 * np.trace(Y.T @ np.linalg.solve(raised, Y)) / len(Y))
     assert bound == pytest.approx(expected, rel=1e-2)
     with pytest.warns(IllConditionedWarning):
@@ -159,7 +195,10 @@ def test_a_kernel_in_float32_has_the_bound_of_float64():
     theta, Y = (theta + theta.T) / 2, np.eye(4)[rng.integers(4, size=400)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exact, rounded = generalization_bound(theta, Y), generalization_bound(theta.astype(np.float32), Y)
+        exact, rounded = (
+            generalization_bound(theta, Y),
+            generalization_bound(theta.astype(np.float32), Y),
+        )
     assert rounded == pytest.approx(exact, rel=0.02)
 
 
@@ -175,7 +214,9 @@ def test_the_largest_rate_of_a_float32_kernel_is_allowed():
     for seed in range(40):
         theta, Y, _ = draw(seed)
         theta = theta.astype(np.float32)
-        lower, upper = convergence_bounds(theta, Y, t=2, learning_rate=float(1 / np.linalg.eigvalsh(theta)[-1]))
+        lower, upper = convergence_bounds(
+            theta, Y, t=2, learning_rate=float(1 / np.linalg.eigvalsh(theta)[-1])
+        )
         assert lower < upper
 
 
@@ -191,8 +232,12 @@ def test_a_warning_points_at_the_caller():
 
 def test_tensors_and_integers_are_taken():
     theta, Y, _ = draw(4)
-    assert alignment(torch.tensor(theta, requires_grad=True), torch.tensor(Y).long()) == alignment(theta, Y)
-    assert mmd_squared(torch.tensor(theta), torch.arange(3)) == mmd_squared(theta, [0, 1, 2])
+    assert alignment(
+        torch.tensor(theta, requires_grad=True), torch.tensor(Y).long()
+    ) == alignment(theta, Y)
+    assert mmd_squared(torch.tensor(theta), torch.arange(3)) == mmd_squared(
+        theta, [0, 1, 2]
+    )
 
 
 @pytest.mark.parametrize("share", [0.5, 3.0])
@@ -201,10 +246,16 @@ def test_all_functions_allow_the_same_negative_eigenvalue(share):
     n = 400
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
     least = -share * 10 * n * np.finfo(np.float32).eps
-    theta = (basis * np.r_[least, np.zeros(n // 2), np.ones(n - n // 2 - 1)] @ basis.T).astype(np.float32)
+    theta = (
+        basis * np.r_[least, np.zeros(n // 2), np.ones(n - n // 2 - 1)] @ basis.T
+    ).astype(np.float32)
     theta, Y = np.maximum(theta, theta.T), np.eye(4)[np.arange(n) % 4]
     assert np.abs(theta).sum(1).max() > 6
-    for call in (alignment, mse_training_dynamics, lambda theta, Y: convergence_error(theta, Y, t=1, learning_rate=1)):
+    for call in (
+        alignment,
+        mse_training_dynamics,
+        lambda theta, Y: convergence_error(theta, Y, t=1, learning_rate=1),
+    ):
         if share < 1:
             call(theta, Y)
         else:
@@ -217,15 +268,47 @@ ASYMMETRIC = GOOD + np.triu(np.full_like(GOOD, 0.1), 1)
 NEGATIVE = GOOD - 1e-3 * np.linalg.eigvalsh(GOOD)[-1] * np.eye(12)
 HOLED = np.where(np.eye(12) == 1, np.nan, GOOD)
 BAD = {
-    "a kernel that is not symmetric": (lambda: alignment(ASYMMETRIC, LABELS), InvalidKernelError, "symmetric.*0.1"),
-    "a negative eigenvalue": (lambda: generalization_bound(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
-    "of an alignment": (lambda: alignment(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
-    "of training dynamics": (lambda: mse_training_dynamics(NEGATIVE, LABELS), InvalidKernelError, "semidefinite"),
-    "of a discrepancy": (lambda: mmd_squared(NEGATIVE, [0, 1]), InvalidKernelError, "semidefinite"),
-    "a kernel of zeros": (lambda: generalization_bound(0 * GOOD, LABELS), InvalidKernelError, "not zero"),
+    "a kernel that is not symmetric": (
+        lambda: alignment(ASYMMETRIC, LABELS),
+        InvalidKernelError,
+        "symmetric.*0.1",
+    ),
+    "a negative eigenvalue": (
+        lambda: generalization_bound(NEGATIVE, LABELS),
+        InvalidKernelError,
+        "semidefinite",
+    ),
+    "of an alignment": (
+        lambda: alignment(NEGATIVE, LABELS),
+        InvalidKernelError,
+        "semidefinite",
+    ),
+    "of training dynamics": (
+        lambda: mse_training_dynamics(NEGATIVE, LABELS),
+        InvalidKernelError,
+        "semidefinite",
+    ),
+    "of a discrepancy": (
+        lambda: mmd_squared(NEGATIVE, [0, 1]),
+        InvalidKernelError,
+        "semidefinite",
+    ),
+    "a kernel of zeros": (
+        lambda: generalization_bound(0 * GOOD, LABELS),
+        InvalidKernelError,
+        "not zero",
+    ),
     "a kernel with NaN": (lambda: alignment(HOLED, LABELS), InvalidDataError, "12 NaN"),
-    "a kernel that is not square": (lambda: alignment(GOOD[:5], LABELS), InvalidDataError, "square.*5, 12"),
-    "a kernel of words": (lambda: alignment([["a"]], LABELS), InvalidDataError, "matrix of numbers"),
+    "a kernel that is not square": (
+        lambda: alignment(GOOD[:5], LABELS),
+        InvalidDataError,
+        "square.*5, 12",
+    ),
+    "a kernel of words": (
+        lambda: alignment([["a"]], LABELS),
+        InvalidDataError,
+        "matrix of numbers",
+    ),
     "a tensor of half precision": (
         lambda: alignment(torch.tensor(GOOD).bfloat16(), LABELS),
         *(InvalidDataError, "theta is a tensor of torch.bfloat16.*float32 or float64"),
@@ -239,30 +322,72 @@ BAD = {
         InvalidDataError,
         'reduction="trace"',
     ),
-    "sparse labels": (lambda: alignment(GOOD, csr_array(LABELS)), InvalidDataError, r"Y.toarray\(\)"),
-    "a sparse kernel": (lambda: alignment(csr_array(GOOD), LABELS), InvalidDataError, r"theta.toarray\(\)"),
-    "a kernel of nothing": (lambda: alignment(GOOD[:0, :0], LABELS[:0]), InvalidDataError, "not empty"),
+    "sparse labels": (
+        lambda: alignment(GOOD, csr_array(LABELS)),
+        InvalidDataError,
+        r"Y.toarray\(\)",
+    ),
+    "a sparse kernel": (
+        lambda: alignment(csr_array(GOOD), LABELS),
+        InvalidDataError,
+        r"theta.toarray\(\)",
+    ),
+    "a kernel of nothing": (
+        lambda: alignment(GOOD[:0, :0], LABELS[:0]),
+        InvalidDataError,
+        "not empty",
+    ),
     "a kernel of huge scale": (
         lambda: generalization_bound(1e300 * GOOD, LABELS),
         InvalidDataError,
         "Scale the kernel",
     ),
-    "a kernel of tiny scale": (lambda: alignment(1e-300 * GOOD, LABELS), InvalidDataError, "Scale the kernel"),
+    "a kernel of tiny scale": (
+        lambda: alignment(1e-300 * GOOD, LABELS),
+        InvalidDataError,
+        "Scale the kernel",
+    ),
     "a negative one in half precision": (
-        lambda: alignment(-np.eye(400, dtype=np.float16), np.eye(2)[np.arange(400) % 2]),
+        lambda: alignment(
+            -np.eye(400, dtype=np.float16), np.eye(2)[np.arange(400) % 2]
+        ),
         *(InvalidKernelError, "semidefinite"),
     ),
     "one that is not symmetric in half precision": (
-        lambda: alignment((50 * np.eye(1100) + np.tri(1100, k=-1)).astype(np.float16), np.eye(2)[np.arange(1100) % 2]),
+        lambda: alignment(
+            (50 * np.eye(1100) + np.tri(1100, k=-1)).astype(np.float16),
+            np.eye(2)[np.arange(1100) % 2],
+        ),
         *(InvalidKernelError, "symmetric"),
     ),
-    "integers as labels": (lambda: alignment(GOOD, LABELS.argmax(1)), InvalidLabelsError, "one-hot.*numpy.eye"),
-    "two classes at once": (lambda: alignment(GOOD, 0 * LABELS + 1), InvalidLabelsError, "one-hot"),
-    "probabilities": (lambda: alignment(GOOD, 0 * LABELS + 1 / 3), InvalidLabelsError, "one-hot"),
-    "labels of other samples": (lambda: alignment(GOOD, LABELS[:5]), InvalidLabelsError, "12 samples and Y of 5"),
+    "integers as labels": (
+        lambda: alignment(GOOD, LABELS.argmax(1)),
+        InvalidLabelsError,
+        "one-hot.*numpy.eye",
+    ),
+    "two classes at once": (
+        lambda: alignment(GOOD, 0 * LABELS + 1),
+        InvalidLabelsError,
+        "one-hot",
+    ),
+    "probabilities": (
+        lambda: alignment(GOOD, 0 * LABELS + 1 / 3),
+        InvalidLabelsError,
+        "one-hot",
+    ),
+    "labels of other samples": (
+        lambda: alignment(GOOD, LABELS[:5]),
+        InvalidLabelsError,
+        "12 samples and Y of 5",
+    ),
     "a step of Theorem 1 too many": (
-        lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=1.01 / np.linalg.eigvalsh(GOOD)[-1]),
-        *(InvalidParameterError, "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101"),
+        lambda: convergence_bounds(
+            GOOD, LABELS, t=1, learning_rate=1.01 / np.linalg.eigvalsh(GOOD)[-1]
+        ),
+        *(
+            InvalidParameterError,
+            "Theorem 1 assumes a learning rate of at most 1 / lambda_max = 0.01; got 0.0101",
+        ),
     ),
     "no rate": (
         lambda: convergence_bounds(GOOD, LABELS, t=1, learning_rate=0.0),
@@ -270,7 +395,10 @@ BAD = {
     ),
     "no step": (
         lambda: convergence_bounds(GOOD, LABELS, t=0, learning_rate=1e-3),
-        *(InvalidParameterError, "Theorem 1 is for an integer .* at least 1, .*; got 0"),
+        *(
+            InvalidParameterError,
+            "Theorem 1 is for an integer .* at least 1, .*; got 0",
+        ),
     ),
     "more steps than can be counted": (
         lambda: convergence_error(GOOD, LABELS, t=10**400, learning_rate=1e-3),
@@ -284,7 +412,11 @@ BAD = {
         lambda: convergence_error(GOOD, LABELS, t=1, learning_rate=-1.0),
         *(InvalidParameterError, "above 0; got -1.0"),
     ),
-    "a time without a rate": (lambda: kernel_regression(GOOD, GOOD, LABELS, t=3), InvalidParameterError, "together"),
+    "a time without a rate": (
+        lambda: kernel_regression(GOOD, GOOD, LABELS, t=3),
+        InvalidParameterError,
+        "together",
+    ),
     "for ever": (
         lambda: kernel_regression(GOOD, GOOD, LABELS, t=np.inf, learning_rate=1.0),
         *(InvalidParameterError, "finite.*converged"),
@@ -297,7 +429,11 @@ BAD = {
         lambda: kernel_regression(GOOD, GOOD[:, :5], LABELS),
         *(InvalidDataError, "theta_test_train of 5 .its columns."),
     ),
-    "a residual of other samples": (lambda: mse_training_dynamics(GOOD, LABELS[:5]), InvalidDataError, "12 .* 5"),
+    "a residual of other samples": (
+        lambda: mse_training_dynamics(GOOD, LABELS[:5]),
+        InvalidDataError,
+        "12 .* 5",
+    ),
 }
 
 

@@ -9,12 +9,23 @@ VARIES = ("train_seconds", "test_seconds", "query_seconds", "peak_memory")
 def quick(sampler="random", params=None, *, training=QUICK, n_rounds=2, **entries):
     """Return the spec of a run of about a second."""
     entries = {"n_initial": 40, "n_instances": 20, "eval_every": 2} | entries
-    return RunSpec("digits", "digits_cnn", sampler, params or {}, n_rounds=n_rounds, training=training, **entries)
+    return RunSpec(
+        "digits",
+        "digits_cnn",
+        sampler,
+        params or {},
+        n_rounds=n_rounds,
+        training=training,
+        **entries,
+    )
 
 
 def without_times(records):
     """Return records without what differs between two machines that agree."""
-    return [{key: value for key, value in record.items() if key not in VARIES} for record in records]
+    return [
+        {key: value for key, value in record.items() if key not in VARIES}
+        for record in records
+    ]
 
 
 def fake_records(accuracies, n_initial=50, n_instances=50):

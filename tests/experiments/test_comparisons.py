@@ -9,7 +9,15 @@ import pytest
 from experiments.helpers import quick, store
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.experiments import SUITES, RunFolder, comparisons, format_comparison, format_csv, suites_of, write_plots
+from skdal.experiments import (
+    SUITES,
+    RunFolder,
+    comparisons,
+    format_comparison,
+    format_csv,
+    suites_of,
+    write_plots,
+)
 from skdal.experiments._tables import summary_table
 
 RANDOM = [[0.30, 0.34, 0.38], [0.31, 0.36, 0.37], [0.29, 0.35, 0.39]]
@@ -18,7 +26,9 @@ OTHER = [[0.30, 0.35, 0.40], [0.31, 0.35, 0.36], [0.29, 0.36, 0.38]]
 
 
 def fill(root, suite="table3", curves=None, **changes):
-    for label, seeds in (curves or {"random": RANDOM, "dynamical": BETTER, "margin": OTHER}).items():
+    for label, seeds in (
+        curves or {"random": RANDOM, "dynamical": BETTER, "margin": OTHER}
+    ).items():
         for seed, accuracies in enumerate(seeds):
             store(root, SUITES[suite].spec(label, seed, **changes), accuracies)
     return root
@@ -31,7 +41,11 @@ def table3(tmp_path):
 
 def rows_of(text):
     """Return a table of Markdown as a list of lists."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
 
 
 def test_a_comparison(table3):
@@ -48,7 +62,9 @@ def test_a_comparison(table3):
 def test_runs_are_of_the_suite_of_their_data(tmp_path):
     """Tables 4 and 8 are alike but for the data."""
     fill(tmp_path, "table8", dataset="caltech101-64.npz", n_rounds=2)
-    assert [(found.name, found.dataset) for found in comparisons(tmp_path)] == [("table8", "caltech101-64")]
+    assert [(found.name, found.dataset) for found in comparisons(tmp_path)] == [
+        ("table8", "caltech101-64")
+    ]
     assert comparisons(tmp_path)[0].paper is not None
 
 
@@ -80,8 +96,14 @@ def test_summary_by_hand(table3):
 
 def test_summary_is_at_the_paper_s_last_round(tmp_path):
     accuracies = [0.3 + 0.01 * i for i in range(11)]
-    fill(tmp_path, curves={"random": [accuracies], "dynamical": [accuracies]}, dataset="cifar10")
-    title, header, rows = summary_table(comparisons(tmp_path, suites_of("table3"))[0], "accuracy")
+    fill(
+        tmp_path,
+        curves={"random": [accuracies], "dynamical": [accuracies]},
+        dataset="cifar10",
+    )
+    title, header, rows = summary_table(
+        comparisons(tmp_path, suites_of("table3"))[0], "accuracy"
+    )
     assert title.startswith("At 5000 labels")
     assert rows[0][2] == "39.00"
     assert dict(zip(header, rows[1]))["paper minus random"] == "+1.61"
@@ -104,12 +126,33 @@ def test_csv_is_read_back(tmp_path):
     fill(tmp_path, dataset="mine.npz")
     rows = list(csv.DictReader(format_csv(comparisons(tmp_path)).splitlines()))
     assert len(rows) == 2 * 3 * 3
-    row = next(r for r in rows if (r["data"], r["sampler"], r["labels"]) == ("cifar10-jpeg", "dynamical", "1500"))
-    assert (row["suite"], row["measure"], row["seeds"], row["pairs"]) == ("table3", "accuracy", "3", "3")
+    row = next(
+        r
+        for r in rows
+        if (r["data"], r["sampler"], r["labels"])
+        == ("cifar10-jpeg", "dynamical", "1500")
+    )
+    assert (row["suite"], row["measure"], row["seeds"], row["pairs"]) == (
+        "table3",
+        "accuracy",
+        "3",
+        "3",
+    )
     numbers = [
-        float(row[k]) for k in ("mean", "deviation", "difference", "low", "high", "paper_mean", "paper_deviation")
+        float(row[k])
+        for k in (
+            "mean",
+            "deviation",
+            "difference",
+            "low",
+            "high",
+            "paper_mean",
+            "paper_deviation",
+        )
     ]
-    np.testing.assert_allclose(numbers, [40.3333, 0.5774, 2.3333, 0.8991, 3.7676, 36.78, 1.253], atol=1e-4)
+    np.testing.assert_allclose(
+        numbers, [40.3333, 0.5774, 2.3333, 0.8991, 3.7676, 36.78, 1.253], atol=1e-4
+    )
     assert {r["paper_mean"] for r in rows if r["data"] == "mine"} == {""}
 
 
@@ -118,7 +161,10 @@ def test_latex(table3):
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
     assert r"$\pm$" in text
     assert "±" not in text
-    assert all(line.startswith(("%", "\\", " ")) or "&" in line or not line for line in text.splitlines())
+    assert all(
+        line.startswith(("%", "\\", " ")) or "&" in line or not line
+        for line in text.splitlines()
+    )
 
 
 def test_restructured_text(table3):
@@ -132,15 +178,25 @@ def test_restructured_text(table3):
 @pytest.mark.parametrize("measure", ["optimistic_accuracy", "macro_f1"])
 def test_other_measures(table3, measure):
     text = format_comparison(table3, measure=measure)
-    assert ("paper's" in text) == (measure == "optimistic_accuracy")  # its numbers are accuracies
+    assert ("paper's" in text) == (
+        measure == "optimistic_accuracy"
+    )  # its numbers are accuracies
     assert ("optimistic" in text) == (measure == "optimistic_accuracy")
     assert ("36.00" if measure == "optimistic_accuracy" else "34.00") in text
 
 
 def test_what_is_missing_is_left_out(tmp_path):
-    fill(tmp_path, curves={"random": RANDOM, "dynamical": [BETTER[0], BETTER[1][:2]]}, dataset="cifar10")
+    fill(
+        tmp_path,
+        curves={"random": RANDOM, "dynamical": [BETTER[0], BETTER[1][:2]]},
+        dataset="cifar10",
+    )
     found = comparisons(tmp_path, suites_of("table3"))[0]
-    assert np.isnan(found.curves("dynamical")).tolist() == [[False] * 3, [False, False, True], [True] * 3]
+    assert np.isnan(found.curves("dynamical")).tolist() == [
+        [False] * 3,
+        [False, False, True],
+        [True] * 3,
+    ]
     row = rows_of(format_comparison(found, parts=["summary"]))[-1]
     assert row[:4] == ["dynamical", "1", "40.00", "+2.00"]  # one pair has no interval
     assert "failed" not in format_comparison(found)
@@ -148,7 +204,9 @@ def test_what_is_missing_is_left_out(tmp_path):
 
 def test_failed_runs_are_told(tmp_path):
     fill(tmp_path, dataset="cifar10")
-    RunFolder(tmp_path, SUITES["table3"].spec("margin", 1, dataset="cifar10")).fail("why")
+    RunFolder(tmp_path, SUITES["table3"].spec("margin", 1, dataset="cifar10")).fail(
+        "why"
+    )
     assert "1 run failed" in format_comparison(comparisons(tmp_path)[0])
 
 
@@ -157,7 +215,10 @@ def test_one_run_belongs_to_several_suites(tmp_path):
     assert [c.name for c in comparisons(tmp_path)] == ["figure5"]
     fill(tmp_path, "table3", {"margin": OTHER})
     found = {c.name: c.labels for c in comparisons(tmp_path)}
-    assert found == {"table3": ["random", "margin", "dynamical"], "figure5": ["random", "gamma 0", "gamma 2"]}
+    assert found == {
+        "table3": ["random", "margin", "dynamical"],
+        "figure5": ["random", "gamma 0", "gamma 2"],
+    }
 
 
 def test_a_longer_run_begins_with_the_shorter(tmp_path):
@@ -177,8 +238,12 @@ def test_runs_of_no_suite_are_grouped_by_setting(tmp_path):
         store(tmp_path, quick("margin", seed=seed, n_instances=30), OTHER[seed])
     found = comparisons(tmp_path)
     assert sorted(map(len, (c.labels for c in found))) == [1, 2]
-    assert {"margin", "dynamical (gamma=1)"} == {label for c in found for label in c.labels}
-    assert "digits_cnn, 40 labels, then 2 x 30, accuracy 0.8" in format_comparison(found[-1])
+    assert {"margin", "dynamical (gamma=1)"} == {
+        label for c in found for label in c.labels
+    }
+    assert "digits_cnn, 40 labels, then 2 x 30, accuracy 0.8" in format_comparison(
+        found[-1]
+    )
 
 
 def test_data_sets_are_kept_apart(tmp_path):
@@ -194,7 +259,14 @@ def test_data_sets_are_kept_apart(tmp_path):
 def test_columns_without_numbers_are_left_out(tmp_path):
     store(tmp_path, quick("margin"), RANDOM[0])
     _, header, _ = summary_table(comparisons(tmp_path)[0], "accuracy")
-    assert header == ["sampler", "seeds", "at the end", "mean of the curve", "s training", "s query"]
+    assert header == [
+        "sampler",
+        "seeds",
+        "at the end",
+        "mean of the curve",
+        "s training",
+        "s query",
+    ]
 
 
 def test_data_of_one_name_are_kept_apart(tmp_path):
@@ -218,7 +290,9 @@ def test_trainings_that_did_not_converge_are_told(tmp_path):
     fill(tmp_path)
     log = next(tmp_path.glob("*margin-0*/rounds.jsonl"))
     log.write_text(log.read_text().replace('"converged":true', '"converged":false', 1))
-    assert "1 of 27 trainings ended at the limit of epochs" in format_comparison(comparisons(tmp_path)[0])
+    assert "1 of 27 trainings ended at the limit of epochs" in format_comparison(
+        comparisons(tmp_path)[0]
+    )
 
 
 def test_seconds_are_those_of_complete_runs(tmp_path):
@@ -228,7 +302,11 @@ def test_seconds_are_those_of_complete_runs(tmp_path):
 
 
 def test_variants_of_other_points_have_areas(tmp_path):
-    fill(tmp_path, "table1-cifar10-cnn", {"2 x 500": RANDOM, "1 x 1000": [r[:2] for r in OTHER]})
+    fill(
+        tmp_path,
+        "table1-cifar10-cnn",
+        {"2 x 500": RANDOM, "1 x 1000": [r[:2] for r in OTHER]},
+    )
     _, header, rows = summary_table(comparisons(tmp_path)[0], "accuracy")
     assert {row[0]: dict(zip(header, row))["mean of the curve"] for row in rows} == {
         "2 x 500": "34.50 ± 0.50",
@@ -240,7 +318,9 @@ def test_runs_without_a_finished_round(tmp_path):
     spec = SUITES["table3"].spec("margin", 1)
     with RunFolder(tmp_path, spec).locked():
         RunFolder(tmp_path, spec).fail("why")
-    with pytest.raises(InvalidDataError, match="no finished round of any run .1 of 1 runs there failed"):
+    with pytest.raises(
+        InvalidDataError, match="no finished round of any run .1 of 1 runs there failed"
+    ):
         comparisons(tmp_path)
 
 
@@ -251,7 +331,9 @@ def test_a_spec_that_cannot_be_read_is_named(tmp_path, text):
     file.unlink() if text is None else file.write_text(text)
     with pytest.raises(InvalidDataError, match=r"spec\.json cannot be read"):
         comparisons(tmp_path)
-    if text != "{":  # a run that begins restores what is not there, and overwrites nothing
+    if (
+        text != "{"
+    ):  # a run that begins restores what is not there, and overwrites nothing
         with RunFolder(tmp_path, SUITES["table3"].spec("dynamical", 0)).locked():
             pass
         assert comparisons(tmp_path)[0].labels == ["random", "margin", "dynamical"]
@@ -260,7 +342,11 @@ def test_a_spec_that_cannot_be_read_is_named(tmp_path, text):
 def test_plots_of_other_settings_do_not_overwrite_each_other(tmp_path):
     for n_instances in (20, 30):
         store(tmp_path, quick("margin", n_instances=n_instances), RANDOM[0])
-    paths = [path for c in comparisons(tmp_path) for path in write_plots(c, tmp_path / "plots")]
+    paths = [
+        path
+        for c in comparisons(tmp_path)
+        for path in write_plots(c, tmp_path / "plots")
+    ]
     assert len(set(paths)) == 4
 
 
@@ -279,7 +365,9 @@ def test_a_folder_of_another_name_is_told(tmp_path):
         comparisons(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("measure", "loss"), ("style", "csv"), ("parts", ["rows"])])
+@pytest.mark.parametrize(
+    ("name", "value"), [("measure", "loss"), ("style", "csv"), ("parts", ["rows"])]
+)
 def test_wrong_arguments(table3, name, value):
     with pytest.raises(InvalidParameterError, match="known are"):
         format_comparison(table3, **{name: value})
@@ -287,11 +375,16 @@ def test_wrong_arguments(table3, name, value):
 
 def test_plots(tmp_path, table3):
     paths = write_plots(table3, tmp_path / "plots")
-    assert [path.name for path in paths] == ["table3-cifar10-jpeg.png", "table3-cifar10-jpeg.svg"]
+    assert [path.name for path in paths] == [
+        "table3-cifar10-jpeg.png",
+        "table3-cifar10-jpeg.svg",
+    ]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in paths[1].read_bytes()
     before = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in write_plots(table3, tmp_path / "plots")] == before
+    assert [
+        path.read_bytes() for path in write_plots(table3, tmp_path / "plots")
+    ] == before
     other = write_plots(table3, tmp_path / "plots", measure="macro_f1")
     assert other[0].name == "table3-cifar10-jpeg-macro_f1.png"
 

@@ -20,9 +20,18 @@ pytestmark = pytest.mark.slow
 
 
 def test_runs_at_once_are_as_one_after_the_other(tmp_path):
-    specs = [quick(key, seed=seed, n_rounds=1) for key in ("margin", "badge") for seed in (0, 1)]
+    specs = [
+        quick(key, seed=seed, n_rounds=1)
+        for key in ("margin", "badge")
+        for seed in (0, 1)
+    ]
     heard = []
-    ended = run_all(specs, tmp_path / "jobs", n_jobs=2, report=lambda spec, record: heard.append((spec, record)))
+    ended = run_all(
+        specs,
+        tmp_path / "jobs",
+        n_jobs=2,
+        report=lambda spec, record: heard.append((spec, record)),
+    )
     assert sorted(map(specs.index, ended.done)) == [0, 1, 2, 3]
     assert (ended.failed, ended.in_use) == ([], [])
     n_threads = {record["threads"] for _, record in heard if record is not None}
@@ -37,7 +46,10 @@ def test_runs_at_once_are_as_one_after_the_other(tmp_path):
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(tmp_path):
-    bad, good = quick("mc_dropout", n_rounds=1), quick(n_rounds=1)  # the net has no dropout
+    bad, good = (
+        quick("mc_dropout", n_rounds=1),
+        quick(n_rounds=1),
+    )  # the net has no dropout
     ended = run_all([bad, good], tmp_path)
     assert ended.done == [good]
     ((spec, why),) = ended.failed
@@ -86,7 +98,9 @@ def _run_all(specs, root):
 
 def test_runs_end_with_the_process_that_waits_for_them(tmp_path):
     specs = [quick("dynamical", seed=seed, n_rounds=8) for seed in range(20)]
-    parent = multiprocessing.get_context("spawn").Process(target=_run_all, args=(specs, tmp_path))
+    parent = multiprocessing.get_context("spawn").Process(
+        target=_run_all, args=(specs, tmp_path)
+    )
     parent.start()
     log = RunFolder(tmp_path, specs[0]).path / "rounds.jsonl"
     deadline = time.time() + 120
@@ -122,10 +136,22 @@ def test_a_suite_goes_on_where_it_was_left(tmp_path, capsys):
 
 def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
-    parts = {f"{name}_{part}": x for part in ("train", "test") for name, x in (("X", images), ("y", np.arange(80) % 4))}
+    parts = {
+        f"{name}_{part}": x
+        for part in ("train", "test")
+        for name, x in (("X", images), ("y", np.arange(80) % 4))
+    }
     np.savez(tmp_path / "mine.npz", **parts)
-    how = {"labels": ["random"], "n_seeds": 1, "n_rounds": 1, "n_initial": 20, "n_instances": 10}
-    run = lambda: run_suite("digits-quick", tmp_path / "runs", dataset="mine.npz", data_root=tmp_path, **how)
+    how = {
+        "labels": ["random"],
+        "n_seeds": 1,
+        "n_rounds": 1,
+        "n_initial": 20,
+        "n_instances": 10,
+    }
+    run = lambda: run_suite(
+        "digits-quick", tmp_path / "runs", dataset="mine.npz", data_root=tmp_path, **how
+    )
     file = RunFolder(tmp_path / "runs", run().done[0]).path / "spec.json"
     text = file.read_text()
     file.write_text("")
@@ -143,23 +169,57 @@ def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes", "error", "said"),
     [
-        ("digit-quick", {}, InvalidParameterError, "'digit-quick' is no suite .did you mean 'digits-quick'"),
-        ("digits-quick", {"labels": ["bagde"]}, InvalidParameterError, "no sampler of digits-quick .*'badge'"),
-        ("digits-quick", {"n_initial": 1300}, InvalidParameterError, "make 1500; the pool of digits has 1438"),
+        (
+            "digit-quick",
+            {},
+            InvalidParameterError,
+            "'digit-quick' is no suite .did you mean 'digits-quick'",
+        ),
+        (
+            "digits-quick",
+            {"labels": ["bagde"]},
+            InvalidParameterError,
+            "no sampler of digits-quick .*'badge'",
+        ),
+        (
+            "digits-quick",
+            {"n_initial": 1300},
+            InvalidParameterError,
+            "make 1500; the pool of digits has 1438",
+        ),
         (
             "digits-quick",
             {"model": "cnn"},
             InvalidParameterError,
             "cnn does not work with the images of digits.*8, 8, 1",
         ),
-        ("digits-quick", {"device": "gpu"}, InvalidParameterError, "on the device gpu.*torch said"),
-        ("digits-quick", {"model": "cnn5"}, InvalidParameterError, "'cnn5' is no model .did you mean 'cnn'"),
+        (
+            "digits-quick",
+            {"device": "gpu"},
+            InvalidParameterError,
+            "on the device gpu.*torch said",
+        ),
+        (
+            "digits-quick",
+            {"model": "cnn5"},
+            InvalidParameterError,
+            "'cnn5' is no model .did you mean 'cnn'",
+        ),
         ("table3", {}, InvalidDataError, "CIFAR10 is not in .*download=True"),
-        ("table3", {"dataset": "other.npz"}, InvalidDataError, "there is no file other.npz"),
+        (
+            "table3",
+            {"dataset": "other.npz"},
+            InvalidDataError,
+            "there is no file other.npz",
+        ),
     ],
 )
-def test_a_suite_that_cannot_be_run_is_refused_before_any_training(tmp_path, monkeypatch, name, changes, error, said):
-    monkeypatch.setattr(suite_module, "run_all", lambda *args, **kwargs: pytest.fail("runs began"))
+def test_a_suite_that_cannot_be_run_is_refused_before_any_training(
+    tmp_path, monkeypatch, name, changes, error, said
+):
+    monkeypatch.setattr(
+        suite_module, "run_all", lambda *args, **kwargs: pytest.fail("runs began")
+    )
     with pytest.raises(error, match=said):
         run_suite(name, tmp_path / "runs", data_root=tmp_path, **changes)
     assert not (tmp_path / "runs").exists()
@@ -167,8 +227,13 @@ def test_a_suite_that_cannot_be_run_is_refused_before_any_training(tmp_path, mon
 
 def test_an_outcome_has_the_records_of_the_run(tmp_path):
     heard = []
-    assert module._outcome(quick(n_rounds=1), tmp_path, report=heard.append) == ("done", None)
-    assert without_times(heard) == without_times(RunFolder(tmp_path, quick(n_rounds=1)).rounds())
+    assert module._outcome(quick(n_rounds=1), tmp_path, report=heard.append) == (
+        "done",
+        None,
+    )
+    assert without_times(heard) == without_times(
+        RunFolder(tmp_path, quick(n_rounds=1)).rounds()
+    )
 
 
 def test_a_script_without_a_guard_is_told(tmp_path):
@@ -178,7 +243,9 @@ def test_a_script_without_a_guard_is_told(tmp_path):
         f"run_all([quick(seed=seed) for seed in (0, 1)], {str(tmp_path)!r}, n_jobs=2)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    ended = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
+    )
     assert ended.returncode == 1
     assert 'below `if __name__ == "__main__":`' in ended.stderr.splitlines()[-1]
 

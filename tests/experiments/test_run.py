@@ -12,7 +12,13 @@ import torch
 from experiments.helpers import QUICK, quick, without_times
 
 from skdal.datasets import Images, load_dataset
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NonFiniteScoreError, RunInUseError, SkdalError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    NonFiniteScoreError,
+    RunInUseError,
+    SkdalError,
+)
 from skdal.experiments import RunFolder, Training, run
 from skdal.experiments import _run as module
 from skdal.experiments._train import measure
@@ -43,8 +49,15 @@ def test_what_a_record_says(tmp_path, digits):
     assert len(set(taken)) == len(taken) == 80
     assert len(first["scores"]) == 20
     assert first["scores"] == sorted(first["scores"], reverse=True)
-    assert first["classes"] == np.bincount(labels[first["queried"]], minlength=10).tolist()
-    assert (last["queried"], last["scores"], last["classes"], last["query_seconds"]) == ([], None, None, None)
+    assert (
+        first["classes"] == np.bincount(labels[first["queried"]], minlength=10).tolist()
+    )
+    assert (
+        last["queried"],
+        last["scores"],
+        last["classes"],
+        last["query_seconds"],
+    ) == ([], None, None, None)
     for record in (first, second, last):
         assert 0 <= record["macro_f1"] <= 1
         assert record["optimistic_accuracy"] >= record["accuracy"]
@@ -52,7 +65,13 @@ def test_what_a_record_says(tmp_path, digits):
         assert record["train_seconds"] > 0
         assert record["peak_memory"] > 2**20
         assert record["threads"] == 1
-        assert set(record["versions"]) >= {"python", "skdal", "torch", "numpy", "skorch"}
+        assert set(record["versions"]) >= {
+            "python",
+            "skdal",
+            "torch",
+            "numpy",
+            "skorch",
+        }
     assert RunFolder(tmp_path, quick("margin")).rounds() == [first, second, last]
 
 
@@ -67,8 +86,17 @@ def test_the_recorded_accuracy_is_that_of_the_stored_net(tmp_path, digits):
 
 @pytest.mark.parametrize("key", ["dynamical", "margin", "badge", "albl"])
 def test_all_samplers_start_from_the_same_labels_and_weights(tmp_path, key):
-    same = ("initial", "accuracy", "optimistic_accuracy", "macro_f1", "epochs", "train_accuracy")
-    first, other = (run(quick(name, n_rounds=1), tmp_path)[0] for name in ("random", key))
+    same = (
+        "initial",
+        "accuracy",
+        "optimistic_accuracy",
+        "macro_f1",
+        "epochs",
+        "train_accuracy",
+    )
+    first, other = (
+        run(quick(name, n_rounds=1), tmp_path)[0] for name in ("random", key)
+    )
     assert [first[name] for name in same] == [other[name] for name in same]
     assert first["queried"] != other["queried"]
 
@@ -88,12 +116,18 @@ def interrupt(record):
 
 
 BROKEN = {
-    "dynamicAL with interaction": quick("dynamical", {"interaction": -1.0, "update_size": 5}),
+    "dynamicAL with interaction": quick(
+        "dynamical", {"interaction": -1.0, "update_size": 5}
+    ),
     "k-means++": quick("badge"),
     "a bandit": quick("albl", n_rounds=3),
     "a bandit by sample": quick("albl", {"per": "sample"}, n_rounds=3),
-    "cold start": quick("margin", training=dataclasses.replace(QUICK, warm_start=False)),
-    "optimizer kept": quick("random", training=dataclasses.replace(QUICK, reset_optimizer=False)),
+    "cold start": quick(
+        "margin", training=dataclasses.replace(QUICK, warm_start=False)
+    ),
+    "optimizer kept": quick(
+        "random", training=dataclasses.replace(QUICK, reset_optimizer=False)
+    ),
 }
 
 
@@ -110,7 +144,9 @@ def test_a_run_goes_on_after_any_round(tmp_path, name):
 
 def test_a_run_that_is_done_is_not_done_again(tmp_path, monkeypatch):
     records = run(quick(), tmp_path)
-    monkeypatch.setattr(module, "train_until_learned", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(
+        module, "train_until_learned", lambda *args: pytest.fail("training began")
+    )
     assert run(quick(), tmp_path) == records
 
 
@@ -149,8 +185,15 @@ def test_kill_9_at_any_moment(tmp_path):
     whole = run(spec, tmp_path / "whole")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     for owner, name, n_calls in MOMENTS.values():
-        program = PROGRAM.format(owner=owner, name=name, n_calls=n_calls, root=str(tmp_path / "killed"))
-        ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        program = PROGRAM.format(
+            owner=owner, name=name, n_calls=n_calls, root=str(tmp_path / "killed")
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         n_rounds.append(len(RunFolder(tmp_path / "killed", spec).rounds()))
     assert 0 < n_rounds[0] <= n_rounds[-1] < len(whole)
@@ -164,14 +207,18 @@ def test_test_data_steer_nothing(tmp_path, monkeypatch, digits):
     other = digits._replace(test=digits.test.take(np.arange(20)))
     monkeypatch.setattr(module, "load", lambda *args: (other, "another test set"))
     found = run(spec, tmp_path / "b")
-    assert [[r.get(k) for k in steers] for r in found] == [[r.get(k) for k in steers] for r in expected]
+    assert [[r.get(k) for k in steers] for r in found] == [
+        [r.get(k) for k in steers] for r in expected
+    ]
     assert [r["accuracy"] for r in found] != [r["accuracy"] for r in expected]
 
 
 def test_looks_at_the_test_set_change_nothing_else(tmp_path):
     seen = ("queried", "epochs", "accuracy", "macro_f1")
     often, never = (run(quick("margin", eval_every=n), tmp_path) for n in (1, 0))
-    assert [[r[k] for k in seen] for r in often] == [[r[k] for k in seen] for r in never]
+    assert [[r[k] for k in seen] for r in often] == [
+        [r[k] for k in seen] for r in never
+    ]
     assert never[0]["optimistic_accuracy"] is never[0]["optimistic_epoch"] is None
     assert often[0]["optimistic_accuracy"] is not None
 
@@ -187,15 +234,26 @@ def test_samplers_do_not_see_labels_of_the_pool(tmp_path, monkeypatch):
 
 
 def test_the_stop_rule(tmp_path):
-    easy = run(quick(n_rounds=0, training=Training(accuracy=0.0, n_epochs_above=3, max_epochs=9)), tmp_path)[0]
+    easy = run(
+        quick(
+            n_rounds=0, training=Training(accuracy=0.0, n_epochs_above=3, max_epochs=9)
+        ),
+        tmp_path,
+    )[0]
     assert (easy["epochs"], easy["converged"]) == (3, True)
-    hard = run(quick(n_rounds=0, training=Training(accuracy=1.0, n_epochs_above=1, max_epochs=4)), tmp_path)[0]
+    hard = run(
+        quick(
+            n_rounds=0, training=Training(accuracy=1.0, n_epochs_above=1, max_epochs=4)
+        ),
+        tmp_path,
+    )[0]
     assert (hard["epochs"], hard["converged"]) == (4, False)
 
 
 def test_warm_and_cold_starts(tmp_path):
     warm, cold = (
-        run(quick(training=dataclasses.replace(QUICK, warm_start=is_warm)), tmp_path) for is_warm in (True, False)
+        run(quick(training=dataclasses.replace(QUICK, warm_start=is_warm)), tmp_path)
+        for is_warm in (True, False)
     )
     assert warm[0]["accuracy"] == cold[0]["accuracy"]
     assert warm[0]["queried"] == cold[0]["queried"]
@@ -205,7 +263,11 @@ def test_warm_and_cold_starts(tmp_path):
 def test_the_optimizer_is_rebuilt_or_kept(tmp_path):
     steps = {}
     for is_reset in (True, False):
-        spec = quick(training=Training(accuracy=1.0, max_epochs=2, batch_size=20, reset_optimizer=is_reset))
+        spec = quick(
+            training=Training(
+                accuracy=1.0, max_epochs=2, batch_size=20, reset_optimizer=is_reset
+            )
+        )
         for _ in range(2):
             with pytest.raises(Interrupt):
                 run(spec, tmp_path, report=interrupt)
@@ -215,27 +277,47 @@ def test_the_optimizer_is_rebuilt_or_kept(tmp_path):
 
 
 def test_the_last_query_takes_what_is_left(tmp_path):
-    spec = quick(n_initial=1400, n_instances=30, n_rounds=5, last_round="partial", training=Training(max_epochs=1))
+    spec = quick(
+        n_initial=1400,
+        n_instances=30,
+        n_rounds=5,
+        last_round="partial",
+        training=Training(max_epochs=1),
+    )
     records = run(spec, tmp_path)
     assert [r["n_labeled"] for r in records] == [1400, 1430, 1438]
     assert [len(r["queried"]) for r in records] == [30, 8, 0]
 
 
 BAD = {
-    "too many labels": (quick(n_initial=1400), "1400 labels at the start and 2 rounds of 20 make 1440.*1438.*partial"),
+    "too many labels": (
+        quick(n_initial=1400),
+        "1400 labels at the start and 2 rounds of 20 make 1440.*1438.*partial",
+    ),
     "too many at the start": (quick(n_initial=1500, last_round="partial"), "1438"),
-    "sampler": (quick("margni"), "'margni' is no sampler .did you mean 'margin'.*; known are .*badge"),
+    "sampler": (
+        quick("margni"),
+        "'margni' is no sampler .did you mean 'margin'.*; known are .*badge",
+    ),
     "parameters": (quick("margin", {"gamma": 1}), "sampler_params of margin.*gamma"),
     "parameter values": (quick("dynamical", {"update_size": 0}), "update_size must be"),
-    "model": (dataclasses.replace(quick(), model="resnet"), "'resnet' is no model .did you mean 'resnet18'"),
-    "data": (dataclasses.replace(quick(), dataset="cifar"), "'cifar' is no data set .did you mean 'cifar10'"),
+    "model": (
+        dataclasses.replace(quick(), model="resnet"),
+        "'resnet' is no model .did you mean 'resnet18'",
+    ),
+    "data": (
+        dataclasses.replace(quick(), dataset="cifar"),
+        "'cifar' is no data set .did you mean 'cifar10'",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_refused_before_training(tmp_path, monkeypatch, name):
     spec, said = BAD[name]
-    monkeypatch.setattr(module, "train_until_learned", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(
+        module, "train_until_learned", lambda *args: pytest.fail("training began")
+    )
     with pytest.raises(InvalidParameterError, match=said):
         run(spec, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -243,13 +325,26 @@ def test_what_is_refused_before_training(tmp_path, monkeypatch, name):
 
 def test_missing_data_are_not_downloaded(tmp_path):
     with pytest.raises(InvalidDataError, match="download=True"):
-        run(dataclasses.replace(quick(), dataset="cifar10"), tmp_path / "runs", data_root=tmp_path)
+        run(
+            dataclasses.replace(quick(), dataset="cifar10"),
+            tmp_path / "runs",
+            data_root=tmp_path,
+        )
 
 
 def test_other_data_under_the_same_name_are_refused(tmp_path):
     def write(shift):
-        X, y = np.random.default_rng(0).integers(0, 9, (60, 8, 8), dtype=np.uint8), np.arange(60) % 3
-        np.savez(tmp_path / "mine.npz", X_train=X + np.uint8(shift), y_train=y, X_test=X, y_test=y)
+        X, y = (
+            np.random.default_rng(0).integers(0, 9, (60, 8, 8), dtype=np.uint8),
+            np.arange(60) % 3,
+        )
+        np.savez(
+            tmp_path / "mine.npz",
+            X_train=X + np.uint8(shift),
+            y_train=y,
+            X_test=X,
+            y_test=y,
+        )
 
     spec = dataclasses.replace(quick(n_initial=20, n_instances=10), dataset="mine.npz")
     write(0)
@@ -261,7 +356,10 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
 
 
 def test_a_run_in_use_is_refused(tmp_path):
-    with RunFolder(tmp_path, quick()).locked(), pytest.raises(RunInUseError, match="another process is busy"):
+    with (
+        RunFolder(tmp_path, quick()).locked(),
+        pytest.raises(RunInUseError, match="another process is busy"),
+    ):
         run(quick(), tmp_path)
 
 
@@ -297,8 +395,12 @@ def test_a_device_that_is_not_there(tmp_path, changes):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sampler_that_does_not_fit_the_net_is_refused_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "train_until_learned", lambda *args: pytest.fail("training began"))
+def test_a_sampler_that_does_not_fit_the_net_is_refused_before_training(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        module, "train_until_learned", lambda *args: pytest.fail("training began")
+    )
     with pytest.raises(SkdalError, match="[Dd]ropout"):
         run(quick("mc_dropout"), tmp_path)
 
@@ -308,7 +410,9 @@ def test_data_that_were_replaced_are_loaded_anew(tmp_path):
     for shift in (0, 1):
         X, y = np.full((60, 8, 8), shift, dtype=np.uint8), np.arange(60) % 3
         np.savez(tmp_path / "mine.npz", X_train=X, y_train=y, X_test=X, y_test=y)
-        digests.append(module.load(dataclasses.replace(quick(), dataset="mine.npz"), tmp_path)[1])
+        digests.append(
+            module.load(dataclasses.replace(quick(), dataset="mine.npz"), tmp_path)[1]
+        )
     assert digests[0] != digests[1]
 
 
@@ -325,7 +429,9 @@ def test_scores_that_are_not_finite_are_null(tmp_path, monkeypatch):
 
     monkeypatch.setitem(SAMPLERS, "random", Infinite)
     run(quick(n_rounds=1, n_instances=3), tmp_path)
-    assert RunFolder(tmp_path, quick(n_rounds=1, n_instances=3)).rounds()[0]["scores"] == [None, 1234.57, None]
+    assert RunFolder(tmp_path, quick(n_rounds=1, n_instances=3)).rounds()[0][
+        "scores"
+    ] == [None, 1234.57, None]
 
 
 def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
@@ -338,4 +444,7 @@ def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
         assert len(run(spec, tmp_path)) == 2
     finally:
         torch.set_num_threads(before)
-    assert f"goes on on cpu with {before + 1} threads, and began on cpu with {before}" in caplog.text
+    assert (
+        f"goes on on cpu with {before + 1} threads, and began on cpu with {before}"
+        in caplog.text
+    )

@@ -20,14 +20,18 @@ def test_paired_difference_is_the_paired_t_test():
     for _ in range(50):
         a, b = rng.normal(0.4, 1, 5), rng.normal(size=5)
         found = s.paired_difference(a, b)
-        assert (found.low > 0 or found.high < 0) == (stats.ttest_rel(a, b).pvalue < 0.05)
+        assert (found.low > 0 or found.high < 0) == (
+            stats.ttest_rel(a, b).pvalue < 0.05
+        )
 
 
 def test_paired_difference_leaves_out_what_is_missing():
     assert s.paired_difference([1, np.nan, 3], [0, 0, np.nan])[0] == 1
     assert s.paired_difference([1, np.nan], [0, 0]).n_pairs == 1
     assert np.isnan(s.paired_difference([1], [0]).low)
-    assert np.isnan(s.paired_difference([51.3, 52.3, 49.3], [50.1, 51.1, 48.1]).low)  # equal by chance
+    assert np.isnan(
+        s.paired_difference([51.3, 52.3, 49.3], [50.1, 51.1, 48.1]).low
+    )  # equal by chance
     assert np.isnan(s.paired_difference([np.nan], [0]).mean)
     assert s.paired_difference([], []).n_pairs == 0
 
@@ -44,9 +48,13 @@ def test_labels_saved_by_hand():
     assert s.labels_saved(n, high, low) == 100  # 30 at 200 instead of 300
     assert s.labels_saved(n, low, high) == -100
     assert s.labels_saved(n, low, low) == 0
-    assert s.labels_saved(n, [10, 40, 50], low) == pytest.approx(300 - (100 + 100 * 20 / 30))
+    assert s.labels_saved(n, [10, 40, 50], low) == pytest.approx(
+        300 - (100 + 100 * 20 / 30)
+    )
     assert s.labels_saved(n, [40, 45, 50], low) == 200  # from the start
-    assert s.labels_saved(n, [10, 35, 33], low) == pytest.approx(300 - (100 + 100 * 20 / 25))  # the first time
+    assert s.labels_saved(n, [10, 35, 33], low) == pytest.approx(
+        300 - (100 + 100 * 20 / 25)
+    )  # the first time
     plateau = [50, 60, 60]
     assert s.labels_saved(n, plateau, plateau) == 0
     assert s.labels_saved(n, plateau, [50, 60, 60.001]) == 0
@@ -59,7 +67,9 @@ def test_penalty_matrix_by_hand():
     clear = base + [[1.0, 2.0], [1.1, 2.1], [0.9, 1.9]]
     noisy = base + [[9.0, -9.0], [-9.0, 9.0], [1.0, 1.0]]
     found = s.penalty_matrix([clear, base, noisy])
-    np.testing.assert_array_equal(found, [[np.nan, 1, 0], [0, np.nan, 0], [0, 0, np.nan]])
+    np.testing.assert_array_equal(
+        found, [[np.nan, 1, 0], [0, np.nan, 0], [0, 0, np.nan]]
+    )
     only_first = base + [[1.0, 5.0], [1.1, -5.0], [0.9, 1.0]]
     assert s.penalty_matrix([only_first, base])[0, 1] == 0.5
     only_first[:, 1] = np.nan  # as of a variant without this point

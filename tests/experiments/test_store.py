@@ -16,7 +16,13 @@ SPEC = RunSpec("digits", "cnn", "random", n_rounds=3)
 
 
 def record(i):
-    measured = {"accuracy": 0.1 * i, "macro_f1": 0.1, "optimistic_accuracy": None, "converged": True, "data": "0"}
+    measured = {
+        "accuracy": 0.1 * i,
+        "macro_f1": 0.1,
+        "optimistic_accuracy": None,
+        "converged": True,
+        "data": "0",
+    }
     return {
         "round": i,
         "n_labeled": 2 * i,
@@ -50,7 +56,12 @@ def test_a_run(folder):
     assert rounds == [record(i) for i in range(3)]
     assert held["n"] == 2
     assert torch.equal(held["net"]["weight"], state(2)["net"]["weight"])
-    assert sorted(p.name for p in folder.path.iterdir()) == ["checkpoint.pt", "lock", "rounds.jsonl", "spec.json"]
+    assert sorted(p.name for p in folder.path.iterdir()) == [
+        "checkpoint.pt",
+        "lock",
+        "rounds.jsonl",
+        "spec.json",
+    ]
     assert RunSpec.from_json((folder.path / "spec.json").read_text()) == SPEC
 
 
@@ -80,9 +91,18 @@ def test_an_unfinished_checkpoint_is_as_none(folder):
 
 
 DAMAGE = {
-    "no JSON": (lambda lines: [lines[0], b"{broken", lines[2]], "line 2, is not the record of round 1: .*broken"),
-    "another round": (lambda lines: [lines[0], lines[2], lines[2]], "line 2, is not the record of round 1"),
-    "a line is missing": (lambda lines: lines[:1], "has 1 rounds, and the checkpoint beside it is of 3"),
+    "no JSON": (
+        lambda lines: [lines[0], b"{broken", lines[2]],
+        "line 2, is not the record of round 1: .*broken",
+    ),
+    "another round": (
+        lambda lines: [lines[0], lines[2], lines[2]],
+        "line 2, is not the record of round 1",
+    ),
+    "a line is missing": (
+        lambda lines: lines[:1],
+        "has 1 rounds, and the checkpoint beside it is of 3",
+    ),
     "no object": (lambda lines: [b"3", *lines[1:]], "line 1"),
 }
 
@@ -102,7 +122,9 @@ def test_anything_worse_is_reported_and_nothing_is_overwritten(folder, kind):
 def test_a_lost_checkpoint_is_reported(folder):
     folder.append(record(0), state(0))
     (folder.path / "checkpoint.pt").unlink()
-    with pytest.raises(InvalidDataError, match="has 1 rounds, and the checkpoint beside it is of 0"):
+    with pytest.raises(
+        InvalidDataError, match="has 1 rounds, and the checkpoint beside it is of 0"
+    ):
         folder.resume()
 
 
@@ -113,7 +135,10 @@ def test_another_spec_is_refused_with_both_shown(tmp_path, folder):
     again._lock_name = "other"
     folder_lock = folder.path / "lock"
     folder_lock.unlink()  # the fixture holds the old one
-    with pytest.raises(InvalidDataError, match='(?s)"n_rounds":4.*"n_rounds":3'), again.locked():
+    with (
+        pytest.raises(InvalidDataError, match='(?s)"n_rounds":4.*"n_rounds":3'),
+        again.locked(),
+    ):
         pass
     assert (folder.path / "spec.json").read_text() == other
 
@@ -123,7 +148,9 @@ def test_two_processes_never_hold_the_same_run(tmp_path, folder):
         "import sys; from skdal.experiments import RunFolder, RunSpec\n"
         f"with RunFolder({str(tmp_path)!r}, RunSpec.from_json({SPEC.to_json()!r})).locked() as mine: print(mine)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -175,7 +202,9 @@ def test_kill_9_at_any_moment(tmp_path):
 def test_a_damaged_checkpoint_is_named(folder, content):
     folder.append(record(0), state(0))
     (folder.path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(InvalidDataError, match=r"checkpoint\.pt is damaged .*Nothing was changed"):
+    with pytest.raises(
+        InvalidDataError, match=r"checkpoint\.pt is damaged .*Nothing was changed"
+    ):
         folder.resume()
     assert (folder.path / "checkpoint.pt").read_bytes() == content
 

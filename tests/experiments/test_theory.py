@@ -19,7 +19,12 @@ from skdal.dynamics import (
     mmd_squared,
     mse_training_dynamics,
 )
-from skdal.exceptions import IllConditionedWarning, InvalidDataError, InvalidParameterError, NonFiniteScoreError
+from skdal.exceptions import (
+    IllConditionedWarning,
+    InvalidDataError,
+    InvalidParameterError,
+    NonFiniteScoreError,
+)
 from skdal.experiments import RunSpec, Training, _run
 from skdal.experiments._run import make_net, run
 from skdal.experiments.theory import (
@@ -94,23 +99,41 @@ def test_correlations(folder):
     assert np.isnan(taus["kernel, pseudo"][0])
     assert np.isnan(taus["net, pseudo"][0])
     expected = kendalltau(dynamics["net, true"], found["bound"])
-    assert rank_correlations(found, "bound")["net, true"] == pytest.approx(tuple(expected))
+    assert rank_correlations(found, "bound")["net, true"] == pytest.approx(
+        tuple(expected)
+    )
 
 
 def test_the_first_draw_by_hand(folder):
-    found, spec = result(folder, "fig2"), RunSpec("digits", "cnn_gap", "random", n_initial=30, n_rounds=1)
-    initial = np.random.default_rng(spec.seed_of("initial")).choice(len(DIGITS), 30, replace=False)
+    found, spec = (
+        result(folder, "fig2"),
+        RunSpec("digits", "cnn_gap", "random", n_initial=30, n_rounds=1),
+    )
+    initial = np.random.default_rng(spec.seed_of("initial")).choice(
+        len(DIGITS), 30, replace=False
+    )
     rng = np.random.default_rng([0, 2])
-    candidates = rng.choice(np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False)
+    candidates = rng.choice(
+        np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False
+    )
     drawn = np.concatenate([initial, candidates[rng.choice(40, 10, replace=False)]])
     theta = infinite_ntk(kernel_images(DIGITS, drawn, 4), kind="conv", depth=3)
     Y = np.eye(10)[DIGITS.targets[drawn]]
     lengths = np.sqrt(np.diag(theta))
     largest = result(folder, "fig2")["kernel"]["eigenvalues"][1]
-    for name, kernel in (("raw", theta), ("unit diagonal", theta / np.outer(lengths, lengths))):
-        assert found[name]["alignment"][0] == pytest.approx(alignment(kernel, Y), rel=1e-9)
-        assert found[name]["bound"][0] == pytest.approx(generalization_bound(kernel, Y), rel=1e-6)
-        assert found[name]["trace"][0] == pytest.approx(np.trace(kernel[30:, 30:]), rel=1e-9)
+    for name, kernel in (
+        ("raw", theta),
+        ("unit diagonal", theta / np.outer(lengths, lengths)),
+    ):
+        assert found[name]["alignment"][0] == pytest.approx(
+            alignment(kernel, Y), rel=1e-9
+        )
+        assert found[name]["bound"][0] == pytest.approx(
+            generalization_bound(kernel, Y), rel=1e-6
+        )
+        assert found[name]["trace"][0] == pytest.approx(
+            np.trace(kernel[30:, 30:]), rel=1e-9
+        )
     expected = convergence_error(theta, Y, t=100, learning_rate=1 / largest)
     assert found["raw"]["error"]["100"][0] == pytest.approx(expected, rel=1e-6)
 
@@ -120,13 +143,17 @@ def test_labels_by_chance_are_a_control(folder):
     found = result(folder, "fig2")
     for name in ("raw", "unit diagonal"):
         for against in ("alignment", "bound"):
-            assert {f: len(taus) for f, taus in found[name]["random"][against].items()} == dict.fromkeys(
-                PREDICTIONS, 30
-            )
-    initial = np.random.default_rng(RunSpec("digits", "cnn_gap", "random").seed_of("initial"))
+            assert {
+                f: len(taus) for f, taus in found[name]["random"][against].items()
+            } == dict.fromkeys(PREDICTIONS, 30)
+    initial = np.random.default_rng(
+        RunSpec("digits", "cnn_gap", "random").seed_of("initial")
+    )
     initial = initial.choice(len(DIGITS), 30, replace=False)
     rng = np.random.default_rng([0, 2])
-    candidates = rng.choice(np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False)
+    candidates = rng.choice(
+        np.setdiff1d(np.arange(len(DIGITS)), initial), 40, replace=False
+    )
     images = np.concatenate([initial, candidates])
     theta = infinite_ntk(kernel_images(DIGITS, images, 4), kind="conv", depth=3)
     drawn = np.eye(10)[np.random.default_rng([0, 6]).integers(10, size=(30, 40))[0]]
@@ -152,16 +179,32 @@ def test_discrepancies(folder, tmp_path):
         ("dynamical", 16, 1),
         *(("random", 4, r) for r in (1, 2, 3, 4)),
     ]
-    spec = RunSpec("digits", "cnn_gap", "dynamical", n_initial=30, n_instances=4, n_rounds=4, eval_every=0)
+    spec = RunSpec(
+        "digits",
+        "cnn_gap",
+        "dynamical",
+        n_initial=30,
+        n_instances=4,
+        n_rounds=4,
+        eval_every=0,
+    )
     records = run(spec, tmp_path)
-    order = np.concatenate([records[0]["initial"], *(record["queried"] for record in records)]).astype(int)[:38]
+    order = np.concatenate(
+        [records[0]["initial"], *(record["queried"] for record in records)]
+    ).astype(int)[:38]
     theta = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
     row = next(row for row in rows if (row["sampler"], row["n"]) == ("dynamical", 38))
     assert row["mmd_squared"] == pytest.approx(mmd_squared(theta, range(30)), rel=1e-9)
-    assert row["bound"] == pytest.approx(generalization_bound(theta, np.eye(10)[DIGITS.targets[order]]), rel=1e-6)
+    assert row["bound"] == pytest.approx(
+        generalization_bound(theta, np.eye(10)[DIGITS.targets[order]]), rel=1e-6
+    )
     assert result(folder, "fig1")["orders"]["dynamical-4"][:38] == order.tolist()
-    assert row["classes"] == np.bincount(DIGITS.targets[order[30:]], minlength=10).tolist()
-    np.testing.assert_allclose(row["eigenvalues"], np.linalg.eigvalsh(theta)[[0, -1]], rtol=1e-6)
+    assert (
+        row["classes"] == np.bincount(DIGITS.targets[order[30:]], minlength=10).tolist()
+    )
+    np.testing.assert_allclose(
+        row["eigenvalues"], np.linalg.eigvalsh(theta)[[0, -1]], rtol=1e-6
+    )
     normalized = theta / np.diag(theta).mean()
     expected = np.sqrt(max(0, mmd_squared(normalized, range(30))))
     expected /= generalization_bound(normalized, np.eye(10)[DIGITS.targets[order]])
@@ -172,7 +215,10 @@ def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
     few = dataclasses.replace(SMALL, n_initial=10, budget=4, batches=(2, 4))
     run_theory("table10", tmp_path, few, verbose=1)
     assert "queries: 100%" in capsys.readouterr().err
-    for file in [*tmp_path.glob("*.json"), *tmp_path.glob("discrepancies/*/dynamical-4-order.json")]:
+    for file in [
+        *tmp_path.glob("*.json"),
+        *tmp_path.glob("discrepancies/*/dynamical-4-order.json"),
+    ]:
         file.unlink()
     run_theory("table10", tmp_path, few, verbose=1)
     assert "| 5/5 " in capsys.readouterr().err
@@ -180,15 +226,23 @@ def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
 
 def test_approximation_ratios(folder):
     rows = result(folder, "fig4")["rows"]
-    assert [(row["epoch"], row["batch"]) for row in rows] == [(e, b) for e in (0, 3) for b in (4, 16)]
+    assert [(row["epoch"], row["batch"]) for row in rows] == [
+        (e, b) for e in (0, 3) for b in (4, 16)
+    ]
     spec = RunSpec("digits", "digits_cnn", "random", n_initial=30, n_rounds=1)
     net = make_net(spec, load_dataset("digits"), "cpu").initialize()
-    labeled = DIGITS.take(np.random.default_rng(spec.seed_of("initial")).choice(len(DIGITS), 30, replace=False))
+    labeled = DIGITS.take(
+        np.random.default_rng(spec.seed_of("initial")).choice(
+            len(DIGITS), 30, replace=False
+        )
+    )
     rng = np.random.default_rng([0, 4])
     pool = DIGITS.take(np.setdiff1d(np.arange(len(DIGITS)), labeled._rows))
     draw = rng.choice(len(pool), 16, replace=False)
     for row, b in zip(rows, (4, 16)):
-        expected = approximation_ratio(net, labeled, None, pool.take(draw[:b]).unlabeled())
+        expected = approximation_ratio(
+            net, labeled, None, pool.take(draw[:b]).unlabeled()
+        )
         assert row["random"][0] == pytest.approx(expected, rel=1e-4)
 
 
@@ -220,39 +274,77 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
         return infinite_ntk(X1, X2, kind="conv", depth=3)
 
     monkeypatch.setattr(_discrepancy, "infinite_ntk", counted)
-    orders = [np.arange(20), np.array([3, 2, 1, 0, 30, 31]), np.array([31, 30, 19, 18, 40])]
+    orders = [
+        np.arange(20),
+        np.array([3, 2, 1, 0, 30, 31]),
+        np.array([31, 30, 19, 18, 40]),
+    ]
     kernels = []
     for order in orders:
-        kernels.append((order, _discrepancy._kernel(DIGITS, order, kernels, 4, {"dtype": "float64"})))
+        kernels.append(
+            (
+                order,
+                _discrepancy._kernel(DIGITS, order, kernels, 4, {"dtype": "float64"}),
+            )
+        )
     for order, theta in kernels:
         expected = infinite_ntk(kernel_images(DIGITS, order, 4), kind="conv", depth=3)
         np.testing.assert_allclose(theta, expected, rtol=1e-12)
-    pairs = {frozenset((i, j)) for order in orders for i in order.tolist() for j in order.tolist()}
+    pairs = {
+        frozenset((i, j))
+        for order in orders
+        for i in order.tolist()
+        for j in order.tolist()
+    }
     assert sum(worked) == len(pairs)
 
 
 def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
     sizes, train = [], _run.train_until_learned
-    counted = lambda net, labeled, *args: sizes.append(len(labeled)) or train(net, labeled, *args)
+    counted = lambda net, labeled, *args: (
+        sizes.append(len(labeled)) or train(net, labeled, *args)
+    )
     monkeypatch.setattr(_run, "train_until_learned", counted)
     few = dataclasses.replace(SMALL, n_initial=10, budget=6, batches=(2, 3))
     run_theory("table10", tmp_path, few)
     assert sizes == [10, 12, 14, 13]
     for b in few.batches:  # the same as by itself
         spec = _discrepancy._spec(few, "dynamical", b)
-        shared, alone = (run(spec, root, n_records=spec.n_rounds) for root in (tmp_path / "runs", tmp_path / "alone"))
+        shared, alone = (
+            run(spec, root, n_records=spec.n_rounds)
+            for root in (tmp_path / "runs", tmp_path / "alone")
+        )
         for one, other in zip(shared, alone):
             timed = {"train_seconds", "test_seconds", "query_seconds", "peak_memory"}
-            assert {k: v for k, v in one.items() if k not in timed} == {k: other[k] for k in one if k not in timed}
+            assert {k: v for k, v in one.items() if k not in timed} == {
+                k: other[k] for k in one if k not in timed
+            }
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_labeled_set_with_twins_gives_a_bound_and_says_so(dtype, tmp_path):
-    X = np.repeat(np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8), 3, axis=0)
+    X = np.repeat(
+        np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8),
+        3,
+        axis=0,
+    )
     y = np.tile([0, 1], 30)
-    np.savez(tmp_path / "twins.npz", X_train=X, y_train=y, X_test=X, y_test=y, class_names=np.array(["a", "b"]))
+    np.savez(
+        tmp_path / "twins.npz",
+        X_train=X,
+        y_train=y,
+        X_test=X,
+        y_test=y,
+        class_names=np.array(["a", "b"]),
+    )
     settings = dataclasses.replace(
-        SMALL, dataset="twins.npz", dtype=dtype, n_initial=10, budget=40, batches=(40,), pixels=8
+        SMALL,
+        dataset="twins.npz",
+        dtype=dtype,
+        n_initial=10,
+        budget=40,
+        batches=(40,),
+        pixels=8,
     )
     with pytest.warns(IllConditionedWarning):
         text, _ = run_theory("fig9", tmp_path / "out", settings, data_root=tmp_path)
@@ -270,7 +362,9 @@ def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return work(model, epoch, *args)
 
-    settings = dataclasses.replace(SMALL, n_initial=100, epochs=(0, 3, 5), n_ratio_draws=2)  # two mini-batches an epoch
+    settings = dataclasses.replace(
+        SMALL, n_initial=100, epochs=(0, 3, 5), n_ratio_draws=2
+    )  # two mini-batches an epoch
     monkeypatch.setattr(_ratio, "_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_theory("fig4", tmp_path, settings)
@@ -279,7 +373,9 @@ def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(_ratio, "_rows", work)
     run_theory("fig4", tmp_path / "whole", settings)
     file = result_file(THEORY["fig4"], tmp_path, settings).name
-    parts, whole = (json.loads((root / file).read_text()) for root in (tmp_path, tmp_path / "whole"))
+    parts, whole = (
+        json.loads((root / file).read_text()) for root in (tmp_path, tmp_path / "whole")
+    )
     assert parts["rows"] == whole["rows"]
 
 
@@ -295,42 +391,68 @@ def test_results_of_other_data_of_the_same_name_are_told_apart(tmp_path):
     save(0)
     run_theory("fig2", tmp_path / "out", settings, data_root=tmp_path)
     save(1)
-    with pytest.raises(InvalidDataError, match=r"other data of the name mine.npz .*use another folder"):
+    with pytest.raises(
+        InvalidDataError, match=r"other data of the name mine.npz .*use another folder"
+    ):
         run_theory("fig7", tmp_path / "out", settings, data_root=tmp_path)
 
 
 def test_stored_results_are_found_by_name(folder):
     assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
-    assert next(settings.n_draws for name, settings, _ in stored_results(folder) if name == "fig2") == 12
+    assert (
+        next(
+            settings.n_draws
+            for name, settings, _ in stored_results(folder)
+            if name == "fig2"
+        )
+        == 12
+    )
 
 
 def test_other_settings_are_other_results(folder):
     other = dataclasses.replace(SMALL, n_draws=13)
-    assert result_file(THEORY["fig2"], folder, other) != result_file(THEORY["fig2"], folder, SMALL)
-    assert result_file(THEORY["fig4"], folder, other) == result_file(THEORY["fig4"], folder, SMALL)
+    assert result_file(THEORY["fig2"], folder, other) != result_file(
+        THEORY["fig2"], folder, SMALL
+    )
+    assert result_file(THEORY["fig4"], folder, other) == result_file(
+        THEORY["fig4"], folder, SMALL
+    )
 
 
 def test_figures_of_other_settings_do_not_replace_each_other(folder, tmp_path):
     changed = [{}, {"dtype": "float32"}, {"n_draws": 11}]
-    paths = [run_theory("fig2", tmp_path, dataclasses.replace(SMALL, **changes))[1] for changes in changed]
+    paths = [
+        run_theory("fig2", tmp_path, dataclasses.replace(SMALL, **changes))[1]
+        for changes in changed
+    ]
     assert len({path for pair in paths for path in pair}) == 6
-    digest = result_file(THEORY["fig2"], tmp_path, SMALL).stem.removeprefix("correlation-")
+    digest = result_file(THEORY["fig2"], tmp_path, SMALL).stem.removeprefix(
+        "correlation-"
+    )
     assert paths[0][0].name == f"fig2-digits-4px-{digest}.png"
 
 
 def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
     spec = lambda model, settings: RunSpec(
-        settings.dataset, model, "random", n_initial=settings.n_initial, training=Training(lr=1e30)
+        settings.dataset,
+        model,
+        "random",
+        n_initial=settings.n_initial,
+        training=Training(lr=1e30),
     )
     monkeypatch.setattr(_ratio, "_spec", spec)
-    with pytest.raises(NonFiniteScoreError, match="after epoch 3: its training has diverged. Lower"):
+    with pytest.raises(
+        NonFiniteScoreError, match="after epoch 3: its training has diverged. Lower"
+    ):
         run_theory("fig4", tmp_path, SMALL)
 
 
 def test_every_series_is_drawn(folder):
     """Also where there are more than colors; the last one is that of random queries."""
     found = result(folder, "fig9")
-    rows = [row | {"batch": row["batch"] + k} for k in range(6) for row in found["rows"]]
+    rows = [
+        row | {"batch": row["batch"] + k} for k in range(6) for row in found["rows"]
+    ]
     figure = THEORY["fig9"].draw({"rows": rows}, SMALL, "fig9")
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len([name for name in names if name.startswith("dynamical")]) == 12
@@ -344,9 +466,15 @@ def test_every_series_is_drawn(folder):
 def test_lines_end_where_a_ratio_changes_its_sign(folder):
     row = result(folder, "fig4")["rows"][0]
     values = [0.5, 0.7, 1.8, -2.0, -1.0, 0.9]
-    rows = [row | {"epoch": 2**k, "random": [v] * 5, "own": v} for k, v in enumerate(values)]
+    rows = [
+        row | {"epoch": 2**k, "random": [v] * 5, "own": v} for k, v in enumerate(values)
+    ]
     axes = THEORY["fig4"].draw({"rows": rows}, SMALL, "fig4").axes[0]
-    drawn = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) and line.get_linestyle() == "-"]
+    drawn = [
+        list(line.get_ydata())
+        for line in axes.lines
+        if len(line.get_ydata()) and line.get_linestyle() == "-"
+    ]
     assert drawn[:3] == [[0.5, 0.7, 1.8], [-2.0, -1.0], [0.9]]
 
 
@@ -360,7 +488,12 @@ def test_negative_estimates_are_marked(folder):
 
 def test_the_papers_sizes():
     settings = TheorySettings()
-    assert (settings.n_initial, settings.n_query, settings.n_draws, settings.n_candidates) == (500, 250, 150, 1000)
+    assert (
+        settings.n_initial,
+        settings.n_query,
+        settings.n_draws,
+        settings.n_candidates,
+    ) == (500, 250, 150, 1000)
 
 
 def test_a_damaged_result_is_told_of_and_kept(tmp_path):
@@ -390,7 +523,9 @@ def test_a_result_of_other_data_is_refused_without_the_digest_file(folder, tmp_p
     file = result_file(THEORY["fig2"], folder, SMALL)
     held = json.loads(file.read_text()) | {"data": "0" * 16}
     (tmp_path / file.name).write_text(json.dumps(held))
-    with pytest.raises(InvalidDataError, match="was made with other data of the name digits"):
+    with pytest.raises(
+        InvalidDataError, match="was made with other data of the name digits"
+    ):
         run_theory("fig2", tmp_path, SMALL)
 
 
@@ -400,7 +535,9 @@ def test_a_damaged_part_is_told_of(tmp_path):
     result_file(THEORY["fig4"], tmp_path, settings).unlink()
     (part,) = tmp_path.glob("ratios/*/digits_cnn-0.json")
     part.write_text("{}")
-    with pytest.raises(InvalidDataError, match=r"digits_cnn-0.json is damaged \(no list"):
+    with pytest.raises(
+        InvalidDataError, match=r"digits_cnn-0.json is damaged \(no list"
+    ):
         run_theory("fig4", tmp_path, settings)
 
 
@@ -416,13 +553,18 @@ def test_a_ratio_without_a_change_is_no_number(folder):
 
 def test_every_net_is_tried_before_the_first_is_trained(tmp_path):
     with pytest.raises(InvalidParameterError, match="the model cnn does not work"):
-        run_theory("fig4", tmp_path, dataclasses.replace(SMALL, models=("digits_cnn", "cnn")))
+        run_theory(
+            "fig4", tmp_path, dataclasses.replace(SMALL, models=("digits_cnn", "cnn"))
+        )
     assert not list(tmp_path.glob("ratios/*/*"))
 
 
 def test_a_format_and_a_folder_that_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr(THEORY["fig2"].experiment, "compute", None)
-    with pytest.raises(InvalidParameterError, match="'html' is no format; known are markdown, latex, rst"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="'html' is no format; known are markdown, latex, rst",
+    ):
         run_theory("fig2", tmp_path, SMALL, style="html")
     (tmp_path / "file").touch()
     with pytest.raises(InvalidParameterError, match="cannot write into the folder"):
@@ -448,19 +590,45 @@ WRONG = [
 @pytest.mark.parametrize("changes", WRONG, ids=str)
 def test_settings_that_cannot_be(changes):
     ((name, value),) = changes.items()
-    with pytest.raises(InvalidParameterError, match=f"{name} must be .*got {re.escape(repr(value))}"):
+    with pytest.raises(
+        InvalidParameterError, match=f"{name} must be .*got {re.escape(repr(value))}"
+    ):
         TheorySettings(**changes)
 
 
 BAD = {
     "name": ("fig3", {}, "'fig3' is no verification experiment.*fig1, fig2"),
     "pixels": ("fig2", {"pixels": 9}, r"of \(8, 8\) pixels .* down to 9.*--pixels"),
-    "too few images": ("fig2", {"n_candidates": 2000}, "2030 training images are needed.*has 14"),
-    "too few for the rounds": ("table10", {"budget": 3200}, "3230 training images are needed"),
-    "too few for a query": ("fig4", {"batches": (4, 2000)}, "2030 training images are needed"),
-    "a query of more than there are": ("fig7", {"n_query": 50}, "a query of 50 cannot come from 40 candidates"),
-    "uneven queries": ("fig9", {"batches": (3, 4)}, r"budget of 16 labels is no multiple of queries of \[3\]"),
-    "a precision": ("fig9", {"dtype": "float16"}, "'float16' is no dtype.*float64, float32"),
+    "too few images": (
+        "fig2",
+        {"n_candidates": 2000},
+        "2030 training images are needed.*has 14",
+    ),
+    "too few for the rounds": (
+        "table10",
+        {"budget": 3200},
+        "3230 training images are needed",
+    ),
+    "too few for a query": (
+        "fig4",
+        {"batches": (4, 2000)},
+        "2030 training images are needed",
+    ),
+    "a query of more than there are": (
+        "fig7",
+        {"n_query": 50},
+        "a query of 50 cannot come from 40 candidates",
+    ),
+    "uneven queries": (
+        "fig9",
+        {"batches": (3, 4)},
+        r"budget of 16 labels is no multiple of queries of \[3\]",
+    ),
+    "a precision": (
+        "fig9",
+        {"dtype": "float16"},
+        "'float16' is no dtype.*float64, float32",
+    ),
     "a model": ("fig4", {"models": ("resnet19",)}, "'resnet19' is no model"),
 }
 
@@ -474,7 +642,10 @@ def test_bad_input(case, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "changes", "device", "said"),
-    [("fig2", {}, "nowhere", "no device 'nowhere'"), ("fig4", {"models": ("cnn",)}, "cpu", "does not work with the")],
+    [
+        ("fig2", {}, "nowhere", "no device 'nowhere'"),
+        ("fig4", {"models": ("cnn",)}, "cpu", "does not work with the"),
+    ],
 )
 def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path):
     with pytest.raises(InvalidParameterError, match=said):
@@ -486,8 +657,13 @@ def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path
 def test_cuda(name, folder, tmp_path):
     """Trainings differ in the last digits and then in more; what is asked for of them is that they run."""
     run_theory(name, tmp_path, SMALL, device="cuda")
-    found, expected = (json.loads(result_file(THEORY[name], f, SMALL).read_text()) for f in (tmp_path, folder))
-    assert [sorted(row) for row in found["rows"]] == [sorted(row) for row in expected["rows"]]
+    found, expected = (
+        json.loads(result_file(THEORY[name], f, SMALL).read_text())
+        for f in (tmp_path, folder)
+    )
+    assert [sorted(row) for row in found["rows"]] == [
+        sorted(row) for row in expected["rows"]
+    ]
     for one, other in zip(found["rows"], expected["rows"]):
         if one.get("sampler") == "random":
             assert one["bound"] == pytest.approx(other["bound"], rel=1e-9)

@@ -104,7 +104,9 @@ class Widen(nn.Module):
         self.axis, self.size = axis, size
 
     def forward(self, x):
-        return x.unsqueeze(self.axis + 1).expand(*x.shape[: self.axis + 1], self.size, *x.shape[self.axis + 1 :])
+        return x.unsqueeze(self.axis + 1).expand(
+            *x.shape[: self.axis + 1], self.size, *x.shape[self.axis + 1 :]
+        )
 
 
 class Layout(nn.Module):
@@ -130,7 +132,9 @@ class Residual(nn.Module):
 class SelfAttention(nn.Module):
     def __init__(self, width, heads, mask, need_weights, batch_first, bias):
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=batch_first, bias=bias)
+        self.attention = nn.MultiheadAttention(
+            width, heads, batch_first=batch_first, bias=bias
+        )
         self.mask, self.need_weights = mask, need_weights
 
     def forward(self, x):
@@ -146,13 +150,27 @@ class DotProducts(nn.Module):
 
     def __init__(self, width, heads, mask):
         super().__init__()
-        self.projection, self.heads, self.mask = nn.Linear(width, 3 * width), heads, mask
+        self.projection, self.heads, self.mask = (
+            nn.Linear(width, 3 * width),
+            heads,
+            mask,
+        )
 
     def forward(self, x):
-        q, k, v = (z.unflatten(2, (self.heads, -1)).transpose(1, 2) for z in self.projection(x).chunk(3, dim=2))
+        q, k, v = (
+            z.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for z in self.projection(x).chunk(3, dim=2)
+        )
         length = x.shape[1]
-        mask = torch.arange(length * length, device=x.device).view(length, length).to(x.dtype).cos()
-        how = {"none": {}, "causal": {"is_causal": True}, "slope": {"attn_mask": mask}}[self.mask]
+        mask = (
+            torch.arange(length * length, device=x.device)
+            .view(length, length)
+            .to(x.dtype)
+            .cos()
+        )
+        how = {"none": {}, "causal": {"is_causal": True}, "slope": {"attn_mask": mask}}[
+            self.mask
+        ]
         return F.scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).flatten(2)
 
 
@@ -171,7 +189,12 @@ def moved(x):
     return x.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
-LAYOUTS = {"plain": lambda x: x.contiguous(), "channels last": last, "gaps": gaps, "samples last": moved}
+LAYOUTS = {
+    "plain": lambda x: x.contiguous(),
+    "channels last": last,
+    "gaps": gaps,
+    "samples last": moved,
+}
 
 
 # --- what is drawn ----------------------------------------------------------------------------------
@@ -182,36 +205,63 @@ sizes = st.sampled_from([1, 1, 2, 3, 4, 5])
 
 
 def groups_of(draw, channels):
-    return draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+    return draw(
+        st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0])
+    )
 
 
 def convolution(draw, shape):
     n_axes, channels = len(shape) - 1, shape[0]
     groups = groups_of(draw, channels)
     per_axis = lambda most: tuple(draw(st.integers(1, most)) for _ in range(n_axes))
-    options = {"in_channels": channels, "out_channels": groups * draw(few), "groups": groups, "bias": draw(flags)}
-    options |= {"kernel_size": per_axis(3), "stride": per_axis(2), "dilation": per_axis(2)}
+    options = {
+        "in_channels": channels,
+        "out_channels": groups * draw(few),
+        "groups": groups,
+        "bias": draw(flags),
+    }
+    options |= {
+        "kernel_size": per_axis(3),
+        "stride": per_axis(2),
+        "dilation": per_axis(2),
+    }
     options["padding"] = tuple(draw(st.integers(0, 2)) for _ in range(n_axes))
-    axes = zip(shape[1:], options["kernel_size"], options["dilation"], options["padding"])
+    axes = zip(
+        shape[1:], options["kernel_size"], options["dilation"], options["padding"]
+    )
     assume(all(size + 2 * pad >= d * (k - 1) + 1 for size, k, d, pad in axes))
     return f"Conv{n_axes}d", options
 
 
 def transposed(draw, shape):
     name, options = convolution(draw, shape)
-    axes = zip(shape[1:], *(options[o] for o in ("kernel_size", "stride", "dilation", "padding")))
-    assume(all((size - 1) * s + d * (k - 1) + 1 > 2 * pad for size, k, s, d, pad in axes))
+    axes = zip(
+        shape[1:],
+        *(options[o] for o in ("kernel_size", "stride", "dilation", "padding")),
+    )
+    assume(
+        all((size - 1) * s + d * (k - 1) + 1 > 2 * pad for size, k, s, d, pad in axes)
+    )
     return name.replace("Conv", "ConvTranspose"), options
 
 
 def norm(draw, shape):
     eps, channels, n_axes = {"eps": 0.1}, shape[0], len(shape) - 1
     kinds = [(f"BatchNorm{max(1, n_axes)}d", {"num_features": channels})]
-    kinds += [("LayerNorm", {"normalized_shape": shape[-draw(st.integers(1, len(shape))) :]})]
+    kinds += [
+        ("LayerNorm", {"normalized_shape": shape[-draw(st.integers(1, len(shape))) :]})
+    ]
     if math.prod(shape[1:]) > 1:
-        kinds += [("GroupNorm", {"num_groups": groups_of(draw, channels), "num_channels": channels})]
+        kinds += [
+            (
+                "GroupNorm",
+                {"num_groups": groups_of(draw, channels), "num_channels": channels},
+            )
+        ]
         if n_axes:
-            kinds += [(f"InstanceNorm{n_axes}d", {"num_features": channels, "affine": True})]
+            kinds += [
+                (f"InstanceNorm{n_axes}d", {"num_features": channels, "affine": True})
+            ]
     name, options = draw(st.sampled_from(kinds))
     return name, options | eps
 
@@ -222,7 +272,9 @@ def pool(draw, shape):
     stride = tuple(draw(st.integers(1, 2)) for _ in kernel)
     kinds = [(f"AvgPool{n_axes}d", {"kernel_size": kernel, "stride": stride})]
     kinds += [(f"MaxPool{n_axes}d", {"kernel_size": kernel, "stride": stride})]
-    kinds += [(f"AdaptiveAvgPool{n_axes}d", {"output_size": tuple(draw(few) for _ in kernel)})]
+    kinds += [
+        (f"AdaptiveAvgPool{n_axes}d", {"output_size": tuple(draw(few) for _ in kernel)})
+    ]
     return draw(st.sampled_from(kinds))
 
 
@@ -230,13 +282,21 @@ def attention(draw, shape):
     width = shape[1]
     options = {"width": width, "heads": groups_of(draw, width)}
     if draw(flags):
-        return "DotProducts", options | {"mask": draw(st.sampled_from(["none", "causal", "slope"]))}
-    options |= {name: draw(flags) for name in ("mask", "need_weights", "batch_first", "bias")}
+        return "DotProducts", options | {
+            "mask": draw(st.sampled_from(["none", "causal", "slope"]))
+        }
+    options |= {
+        name: draw(flags) for name in ("mask", "need_weights", "batch_first", "bias")
+    }
     return "SelfAttention", options
 
 
 def dense(draw, shape):
-    return "Linear", {"in_features": shape[-1], "out_features": draw(st.integers(1, 5)), "bias": draw(flags)}
+    return "Linear", {
+        "in_features": shape[-1],
+        "out_features": draw(st.integers(1, 5)),
+        "bias": draw(flags),
+    }
 
 
 def reshape(draw, shape):
@@ -253,8 +313,20 @@ def permute(draw, shape):
 
 def view(draw, shape):
     axis = draw(st.integers(0, len(shape) - 1))
-    kinds = [("Every", {"axis": axis, "start": draw(st.integers(0, shape[axis] - 1)), "step": draw(few)})]
-    kinds += [("Flip", {"axis": axis}), ("Layout", {"name": draw(st.sampled_from(sorted(LAYOUTS)))})]
+    kinds = [
+        (
+            "Every",
+            {
+                "axis": axis,
+                "start": draw(st.integers(0, shape[axis] - 1)),
+                "step": draw(few),
+            },
+        )
+    ]
+    kinds += [
+        ("Flip", {"axis": axis}),
+        ("Layout", {"name": draw(st.sampled_from(sorted(LAYOUTS)))}),
+    ]
     kinds += [("Widen", {"axis": axis, "size": draw(few)})] * (len(shape) < 4)
     return draw(st.sampled_from(kinds))
 
@@ -273,12 +345,33 @@ ANY = [norm, dense, reshape, permute, view, activation, residual]
 SPATIAL = [convolution, convolution, transposed, pool, *ANY]
 KINDS = {1: ANY, 2: [attention, attention, *SPATIAL], 3: SPATIAL, 4: SPATIAL}
 
-OWN = (Permute, Reshape, Every, Flip, Widen, Layout, Residual, SelfAttention, DotProducts)
+OWN = (
+    Permute,
+    Reshape,
+    Every,
+    Flip,
+    Widen,
+    Layout,
+    Residual,
+    SelfAttention,
+    DotProducts,
+)
 MAKERS = {cls.__name__: cls for cls in OWN}
 for n_axes in (1, 2, 3):
-    for name in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "AvgPool", "MaxPool", "AdaptiveAvgPool"):
+    for name in (
+        "Conv",
+        "ConvTranspose",
+        "BatchNorm",
+        "InstanceNorm",
+        "AvgPool",
+        "MaxPool",
+        "AdaptiveAvgPool",
+    ):
         MAKERS[f"{name}{n_axes}d"] = getattr(nn, f"{name}{n_axes}d")
-MAKERS |= {name: getattr(nn, name) for name in ("LayerNorm", "GroupNorm", "Linear", "Tanh", "GELU", "Softplus")}
+MAKERS |= {
+    name: getattr(nn, name)
+    for name in ("LayerNorm", "GroupNorm", "Linear", "Tanh", "GELU", "Softplus")
+}
 
 
 @st.composite
@@ -304,7 +397,9 @@ def stacks(draw):
 
 def shape_after(step, shape):
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return tuple(MAKERS[step[0]](**step[1]).eval()(torch.zeros(2, *shape)).shape[1:])
+        return tuple(
+            MAKERS[step[0]](**step[1]).eval()(torch.zeros(2, *shape)).shape[1:]
+        )
 
 
 def made(stack):
@@ -315,10 +410,14 @@ def made(stack):
         shape = stack.shape
         for step in stack.steps:
             shape = shape_after(step, shape)
-        net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(math.prod(shape), K)).double()
+        net = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(math.prod(shape), K)
+        ).double()
         redraw(net)
         X, y = torch.randn(stack.n, *stack.shape).double(), torch.randint(K, (stack.n,))
-        direction = {name: torch.randn(p.shape).double() for name, p in net.named_parameters()}
+        direction = {
+            name: torch.randn(p.shape).double() for name, p in net.named_parameters()
+        }
     if stack.weights_last:
         for parameter in net.parameters():
             parameter.data = last(parameter.data)
@@ -355,7 +454,9 @@ def group_norm(part, x):
 
 def layer_norm(part, x):
     axes = tuple(range(-len(part.normalized_shape), 0))
-    return (x - x.mean(axes, keepdim=True)) / (variance(x, axes) + part.eps).sqrt() * part.weight + part.bias
+    return (x - x.mean(axes, keepdim=True)) / (
+        variance(x, axes) + part.eps
+    ).sqrt() * part.weight + part.bias
 
 
 def affine(part, x, mean=None, var=None):
@@ -372,4 +473,9 @@ def along(values, x):
     return values.reshape(-1, *[1] * (x.ndim - 2))
 
 
-SPELLED = {_BatchNorm: batch_norm, _InstanceNorm: instance_norm, nn.GroupNorm: group_norm, nn.LayerNorm: layer_norm}
+SPELLED = {
+    _BatchNorm: batch_norm,
+    _InstanceNorm: instance_norm,
+    nn.GroupNorm: group_norm,
+    nn.LayerNorm: layer_norm,
+}

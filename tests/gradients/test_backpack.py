@@ -13,7 +13,19 @@ import torch
 from backpack import disable
 from backpack.context import CTX
 from backpack.extensions import BatchGrad
-from cases import LAYERS, NETS, Case, apply_case, floats, layer, linear_parts, mlp, mlp_case, over, tokens
+from cases import (
+    LAYERS,
+    NETS,
+    Case,
+    apply_case,
+    floats,
+    layer,
+    linear_parts,
+    mlp,
+    mlp_case,
+    over,
+    tokens,
+)
 from problems import Problem
 from reference import assert_statistics
 from torch import nn
@@ -25,14 +37,26 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def score(problem, **kwargs):
-    return gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="backpack", **kwargs)
+    return gradient_statistics(
+        problem.net,
+        problem.X,
+        direction=problem.direction,
+        backend="backpack",
+        **kwargs,
+    )
 
 
 def refusal(problem, **kwargs):
     """Return the reasons that the message gives, by parameter, and the message."""
-    with pytest.raises(UnsupportedLayerError, match='backend="backpack" cannot handle') as info:
+    with pytest.raises(
+        UnsupportedLayerError, match='backend="backpack" cannot handle'
+    ) as info:
         score(problem, **kwargs)
-    return dict(re.findall(r"(?:module: |; )([\w.]+): (.*?)(?=; [\w.]+: |\. Use)", str(info.value))), str(info.value)
+    return dict(
+        re.findall(
+            r"(?:module: |; )([\w.]+): (.*?)(?=; [\w.]+: |\. Use)", str(info.value)
+        )
+    ), str(info.value)
 
 
 # --- which nets are covered -----------------------------------------------------------------------
@@ -73,7 +97,9 @@ def a_little_functionally(m, x):
 
 def rewired():
     net = mlp(6, 6, 5)
-    net[0].forward = MethodType(lambda layer, x: 2 * nn.functional.linear(x, layer.weight, layer.bias), net[0])
+    net[0].forward = MethodType(
+        lambda layer, x: 2 * nn.functional.linear(x, layer.weight, layer.bias), net[0]
+    )
     return net
 
 
@@ -96,19 +122,55 @@ def recurrent_case(id, cls, call=every_step, width=28, silent=(), **kwargs):
 
 
 MORE = [
-    layer("conv-transpose1d", floats(4, 7), nn.ConvTranspose1d, 4, 6, 3, stride=2, padding=1, groups=2),
-    layer("conv-transpose2d", floats(4, 3, 4), nn.ConvTranspose2d, 4, 2, 3, stride=(2, 1), dilation=2, bias=False),
-    layer("conv-transpose3d", floats(2, 3, 2, 2), nn.ConvTranspose3d, 2, 3, 2, padding=1),
-    layer("conv-transpose-output-padding", floats(2, 3, 3), nn.ConvTranspose2d, 2, 3, 3, stride=2, output_padding=1),
+    layer(
+        "conv-transpose1d",
+        floats(4, 7),
+        nn.ConvTranspose1d,
+        4,
+        6,
+        3,
+        stride=2,
+        padding=1,
+        groups=2,
+    ),
+    layer(
+        "conv-transpose2d",
+        floats(4, 3, 4),
+        nn.ConvTranspose2d,
+        4,
+        2,
+        3,
+        stride=(2, 1),
+        dilation=2,
+        bias=False,
+    ),
+    layer(
+        "conv-transpose3d", floats(2, 3, 2, 2), nn.ConvTranspose3d, 2, 3, 2, padding=1
+    ),
+    layer(
+        "conv-transpose-output-padding",
+        floats(2, 3, 3),
+        nn.ConvTranspose2d,
+        2,
+        3,
+        3,
+        stride=2,
+        output_padding=1,
+    ),
     apply_case(
         "conv-transpose-output-size",
         given_size,
         floats(2, 3, 3),
-        lambda: {"layer": nn.ConvTranspose2d(2, 3, 3, stride=2, bias=False), "head": nn.Linear(168, 5)},
+        lambda: {
+            "layer": nn.ConvTranspose2d(2, 3, 3, stride=2, bias=False),
+            "head": nn.Linear(168, 5),
+        },
     ),
     recurrent_case("rnn", nn.RNN),
     recurrent_case("rnn-last-output", nn.RNN, last_step, width=7),
-    recurrent_case("rnn-one-step", nn.RNN, one_step, width=7, silent=("rnn.weight_hh_l0",)),
+    recurrent_case(
+        "rnn-one-step", nn.RNN, one_step, width=7, silent=("rnn.weight_hh_l0",)
+    ),
     recurrent_case("rnn-last-state", nn.RNN, last_state, width=7),
     recurrent_case("rnn-given-state", nn.RNN, given_state),
     recurrent_case("rnn-relu", nn.RNN, nonlinearity="relu"),
@@ -132,15 +194,26 @@ MORE = [
         silent=("norm.weight", "norm.bias"),
     ),
     mlp_case("rewired", rewired),
-    apply_case("used-a-little-functionally", a_little_functionally, floats(6), linear_parts),
+    apply_case(
+        "used-a-little-functionally", a_little_functionally, floats(6), linear_parts
+    ),
 ]
 # Layers that BackPACK has a rule for; Embedding is covered in float32 only, see below.
 KNOWN = {nn.Linear, nn.RNN, nn.LSTM}
-KNOWN |= {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d}
+KNOWN |= {
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+}
 KNOWN |= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 # Of these, what is refused all the same: reason, case, modules or parameters.
 REASONS = {
-    "(Conv1d): BackPACK's rule needs padding_mode='zeros'": {"conv1d-reflect": ["layer"]},
+    "(Conv1d): BackPACK's rule needs padding_mode='zeros'": {
+        "conv1d-reflect": ["layer"]
+    },
     "(Conv2d): BackPACK's rule needs padding_mode='zeros'": {
         "conv2d-reflect": ["layer"],
         "conv2d-replicate": ["layer"],
@@ -148,7 +221,9 @@ REASONS = {
         "conv2d-circular-same": ["layer"],
         "conv2d-groups-reflect": ["layer"],
     },
-    "(Conv3d): BackPACK's rule needs padding_mode='zeros'": {"conv3d-groups": ["layer"]},
+    "(Conv3d): BackPACK's rule needs padding_mode='zeros'": {
+        "conv3d-groups": ["layer"]
+    },
     "needs padding in numbers": {
         "conv1d-same-even": ["layer"],
         "conv2d-same": ["layer"],
@@ -162,7 +237,10 @@ REASONS = {
     "needs bias=True": {"lstm-no-bias": ["rnn"]},
     "needs bidirectional=False": {"lstm-both-ways": ["rnn"]},
     "needs batch_first=True": {"lstm-sequence-first": ["rnn"]},
-    "(Linear): BackPACK has no rule for it": {"weight-norm-old": ["0", "2"], "rewired": ["0"]},
+    "(Linear): BackPACK has no rule for it": {
+        "weight-norm-old": ["0", "2"],
+        "rewired": ["0"],
+    },
     "several uses": {
         "used-twice": ["layer"],
         "used-at-two-shapes": ["layer"],
@@ -179,13 +257,19 @@ REASONS = {
         "used-a-little-functionally": ["layer.weight"],
     },
     "its first axis is not the sample": {
-        "transformer-sequence-first": [f"encoder.layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2)],
+        "transformer-sequence-first": [
+            f"encoder.layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2)
+        ],
         "rows": ["layer"],
         "sequence-first": ["layer"],
         "stacked": ["layer"],
     },
 }
-REFUSED = {id: (reason, parts) for reason, cases in REASONS.items() for id, parts in cases.items()}
+REFUSED = {
+    id: (reason, parts)
+    for reason, cases in REASONS.items()
+    for id, parts in cases.items()
+}
 # MORE has a recurrent layer for each of BackPACK's conditions; those of LAYERS break several at once.
 CASES = [case for case in LAYERS if not case.id.startswith(("rnn", "lstm", "gru"))]
 CASES += [case for case in NETS + MORE if not case.heavy]
@@ -202,8 +286,16 @@ def expected_refusal(problem):
             expected[name] = reason
         elif type(modules[owner]) not in KNOWN and name not in problem.case.silent:
             is_embedding = type(modules[owner]) is nn.Embedding
-            expected[name] = "torch's default dtype" if is_embedding else "BackPACK has no rule for it"
-    return {name: reason for name, reason in expected.items() if name not in problem.case.silent}
+            expected[name] = (
+                "torch's default dtype"
+                if is_embedding
+                else "BackPACK has no rule for it"
+            )
+    return {
+        name: reason
+        for name, reason in expected.items()
+        if name not in problem.case.silent
+    }
 
 
 @over(CASES)
@@ -236,7 +328,9 @@ def test_the_tables_name_cases():
 
 def test_a_scripted_layer_that_is_not_asked_for_is_copied():
     problem = Problem(next(case for case in NETS if case.id == "scripted"))
-    assert_statistics(score(problem, layers="head"), problem.own, ["head.weight", "head.bias"])
+    assert_statistics(
+        score(problem, layers="head"), problem.own, ["head.weight", "head.bias"]
+    )
     assert problem.net.module_.layer.weight.requires_grad
 
 
@@ -258,16 +352,29 @@ def embedding_problem(*shape, **kwargs):
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 3)], ids=str)
 def test_embeddings_in_float32(shape):
     problem = embedding_problem(*shape)
-    expected = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="loop")
+    expected = gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, backend="loop"
+    )
     actual = score(problem)
-    torch.testing.assert_close(torch.as_tensor(actual.sq_norm), torch.as_tensor(expected.sq_norm), rtol=1e-5, atol=0)
-    torch.testing.assert_close(torch.as_tensor(actual.dot), torch.as_tensor(expected.dot), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.as_tensor(actual.sq_norm),
+        torch.as_tensor(expected.sq_norm),
+        rtol=1e-5,
+        atol=0,
+    )
+    torch.testing.assert_close(
+        torch.as_tensor(actual.dot), torch.as_tensor(expected.dot), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_embeddings_that_are_refused():
-    assert "words (Embedding): BackPACK's rule needs sparse=False." in refusal(embedding_problem(4, sparse=True))[1]
     assert (
-        "words (Embedding): BackPACK's rule needs padding_idx=None." in refusal(embedding_problem(4, padding_idx=0))[1]
+        "words (Embedding): BackPACK's rule needs sparse=False."
+        in refusal(embedding_problem(4, sparse=True))[1]
+    )
+    assert (
+        "words (Embedding): BackPACK's rule needs padding_idx=None."
+        in refusal(embedding_problem(4, padding_idx=0))[1]
     )
 
 
@@ -286,9 +393,18 @@ def test_gradients_are_held_for_a_few_samples_at_a_time(monkeypatch):
         return m.head(m.layer(x).tanh())
 
     problem = Problem(apply_case("", call, floats(6), linear_parts, n=10))
-    monkeypatch.setattr(_backpack, "_CHUNK_VALUES", 4 * sum(v.numel() for v in problem.direction.values()) + 1)
+    monkeypatch.setattr(
+        _backpack,
+        "_CHUNK_VALUES",
+        4 * sum(v.numel() for v in problem.direction.values()) + 1,
+    )
     assert_statistics(score(problem), problem.own)
-    assert [n for n, differentiated in lengths if differentiated][:4] == [4, 4, 2, 1]  # the last is the self-check's
+    assert [n for n, differentiated in lengths if differentiated][:4] == [
+        4,
+        4,
+        2,
+        1,
+    ]  # the last is the self-check's
 
 
 def test_nothing_is_computed_that_does_not_count(monkeypatch):
@@ -296,7 +412,11 @@ def test_nothing_is_computed_that_does_not_count(monkeypatch):
 
     def call(self, module, g_inp, g_out):
         right(self, module, g_inp, g_out)
-        made.extend(name for name, parameter in module.named_parameters() if hasattr(parameter, "grad_batch"))
+        made.extend(
+            name
+            for name, parameter in module.named_parameters()
+            if hasattr(parameter, "grad_batch")
+        )
 
     monkeypatch.setattr(BatchGrad, "__call__", call)
     score(Problem(mlp_case("")), layers=["0.bias"])
@@ -313,7 +433,9 @@ def test_bfloat16_is_no_mismatch():
     X = floats(3, 6)(50, torch.Generator().manual_seed(0)).astype("float32")
     actual = gradient_statistics(net, X, backend="backpack")
     expected = gradient_statistics(net, X, actual.label, backend="loop")
-    assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
+    assert (
+        abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()
+    ).all()
 
 
 # --- wrong numbers are caught ---------------------------------------------------------------------
@@ -335,16 +457,23 @@ def wrong(monkeypatch):
     return plant
 
 
-@pytest.mark.parametrize("fault", [lambda g: 1.001 * g, lambda g: 0 * g, lambda g: g.mean(0, keepdim=True) + 0 * g])
+@pytest.mark.parametrize(
+    "fault",
+    [lambda g: 1.001 * g, lambda g: 0 * g, lambda g: g.mean(0, keepdim=True) + 0 * g],
+)
 def test_a_wrong_rule_is_an_error(wrong, fault):
     wrong(fault)
-    with pytest.raises((UnsupportedLayerError, GradientMismatchError), match="sees a part|self-check"):
+    with pytest.raises(
+        (UnsupportedLayerError, GradientMismatchError), match="sees a part|self-check"
+    ):
         score(Problem(mlp_case("")))
 
 
 def test_gradients_of_other_samples_are_an_error(wrong):
     wrong(lambda g: g.roll(1, 0) if g.shape[1:] == (8, 6) else g)
-    with pytest.raises(GradientMismatchError, match=r"self-check.*The rule for 0\.weight is wrong"):
+    with pytest.raises(
+        GradientMismatchError, match=r"self-check.*The rule for 0\.weight is wrong"
+    ):
         score(Problem(mlp_case("")))
 
 
@@ -365,7 +494,9 @@ def negative_then_positive(n, generator):
 
 def test_other_layers_in_later_mini_batches_are_checked_too():
     parts = lambda: linear_parts() | {"other": nn.Linear(6, 6)}
-    problem = Problem(apply_case("", mixed_if_positive, negative_then_positive, parts, n=12))
+    problem = Problem(
+        apply_case("", mixed_if_positive, negative_then_positive, parts, n=12)
+    )
     gradient_statistics(problem.net, problem.X[:6], backend="backpack", batch_size=3)
     with pytest.raises(GradientMismatchError, match="depend on each other"):
         score(problem, batch_size=3)
@@ -380,23 +511,47 @@ def traces(net):
     return {
         "attributes": {name: sorted(vars(m)) for name, m in modules.items()},
         "in place": {name: vars(m).get("inplace") for name, m in modules.items()},
-        "hooks": {name: [len(v) for k, v in vars(m).items() if k.endswith("hooks")] for name, m in modules.items()},
+        "hooks": {
+            name: [len(v) for k, v in vars(m).items() if k.endswith("hooks")]
+            for name, m in modules.items()
+        },
         "parameters": {
-            name: (id(p), p.requires_grad, sorted(vars(p)), p.grad, len(p._backward_hooks or ()))
+            name: (
+                id(p),
+                p.requires_grad,
+                sorted(vars(p)),
+                p.grad,
+                len(p._backward_hooks or ()),
+            )
             for name, p in net.module_.named_parameters()
         },
-        "backpack": (len(CTX.hook_handles), CTX.active_exts, CTX.extension_hook, CTX.debug, disable.store_io),
+        "backpack": (
+            len(CTX.hook_handles),
+            CTX.active_exts,
+            CTX.extension_hook,
+            CTX.debug,
+            disable.store_io,
+        ),
     }
 
 
 def in_place_mlp():
     """An MLP as torchvision would write it."""
     return nn.Sequential(
-        nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 7), nn.ReLU(inplace=True), nn.Linear(7, 5)
+        nn.Linear(6, 8),
+        nn.ReLU(inplace=True),
+        nn.Linear(8, 7),
+        nn.ReLU(inplace=True),
+        nn.Linear(7, 5),
     )
 
 
-@over([mlp_case("covered", in_place_mlp), next(case for case in LAYERS if case.id == "layernorm")])
+@over(
+    [
+        mlp_case("covered", in_place_mlp),
+        next(case for case in LAYERS if case.id == "layernorm"),
+    ]
+)
 @pytest.mark.parametrize("layers", ["all", "last"])
 def test_the_module_is_as_found(problem, layers):
     before = traces(problem.net)
@@ -420,10 +575,16 @@ def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
     before = traces(problem.net)
     reasons, _ = refusal(problem)
     assert traces(problem.net) == before
-    assert reasons == dict.fromkeys(["0.weight", "0.bias"], "0 (Linear): BackPACK's rule fails (broken on purpose)")
+    assert reasons == dict.fromkeys(
+        ["0.weight", "0.bias"], "0 (Linear): BackPACK's rule fails (broken on purpose)"
+    )
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory")],
+    ids=repr,
+)
 def test_memory_that_runs_out_is_no_refusal(monkeypatch, error):
     right = BatchGrad.__call__
 
@@ -444,7 +605,14 @@ def test_activations_are_in_place_in_the_original_only():
         found.append(m.unit.inplace)
         return m.head(m.unit(m.layer(x)))
 
-    problem = Problem(apply_case("", call, floats(6), lambda: linear_parts() | {"unit": nn.ReLU(inplace=True)}))
+    problem = Problem(
+        apply_case(
+            "",
+            call,
+            floats(6),
+            lambda: linear_parts() | {"unit": nn.ReLU(inplace=True)},
+        )
+    )
     score(problem)
     assert found[:2] == [False, False]  # labels, gradients
     assert all(found[2:])  # the self-check
@@ -526,9 +694,17 @@ class Closed(nn.Module):
 
 # module, layers, what the message says
 UNCOPIED = {
-    "lock": (Locked, "all", r"the module: it cannot be copied \(cannot pickle '_thread.lock' object\)"),
+    "lock": (
+        Locked,
+        "all",
+        r"the module: it cannot be copied \(cannot pickle '_thread.lock' object\)",
+    ),
     "wordless": (Wordless, "all", r"it cannot be copied \(NotImplementedError\)"),
-    "single": (lambda: nn.Sequential(Single(6, 6), nn.Linear(6, 5)), "1", "0.weight: .* has the original; 0.bias"),
+    "single": (
+        lambda: nn.Sequential(Single(6, 6), nn.Linear(6, 5)),
+        "1",
+        "0.weight: .* has the original; 0.bias",
+    ),
     "closure": (Closed, "all", "inner.weight: .* uses the original; inner.bias"),
 }
 
@@ -543,15 +719,21 @@ def test_what_cannot_be_copied_is_refused(module, layers, message):
 
 def test_what_is_not_scored_may_be_out_of_the_copy():
     problem = Problem(Case("", Closed, floats(6)))
-    assert_statistics(score(problem, layers="head"), problem.own, ["head.weight", "head.bias"])
+    assert_statistics(
+        score(problem, layers="head"), problem.own, ["head.weight", "head.bias"]
+    )
 
 
 # --- the choice of backend ------------------------------------------------------------------------
 
 
 def test_auto_does_not_use_it(monkeypatch, caplog):
-    monkeypatch.setattr(_backpack.BackpackBackend, "__call__", lambda *args: pytest.fail("used"))
-    problem = Problem(next(case for case in NETS if case.id == "scripted"))  # neither ghost nor functorch runs it
+    monkeypatch.setattr(
+        _backpack.BackpackBackend, "__call__", lambda *args: pytest.fail("used")
+    )
+    problem = Problem(
+        next(case for case in NETS if case.id == "scripted")
+    )  # neither ghost nor functorch runs it
     with caplog.at_level(logging.WARNING, "skdal"):
         gradient_statistics(problem.net, problem.X)
     assert 'Trying "loop"' in caplog.text

@@ -6,18 +6,33 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from cases import Apply, Case, OwnLSTM, Unruled, floats, linear_parts, raised, raised_if_finite
+from cases import (
+    Apply,
+    Case,
+    OwnLSTM,
+    Unruled,
+    floats,
+    linear_parts,
+    raised,
+    raised_if_finite,
+)
 from problems import Problem
 from reference import assert_statistics
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skdal.exceptions import InvalidParameterError, InvalidSampleError, UnsupportedLayerError
+from skdal.exceptions import (
+    InvalidParameterError,
+    InvalidSampleError,
+    UnsupportedLayerError,
+)
 from skdal.gradients import _tape, gradient_statistics, labeled_gradient
 from skdal.gradients.rules import rule_for
 
 pytestmark = pytest.mark.filterwarnings(
-    "error", "ignore:There is a performance drop", "ignore:LSTM with projections is not supported"
+    "error",
+    "ignore:There is a performance drop",
+    "ignore:LSTM with projections is not supported",
 )
 
 
@@ -31,7 +46,12 @@ def problem_of(call, make_inputs, parts=linear_parts, **kwargs):
 def ragged(m, x):
     """Each sample has as many rows as its first number says."""
     lengths = x[:, 0].long()
-    rows = m.scale * nn.functional.linear(x[:, 1:].repeat_interleave(lengths, dim=0), m.layer.weight).tanh()
+    rows = (
+        m.scale
+        * nn.functional.linear(
+            x[:, 1:].repeat_interleave(lengths, dim=0), m.layer.weight
+        ).tanh()
+    )
     return m.head(torch.stack([part.mean(0) for part in rows.split(lengths.tolist())]))
 
 
@@ -43,7 +63,11 @@ def even_then_ragged(n, generator):
 
 
 def ragged_parts():
-    return {"layer": nn.Linear(6, 6, bias=False), "scale": nn.Parameter(torch.ones(6)), "head": nn.Linear(6, 5)}
+    return {
+        "layer": nn.Linear(6, 6, bias=False),
+        "scale": nn.Parameter(torch.ones(6)),
+        "head": nn.Linear(6, 5),
+    }
 
 
 @pytest.mark.parametrize("layers", ["layer", "scale"])
@@ -52,11 +76,19 @@ def test_as_many_rows_for_every_sample_are_no_promise(layers):
     settings = {"direction": problem.direction, "layers": layers}
     names = [name for name in problem.direction if name.startswith(layers)]
     assert_statistics(
-        gradient_statistics(problem.net, problem.X[:4], **settings, backend="ghost"), first(problem, 4), names
+        gradient_statistics(problem.net, problem.X[:4], **settings, backend="ghost"),
+        first(problem, 4),
+        names,
     )
-    assert_statistics(gradient_statistics(problem.net, problem.X, **settings, batch_size=4), problem.own, names)
+    assert_statistics(
+        gradient_statistics(problem.net, problem.X, **settings, batch_size=4),
+        problem.own,
+        names,
+    )
     with pytest.raises(UnsupportedLayerError):
-        gradient_statistics(problem.net, problem.X, **settings, batch_size=4, backend="ghost")
+        gradient_statistics(
+            problem.net, problem.X, **settings, batch_size=4, backend="ghost"
+        )
 
 
 def first(problem, n):
@@ -97,8 +129,14 @@ PASSES = {
 
 @pytest.mark.parametrize("call", PASSES.values(), ids=PASSES)
 def test_no_graph_is_kept(call):
-    parts = lambda: {**odd_parts(raised)(), "other": nn.Linear(6, 6), "gru": nn.GRU(6, 6)}
-    problem = problem_of(lambda m, x: m.head(call(m, Traced.apply(m.layer(x)))), floats(6), parts)
+    parts = lambda: {
+        **odd_parts(raised)(),
+        "other": nn.Linear(6, 6),
+        "gru": nn.GRU(6, 6),
+    }
+    problem = problem_of(
+        lambda m, x: m.head(call(m, Traced.apply(m.layer(x)))), floats(6), parts
+    )
     Traced.graphs.clear()
     gradient_statistics(problem.net, problem.X, batch_size=3, backend="ghost")
     assert len(Traced.graphs) > 2
@@ -119,7 +157,9 @@ def between(m, x):
 def test_an_untraceable_module_alone_is_run_by_sample(caplog):
     problem = problem_of(between, floats(6), odd_parts(raised_if_finite))
     with caplog.at_level(logging.WARNING, "skdal"):
-        actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, batch_size=2)
+        actual = gradient_statistics(
+            problem.net, problem.X, direction=problem.direction, batch_size=2
+        )
     assert_statistics(actual, problem.own)
     assert len(caplog.messages) == 1
     assert "Unruled runs once a sample" in caplog.text
@@ -138,7 +178,13 @@ def wordless(error):
     return call
 
 
-WORDLESS = [RuntimeError(), AssertionError(), KeyError(), IndexError(), NotImplementedError(" \n")]
+WORDLESS = [
+    RuntimeError(),
+    AssertionError(),
+    KeyError(),
+    IndexError(),
+    NotImplementedError(" \n"),
+]
 
 
 @pytest.mark.parametrize("error", WORDLESS, ids=lambda error: type(error).__name__)
@@ -146,9 +192,14 @@ def test_an_error_without_a_message_is_told_by_its_class(error, caplog):
     name = type(error).__name__
     problem = problem_of(between, floats(6), odd_parts(wordless(error)))
     with caplog.at_level(logging.WARNING, "skdal"):
-        assert_statistics(gradient_statistics(problem.net, problem.X, direction=problem.direction), problem.own)
+        assert_statistics(
+            gradient_statistics(problem.net, problem.X, direction=problem.direction),
+            problem.own,
+        )
     assert f"torch.func cannot trace it ({name})" in caplog.text
-    with pytest.raises(UnsupportedLayerError, match=rf"torch.func cannot trace it \({name}\)"):
+    with pytest.raises(
+        UnsupportedLayerError, match=rf"torch.func cannot trace it \({name}\)"
+    ):
         gradient_statistics(problem.net, problem.X, backend="functorch")
 
 
@@ -165,7 +216,9 @@ def test_an_error_of_every_run_is_the_modules_own():
 def test_the_gradients_of_a_module_alone_are_made_in_parts(monkeypatch):
     problem = problem_of(between, floats(6), odd_parts(raised))
     monkeypatch.setattr("skdal.gradients._isolated._CHUNK_VALUES", 13)  # two samples
-    actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="ghost")
+    actual = gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, backend="ghost"
+    )
     assert_statistics(actual, problem.own)
 
 
@@ -183,20 +236,34 @@ def test_a_module_alone_runs_out_of_memory_like_all_others():
 # --- recurrent layers -----------------------------------------------------------------------------
 
 REFUSED = {
-    "packed": (nn.GRU(3, 4), lambda: nn.utils.rnn.pack_sequence([torch.ones(2, 3), torch.ones(1, 3)])),
+    "packed": (
+        nn.GRU(3, 4),
+        lambda: nn.utils.rnn.pack_sequence([torch.ones(2, 3), torch.ones(1, 3)]),
+    ),
     "packed-with-state": (
         nn.LSTM(3, 4),
-        lambda: (nn.utils.rnn.pack_sequence([torch.ones(2, 3)]), (torch.ones(1, 1, 4), torch.ones(1, 1, 4))),
+        lambda: (
+            nn.utils.rnn.pack_sequence([torch.ones(2, 3)]),
+            (torch.ones(1, 1, 4), torch.ones(1, 1, 4)),
+        ),
     ),
     "unbatched": (nn.RNN(3, 4), lambda: torch.ones(5, 3)),
-    "dropout": (nn.GRU(3, 4, num_layers=2, dropout=0.5).train(), lambda: torch.ones(5, 2, 3)),
+    "dropout": (
+        nn.GRU(3, 4, num_layers=2, dropout=0.5).train(),
+        lambda: torch.ones(5, 2, 3),
+    ),
 }
 
 
 @pytest.mark.parametrize("layer, make_inputs", REFUSED.values(), ids=REFUSED)
 def test_what_the_recurrent_rule_does_not_describe(layer, make_inputs):
     with pytest.raises(NotImplementedError, match="sequence|dropout"):
-        rule_for(layer)(layer, [make_inputs()], [(torch.ones(5, 2, 4), None)], {"weight_ih_l0": None})
+        rule_for(layer)(
+            layer,
+            [make_inputs()],
+            [(torch.ones(5, 2, 4), None)],
+            {"weight_ih_l0": None},
+        )
 
 
 def packed_of_one(m, x):
@@ -206,8 +273,13 @@ def packed_of_one(m, x):
 
 
 def test_packed_sequences_of_one_step():
-    problem = problem_of(packed_of_one, floats(3), lambda: {"gru": nn.GRU(3, 4), "head": nn.Linear(4, 5)})
-    assert_statistics(gradient_statistics(problem.net, problem.X, direction=problem.direction), problem.own)
+    problem = problem_of(
+        packed_of_one, floats(3), lambda: {"gru": nn.GRU(3, 4), "head": nn.Linear(4, 5)}
+    )
+    assert_statistics(
+        gradient_statistics(problem.net, problem.X, direction=problem.direction),
+        problem.own,
+    )
     with pytest.raises(UnsupportedLayerError, match="gru"):
         gradient_statistics(problem.net, problem.X, backend="ghost")
 
@@ -221,15 +293,47 @@ def self_attention(m, x):
 
 # call, layer, width of what it gives
 COARSE = {
-    "lstm": (lambda m, x: m.layer(x)[0].mean(1), lambda: nn.LSTM(6, 6, 2, batch_first=True), 6),
-    "lstm-projected": (lambda m, x: m.layer(x)[0].mean(1), lambda: nn.LSTM(6, 6, batch_first=True, proj_size=3), 3),
-    "gru": (lambda m, x: m.layer(x)[0][:, -1], lambda: nn.GRU(6, 6, batch_first=True, bidirectional=True), 12),
-    "rnn": (lambda m, x: m.layer(x)[1][0], lambda: nn.RNN(6, 6, batch_first=True, bias=False), 6),
-    "attention": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True), 6),
-    "attention-to-more": (self_attention, lambda: nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True), 6),
+    "lstm": (
+        lambda m, x: m.layer(x)[0].mean(1),
+        lambda: nn.LSTM(6, 6, 2, batch_first=True),
+        6,
+    ),
+    "lstm-projected": (
+        lambda m, x: m.layer(x)[0].mean(1),
+        lambda: nn.LSTM(6, 6, batch_first=True, proj_size=3),
+        3,
+    ),
+    "gru": (
+        lambda m, x: m.layer(x)[0][:, -1],
+        lambda: nn.GRU(6, 6, batch_first=True, bidirectional=True),
+        12,
+    ),
+    "rnn": (
+        lambda m, x: m.layer(x)[1][0],
+        lambda: nn.RNN(6, 6, batch_first=True, bias=False),
+        6,
+    ),
+    "attention": (
+        self_attention,
+        lambda: nn.MultiheadAttention(6, 2, batch_first=True),
+        6,
+    ),
+    "attention-to-more": (
+        self_attention,
+        lambda: nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True),
+        6,
+    ),
     "alone": (lambda m, x: m.layer(x).reciprocal().mean(1), lambda: Unruled(raised), 6),
-    "alone-lstm": (lambda m, x: m.layer(x)[0].mean(1), lambda: OwnLSTM(6, 6, batch_first=True), 6),
-    "direct": (lambda m, x: (m.layer.power.exp()[None] * x - m.layer.power).mean(1), lambda: Unruled(raised), 6),
+    "alone-lstm": (
+        lambda m, x: m.layer(x)[0].mean(1),
+        lambda: OwnLSTM(6, 6, batch_first=True),
+        6,
+    ),
+    "direct": (
+        lambda m, x: (m.layer.power.exp()[None] * x - m.layer.power).mean(1),
+        lambda: Unruled(raised),
+        6,
+    ),
 }
 
 
@@ -253,7 +357,11 @@ def test_bfloat16(call, make_layer, width, under):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return m.head(call(m, x)).float()
 
-    net = Case("", lambda: Apply(forward, layer=make_layer(), head=nn.Linear(width, 5)), floats(4, 6)).make_net()
+    net = Case(
+        "",
+        lambda: Apply(forward, layer=make_layer(), head=nn.Linear(width, 5)),
+        floats(4, 6),
+    ).make_net()
     net.module_.to(torch.bfloat16 if under == "weights" else torch.float32)
     X = floats(4, 6)(50, torch.Generator().manual_seed(0)).astype("float32")
     skip_what_torch_cannot_run(net.module_, torch.as_tensor(X))
@@ -262,7 +370,9 @@ def test_bfloat16(call, make_layer, width, under):
         settings = {"direction": direction, "layers": layers}
         actual = gradient_statistics(net, X, **settings, backend="ghost")
         expected = gradient_statistics(net, X, actual.label, **settings, backend="loop")
-        assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
+        assert (
+            abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()
+        ).all()
         assert (abs(actual.dot - expected.dot) <= 0.05 * abs(expected.dot).max()).all()
 
 
@@ -273,14 +383,24 @@ def test_in_place_on_a_layer_s_output_that_is_a_view():
         hidden = torch.relu_(m.layer(m.first(x).tanh()))
         return m.head(hidden.flatten(1))
 
-    parts = {"first": nn.Linear(6, 6), "layer": nn.Linear(6, 3), "head": nn.Linear(12, 5)}
+    parts = {
+        "first": nn.Linear(6, 6),
+        "layer": nn.Linear(6, 3),
+        "head": nn.Linear(12, 5),
+    }
     net = Case("", lambda: Apply(forward, **parts), floats(4, 6)).make_net()
     X = floats(4, 6)(20, torch.Generator().manual_seed(0))
     direction = {name: torch.ones_like(p) for name, p in net.module_.named_parameters()}
     for layers in ("all", "first", "layer"):
-        actual = gradient_statistics(net, X, direction=direction, layers=layers, backend="ghost")
-        expected = gradient_statistics(net, X, actual.label, direction=direction, layers=layers, backend="loop")
-        np.testing.assert_allclose(actual.sq_norm, expected.sq_norm, rtol=1e-9, atol=1e-12)
+        actual = gradient_statistics(
+            net, X, direction=direction, layers=layers, backend="ghost"
+        )
+        expected = gradient_statistics(
+            net, X, actual.label, direction=direction, layers=layers, backend="loop"
+        )
+        np.testing.assert_allclose(
+            actual.sq_norm, expected.sq_norm, rtol=1e-9, atol=1e-12
+        )
         np.testing.assert_allclose(actual.dot, expected.dot, rtol=1e-9, atol=1e-12)
 
 
@@ -302,22 +422,33 @@ def test_a_parameter_under_two_names_of_one_layer(backend):
     problem = Problem(Case("", TiedBiases, floats(4, 3)))
     assert rule_for(problem.net.module_.layer) is None
     assert_statistics(
-        gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend), problem.own
+        gradient_statistics(
+            problem.net, problem.X, direction=problem.direction, backend=backend
+        ),
+        problem.own,
     )
 
 
 def test_a_direction_that_is_not_finite():
     problem = problem_of(lambda m, x: m.head(m.layer(x).tanh()), floats(6))
     direction = problem.direction | {"head.bias": torch.full((5,), float("nan"))}
-    with pytest.raises(InvalidParameterError, match="NaN or infinite values in head.bias"):
+    with pytest.raises(
+        InvalidParameterError, match="NaN or infinite values in head.bias"
+    ):
         gradient_statistics(problem.net, problem.X, direction=direction)
 
 
-@pytest.mark.parametrize("call", [gradient_statistics, lambda net, X: labeled_gradient(net, X, [0] * len(X))])
+@pytest.mark.parametrize(
+    "call", [gradient_statistics, lambda net, X: labeled_gradient(net, X, [0] * len(X))]
+)
 def test_a_net_made_in_inference_mode(call):
     with torch.inference_mode():
-        net = NeuralNetClassifier(nn.Linear(6, 5), criterion=nn.CrossEntropyLoss).initialize()
-    with pytest.raises(UnsupportedLayerError, match=r"inference_mode\(\).*weight, bias.*outside"):
+        net = NeuralNetClassifier(
+            nn.Linear(6, 5), criterion=nn.CrossEntropyLoss
+        ).initialize()
+    with pytest.raises(
+        UnsupportedLayerError, match=r"inference_mode\(\).*weight, bias.*outside"
+    ):
         call(net, torch.ones(4, 6))
 
 

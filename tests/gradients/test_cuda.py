@@ -28,7 +28,9 @@ def test_statistics(problem):
     net, direction = on_device(problem)
     backends = ["auto"] if "ghost" in problem.case.refused else ["auto", "ghost"]
     for backend in backends:
-        actual = gradient_statistics(net, problem.X, direction=direction, backend=backend)
+        actual = gradient_statistics(
+            net, problem.X, direction=direction, backend=backend
+        )
         assert_statistics(actual, problem.own, rtol=1e-9)
 
 
@@ -38,4 +40,6 @@ def test_summed_gradient(problem):
     net, _ = on_device(problem)
     found = labeled_gradient(net, problem.X, problem.y)
     assert {v.device.type for v in found.values()} == {"cuda"}
-    assert_gradients({name: v.cpu() for name, v in found.items()}, problem.given.gradient, rtol=1e-9)
+    assert_gradients(
+        {name: v.cpu() for name, v in found.items()}, problem.given.gradient, rtol=1e-9
+    )

@@ -35,7 +35,10 @@ def check(stack, backend):
     rows = LAYOUTS[stack.layout](X.to(dtype))
     alone = [slice(i, i + 1) for i in range(stack.n)][:: max(1, stack.n // 3)]
     pieces = [slice(0, stack.n), *pieces_of(stack), *alone]
-    allowed = [max(TOLERANCES[stack.dtype], slack) for slack in condition(net, X, y, direction, expected, dtype)]
+    allowed = [
+        max(TOLERANCES[stack.dtype], slack)
+        for slack in condition(net, X, y, direction, expected, dtype)
+    ]
     run = lambda: StatisticsPass(Model(narrow), direction=direction, backend=backend)
     for piece in pieces:
         try:
@@ -45,7 +48,9 @@ def check(stack, backend):
             return
         for found, wanted, most in zip((sq_norm, dot), expected, allowed):
             error = (found - wanted[piece]).abs().max() / scale_of(wanted)
-            assert error <= most, f"{backend} {piece}: error {error:.1e}, allowed {most:.1e}"
+            assert error <= most, (
+                f"{backend} {piece}: error {error:.1e}, allowed {most:.1e}"
+            )
 
 
 def pieces_of(stack):
@@ -66,10 +71,14 @@ def scale_of(values):
 def condition(net, X, y, direction, expected, dtype):
     """Return how far rounding of samples and parameters moves the statistics: what no kernel can do better than."""
     eps, generator = torch.finfo(dtype).eps, torch.Generator().manual_seed(0)
-    rounded = lambda x: x * (1 + eps * torch.randn(x.shape, generator=generator, dtype=x.dtype))
+    rounded = lambda x: (
+        x * (1 + eps * torch.randn(x.shape, generator=generator, dtype=x.dtype))
+    )
     other = copy.deepcopy(net)
     with torch.no_grad():
         for p in other.parameters():
             p.copy_(rounded(p))
     moved = plain(other, rounded(X), y, direction)
-    return [30 * float((a - b).abs().max() / scale_of(b)) for a, b in zip(moved, expected)]
+    return [
+        30 * float((a - b).abs().max() / scale_of(b)) for a, b in zip(moved, expected)
+    ]

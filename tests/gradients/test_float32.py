@@ -29,7 +29,9 @@ def small_cnn():
 
 
 def small_mlp():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.LayerNorm(48), nn.GELU(), nn.Linear(48, 10))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 48), nn.LayerNorm(48), nn.GELU(), nn.Linear(48, 10)
+    )
 
 
 def probabilities():
@@ -52,7 +54,15 @@ TRAINED = {
     "cnn": (small_cnn, digits, nn.CrossEntropyLoss, 0.003, 500, 30, 200),
     "mlp": (small_mlp, digits, nn.CrossEntropyLoss, 0.003, 500, 60, 200),
     "probabilities": (probabilities, digits, nn.NLLLoss, 0.003, 500, 60, 200),
-    "resnet18": (lambda: resnet18(num_classes=10), noise, nn.CrossEntropyLoss, 0.001, 48, 16, 24),
+    "resnet18": (
+        lambda: resnet18(num_classes=10),
+        noise,
+        nn.CrossEntropyLoss,
+        0.001,
+        48,
+        16,
+        24,
+    ),
 }
 
 
@@ -60,12 +70,21 @@ TRAINED = {
 def trained(request):
     module, data, criterion, lr, n_train, n_epochs, n_score = request.param
     X, y = data()
-    settings = {"optimizer": torch.optim.Adam, "lr": lr, "batch_size": 32, "max_epochs": n_epochs}
-    net = NeuralNetClassifier(module, criterion=criterion, train_split=None, verbose=0, **settings)
+    settings = {
+        "optimizer": torch.optim.Adam,
+        "lr": lr,
+        "batch_size": 32,
+        "max_epochs": n_epochs,
+    }
+    net = NeuralNetClassifier(
+        module, criterion=criterion, train_split=None, verbose=0, **settings
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net.fit(X[:n_train], y[:n_train])
-    assert net.history[-1, "train_loss"] < 0.05  # where float32 softmax minus one-hot would cancel
+    assert (
+        net.history[-1, "train_loss"] < 0.05
+    )  # where float32 softmax minus one-hot would cancel
     return net, X[: min(64, n_train)], y[: min(64, n_train)], X[-n_score:]
 
 
@@ -76,7 +95,9 @@ def test_statistics_of_trained_nets(trained):
     twin = double(net)
     exact_direction = reference(twin, X.astype(np.float64), y).gradient
     expected = reference(twin, pool.astype(np.float64), actual.label, exact_direction)
-    exact = gradient_statistics(twin, pool.astype(np.float64), actual.label, direction=exact_direction)
+    exact = gradient_statistics(
+        twin, pool.astype(np.float64), actual.label, direction=exact_direction
+    )
     assert_statistics(exact, expected)
     sq_norm, dot = total(expected.sq_norm).numpy(), total(expected.dot).numpy()
     length = np.sqrt(sum(g.square().sum().item() for g in exact_direction.values()))
@@ -89,10 +110,14 @@ def test_any_split_of_float32(trained):
     net, X, y, pool = trained
     direction = labeled_gradient(net, X, y)
     whole, *parts = (
-        gradient_statistics(net, shard, direction=direction, batch_size=8) for shard in (pool, pool[:16], pool[16:])
+        gradient_statistics(net, shard, direction=direction, batch_size=8)
+        for shard in (pool, pool[:16], pool[16:])
     )
     assert whole.dot.tolist() == [*parts[0].dot, *parts[1].dot]
-    ragged = [gradient_statistics(net, shard, batch_size=8).sq_norm for shard in (pool[:13], pool[13:])]
+    ragged = [
+        gradient_statistics(net, shard, batch_size=8).sq_norm
+        for shard in (pool[:13], pool[13:])
+    ]
     np.testing.assert_allclose(np.concatenate(ragged), whole.sq_norm, rtol=1e-5)
 
 

@@ -19,8 +19,14 @@ N, K = 12, 3
 RNG = np.random.default_rng(0)
 X = {"data": RNG.normal(size=(N, 4)), "sample_weight": RNG.uniform(0.5, 2, N)}
 y = np.arange(N) % K
-DIRECTION = {"layer.weight": torch.randn(5, 4).double(), "layer.bias": torch.randn(5).double()}
-DIRECTION |= {"head.weight": torch.randn(K, 5).double(), "head.bias": torch.randn(K).double()}
+DIRECTION = {
+    "layer.weight": torch.randn(5, 4).double(),
+    "layer.bias": torch.randn(5).double(),
+}
+DIRECTION |= {
+    "head.weight": torch.randn(K, 5).double(),
+    "head.bias": torch.randn(K).double(),
+}
 
 
 class Module(nn.Module):
@@ -55,7 +61,9 @@ class Summed(Weighted):
 class Normalised(Weighted):
     """The weights of a mini-batch add up to one; that of a sample alone is one."""
 
-    reduce = staticmethod(lambda losses, weights: (weights * losses).sum() / weights.sum())
+    reduce = staticmethod(
+        lambda losses, weights: (weights * losses).sum() / weights.sum()
+    )
 
 
 class Matrix(Weighted):
@@ -70,7 +78,9 @@ def expected_of(net, weights, loss=nn.functional.cross_entropy):
     """Return what `reference` gives, for losses that are weighted."""
     module, rows = net.module_.eval(), []
     for i in range(N):
-        outputs = module(*(torch.as_tensor(X[key][i : i + 1]) for key in ("data", "sample_weight")))
+        outputs = module(
+            *(torch.as_tensor(X[key][i : i + 1]) for key in ("data", "sample_weight"))
+        )
         value = weights[i] * loss(outputs, torch.as_tensor(y[i : i + 1]))
         rows.append(torch.autograd.grad(value, list(module.parameters())))
     names = [name for name, _ in module.named_parameters()]
@@ -79,10 +89,23 @@ def expected_of(net, weights, loss=nn.functional.cross_entropy):
     sq_norm = {name: g.flatten(1).square().sum(1) for name, g in columns.items()}
     dot = {name: along(name, g) for name, g in columns.items()}
     gradient = {name: g.sum(0) for name, g in columns.items()}
-    return type("Expected", (), {"label": torch.as_tensor(y), "sq_norm": sq_norm, "dot": dot, "gradient": gradient})
+    return type(
+        "Expected",
+        (),
+        {
+            "label": torch.as_tensor(y),
+            "sq_norm": sq_norm,
+            "dot": dot,
+            "gradient": gradient,
+        },
+    )
 
 
-WEIGHTS = {Weighted: X["sample_weight"], PerSample: X["sample_weight"], Summed: X["sample_weight"]}
+WEIGHTS = {
+    Weighted: X["sample_weight"],
+    PerSample: X["sample_weight"],
+    Summed: X["sample_weight"],
+}
 WEIGHTS |= {Normalised: np.ones(N)}
 
 
@@ -93,8 +116,12 @@ def test_sample_weights(cls, backend):
     expected = expected_of(net, WEIGHTS[cls])
     for size in (None, 1, 5):
         settings = {"direction": DIRECTION, "batch_size": size}
-        assert_statistics(gradient_statistics(net, X, y, backend=backend, **settings), expected)
-        assert_gradients(labeled_gradient(net, X, y, batch_size=size), expected.gradient)
+        assert_statistics(
+            gradient_statistics(net, X, y, backend=backend, **settings), expected
+        )
+        assert_gradients(
+            labeled_gradient(net, X, y, batch_size=size), expected.gradient
+        )
 
 
 @pytest.mark.parametrize("layers", ["all", "last"])
@@ -104,8 +131,14 @@ def test_expected_gradient_length(layers):
     names = None if layers == "all" else ["head.weight", "head.bias"]
     scores = np.zeros(N)
     for k in range(K):
-        loss = lambda outputs, _, k=k: nn.functional.cross_entropy(outputs, torch.tensor([k]))
-        lengths = total(expected_of(net, X["sample_weight"], loss).sq_norm, names).sqrt().numpy()
+        loss = lambda outputs, _, k=k: nn.functional.cross_entropy(
+            outputs, torch.tensor([k])
+        )
+        lengths = (
+            total(expected_of(net, X["sample_weight"], loss).sq_norm, names)
+            .sqrt()
+            .numpy()
+        )
         scores += net.predict_proba(X)[:, k] * lengths
     np.testing.assert_allclose(found.score_samples(SliceDict(**X)), scores, rtol=1e-6)
 
@@ -115,7 +148,9 @@ def test_what_takes_no_loss_goes_on():
     sampler = EntropyGradientSampler(FrozenEstimator(net)).fit(SliceDict(**X), y)
     entropy = lambda outputs, _: predictive_entropy(outputs.softmax(1)).sum()
     expected = total(expected_of(net, np.ones(N), entropy).sq_norm).sqrt()
-    np.testing.assert_allclose(sampler.score_samples(SliceDict(**X)), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        sampler.score_samples(SliceDict(**X)), expected, rtol=1e-6
+    )
 
 
 def test_dynamical():
@@ -128,7 +163,10 @@ def test_dynamical():
 
 @pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "backpack", "loop"])
 def test_a_loss_that_is_neither_is_refused(backend):
-    with pytest.raises(UnsupportedEstimatorError, match=r"get_loss gives shape \(\d+, \d+\).*one loss a sample"):
+    with pytest.raises(
+        UnsupportedEstimatorError,
+        match=r"get_loss gives shape \(\d+, \d+\).*one loss a sample",
+    ):
         gradient_statistics(trained(Matrix), X, y, backend=backend)
 
 
@@ -162,14 +200,25 @@ def test_an_output_of_one_number_a_sample(backend):
     found = gradient_statistics(net, X, y, **settings)
     module = net.module_.eval()
     for i in range(N):
-        data, weight = (torch.as_tensor(X[key][i : i + 1]) for key in ("data", "sample_weight"))
+        data, weight = (
+            torch.as_tensor(X[key][i : i + 1]) for key in ("data", "sample_weight")
+        )
         outputs, size = module(data, weight)
-        loss = weight[0] * nn.functional.cross_entropy(outputs, torch.as_tensor(y[i : i + 1])) + 0.1 * size[0]
+        loss = (
+            weight[0]
+            * nn.functional.cross_entropy(outputs, torch.as_tensor(y[i : i + 1]))
+            + 0.1 * size[0]
+        )
         g = torch.autograd.grad(loss, list(module.parameters()))
-        assert found.sq_norm[i] == pytest.approx(float(sum(part.square().sum() for part in g)), rel=1e-10)
+        assert found.sq_norm[i] == pytest.approx(
+            float(sum(part.square().sum() for part in g)), rel=1e-10
+        )
 
 
 @pytest.mark.parametrize("backend", ["ghost", "loop"])
 def test_an_output_that_belongs_to_no_sample_is_refused(backend):
-    with pytest.raises(UnsupportedEstimatorError, match=r"an output of the module of shape \(\).*one row a sample"):
+    with pytest.raises(
+        UnsupportedEstimatorError,
+        match=r"an output of the module of shape \(\).*one row a sample",
+    ):
         gradient_statistics(trained(Sized, Shared), X, y, backend=backend)

@@ -12,11 +12,15 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 
 
 def problem_of(call, parts, make_inputs=None, n=12):
-    return Problem(Case("", lambda: Apply(call, **parts()), make_inputs or floats(6), n=n))
+    return Problem(
+        Case("", lambda: Apply(call, **parts()), make_inputs or floats(6), n=n)
+    )
 
 
 def score(problem, **kwargs):
-    return gradient_statistics(problem.net, problem.X, direction=problem.direction, **kwargs)
+    return gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, **kwargs
+    )
 
 
 def negative_then_positive(n, generator):
@@ -32,7 +36,10 @@ def switched(m, x):
 
 
 def switched_parts():
-    return linear_parts() | {"first": nn.Parameter(torch.ones(6)), "second": nn.Parameter(torch.ones(6))}
+    return linear_parts() | {
+        "first": nn.Parameter(torch.ones(6)),
+        "second": nn.Parameter(torch.ones(6)),
+    }
 
 
 @pytest.mark.filterwarnings("error")
@@ -79,18 +86,24 @@ class Forgetful(dict):
 
 @pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "loop"])
 def test_a_tensor_kept_in_eval_mode_is_made_anew(backend):
-    problem = problem_of(cached, lambda: linear_parts() | {"scale": nn.Parameter(torch.ones(6))})
+    problem = problem_of(
+        cached, lambda: linear_parts() | {"scale": nn.Parameter(torch.ones(6))}
+    )
     module = problem.net.module_
     module.cache = Forgetful()
     _ = problem.own, problem.given
     module.cache = {}
-    assert_gradients(labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient)
+    assert_gradients(
+        labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient
+    )
     assert_statistics(score(problem, backend=backend), problem.own)
     assert module.cache == {}
 
 
 def test_complex_parameters_are_refused_by_name():
-    parts = lambda: linear_parts() | {"wave": nn.Parameter(torch.ones(6, dtype=torch.complex128))}
+    parts = lambda: (
+        linear_parts() | {"wave": nn.Parameter(torch.ones(6, dtype=torch.complex128))}
+    )
     call = lambda m, x: m.head(torch.view_as_real(m.layer(x) * m.wave).sum(-1))
     net = Case("", lambda: Apply(call, **parts()), floats(6)).make_net()
     with pytest.raises(UnsupportedLayerError, match="wave"):

@@ -25,7 +25,9 @@ def batch(x, weight, bias):
 
 
 def batch_spelled(x, weight, bias):
-    mean, variance, weight, bias = (v.view(-1, *[1] * (x.ndim - 2)) for v in (MEAN, VARIANCE, weight, bias))
+    mean, variance, weight, bias = (
+        v.view(-1, *[1] * (x.ndim - 2)) for v in (MEAN, VARIANCE, weight, bias)
+    )
     return (x - mean) / (variance + 0.1).sqrt() * weight + bias
 
 
@@ -37,10 +39,21 @@ def instance_spelled(x, weight, bias):
     axes = tuple(range(2, x.ndim))
     centred = x - x.mean(axes, keepdim=True)
     weight, bias = (v.view(-1, *[1] * (x.ndim - 2)) for v in (weight, bias))
-    return centred / (centred.square().mean(axes, keepdim=True) + 0.1).sqrt() * weight + bias
+    return (
+        centred / (centred.square().mean(axes, keepdim=True) + 0.1).sqrt() * weight
+        + bias
+    )
 
 
-SHAPES = [(1, 6, 2), (1, 6, 2, 3), (2, 6, 1, 3), (2, 6, 3, 1), (1, 6, 1, 3), (2, 6, 2, 3), (1, 6, 1, 3, 2)]
+SHAPES = [
+    (1, 6, 2),
+    (1, 6, 2, 3),
+    (2, 6, 1, 3),
+    (2, 6, 3, 1),
+    (1, 6, 1, 3),
+    (2, 6, 2, 3),
+    (1, 6, 1, 3, 2),
+]
 
 
 def layouts(x):
@@ -48,21 +61,29 @@ def layouts(x):
     for order in itertools.permutations(range(x.ndim)):
         y = x.permute(order).contiguous().permute(np.argsort(order).tolist())
         for odd in (1, y.numel()):
-            yield y.as_strided(y.shape, [odd if size == 1 else s for s, size in zip(y.stride(), y.shape)])
+            yield y.as_strided(
+                y.shape,
+                [odd if size == 1 else s for s, size in zip(y.stride(), y.shape)],
+            )
 
 
-@pytest.mark.parametrize("norm, spelled", [(batch, batch_spelled), (instance, instance_spelled)])
+@pytest.mark.parametrize(
+    "norm, spelled", [(batch, batch_spelled), (instance, instance_spelled)]
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_do_not_depend_on_layouts(norm, spelled, shape):
     generator = torch.Generator().manual_seed(0)
     x, seed, weight, bias = (
-        torch.randn(s, generator=generator, dtype=torch.float64) for s in (shape, shape, (6,), (6,))
+        torch.randn(s, generator=generator, dtype=torch.float64)
+        for s in (shape, shape, (6,), (6,))
     )
     expected = _gradients(torch.autograd.grad, spelled, x, weight, bias, seed)
     pairs = list(itertools.product(layouts(x), layouts(seed)))
     for one, other in pairs[:: max(1, len(pairs) // 60)]:
         for scale in (weight, with_gaps(weight)):
-            torch.testing.assert_close(_gradients(differentiate, norm, one, scale, bias, other), expected)
+            torch.testing.assert_close(
+                _gradients(differentiate, norm, one, scale, bias, other), expected
+            )
 
 
 def _gradients(grad, norm, x, weight, bias, seed):
@@ -97,7 +118,11 @@ NORMS = {
 def test_scores_do_not_depend_on_cuts(norm, call, shape, backend):
     if backend == "functorch" and call is last_before:
         pytest.skip("torch.func knows no layouts")
-    parts = lambda: {"layer": nn.Conv2d(4, 6, 1, bias=False), "norm": NORMS[norm](), "head": nn.Linear(18, 5)}
+    parts = lambda: {
+        "layer": nn.Conv2d(4, 6, 1, bias=False),
+        "norm": NORMS[norm](),
+        "head": nn.Linear(18, 5),
+    }
     problem = Problem(Case("", lambda: Apply(call, **parts()), floats(*shape), n=4))
     net, X, direction = problem.net, problem.X, problem.direction
     own = net.module_
@@ -105,6 +130,10 @@ def test_scores_do_not_depend_on_cuts(norm, call, shape, backend):
     expected = reference(net, X, problem.y, direction)
     net.module_ = own
     for size in (1, 3):
-        found = gradient_statistics(net, X, problem.y, direction=direction, backend=backend, batch_size=size)
+        found = gradient_statistics(
+            net, X, problem.y, direction=direction, backend=backend, batch_size=size
+        )
         assert_statistics(found, expected)
-        assert_gradients(labeled_gradient(net, X, problem.y, batch_size=size), expected.gradient)
+        assert_gradients(
+            labeled_gradient(net, X, problem.y, batch_size=size), expected.gradient
+        )

@@ -14,7 +14,9 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 
 FAILURES = {
     "cuda": torch.OutOfMemoryError("CUDA out of memory"),
-    "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+    "cpu": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"
+    ),
     "python": MemoryError(),
 }
 
@@ -47,7 +49,9 @@ def problem_of(limit, error):
 def test_statistics_go_on_in_halves(limit, error, backend, caplog):
     problem = problem_of(limit, error)
     with caplog.at_level(logging.WARNING, "skdal"):
-        actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend)
+        actual = gradient_statistics(
+            problem.net, problem.X, direction=problem.direction, backend=backend
+        )
     assert_statistics(actual, problem.own)
     said = [record.message for record in caplog.records if "memory" in record.message]
     assert all("going on with" in message for message in said)
@@ -57,14 +61,25 @@ def test_statistics_go_on_in_halves(limit, error, backend, caplog):
 
 def test_later_mini_batches_begin_in_halves(error, caplog):
     problem = problem_of(5, error)
-    gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="ghost", batch_size=10)
-    assert sum(record.message.startswith("out of memory") for record in caplog.records) == 1
+    gradient_statistics(
+        problem.net,
+        problem.X,
+        direction=problem.direction,
+        backend="ghost",
+        batch_size=10,
+    )
+    assert (
+        sum(record.message.startswith("out of memory") for record in caplog.records)
+        == 1
+    )
     assert problem.net.module_.tried.count(10) == 1
 
 
 def test_labeled_gradient_goes_on_in_halves(error):
     problem = problem_of(3, error)
-    assert_gradients(labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient)
+    assert_gradients(
+        labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient
+    )
 
 
 def test_a_sample_that_does_not_fit_is_an_error(error):

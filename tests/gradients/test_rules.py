@@ -13,7 +13,9 @@ pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance 
 
 @over_backends(LAYERS)
 def test_statistics(problem, backend):
-    actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend)
+    actual = gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, backend=backend
+    )
     assert_statistics(actual, problem.own)
 
 
@@ -26,7 +28,11 @@ def test_refuses_rather_than_being_wrong(problem, backend):
 @over(LAYERS)
 def test_every_parameter_has_its_share(problem):
     for name in problem.direction:
-        settings = {"direction": problem.direction, "layers": [name], "backend": "ghost"}
+        settings = {
+            "direction": problem.direction,
+            "layers": [name],
+            "backend": "ghost",
+        }
         actual = gradient_statistics(problem.net, problem.X, problem.y, **settings)
         assert_statistics(actual, problem.given, [name])
         assert (actual.sq_norm > 0).all()
@@ -34,11 +40,20 @@ def test_every_parameter_has_its_share(problem):
 
 @over(LAYERS)
 def test_labeled_gradient(problem):
-    assert_gradients(labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient)
+    assert_gradients(
+        labeled_gradient(problem.net, problem.X, problem.y), problem.given.gradient
+    )
 
 
 @over(LAYERS)
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_any_batch_size(problem, batch_size):
-    settings = {"direction": problem.direction, "backend": "ghost", "batch_size": batch_size}
-    assert_statistics(gradient_statistics(problem.net, problem.X, problem.y, **settings), problem.given)
+    settings = {
+        "direction": problem.direction,
+        "backend": "ghost",
+        "batch_size": batch_size,
+    }
+    assert_statistics(
+        gradient_statistics(problem.net, problem.X, problem.y, **settings),
+        problem.given,
+    )

@@ -9,12 +9,18 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal.adapters import open_net
-from skdal.exceptions import CrossSampleLayerError, GradientMismatchError, UnsupportedLayerError
+from skdal.exceptions import (
+    CrossSampleLayerError,
+    GradientMismatchError,
+    UnsupportedLayerError,
+)
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients.rules import RULES
 
-alarm = pytest.mark.filterwarnings("ignore:backend:RuntimeWarning")  # auto may say what it stepped down from
+alarm = pytest.mark.filterwarnings(
+    "ignore:backend:RuntimeWarning"
+)  # auto may say what it stepped down from
 
 
 def problem_of(call, make_inputs, parts=linear_parts, **kwargs):
@@ -22,7 +28,9 @@ def problem_of(call, make_inputs, parts=linear_parts, **kwargs):
 
 
 def score(problem, backend="auto", **kwargs):
-    return gradient_statistics(problem.net, problem.X, direction=problem.direction, backend=backend, **kwargs)
+    return gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, backend=backend, **kwargs
+    )
 
 
 # What goes wrong in a rule's answer (sq_norm, dot): a factor, a term missing, a row shifted, no number.
@@ -50,10 +58,16 @@ def test_a_wrong_rule_is_an_error():
 
 def test_the_wrong_rule_is_named(monkeypatch):
     right = RULES[nn.LayerNorm]
-    monkeypatch.setitem(RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)])
+    monkeypatch.setitem(
+        RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)]
+    )
     parts = {"layer": nn.Linear(6, 6), "norm": nn.LayerNorm(6), "head": nn.Linear(6, 5)}
-    problem = problem_of(lambda m, x: m.head(m.norm(m.layer(x))), floats(6), lambda: parts)
-    with pytest.raises(GradientMismatchError, match=r"rule for norm\.weight, norm\.bias is wrong"):
+    problem = problem_of(
+        lambda m, x: m.head(m.norm(m.layer(x))), floats(6), lambda: parts
+    )
+    with pytest.raises(
+        GradientMismatchError, match=r"rule for norm\.weight, norm\.bias is wrong"
+    ):
         score(problem, "ghost")
 
 
@@ -101,12 +115,18 @@ def first_negative(n, generator):
 
 
 # Where it shows: the first module whose output for a sample is another if the sample is alone.
-DEPENDENT = {"centred": (centred, r"layer \(Linear\)"), "mixed": (mixed, r"head \(Linear\)"), "led": (led, "head")}
+DEPENDENT = {
+    "centred": (centred, r"layer \(Linear\)"),
+    "mixed": (mixed, r"head \(Linear\)"),
+    "led": (led, "head"),
+}
 
 
 @pytest.mark.parametrize("call, name", DEPENDENT.values(), ids=DEPENDENT)
 def test_samples_that_depend_on_each_other(call, name):
-    with pytest.raises(GradientMismatchError, match=f"What {name}.*depend on each other"):
+    with pytest.raises(
+        GradientMismatchError, match=f"What {name}.*depend on each other"
+    ):
         score(problem_of(call, first_negative), "ghost")
 
 
@@ -125,7 +145,11 @@ def unbatched_norm():
 
 
 MIXING = {
-    "in the forward": (summed_up, linear_parts, r"after layer \(Linear\) and no later than in head"),
+    "in the forward": (
+        summed_up,
+        linear_parts,
+        r"after layer \(Linear\) and no later than in head",
+    ),
     "in a module": (
         lambda m, x: m.head(m.norm(m.layer(x))),
         unbatched_norm,
@@ -162,7 +186,9 @@ def misreading(where):
 
 
 def test_what_torch_gets_wrong_in_a_mini_batch_is_found():
-    with pytest.raises(GradientMismatchError, match="Differences of losses agree with the sample alone"):
+    with pytest.raises(
+        GradientMismatchError, match="Differences of losses agree with the sample alone"
+    ):
         score(problem_of(misreading("together"), floats(6)), "ghost")
 
 
@@ -176,7 +202,13 @@ def test_what_torch_gets_wrong_in_a_mini_batch_is_stepped_down_from():
 @pytest.mark.parametrize("backend", ["auto", "ghost"])
 def test_what_torch_gets_wrong_for_a_sample_alone_is_no_mismatch(backend):
     problem = problem_of(misreading("alone"), floats(6))
-    right = Problem(Case("", lambda: Apply(lambda m, x: m.head(m.layer(x).tanh()), **linear_parts()), floats(6)))
+    right = Problem(
+        Case(
+            "",
+            lambda: Apply(lambda m, x: m.head(m.layer(x).tanh()), **linear_parts()),
+            floats(6),
+        )
+    )
     assert_statistics(score(problem, backend), right.own)
 
 
@@ -196,11 +228,17 @@ class Noise(nn.Module):
         return nn.functional.dropout(x, 0.5)  # in eval mode, too
 
 
-@pytest.mark.parametrize("backend", ["auto", "ghost", "loop"])  # torch.func refuses randomness itself
+@pytest.mark.parametrize(
+    "backend", ["auto", "ghost", "loop"]
+)  # torch.func refuses randomness itself
 def test_noise_in_eval_mode_is_refused_by_every_backend(backend):
     parts = {"layer": nn.Linear(6, 6), "noise": Noise(), "head": nn.Linear(6, 5)}
-    problem = problem_of(lambda m, x: m.head(m.noise(m.layer(x))), floats(6), lambda: parts)
-    with pytest.raises(GradientMismatchError, match=r"noise \(Noise\) gives something else") as info:
+    problem = problem_of(
+        lambda m, x: m.head(m.noise(m.layer(x))), floats(6), lambda: parts
+    )
+    with pytest.raises(
+        GradientMismatchError, match=r"noise \(Noise\) gives something else"
+    ) as info:
         score(problem, backend)
     assert info.value.is_noise
 
@@ -241,20 +279,33 @@ def negative_then_positive(n, generator):
     return X
 
 
-@pytest.mark.filterwarnings("error")  # the proof of coverage finds it, before any number is wrong
-@pytest.mark.parametrize("other", [nn.Linear(6, 6), nn.LayerNorm(6), Scale()], ids=lambda m: type(m).__name__)
+@pytest.mark.filterwarnings(
+    "error"
+)  # the proof of coverage finds it, before any number is wrong
+@pytest.mark.parametrize(
+    "other", [nn.Linear(6, 6), nn.LayerNorm(6), Scale()], ids=lambda m: type(m).__name__
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_other_modules_in_later_mini_batches(other, first):
     pair = (other, nn.Linear(6, 6)) if first else (nn.Linear(6, 6), other)
-    problem = Problem(Case("", lambda: sample_branching(*pair), negative_then_positive, n=12))
+    problem = Problem(
+        Case("", lambda: sample_branching(*pair), negative_then_positive, n=12)
+    )
     assert_statistics(score(problem, batch_size=3), problem.own)
 
 
 def test_a_rule_that_is_wrong_in_later_mini_batches_only(monkeypatch):
     right = RULES[nn.LayerNorm]
-    monkeypatch.setitem(RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)])
+    monkeypatch.setitem(
+        RULES, nn.LayerNorm, lambda *args: [2 * value for value in right(*args)]
+    )
     problem = Problem(
-        Case("", lambda: sample_branching(nn.Linear(6, 6), nn.LayerNorm(6)), negative_then_positive, n=12)
+        Case(
+            "",
+            lambda: sample_branching(nn.Linear(6, 6), nn.LayerNorm(6)),
+            negative_then_positive,
+            n=12,
+        )
     )
     with pytest.raises(GradientMismatchError):
         score(problem, "ghost", batch_size=3)
@@ -268,16 +319,24 @@ def mixed_precision(m, x):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("backend", ["auto", "ghost"])
 def test_bfloat16_is_no_mismatch(backend):
-    net = Case("", lambda: Apply(mixed_precision, **linear_parts()), floats(6)).make_net()
+    net = Case(
+        "", lambda: Apply(mixed_precision, **linear_parts()), floats(6)
+    ).make_net()
     net.module_.float()
     X = floats(6)(200, torch.Generator().manual_seed(0)).astype("float32")
     actual = gradient_statistics(net, X, backend=backend)
     expected = gradient_statistics(net, X, actual.label, backend="loop")
-    assert (abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()).all()
+    assert (
+        abs(actual.sq_norm - expected.sq_norm) <= 0.05 * expected.sq_norm.max()
+    ).all()
 
 
 def odd(cls, *args, **kwargs):
-    return lambda: {"first": nn.Linear(6, 6), "odd": cls(*args, **kwargs), "head": nn.Linear(6, 5)}
+    return lambda: {
+        "first": nn.Linear(6, 6),
+        "odd": cls(*args, **kwargs),
+        "head": nn.Linear(6, 5),
+    }
 
 
 CROSS_SAMPLE = {
@@ -295,7 +354,9 @@ CROSS_SAMPLE = {
 
 
 @pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "backpack", "loop"])
-@pytest.mark.parametrize("parts, make_inputs, call", CROSS_SAMPLE.values(), ids=CROSS_SAMPLE)
+@pytest.mark.parametrize(
+    "parts, make_inputs, call", CROSS_SAMPLE.values(), ids=CROSS_SAMPLE
+)
 def test_cross_sample_layers_are_refused_by_name(parts, make_inputs, call, backend):
     with pytest.raises(CrossSampleLayerError, match=r"\bodd\b"):
         score(problem_of(call, make_inputs, parts), backend)
@@ -318,8 +379,12 @@ def test_an_explicit_backend_lists_everything_it_cannot_handle():
 
     with pytest.raises(UnsupportedLayerError) as info:
         score(problem_of(call, floats(6), parts), "ghost")
-    assert all(name in str(info.value) for name in ("loose", "odd.weight", 'backend="auto"'))
-    assert not any(name in str(info.value) for name in ("head", "scale", "layer.", "odd.bias"))
+    assert all(
+        name in str(info.value) for name in ("loose", "odd.weight", 'backend="auto"')
+    )
+    assert not any(
+        name in str(info.value) for name in ("head", "scale", "layer.", "odd.bias")
+    )
 
 
 @pytest.mark.slow
@@ -328,10 +393,30 @@ def test_no_false_alarm_in_100_000_samples():
     """A float32 net, and the check made anew on every mini-batch: its two largest of each."""
     torch.manual_seed(0)
     module = nn.Sequential(
-        *(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 12), nn.LayerNorm(12), nn.GELU(), nn.Linear(12, 5)),
+        *(
+            nn.Unflatten(1, (1, 6, 6)),
+            nn.Conv2d(1, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
+        *(
+            nn.Conv2d(6, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(8, 12),
+            nn.LayerNorm(12),
+            nn.GELU(),
+            nn.Linear(12, 5),
+        ),
     )
-    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0, "max_epochs": 5, "lr": 0.1}
+    settings = {
+        "criterion": nn.CrossEntropyLoss,
+        "train_split": None,
+        "verbose": 0,
+        "max_epochs": 5,
+        "lr": 0.1,
+    }
     X = torch.randn(500, 36)
     net = NeuralNetClassifier(module, **settings).fit(X, X[:, :5].argmax(1))
     direction = labeled_gradient(net, X, X[:, :5].argmax(1))

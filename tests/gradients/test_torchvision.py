@@ -8,10 +8,18 @@ from cases import Case, floats, over
 from reference import assert_every_share, assert_statistics
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.densenet import DenseNet
-from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBConvConfig
+from torchvision.models.efficientnet import (
+    EfficientNet,
+    FusedMBConvConfig,
+    MBConvConfig,
+)
 from torchvision.models.mobilenetv3 import InvertedResidualConfig, MobileNetV3
 from torchvision.models.regnet import BlockParams, RegNet
-from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+from torchvision.models.swin_transformer import (
+    PatchMergingV2,
+    SwinTransformer,
+    SwinTransformerBlockV2,
+)
 from torchvision.models.vision_transformer import VisionTransformer
 
 from skdal.gradients import _engine, gradient_statistics, labeled_gradient
@@ -27,7 +35,9 @@ def vision_transformer():
 
 def convnext():
     """Each kind of stage, with its downsampling; layer scales begin at 1e-6 and are drawn anew."""
-    return ConvNeXt([CNBlockConfig(8, 12, 2), CNBlockConfig(12, None, 1)], num_classes=5)
+    return ConvNeXt(
+        [CNBlockConfig(8, 12, 2), CNBlockConfig(12, None, 1)], num_classes=5
+    )
 
 
 def mobilenet():
@@ -48,7 +58,9 @@ def efficientnet():
         MBConvConfig(1, 3, 1, 8, 8, 1, 1.0, 1.0),
         MBConvConfig(2, 5, 2, 8, 12, 2, 1.0, 1.0),
     ]
-    return EfficientNet(blocks, 0.1, stochastic_depth_prob=0.5, num_classes=5, last_channel=16)
+    return EfficientNet(
+        blocks, 0.1, stochastic_depth_prob=0.5, num_classes=5, last_channel=16
+    )
 
 
 def densenet():
@@ -57,7 +69,11 @@ def densenet():
 
 def regnet():
     """As regnet_y: grouped convolutions, squeeze-and-excitation."""
-    return RegNet(BlockParams([1, 2], [8, 16], [4, 8], [1.0, 1.0], [2, 2], 0.25), num_classes=5, stem_width=8)
+    return RegNet(
+        BlockParams([1, 2], [8, 16], [4, 8], [1.0, 1.0], [2, 2], 0.25),
+        num_classes=5,
+        stem_width=8,
+    )
 
 
 def swin(**kwargs):
@@ -78,41 +94,71 @@ class Known(Case):
 
 NETS = [
     Known("vision-transformer", vision_transformer, floats(3, 16, 16)),
-    Known("convnext", convnext, floats(3, 32, 32), alone=("features.0.1.", "features.2.0.", "classifier.0.")),
+    Known(
+        "convnext",
+        convnext,
+        floats(3, 32, 32),
+        alone=("features.0.1.", "features.2.0.", "classifier.0."),
+    ),
     Known("mobilenet", mobilenet, floats(3, 32, 32)),
     Known("efficientnet", efficientnet, floats(3, 32, 32)),
     Known("densenet", densenet, floats(3, 32, 32)),
     Known("regnet", regnet, floats(3, 32, 32)),
     Known("swin", swin, floats(3, 16, 16)),
-    Known("swin-v2", swin_v2, floats(3, 16, 16), alone=("cpb_mlp.", "logit_scale", "qkv.bias")),
+    Known(
+        "swin-v2",
+        swin_v2,
+        floats(3, 16, 16),
+        alone=("cpb_mlp.", "logit_scale", "qkv.bias"),
+    ),
 ]
 
 
 @over(NETS)
 def test_every_parameter_has_its_share(problem, shares):
-    actual = gradient_statistics(problem.net, problem.X, direction=problem.direction, backend="ghost")
+    actual = gradient_statistics(
+        problem.net, problem.X, direction=problem.direction, backend="ghost"
+    )
     assert_statistics(actual, problem.own)
     assert_every_share(shares, problem.own)
 
 
 @over(NETS)
 def test_in_mini_batches_and_with_labels(problem):
-    settings = {"direction": labeled_gradient(problem.net, problem.X, problem.y), "backend": "ghost"}
+    settings = {
+        "direction": labeled_gradient(problem.net, problem.X, problem.y),
+        "backend": "ghost",
+    }
     whole = gradient_statistics(problem.net, problem.X, problem.y, **settings)
-    parts = gradient_statistics(problem.net, problem.X, problem.y, batch_size=4, **settings)
+    parts = gradient_statistics(
+        problem.net, problem.X, problem.y, batch_size=4, **settings
+    )
     for actual in (whole, parts):
         torch.testing.assert_close(
-            torch.as_tensor(actual.sq_norm), sum(problem.given.sq_norm.values()), rtol=1e-10, atol=0
+            torch.as_tensor(actual.sq_norm),
+            sum(problem.given.sq_norm.values()),
+            rtol=1e-10,
+            atol=0,
         )
-    torch.testing.assert_close(torch.as_tensor(whole.dot), torch.as_tensor(parts.dot), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        torch.as_tensor(whole.dot), torch.as_tensor(parts.dot), rtol=1e-9, atol=1e-9
+    )
 
 
 @over(NETS)
 def test_no_more_is_handled_by_itself_than_is_known(problem, monkeypatch):
     plans, cover = [], _engine.cover
-    monkeypatch.setattr(_engine, "cover", lambda *args: plans.append(cover(*args)) or plans[-1])
+    monkeypatch.setattr(
+        _engine, "cover", lambda *args: plans.append(cover(*args)) or plans[-1]
+    )
     gradient_statistics(problem.net, problem.X, backend="ghost")
-    alone = [layer.names.values() for layer in plans[0].layers.values() if isinstance(layer.statistics, Isolated)]
+    alone = [
+        layer.names.values()
+        for layer in plans[0].layers.values()
+        if isinstance(layer.statistics, Isolated)
+    ]
     names = [name for names in alone for name in names]
-    assert [name for name in names if not any(known in name for known in problem.case.alone)] == []
+    assert [
+        name for name in names if not any(known in name for known in problem.case.alone)
+    ] == []
     assert all(any(known in name for name in names) for known in problem.case.alone)

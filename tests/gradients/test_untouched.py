@@ -18,8 +18,15 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 BACKENDS = (*BACKENDS, "backpack")
 CALLS = {
-    **{name: lambda net, X, y, name=name: gradient_statistics(net, X, backend=name, batch_size=4) for name in BACKENDS},
-    "labels": lambda net, X, y: gradient_statistics(net, X, y, layers="last", batch_size=4),
+    **{
+        name: lambda net, X, y, name=name: gradient_statistics(
+            net, X, backend=name, batch_size=4
+        )
+        for name in BACKENDS
+    },
+    "labels": lambda net, X, y: gradient_statistics(
+        net, X, y, layers="last", batch_size=4
+    ),
     "labeled": lambda net, X, y: labeled_gradient(net, X, y, batch_size=4),
 }
 
@@ -68,7 +75,9 @@ class Noisy(torch.utils.data.Dataset):
 
 def counting_net(call, breaks_at=None):
     """Return a net in the middle of a caller's work: some parts in eval mode, frozen, with hooks or gradients."""
-    net = NeuralNetClassifier(Counting, criterion=nn.CrossEntropyLoss, verbose=0).initialize()
+    net = NeuralNetClassifier(
+        Counting, criterion=nn.CrossEntropyLoss, verbose=0
+    ).initialize()
     module = net.module_.double()
     module(torch.ones(8, 6).double()).sum().backward()
     module.breaks_at, module.n_calls = breaks_at, 0
@@ -100,11 +109,27 @@ def snapshot(net):
             for key, value in vars(m).items()
             if "hooks" in key
         },
-        "tensor hooks": {name: len(t._backward_hooks or ()) for name, t in tensors.items()},
-        "tensors": {name: (id(t), t.data_ptr(), t.requires_grad, t.tolist()) for name, t in tensors.items()},
-        "grad": {name: (id(t.grad), None if t.grad is None else t.grad.tolist()) for name, t in tensors.items()},
-        "generators": (torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()),
-        "torch": (torch.is_grad_enabled(), torch.get_default_dtype(), torch.is_autocast_enabled("cpu")),
+        "tensor hooks": {
+            name: len(t._backward_hooks or ()) for name, t in tensors.items()
+        },
+        "tensors": {
+            name: (id(t), t.data_ptr(), t.requires_grad, t.tolist())
+            for name, t in tensors.items()
+        },
+        "grad": {
+            name: (id(t.grad), None if t.grad is None else t.grad.tolist())
+            for name, t in tensors.items()
+        },
+        "generators": (
+            torch.get_rng_state().tolist(),
+            repr(np.random.get_state()),
+            random.getstate(),
+        ),
+        "torch": (
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            torch.is_autocast_enabled("cpu"),
+        ),
     }
 
 
@@ -157,7 +182,9 @@ def test_the_module_is_whole_whatever_a_backend_makes_of_it(problem):
     for backend in BACKENDS:
         with suppress(UnsupportedLayerError):
             gradient_statistics(net, problem.X, backend=backend)
-    assert all(a is b for a, b in zip(net.module_.parameters(), parameters, strict=True))
+    assert all(
+        a is b for a, b in zip(net.module_.parameters(), parameters, strict=True)
+    )
     copy.deepcopy(net.module_)
     assert net.predict_proba(problem.X).tolist() == expected.tolist()
 
@@ -165,12 +192,18 @@ def test_the_module_is_whole_whatever_a_backend_makes_of_it(problem):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hooks_on_parameters_do_not_count(backend):
     X, y = data()
-    net = NeuralNetClassifier(nn.Sequential(*linear_parts().values()), criterion=nn.CrossEntropyLoss).initialize()
+    net = NeuralNetClassifier(
+        nn.Sequential(*linear_parts().values()), criterion=nn.CrossEntropyLoss
+    ).initialize()
     net.module_.double()
     expected = gradient_statistics(net, X, direction=labeled_gradient(net, X, y))
     calls = []
-    net.module_[0].weight.register_hook(lambda gradient: calls.append(gradient) or 2 * gradient)
-    actual = gradient_statistics(net, X, backend=backend, direction=labeled_gradient(net, X, y))
+    net.module_[0].weight.register_hook(
+        lambda gradient: calls.append(gradient) or 2 * gradient
+    )
+    actual = gradient_statistics(
+        net, X, backend=backend, direction=labeled_gradient(net, X, y)
+    )
     np.testing.assert_allclose(actual.sq_norm, expected.sq_norm, rtol=1e-12)
     np.testing.assert_allclose(actual.dot, expected.dot, rtol=1e-12)
     net.module_(torch.as_tensor(X)).sum().backward()
@@ -187,9 +220,15 @@ def test_recurrent_parts_run_without_cudnn(backend, enabled, monkeypatch):
         return forward(module, *args)
 
     monkeypatch.setattr(nn.GRU, "forward", spy)
-    module = Apply(lambda m, x: m.head(m.gru(x)[0][:, -1]), gru=nn.GRU(3, 4, batch_first=True), head=nn.Linear(4, 5))
+    module = Apply(
+        lambda m, x: m.head(m.gru(x)[0][:, -1]),
+        gru=nn.GRU(3, 4, batch_first=True),
+        head=nn.Linear(4, 5),
+    )
     net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss).initialize()
-    module.head.register_forward_hook(lambda *_: others.append(torch.backends.cudnn.enabled))
+    module.head.register_forward_hook(
+        lambda *_: others.append(torch.backends.cudnn.enabled)
+    )
     others = []
     monkeypatch.setattr(torch.backends.cudnn, "enabled", enabled)
     gradient_statistics(net, np.ones((4, 6, 3), "float32"), backend=backend)

@@ -50,4 +50,6 @@ assert len(sampler.query(X, 2)) == 2
 
 
 def test_without_ray(tmp_path):
-    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_RAY], check=True, cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_RAY], check=True, cwd=tmp_path
+    )

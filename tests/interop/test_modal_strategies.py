@@ -6,7 +6,17 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from common import POOL, POOL_y, X, assert_same, global_rng, make_net, snapshot, trained_net, y
+from common import (
+    POOL,
+    POOL_y,
+    X,
+    assert_same,
+    global_rng,
+    make_net,
+    snapshot,
+    trained_net,
+    y,
+)
 from modAL import uncertainty
 from modAL.batch import uncertainty_batch_sampling
 from modAL.models import ActiveLearner as ModalActiveLearner
@@ -37,15 +47,22 @@ CLASSIFIERS = {
 
 def ask(strategy, classifier, n_instances=5, pool=POOL, **params):
     """Query as a learner would, without training."""
-    return ModalSampler(strategy=strategy, **params)(classifier, pool, n_instances, X_labeled=X, y_labeled=y)
+    return ModalSampler(strategy=strategy, **params)(
+        classifier, pool, n_instances, X_labeled=X, y_labeled=y
+    )
 
 
 @pairs
 @pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS)
 @pytest.mark.parametrize("n_instances", [1, 2, 7, 40])
 def test_uncertainty_is_ours(strategy, sampler, classifier, n_instances):
-    found, ours = ask(strategy, classifier, n_instances), sampler()(classifier, POOL, n_instances)
-    assert sorted(found) == sorted(ours)  # modAL's order within a batch is that of a partition
+    found, ours = (
+        ask(strategy, classifier, n_instances),
+        sampler()(classifier, POOL, n_instances),
+    )
+    assert sorted(found) == sorted(
+        ours
+    )  # modAL's order within a batch is that of a partition
 
 
 @pairs
@@ -54,11 +71,15 @@ def test_uncertainty_is_ours_on_many_small_pools(strategy, sampler):
     for _ in range(100):
         pool = rng.normal(size=(rng.integers(2, 20), 4)) * 3
         n = int(rng.integers(1, len(pool) + 1))
-        assert sorted(ask(strategy, classifier, n, pool)) == sorted(sampler()(classifier, pool, n))
+        assert sorted(ask(strategy, classifier, n, pool)) == sorted(
+            sampler()(classifier, pool, n)
+        )
 
 
 def test_fit_and_query():
-    sampler = ModalSampler(FrozenEstimator(trained_net()), strategy=uncertainty.entropy_sampling).fit(X, y)
+    sampler = ModalSampler(
+        FrozenEstimator(trained_net()), strategy=uncertainty.entropy_sampling
+    ).fit(X, y)
     indices, scores = sampler.query(POOL, 5, return_scores=True)
     assert sorted(indices) == sorted(EntropySampler()(trained_net(), POOL, 5))
     assert indices.dtype == np.intp
@@ -73,7 +94,9 @@ def test_the_learner_holds_the_labeled_set():
 
 
 def test_in_our_learner():
-    learner = ActiveLearner(make_net(), ModalSampler(strategy=uncertainty.margin_sampling), X, y)
+    learner = ActiveLearner(
+        make_net(), ModalSampler(strategy=uncertainty.margin_sampling), X, y
+    )
     for n_labeled in (35, 40):
         indices, samples = learner.query(POOL, n_instances=5)
         assert samples.tolist() == POOL[indices].tolist()
@@ -103,7 +126,11 @@ def test_our_functions_are_strategies_too():
 
 
 def test_on_a_part_of_the_pool():
-    subset = PoolSubset(sampler=ModalSampler(strategy=uncertainty.margin_sampling), subset_size=20, random_state=0)
+    subset = PoolSubset(
+        sampler=ModalSampler(strategy=uncertainty.margin_sampling),
+        subset_size=20,
+        random_state=0,
+    )
     indices = subset(CLASSIFIERS["net"], POOL, 5)
     expected = subset.seen_[MarginSampler()(CLASSIFIERS["net"], POOL[subset.seen_], 5)]
     assert sorted(indices) == sorted(expected)
@@ -116,7 +143,9 @@ def constant(learner, X, n_instances=1):
 
 def test_chance_is_by_the_seed():
     net, before = CLASSIFIERS["net"], global_rng()
-    first, again, other = (ask(constant, net, random_state=seed).tolist() for seed in (0, 0, 1))
+    first, again, other = (
+        ask(constant, net, random_state=seed).tolist() for seed in (0, 0, 1)
+    )
     assert first == again != other
     assert ask(constant, net).tolist() != ask(constant, net).tolist()
     assert_same(global_rng(), before)
@@ -148,7 +177,9 @@ def test_it_runs_once():
         runs.append(n_instances)
         return np.arange(n_instances)
 
-    ModalActiveLearner(FrozenEstimator(trained_net()), ModalSampler(strategy=counted), X, y).query(POOL, n_instances=2)
+    ModalActiveLearner(
+        FrozenEstimator(trained_net()), ModalSampler(strategy=counted), X, y
+    ).query(POOL, n_instances=2)
     assert runs == [2]
 
 
@@ -157,14 +188,20 @@ GIVEN = {
     "bare": (np.array([3, 0]), [3, 0], [np.nan] * 2),
     "with scores": ((np.array([3, 0]), np.array([0.2, 0.7])), [3, 0], [0.2, 0.7]),
     "scores in a list": (([3, 0], [2, 7]), [3, 0], [2.0, 7.0]),
-    "with samples, as modAL once did": ((np.array([3, 0]), POOL[[3, 0]]), [3, 0], [np.nan] * 2),
+    "with samples, as modAL once did": (
+        (np.array([3, 0]), POOL[[3, 0]]),
+        [3, 0],
+        [np.nan] * 2,
+    ),
     "with None": ((np.array([3, 0]), None), [3, 0], [np.nan] * 2),
 }
 
 
 @pytest.mark.parametrize("given, indices, scores", GIVEN.values(), ids=GIVEN)
 def test_what_a_strategy_may_give(given, indices, scores):
-    sampler = ModalSampler(FrozenEstimator(trained_net()), strategy=lambda *args, n_instances: given).fit(X, y)
+    sampler = ModalSampler(
+        FrozenEstimator(trained_net()), strategy=lambda *args, n_instances: given
+    ).fit(X, y)
     found = sampler.query(POOL, 2, return_scores=True)
     assert found[0].tolist() == indices
     np.testing.assert_array_equal(found[1], scores)
@@ -172,7 +209,9 @@ def test_what_a_strategy_may_give(given, indices, scores):
 
 def test_one_position():
     assert ask(lambda *args, n_instances: 7, CLASSIFIERS["net"], 1).tolist() == [7]
-    assert ask(lambda *args, n_instances: (np.int64(7), np.float64(0.5)), CLASSIFIERS["net"], 1).tolist() == [7]
+    assert ask(
+        lambda *args, n_instances: (np.int64(7), np.float64(0.5)), CLASSIFIERS["net"], 1
+    ).tolist() == [7]
 
 
 WRONG = {
@@ -213,7 +252,9 @@ def test_its_own_errors_come_through():
 
 
 def test_clone_and_parameters():
-    sampler = ModalSampler(LogisticRegression(), strategy=uncertainty.margin_sampling, random_state=3)
+    sampler = ModalSampler(
+        LogisticRegression(), strategy=uncertainty.margin_sampling, random_state=3
+    )
     assert clone(sampler).strategy is uncertainty.margin_sampling
     assert clone(sampler).get_params()["random_state"] == 3
     with warnings.catch_warnings():

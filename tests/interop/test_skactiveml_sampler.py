@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from common import POOL, POOL_y, X, assert_same, global_rng, make_net, snapshot, trained_net, y
+from common import (
+    POOL,
+    POOL_y,
+    X,
+    assert_same,
+    global_rng,
+    make_net,
+    snapshot,
+    trained_net,
+    y,
+)
 from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -26,7 +36,12 @@ from skdal.exceptions import (
 from skdal.interop import SkactivemlSampler
 from skdal.interop._activeml import TrainedClassifier
 from skdal.interop._guest import Reader
-from skdal.samplers import ConfidenceSampler, CoresetSampler, EntropySampler, MarginSampler
+from skdal.samplers import (
+    ConfidenceSampler,
+    CoresetSampler,
+    EntropySampler,
+    MarginSampler,
+)
 
 needs("skactiveml")
 
@@ -43,7 +58,9 @@ CLASSIFIERS = {
     "pipeline": make_pipeline(StandardScaler(), make_net()).fit(X, y),
     "classifier": LogisticRegression().fit(X, y),
 }
-classifiers = pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS)
+classifiers = pytest.mark.parametrize(
+    "classifier", CLASSIFIERS.values(), ids=CLASSIFIERS
+)
 
 
 def features(classifier, X):
@@ -52,7 +69,9 @@ def features(classifier, X):
 
 def ask(strategy, classifier, n_instances=5, pool=POOL, labeled=(X, y), **params):
     sampler = SkactivemlSampler(strategy=strategy, **params)
-    return sampler(classifier, pool, n_instances, X_labeled=labeled[0], y_labeled=labeled[1])
+    return sampler(
+        classifier, pool, n_instances, X_labeled=labeled[0], y_labeled=labeled[1]
+    )
 
 
 @pytest.mark.parametrize("method, sampler", METHODS.items())
@@ -65,19 +84,25 @@ def test_uncertainty_is_ours(method, sampler, classifier, n_instances):
 
 @classifiers
 def test_coreset_is_ours_on_the_samples_themselves(classifier):
-    ours = CoresetSampler(embedding=features)(classifier, POOL, 10, X_labeled=X, y_labeled=y)
+    ours = CoresetSampler(embedding=features)(
+        classifier, POOL, 10, X_labeled=X, y_labeled=y
+    )
     assert ask(theirs.CoreSet(), classifier, 10).tolist() == ours.tolist()
 
 
 def test_scores_are_utilities_at_the_moment_of_picking():
     estimator = FrozenEstimator(CLASSIFIERS["net"])
-    entropy = SkactivemlSampler(estimator, strategy=theirs.UncertaintySampling(method="entropy")).fit(X, y)
+    entropy = SkactivemlSampler(
+        estimator, strategy=theirs.UncertaintySampling(method="entropy")
+    ).fit(X, y)
     expected = EntropySampler(estimator).fit(X, y).query(POOL, 5, return_scores=True)
     for found, ours in zip(entropy.query(POOL, 5, return_scores=True), expected):
         np.testing.assert_allclose(found, ours, rtol=1e-12)
     coreset = SkactivemlSampler(estimator, strategy=theirs.CoreSet()).fit(X, y)
     ours = CoresetSampler(estimator, embedding=features).fit(X, y)
-    distances = [sampler.query(POOL, 5, return_scores=True)[1] for sampler in (coreset, ours)]
+    distances = [
+        sampler.query(POOL, 5, return_scores=True)[1] for sampler in (coreset, ours)
+    ]
     np.testing.assert_allclose(*distances, rtol=1e-6)
 
 
@@ -94,9 +119,13 @@ READS_WHAT_IT_GETS = {
     "ContrastiveAL": theirs.ContrastiveAL(),
     "Falcun": theirs.Falcun(),
     "MaxHerding": theirs.MaxHerding(),
-    "SubSamplingWrapper": theirs.SubSamplingWrapper(theirs.UncertaintySampling(), max_candidates=20),
+    "SubSamplingWrapper": theirs.SubSamplingWrapper(
+        theirs.UncertaintySampling(), max_candidates=20
+    ),
 }
-reading = pytest.mark.parametrize("strategy", READS_WHAT_IT_GETS.values(), ids=READS_WHAT_IT_GETS)
+reading = pytest.mark.parametrize(
+    "strategy", READS_WHAT_IT_GETS.values(), ids=READS_WHAT_IT_GETS
+)
 
 
 @reading
@@ -109,12 +138,16 @@ def test_every_strategy_that_reads_a_classifier_or_the_samples(strategy):
     assert found.tolist() == again.tolist()
     assert_same(snapshot(net), before)
     assert_same(global_rng(), rng)
-    assert not [name for name in vars(strategy) if name.endswith("_")]  # a clone was asked
+    assert not [
+        name for name in vars(strategy) if name.endswith("_")
+    ]  # a clone was asked
 
 
 @reading
 def test_rounds_in_our_learner(strategy):
-    learner = ActiveLearner(make_net(), SkactivemlSampler(strategy=strategy, random_state=0), X, y)
+    learner = ActiveLearner(
+        make_net(), SkactivemlSampler(strategy=strategy, random_state=0), X, y
+    )
     for n_labeled in (35, 40):
         indices, samples = learner.query(POOL, n_instances=5)
         learner.teach(samples, POOL_y[indices])
@@ -124,16 +157,33 @@ def test_rounds_in_our_learner(strategy):
 def test_chance_is_the_strategys_own_or_the_samplers():
     seeded, free = theirs.RandomSampling(random_state=0), theirs.RandomSampling()
     net = CLASSIFIERS["net"]
-    assert ask(seeded, net, random_state=1).tolist() == ask(seeded, net, random_state=2).tolist()
-    assert ask(free, net, random_state=1).tolist() != ask(free, net, random_state=2).tolist()
+    assert (
+        ask(seeded, net, random_state=1).tolist()
+        == ask(seeded, net, random_state=2).tolist()
+    )
+    assert (
+        ask(free, net, random_state=1).tolist()
+        != ask(free, net, random_state=2).tolist()
+    )
     assert ask(free, net).tolist() != ask(free, net).tolist()
 
 
 def test_embeddings_are_the_last_hidden_layer():
     class Nearest(theirs.Badge):
-        def query(self, X, y, clf, fit_clf=True, candidates=None, batch_size=1, return_utilities=False):
+        def query(
+            self,
+            X,
+            y,
+            clf,
+            fit_clf=True,
+            candidates=None,
+            batch_size=1,
+            return_utilities=False,
+        ):
             proba, found = clf.predict_proba(X[len(y) - 41 :], return_embeddings=True)
-            np.testing.assert_array_equal(found, last_hidden(CLASSIFIERS["net"], POOL).numpy())
+            np.testing.assert_array_equal(
+                found, last_hidden(CLASSIFIERS["net"], POOL).numpy()
+            )
             assert (fit_clf, proba.shape) == (False, (41, 3))
             assert clf.predict(X).tolist() == CLASSIFIERS["net"].predict(X).tolist()
             return np.arange(batch_size) + 30, np.tile(np.arange(71.0), (batch_size, 1))
@@ -144,8 +194,12 @@ def test_embeddings_are_the_last_hidden_layer():
 EMBEDDED = {
     "Badge": theirs.Badge(clf_embedding_flag_name="return_embeddings", random_state=0),
     "Clue": theirs.Clue(predict_dict={"return_embeddings": True}, random_state=0),
-    "ContrastiveAL": theirs.ContrastiveAL(clf_embedding_flag_name="return_embeddings", random_state=0),
-    "DropQuery": theirs.DropQuery(clf_embedding_flag_name="return_embeddings", random_state=0),
+    "ContrastiveAL": theirs.ContrastiveAL(
+        clf_embedding_flag_name="return_embeddings", random_state=0
+    ),
+    "DropQuery": theirs.DropQuery(
+        clf_embedding_flag_name="return_embeddings", random_state=0
+    ),
 }
 
 
@@ -153,28 +207,61 @@ EMBEDDED = {
 def test_strategies_that_ask_for_embeddings(key):
     found = ask(EMBEDDED[key], CLASSIFIERS["net"], 7).tolist()
     assert len(set(found)) == 7
-    assert found != ask(type(EMBEDDED[key])(random_state=0), CLASSIFIERS["net"], 7).tolist()
+    assert (
+        found
+        != ask(type(EMBEDDED[key])(random_state=0), CLASSIFIERS["net"], 7).tolist()
+    )
 
 
 def test_more_arguments_of_query():
-    committee = [SklearnClassifier(LogisticRegression(C=c), classes=[0, 1, 2]) for c in (0.1, 1, 10)]
-    found = ask(theirs.QueryByCommittee(random_state=0), CLASSIFIERS["net"], query_params={"ensemble": committee})
-    everything, labels = np.concatenate([X, POOL]), np.concatenate([y, np.full(41, np.nan)])
-    direct = theirs.QueryByCommittee(random_state=0).query(everything, labels, committee, batch_size=5)
+    committee = [
+        SklearnClassifier(LogisticRegression(C=c), classes=[0, 1, 2])
+        for c in (0.1, 1, 10)
+    ]
+    found = ask(
+        theirs.QueryByCommittee(random_state=0),
+        CLASSIFIERS["net"],
+        query_params={"ensemble": committee},
+    )
+    everything, labels = (
+        np.concatenate([X, POOL]),
+        np.concatenate([y, np.full(41, np.nan)]),
+    )
+    direct = theirs.QueryByCommittee(random_state=0).query(
+        everything, labels, committee, batch_size=5
+    )
     assert found.tolist() == (direct - 30).tolist()
     discriminator = ParzenWindowClassifier(classes=[0, 1], random_state=0)
-    assert len(ask(theirs.DiscriminativeAL(), CLASSIFIERS["net"], query_params={"discriminator": discriminator})) == 5
+    assert (
+        len(
+            ask(
+                theirs.DiscriminativeAL(),
+                CLASSIFIERS["net"],
+                query_params={"discriminator": discriminator},
+            )
+        )
+        == 5
+    )
 
 
 def test_nothing_of_one_round_is_left_in_the_next():
     """ProbCover keeps distances by the order of samples, and a pick moves from the pool to the labeled set."""
-    net, sampler = CLASSIFIERS["net"], SkactivemlSampler(strategy=theirs.ProbCover(random_state=0))
+    net, sampler = (
+        CLASSIFIERS["net"],
+        SkactivemlSampler(strategy=theirs.ProbCover(random_state=0)),
+    )
     picks = sampler(net, POOL, 3, X_labeled=X, y_labeled=y)
     rest = np.delete(POOL, picks, axis=0)
     labeled = np.concatenate([X, POOL[picks]]), np.concatenate([y, POOL_y[picks]])
     second = sampler(net, rest, 3, X_labeled=labeled[0], y_labeled=labeled[1])
-    assert second.tolist() == ask(theirs.ProbCover(random_state=0), net, 3, rest, labeled).tolist()
-    assert clone(sampler).get_params()["strategy"].get_params() == sampler.strategy.get_params()
+    assert (
+        second.tolist()
+        == ask(theirs.ProbCover(random_state=0), net, 3, rest, labeled).tolist()
+    )
+    assert (
+        clone(sampler).get_params()["strategy"].get_params()
+        == sampler.strategy.get_params()
+    )
 
 
 NAMES = np.array(["ant", "bee", "cat"])
@@ -201,24 +288,45 @@ def test_labels(names, missing_label):
 
 
 def test_data_that_becomes_an_array():
-    net, expected = CLASSIFIERS["net"], ask(theirs.UncertaintySampling(), CLASSIFIERS["net"])
+    net, expected = (
+        CLASSIFIERS["net"],
+        ask(theirs.UncertaintySampling(), CLASSIFIERS["net"]),
+    )
     tensors = torch.from_numpy(POOL), (torch.from_numpy(X), torch.from_numpy(y))
-    assert ask(theirs.UncertaintySampling(), net, pool=tensors[0], labeled=tensors[1]).tolist() == expected.tolist()
+    assert (
+        ask(
+            theirs.UncertaintySampling(), net, pool=tensors[0], labeled=tensors[1]
+        ).tolist()
+        == expected.tolist()
+    )
 
 
 def test_frames(recwarn):
     columns = list("abcd")
-    labeled, pool = pd.DataFrame(X, columns=columns), pd.DataFrame(POOL, columns=columns)
+    labeled, pool = (
+        pd.DataFrame(X, columns=columns),
+        pd.DataFrame(POOL, columns=columns),
+    )
     classifier = LogisticRegression().fit(labeled, y)
-    found = ask(theirs.UncertaintySampling(), classifier, pool=pool, labeled=(labeled, pd.Series(y)))
+    found = ask(
+        theirs.UncertaintySampling(),
+        classifier,
+        pool=pool,
+        labeled=(labeled, pd.Series(y)),
+    )
     assert found.tolist() == ConfidenceSampler()(classifier, pool, 5).tolist()
     assert not recwarn.list
 
 
 def test_without_a_labeled_set():
-    for strategy in (theirs.UncertaintySampling(), theirs.UncertaintySampling(missing_label=None)):
+    for strategy in (
+        theirs.UncertaintySampling(),
+        theirs.UncertaintySampling(missing_label=None),
+    ):
         found = SkactivemlSampler(strategy=strategy)(CLASSIFIERS["net"], POOL, 5)
-        assert found.tolist() == ConfidenceSampler()(CLASSIFIERS["net"], POOL, 5).tolist()
+        assert (
+            found.tolist() == ConfidenceSampler()(CLASSIFIERS["net"], POOL, 5).tolist()
+        )
 
 
 def test_a_classifier_without_probabilities():
@@ -231,7 +339,11 @@ def test_a_classifier_without_probabilities():
 def test_classes_that_no_label_has():
     few = y < 2
     net = make_net().fit(X[few], y[few])
-    assert TrainedClassifier(Reader(net, "a test"), POOL, np.nan).classes_.tolist() == [0, 1, 2]
+    assert TrainedClassifier(Reader(net, "a test"), POOL, np.nan).classes_.tolist() == [
+        0,
+        1,
+        2,
+    ]
     found = ask(theirs.UncertaintySampling(), net, labeled=(X[few], y[few]))
     assert found.tolist() == ConfidenceSampler()(net, POOL, 5).tolist()
 
@@ -252,18 +364,64 @@ class PicksBeyond(theirs.RandomSampling):
 
 
 class Trains(theirs.UncertaintySampling):
-    def query(self, X, y, clf, fit_clf=True, candidates=None, batch_size=1, return_utilities=False):
-        return super().query(X, y, clf, True, batch_size=batch_size, return_utilities=return_utilities)
+    def query(
+        self,
+        X,
+        y,
+        clf,
+        fit_clf=True,
+        candidates=None,
+        batch_size=1,
+        return_utilities=False,
+    ):
+        return super().query(
+            X, y, clf, True, batch_size=batch_size, return_utilities=return_utilities
+        )
 
 
 FAULTS = {
-    "duplicates": (Repeats(), {}, InvalidParameterError, r"Repeats gave positions more than once, such as \[0\]"),
-    "labeled": (PicksLabeled(), {}, InvalidParameterError, "PicksLabeled gave positions outside of the pool"),
-    "trains": (Trains(), {}, UnsupportedEstimatorError, "trains the classifier anew.*warm weights"),
-    "no strategy": (MarginSampler(), {}, InvalidParameterError, "instance of a SingleAnnotatorPoolQueryStrategy"),
-    "a class": (theirs.CoreSet, {}, InvalidParameterError, "instance of a SingleAnnotatorPoolQueryStrategy"),
-    "a committee's": (theirs.QueryByCommittee(), {}, InvalidParameterError, "needs ensemble.*query_params"),
-    "a regressor's": (theirs.GreedySamplingTarget(), {}, InvalidParameterError, "needs reg"),
+    "duplicates": (
+        Repeats(),
+        {},
+        InvalidParameterError,
+        r"Repeats gave positions more than once, such as \[0\]",
+    ),
+    "labeled": (
+        PicksLabeled(),
+        {},
+        InvalidParameterError,
+        "PicksLabeled gave positions outside of the pool",
+    ),
+    "trains": (
+        Trains(),
+        {},
+        UnsupportedEstimatorError,
+        "trains the classifier anew.*warm weights",
+    ),
+    "no strategy": (
+        MarginSampler(),
+        {},
+        InvalidParameterError,
+        "instance of a SingleAnnotatorPoolQueryStrategy",
+    ),
+    "a class": (
+        theirs.CoreSet,
+        {},
+        InvalidParameterError,
+        "instance of a SingleAnnotatorPoolQueryStrategy",
+    ),
+    "a committee's": (
+        theirs.QueryByCommittee(),
+        {},
+        InvalidParameterError,
+        "needs ensemble.*query_params",
+    ),
+    "a regressor's": (
+        theirs.GreedySamplingTarget(),
+        {},
+        InvalidParameterError,
+        "needs reg",
+    ),
     "ours twice": (
         theirs.CoreSet(),
         {"query_params": {"batch_size": 3}},
@@ -276,19 +434,36 @@ FAULTS = {
         InvalidDataError,
         "takes arrays; got TensorDataset",
     ),
-    "no labels": (theirs.CoreSet(), {"labeled": (X, None)}, MissingLabeledDataError, "pass y to fit"),
-    "beyond X": (PicksBeyond(), {}, InvalidParameterError, r"outside of the pool, such as \[70"),
+    "no labels": (
+        theirs.CoreSet(),
+        {"labeled": (X, None)},
+        MissingLabeledDataError,
+        "pass y to fit",
+    ),
+    "beyond X": (
+        PicksBeyond(),
+        {},
+        InvalidParameterError,
+        r"outside of the pool, such as \[70",
+    ),
     "strings": (
         theirs.CoreSet(),
         {"labeled": (X, NAMES[y])},
         InvalidLabelsError,
         "missing_label=nan are of different kinds.*missing_label=None",
     ),
-    "a label is missing_label": (theirs.CoreSet(missing_label=1), {}, InvalidLabelsError, "1 is one of the labels"),
+    "a label is missing_label": (
+        theirs.CoreSet(missing_label=1),
+        {},
+        InvalidLabelsError,
+        "1 is one of the labels",
+    ),
 }
 
 
-@pytest.mark.parametrize("strategy, params, error, message", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "strategy, params, error, message", FAULTS.values(), ids=FAULTS
+)
 def test_faults(strategy, params, error, message):
     with pytest.raises(error, match=message):
         ask(strategy, CLASSIFIERS["classifier"], 2, **params)

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from common import POOL, PROMISES, Mlp, POOL_y, X, assert_same, keys, make_net, make_sampler, snapshot, weights, y
+from common import (
+    POOL,
+    PROMISES,
+    Mlp,
+    POOL_y,
+    X,
+    assert_same,
+    keys,
+    make_net,
+    make_sampler,
+    snapshot,
+    weights,
+    y,
+)
 from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -14,13 +27,28 @@ from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.base import BaseSampler, ScoreSampler
-from skdal.exceptions import InvalidLabelsError, InvalidParameterError, NotFittedError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidLabelsError,
+    InvalidParameterError,
+    NotFittedError,
+    UnsupportedEstimatorError,
+)
 from skdal.interop import SkactivemlStrategy
-from skdal.samplers import ALBLSampler, CoresetSampler, EntropySampler, MarginSampler, RandomSampler
+from skdal.samplers import (
+    ALBLSampler,
+    CoresetSampler,
+    EntropySampler,
+    MarginSampler,
+    RandomSampler,
+)
 
 needs("skactiveml")
 
-from skactiveml.classifier import ParzenWindowClassifier, SklearnClassifier, SkorchClassifier  # noqa: E402
+from skactiveml.classifier import (  # noqa: E402
+    ParzenWindowClassifier,
+    SklearnClassifier,
+    SkorchClassifier,
+)
 from skactiveml.pool import SubSamplingWrapper  # noqa: E402
 
 # labeled and unlabeled samples, mixed
@@ -29,7 +57,13 @@ ALL = np.concatenate([X, POOL])[_order]
 LABELS = np.concatenate([y, np.full(41, np.nan)])[_order]
 TRUTH = np.concatenate([y, POOL_y])[_order]
 LABELED, UNLABELED = np.flatnonzero(~np.isnan(LABELS)), np.flatnonzero(np.isnan(LABELS))
-SETTINGS = {"max_epochs": 2, "lr": 0.01, "batch_size": 8, "train_split": None, "verbose": 0}
+SETTINGS = {
+    "max_epochs": 2,
+    "lr": 0.01,
+    "batch_size": 8,
+    "train_split": None,
+    "verbose": 0,
+}
 
 
 class LogMlp(Mlp):
@@ -55,7 +89,12 @@ class Swapped(Two):
 
 
 def skorch_classifier(module=Mlp, labels=LABELS, **params):
-    params = {"neural_net_param_dict": SETTINGS, "classes": [0, 1, 2], "sample_dtype": np.float64, **params}
+    params = {
+        "neural_net_param_dict": SETTINGS,
+        "classes": [0, 1, 2],
+        "sample_dtype": np.float64,
+        **params,
+    }
     torch.manual_seed(0)
     return SkorchClassifier(module, random_state=0, **params).fit(ALL, labels)
 
@@ -70,7 +109,9 @@ def twin(clf, module=Mlp, **settings):
 def direct(sampler, classifier, n_instances=4):
     """Return the sampler's own picks, as positions in ALL."""
     labeled = {"X_labeled": ALL[LABELED], "y_labeled": TRUTH[LABELED]}
-    return UNLABELED[sampler(classifier, ALL[UNLABELED], n_instances, **labeled)].tolist()
+    return UNLABELED[
+        sampler(classifier, ALL[UNLABELED], n_instances, **labeled)
+    ].tolist()
 
 
 NET = make_net().fit(ALL[LABELED], TRUTH[LABELED])
@@ -80,7 +121,9 @@ INTEGERS = np.where(np.isnan(LABELS), -1, LABELS).astype(int)
 OURS = {
     "net": NET,
     "frozen": FrozenEstimator(NET),
-    "pipeline": make_pipeline(StandardScaler(), make_net()).fit(ALL[LABELED], TRUTH[LABELED]),
+    "pipeline": make_pipeline(StandardScaler(), make_net()).fit(
+        ALL[LABELED], TRUTH[LABELED]
+    ),
 }
 samplers = pytest.mark.parametrize("key", PROMISES)
 
@@ -94,22 +137,35 @@ def test_a_net_of_ours(key, clf):
 
 @samplers
 def test_skorch_classifier(key):
-    found = SkactivemlStrategy(make_sampler(key)).query(ALL, LABELS, SKORCH, batch_size=4)
+    found = SkactivemlStrategy(make_sampler(key)).query(
+        ALL, LABELS, SKORCH, batch_size=4
+    )
     assert found.tolist() == direct(make_sampler(key), twin(SKORCH))
 
 
 @samplers
 def test_sklearn_classifier_around_a_net(key):
-    clf = SklearnClassifier(make_net(), classes=[0, 1, 2], missing_label=-1).fit(ALL, INTEGERS)
-    found = SkactivemlStrategy(make_sampler(key), missing_label=-1).query(ALL, INTEGERS, clf, batch_size=4)
+    clf = SklearnClassifier(make_net(), classes=[0, 1, 2], missing_label=-1).fit(
+        ALL, INTEGERS
+    )
+    found = SkactivemlStrategy(make_sampler(key), missing_label=-1).query(
+        ALL, INTEGERS, clf, batch_size=4
+    )
     assert found.tolist() == direct(make_sampler(key), clf.estimator_)
 
 
-@pytest.mark.parametrize("key", [key for key, promise in PROMISES.items() if promise.for_classifiers is not None])
-@pytest.mark.parametrize("clf", [LOGISTIC, SklearnClassifier(LogisticRegression()).fit(ALL, LABELS)])
+@pytest.mark.parametrize(
+    "key",
+    [key for key, promise in PROMISES.items() if promise.for_classifiers is not None],
+)
+@pytest.mark.parametrize(
+    "clf", [LOGISTIC, SklearnClassifier(LogisticRegression()).fit(ALL, LABELS)]
+)
 def test_classifiers(key, clf):
     params = PROMISES[key].for_classifiers
-    found = SkactivemlStrategy(make_sampler(key, **params)).query(ALL, LABELS, clf, batch_size=4)
+    found = SkactivemlStrategy(make_sampler(key, **params)).query(
+        ALL, LABELS, clf, batch_size=4
+    )
     assert found.tolist() == direct(make_sampler(key, **params), LOGISTIC)
 
 
@@ -120,7 +176,9 @@ def test_their_own_classifiers():
 
 
 def test_an_estimator_that_was_trained_before_it_was_wrapped():
-    found = SkactivemlStrategy(MarginSampler()).query(ALL, LABELS, SklearnClassifier(LOGISTIC), batch_size=4)
+    found = SkactivemlStrategy(MarginSampler()).query(
+        ALL, LABELS, SklearnClassifier(LOGISTIC), batch_size=4
+    )
     assert found.tolist() == direct(MarginSampler(), LOGISTIC)
 
 
@@ -136,40 +194,65 @@ WAYS = {
         {"criterion__label_smoothing": 0.1},
     ),
     "two outputs": (
-        {"module": Two, "forward_outputs": {"proba": (0, nn.Softmax(dim=-1)), "hidden": (1, None)}},
+        {
+            "module": Two,
+            "forward_outputs": {"proba": (0, nn.Softmax(dim=-1)), "hidden": (1, None)},
+        },
         {},
     ),
 }
 
 
 @pytest.mark.parametrize("theirs, ours", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("key", ["dynamical", "egl", "entropy_gradient", "badge", "margin"])
+@pytest.mark.parametrize(
+    "key", ["dynamical", "egl", "entropy_gradient", "badge", "margin"]
+)
 def test_ways_to_define_a_skorch_classifier(theirs, ours, key):
     clf = skorch_classifier(**theirs)
     strategy = SkactivemlStrategy(make_sampler(key))
-    found, utilities = strategy.query(ALL, LABELS, clf, batch_size=4, return_utilities=True)
+    found, utilities = strategy.query(
+        ALL, LABELS, clf, batch_size=4, return_utilities=True
+    )
     assert found.tolist() == direct(make_sampler(key), twin(clf, **ours))
     sampler = make_sampler(key, FrozenEstimator(twin(clf, **ours)))
     if isinstance(sampler, ScoreSampler):
-        expected = sampler.fit(ALL[LABELED], TRUTH[LABELED]).score_samples(ALL[UNLABELED])
-        np.testing.assert_allclose(utilities[0, UNLABELED], expected, rtol=1e-9, atol=1e-12)
+        expected = sampler.fit(ALL[LABELED], TRUTH[LABELED]).score_samples(
+            ALL[UNLABELED]
+        )
+        np.testing.assert_allclose(
+            utilities[0, UNLABELED], expected, rtol=1e-9, atol=1e-12
+        )
 
 
 def test_samples_are_cast_as_the_skorch_classifier_casts_them():
     clf = skorch_classifier(module=lambda: nn.Linear(4, 3), sample_dtype=np.float32)
     for key in ("dynamical", "margin", "coreset"):
-        assert len(SkactivemlStrategy(make_sampler(key)).query(ALL, LABELS, clf, batch_size=4)) == 4
+        assert (
+            len(
+                SkactivemlStrategy(make_sampler(key)).query(
+                    ALL, LABELS, clf, batch_size=4
+                )
+            )
+            == 4
+        )
 
 
-NAMES = {"strings": (np.array(["ant", "bee", "cat"]), ""), "objects": (np.array(["a", "b", "c"], dtype=object), None)}
+NAMES = {
+    "strings": (np.array(["ant", "bee", "cat"]), ""),
+    "objects": (np.array(["a", "b", "c"], dtype=object), None),
+}
 
 
 @pytest.mark.parametrize("names, missing_label", NAMES.values(), ids=NAMES)
 def test_labels_that_are_names(names, missing_label):
     named = np.where(np.isnan(LABELS), missing_label, names[TRUTH])
-    clf = skorch_classifier(labels=named, classes=names.tolist(), missing_label=missing_label)
+    clf = skorch_classifier(
+        labels=named, classes=names.tolist(), missing_label=missing_label
+    )
     assert weights(SKORCH.neural_net_) == weights(clf.neural_net_)
-    found = SkactivemlStrategy(make_sampler("dynamical"), missing_label).query(ALL, named, clf, batch_size=4)
+    found = SkactivemlStrategy(make_sampler("dynamical"), missing_label).query(
+        ALL, named, clf, batch_size=4
+    )
     assert found.tolist() == direct(make_sampler("dynamical"), twin(SKORCH))
 
 
@@ -192,7 +275,11 @@ def test_utilities_of_scores():
     _, utilities = SkactivemlStrategy(EntropySampler()).query(
         ALL, LABELS, LOGISTIC, batch_size=2, return_utilities=True
     )
-    scores = EntropySampler(FrozenEstimator(LOGISTIC)).fit(ALL[LABELED], TRUTH[LABELED]).score_samples(ALL[UNLABELED])
+    scores = (
+        EntropySampler(FrozenEstimator(LOGISTIC))
+        .fit(ALL[LABELED], TRUTH[LABELED])
+        .score_samples(ALL[UNLABELED])
+    )
     np.testing.assert_array_equal(utilities[0, UNLABELED], scores)
 
 
@@ -214,21 +301,35 @@ def test_candidates(key):
     assert of_some.shape == (4, 71)
     assert np.isfinite(of_some[0]).sum() == 10
     if key in ("dynamical", "margin"):
-        np.testing.assert_allclose(of_some[0, UNLABELED[5:15]], utilities[0, UNLABELED[5:15]])
+        np.testing.assert_allclose(
+            of_some[0, UNLABELED[5:15]], utilities[0, UNLABELED[5:15]]
+        )
 
 
 def test_fewer_candidates_than_asked_for():
     with pytest.warns(UserWarning, match="batch_size=42"):
-        found = SkactivemlStrategy(MarginSampler()).query(ALL, LABELS, LOGISTIC, batch_size=42)
+        found = SkactivemlStrategy(MarginSampler()).query(
+            ALL, LABELS, LOGISTIC, batch_size=42
+        )
     assert sorted(found) == UNLABELED.tolist()
 
 
 def test_chance():
-    query = lambda **params: SkactivemlStrategy(RandomSampler(), **params).query(ALL, LABELS, LOGISTIC, batch_size=9)
-    assert query(random_state=0).tolist() == query(random_state=0).tolist() != query(random_state=1).tolist()
+    query = lambda **params: SkactivemlStrategy(RandomSampler(), **params).query(
+        ALL, LABELS, LOGISTIC, batch_size=9
+    )
+    assert (
+        query(random_state=0).tolist()
+        == query(random_state=0).tolist()
+        != query(random_state=1).tolist()
+    )
     assert query().tolist() != query().tolist()
-    strategy = SkactivemlStrategy(RandomSampler(), random_state=np.random.RandomState(0))
-    first, again = (strategy.query(ALL, LABELS, LOGISTIC, batch_size=9).tolist() for _ in range(2))
+    strategy = SkactivemlStrategy(
+        RandomSampler(), random_state=np.random.RandomState(0)
+    )
+    first, again = (
+        strategy.query(ALL, LABELS, LOGISTIC, batch_size=9).tolist() for _ in range(2)
+    )
     assert first == again  # a RandomState does not advance, by their rules
 
 
@@ -237,14 +338,20 @@ def test_the_classifier_stays_as_it_is():
     clf.neural_net_.module_.train()
     before, attributes = snapshot(clf.neural_net_), sorted(vars(clf))
     for key in keys():
-        SkactivemlStrategy(make_sampler(key)).query(ALL, LABELS, clf, batch_size=3, return_utilities=True)
+        SkactivemlStrategy(make_sampler(key)).query(
+            ALL, LABELS, clf, batch_size=3, return_utilities=True
+        )
     assert_same(snapshot(clf.neural_net_), before)
     assert sorted(vars(clf)) == attributes
 
 
 def test_their_wrapper_around_ours():
-    wrapper = SubSamplingWrapper(SkactivemlStrategy(DynamicALSampler()), max_candidates=20, random_state=0)
-    found, utilities = wrapper.query(ALL, LABELS, clf=SKORCH, batch_size=4, return_utilities=True)
+    wrapper = SubSamplingWrapper(
+        SkactivemlStrategy(DynamicALSampler()), max_candidates=20, random_state=0
+    )
+    found, utilities = wrapper.query(
+        ALL, LABELS, clf=SKORCH, batch_size=4, return_utilities=True
+    )
     assert set(found) <= set(UNLABELED)
     assert (len(set(found)), utilities.shape) == (4, (4, 71))
 
@@ -252,7 +359,10 @@ def test_their_wrapper_around_ours():
 def test_rounds_with_warm_weights():
     labels = LABELS.copy()
     clf = skorch_classifier(neural_net_param_dict={**SETTINGS, "warm_start": True})
-    strategy, module = SkactivemlStrategy(make_sampler("dynamical")), clf.neural_net_.module_
+    strategy, module = (
+        SkactivemlStrategy(make_sampler("dynamical")),
+        clf.neural_net_.module_,
+    )
     for _ in range(3):
         found = strategy.query(ALL, labels, clf, batch_size=5)
         assert np.isnan(labels[found]).all()
@@ -264,12 +374,20 @@ def test_rounds_with_warm_weights():
 
 @pytest.mark.parametrize("per", ["batch", "sample"])
 def test_a_sampler_that_learns_from_the_answers(per):
-    labels, strategy = LABELS.copy(), SkactivemlStrategy(ALBLSampler(per=per, random_state=0))
+    labels, strategy = (
+        LABELS.copy(),
+        SkactivemlStrategy(ALBLSampler(per=per, random_state=0)),
+    )
     for n_rounds in (1, 2, 3, 4):
         found = strategy.query(ALL, labels, SKORCH, batch_size=5)
         labels[found] = TRUTH[found]
         assert len(strategy.sampler_.history_) == n_rounds
-    assert [turn["reward"] is None for turn in strategy.sampler_.history_] == [True, False, False, False]
+    assert [turn["reward"] is None for turn in strategy.sampler_.history_] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 class Records(BaseSampler):
@@ -295,8 +413,22 @@ def test_new_labels_come_last_and_in_the_order_of_the_picks():
 
 def test_the_first_labels():
     nothing = np.full(71, np.nan)
-    assert len(SkactivemlStrategy(MarginSampler()).query(ALL, nothing, LOGISTIC, batch_size=3)) == 3
-    assert len(SkactivemlStrategy(CoresetSampler()).query(ALL, nothing, SKORCH, batch_size=3)) == 3
+    assert (
+        len(
+            SkactivemlStrategy(MarginSampler()).query(
+                ALL, nothing, LOGISTIC, batch_size=3
+            )
+        )
+        == 3
+    )
+    assert (
+        len(
+            SkactivemlStrategy(CoresetSampler()).query(
+                ALL, nothing, SKORCH, batch_size=3
+            )
+        )
+        == 3
+    )
     with pytest.raises(ValueError, match="labeled set is empty"):
         SkactivemlStrategy(DynamicALSampler()).query(ALL, nothing, SKORCH)
 
@@ -336,21 +468,42 @@ FAULTS = {
         InvalidParameterError,
         "fit_clf must be False.*throw away",
     ),
-    "fit_clf no boolean": (lambda: SKORCH, {"fit_clf": "no"}, TypeError, "fit_clf must be False; got 'no'"),
+    "fit_clf no boolean": (
+        lambda: SKORCH,
+        {"fit_clf": "no"},
+        TypeError,
+        "fit_clf must be False; got 'no'",
+    ),
     "unfitted": (unfitted, {}, NotFittedError, "SkorchClassifier is not fitted yet"),
-    "unfitted inside": (lambda: SklearnClassifier(LogisticRegression()), {}, NotFittedError, "not fitted yet"),
+    "unfitted inside": (
+        lambda: SklearnClassifier(LogisticRegression()),
+        {},
+        NotFittedError,
+        "not fitted yet",
+    ),
     "bare and unfitted": (LogisticRegression, {}, NotFittedError, "not fitted yet"),
-    "fit failed": (spoiled, {}, NotFittedError, "could not be trained.*missing_label=-1"),
+    "fit failed": (
+        spoiled,
+        {},
+        NotFittedError,
+        "could not be trained.*missing_label=-1",
+    ),
     "no classifier": (lambda: "clf", {}, UnsupportedEstimatorError, "got str"),
     "hidden first": (swapped, {}, UnsupportedEstimatorError, "output 1 of its module"),
     "another missing label": (
-        lambda: SklearnClassifier(LogisticRegression(), missing_label=-1).fit(ALL, INTEGERS),
+        lambda: SklearnClassifier(LogisticRegression(), missing_label=-1).fit(
+            ALL, INTEGERS
+        ),
         {},
         ValueError,
         "must be equal",
     ),
     "new labels": (
-        lambda: skorch_classifier(labels=np.where(LABELS == 2, np.nan, LABELS), classes=None, module=lambda: Mlp(4, 2)),
+        lambda: skorch_classifier(
+            labels=np.where(LABELS == 2, np.nan, LABELS),
+            classes=None,
+            module=lambda: Mlp(4, 2),
+        ),
         {},
         InvalidLabelsError,
         "labels .'2.0'. are none of the classes",

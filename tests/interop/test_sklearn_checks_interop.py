@@ -12,11 +12,15 @@ pool = needs("skactiveml.pool")
 
 SAMPLERS = [
     ModalSampler(LogisticRegression(), strategy=margin_sampling, random_state=0),
-    SkactivemlSampler(LogisticRegression(), strategy=pool.UncertaintySampling(), random_state=0),
+    SkactivemlSampler(
+        LogisticRegression(), strategy=pool.UncertaintySampling(), random_state=0
+    ),
 ]
 _checks = parametrize_with_checks(SAMPLERS)
 
 
-@pytest.mark.parametrize(*_checks.args, ids=lambda o: getattr(o, "func", type(o)).__name__)
+@pytest.mark.parametrize(
+    *_checks.args, ids=lambda o: getattr(o, "func", type(o)).__name__
+)
 def test_checks(estimator, check):
     check(estimator)

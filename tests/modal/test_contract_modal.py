@@ -35,7 +35,9 @@ import skdal
 pytestmark = pytest.mark.contract
 
 TAKES_SCORES = "return_metrics" in inspect.signature(ActiveLearner.query).parameters
-TEACHES = parse_version(sklearn.__version__) < parse_version("1.8")  # modAL passes force_all_finite, gone since
+TEACHES = parse_version(sklearn.__version__) < parse_version(
+    "1.8"
+)  # modAL passes force_all_finite, gone since
 ESTIMATORS = {
     "net": make_net,
     "net in a pipeline": lambda: make_pipeline(StandardScaler(), make_net()),
@@ -53,8 +55,14 @@ cases = pytest.mark.parametrize("estimator, name", CASES)
 
 def seeded(name, estimator="net"):
     """Return a strategy with a seed, an instance anew, since some remember their learner."""
-    params = {} if "net" in estimator else FOR_CLASSIFIERS[name.removesuffix("_sampling")]
-    return make_sampler(name, **params) if name in PROMISES else partial(FUNCTIONS[name], random_state=0, **params)
+    params = (
+        {} if "net" in estimator else FOR_CLASSIFIERS[name.removesuffix("_sampling")]
+    )
+    return (
+        make_sampler(name, **params)
+        if name in PROMISES
+        else partial(FUNCTIONS[name], random_state=0, **params)
+    )
 
 
 @cases
@@ -62,7 +70,9 @@ def seeded(name, estimator="net"):
 def test_query(estimator, name, n_instances):
     learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name, estimator), X, y)
     indices, samples = learner.query(POOL, n_instances=n_instances)
-    expected = seeded(name, estimator)(learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
+    expected = seeded(name, estimator)(
+        learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y
+    )
     assert indices.tolist() == expected.tolist()
     assert samples.tolist() == POOL[expected].tolist()
 
@@ -79,7 +89,9 @@ def test_functions_as_they_are(name):
 @pytest.mark.parametrize("n_instances", [1, 2, 5])
 def test_it_runs_once_and_without_a_warning(name, n_instances):
     learner = ActiveLearner(make_net(), seeded(name), X, y)
-    seeded(name)(learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)  # once, it may warn of the net
+    seeded(name)(
+        learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y
+    )  # once, it may warn of the net
     start = Mlp.forwards
     seeded(name)(learner.estimator, POOL, n_instances, X_labeled=X, y_labeled=y)
     once, start = Mlp.forwards - start, Mlp.forwards
@@ -110,7 +122,9 @@ def test_parameters_go_through_query():
 def test_the_labeled_set_is_the_learners():
     learner = ActiveLearner(make_net(), skdal.dynamical_sampling, X[:20], y[:20])
     learner.X_training, learner.y_training = X, y
-    expected = skdal.dynamical_sampling(learner.estimator, POOL, 6, X_labeled=X, y_labeled=y)
+    expected = skdal.dynamical_sampling(
+        learner.estimator, POOL, 6, X_labeled=X, y_labeled=y
+    )
     assert learner.query(POOL, n_instances=6)[0].tolist() == expected.tolist()
 
 
@@ -118,7 +132,9 @@ def test_the_labeled_set_is_the_learners():
 def test_teach(estimator, name):
     learner = ActiveLearner(ESTIMATORS[estimator](), seeded(name, estimator), X, y)
     indices, samples = learner.query(POOL, n_instances=2)
-    if not TEACHES:  # modAL itself is broken here: should it ever teach again, this fails
+    if (
+        not TEACHES
+    ):  # modAL itself is broken here: should it ever teach again, this fails
         with pytest.raises(TypeError, match="force_all_finite"):
             learner.teach(samples, POOL_y[indices])
         return
@@ -140,12 +156,16 @@ if hasattr(modAL.models, "DeepActiveLearner"):  # since 0.4.2
     def test_deep_learner(name):
         learner = modAL.models.DeepActiveLearner(trained_net(), seeded(name))
         learner.teach(X, y)
-        indices, samples, scores = learner.query(POOL, n_instances=2, X_labeled=X, y_labeled=y, return_metrics=True)
+        indices, samples, scores = learner.query(
+            POOL, n_instances=2, X_labeled=X, y_labeled=y, return_metrics=True
+        )
         expected = seeded(name)(learner.estimator, POOL, 2, X_labeled=X, y_labeled=y)
         assert indices.tolist() == expected.tolist()
         assert (samples.shape, scores.shape) == ((2, 4), (2,))
 
     def test_deep_learner_without_labeled_data():
-        learner = modAL.models.DeepActiveLearner(trained_net(), skdal.dynamical_sampling)
+        learner = modAL.models.DeepActiveLearner(
+            trained_net(), skdal.dynamical_sampling
+        )
         with pytest.raises(ValueError, match="X_labeled="):
             learner.query(POOL)

@@ -24,10 +24,25 @@ sys.exit(pytest.main(sys.argv[3:]))
 
 @pytest.mark.slow
 def test_contract(tmp_path):
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        tmp_path,
+    ]
     subprocess.run([*install, f"modAL-python=={VERSION}"], check=True)
     path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    arguments = ["tests/modal/test_contract_modal.py", "tests/test_learner.py", "-q", "-p", "no:cacheprovider"]
+    arguments = [
+        "tests/modal/test_contract_modal.py",
+        "tests/test_learner.py",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, VERSION, tmp_path, *arguments],
         cwd=ROOT,

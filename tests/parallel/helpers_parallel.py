@@ -39,7 +39,11 @@ class Eventful(Rows):
         self.at, self.event, self.path = at, event, path
 
     def __getitem__(self, i):
-        if i == self.at and os.getpid() != self.parent and not os.path.exists(self.path):
+        if (
+            i == self.at
+            and os.getpid() != self.parent
+            and not os.path.exists(self.path)
+        ):
             open(self.path, "w").close()
             self.event()
         return super().__getitem__(i)

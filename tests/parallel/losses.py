@@ -45,25 +45,43 @@ class OnTwoMachines(Rows):
 
 def lose_node(out):
     """Query, lose the second machine, ask again."""
-    machine = {"num_cpus": 1, "object_store_memory": CLUSTER["object_store_memory"], "include_dashboard": False}
+    machine = {
+        "num_cpus": 1,
+        "object_store_memory": CLUSTER["object_store_memory"],
+        "include_dashboard": False,
+    }
     with contextlib.redirect_stdout(sys.stderr):
-        cluster = Cluster(initialize_head=True, head_node_args={**machine, "node_ip_address": "127.0.0.2"})
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={**machine, "node_ip_address": "127.0.0.2"},
+        )
         os.environ["MACHINE"] = "second"
         second = cluster.add_node(**machine, node_ip_address="127.0.0.3")
         del os.environ["MACHINE"]
-    ray.init(address=cluster.address, _node_ip_address="127.0.0.2", log_to_driver=False, configure_logging=False)
+    ray.init(
+        address=cluster.address,
+        _node_ip_address="127.0.0.2",
+        log_to_driver=False,
+        configure_logging=False,
+    )
     messages = said()
     with RayExecutor(num_workers=2, shard_size=8) as executor:
-        sampler = fitted(DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y)
+        sampler = fitted(
+            DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y
+        )
         while len(executor.worker_pids()) < 2:
             sampler.query(POOL, 3)
             time.sleep(0.2)
         loser = threading.Thread(target=lose, args=(cluster, second, out / "mark"))
         loser.start()
-        found = sampler.query(OnTwoMachines(MANY, out / "mark"), N_PICKS, return_scores=True)
+        found = sampler.query(
+            OnTwoMachines(MANY, out / "mark"), N_PICKS, return_scores=True
+        )
         loser.join()
         end = time.monotonic() + 60
-        while sum(node["Alive"] for node in ray.nodes()) == 2 and time.monotonic() < end:
+        while (
+            sum(node["Alive"] for node in ray.nodes()) == 2 and time.monotonic() < end
+        ):
             time.sleep(0.1)
         result = {
             "picks": found[0].tolist(),
@@ -111,14 +129,22 @@ class KillingTheDriver(Rows):
 def query_on_ray(out, at):
     """Query with scores kept in a folder; the picks go to OUT/found.json."""
     ray.init(**CLUSTER)
-    with RayExecutor(num_workers=1, shard_size=8, scores_dir=out / "scores") as executor:
-        sampler = fitted(DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y)
+    with RayExecutor(
+        num_workers=1, shard_size=8, scores_dir=out / "scores"
+    ) as executor:
+        sampler = fitted(
+            DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y
+        )
         found = sampler.query(KillingTheDriver(MANY, at), N_PICKS, return_scores=True)
-    (out / "found.json").write_text(json.dumps({"picks": found[0].tolist(), "scores": found[1].tolist()}))
+    (out / "found.json").write_text(
+        json.dumps({"picks": found[0].tolist(), "scores": found[1].tolist()})
+    )
     ray.shutdown()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, folder, *at = sys.argv[1:]
-    lose_node(Path(folder)) if what == "node" else query_on_ray(Path(folder), int(at[0]))
+    lose_node(Path(folder)) if what == "node" else query_on_ray(
+        Path(folder), int(at[0])
+    )

@@ -22,7 +22,10 @@ def sampler_of(net, **params):
 
 def test_the_penalty_is_in_the_scores_of_workers_that_have_no_optimizer(two_workers):
     net = net_of(optimizer__weight_decay=0.3, max_epochs=3).partial_fit(X, y)
-    here, there = (sampler_of(net, executor=executor).score_samples(POOL) for executor in (None, two_workers))
+    here, there = (
+        sampler_of(net, executor=executor).score_samples(POOL)
+        for executor in (None, two_workers)
+    )
     assert np.array_equal(here, there)
     assert not np.array_equal(here, sampler_of(net, penalty=None).score_samples(POOL))
 

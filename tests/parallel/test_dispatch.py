@@ -12,10 +12,18 @@ from skdal.parallel._dispatch import Dispatch
 
 
 @settings(max_examples=300, deadline=None)
-@given(seed=st.integers(0, 2**32), n_shards=st.integers(0, 12), n_workers=st.integers(1, 5))
+@given(
+    seed=st.integers(0, 2**32), n_shards=st.integers(0, 12), n_workers=st.integers(1, 5)
+)
 def test_each_shard_counts_once(seed, n_shards, n_workers):
     rng = random.Random(seed)
-    dispatch, workers, held, counted, now = Dispatch(n_shards, 1000), list(range(n_workers)), {}, [], 0.0
+    dispatch, workers, held, counted, now = (
+        Dispatch(n_shards, 1000),
+        list(range(n_workers)),
+        {},
+        [],
+        0.0,
+    )
     for _ in range(1000):
         if not dispatch.n_left:
             break
@@ -39,8 +47,15 @@ def test_each_shard_counts_once(seed, n_shards, n_workers):
 
 def test_workers_hold_one_ahead_but_not_towards_the_end():
     dispatch = Dispatch(5, 3)
-    assert [dispatch.next_for("a", 2, 0), dispatch.next_for("a", 2, 0), dispatch.next_for("a", 2, 0)] == [0, 1, None]
-    assert [dispatch.next_for("b", 2, 0), dispatch.next_for("b", 2, 0)] == [2, None]  # two are left for two
+    assert [
+        dispatch.next_for("a", 2, 0),
+        dispatch.next_for("a", 2, 0),
+        dispatch.next_for("a", 2, 0),
+    ] == [0, 1, None]
+    assert [dispatch.next_for("b", 2, 0), dispatch.next_for("b", 2, 0)] == [
+        2,
+        None,
+    ]  # two are left for two
 
 
 def test_a_slow_shard_is_tried_by_an_idle_worker():
@@ -61,9 +76,15 @@ def test_a_slow_shard_is_tried_by_an_idle_worker():
 def test_only_the_shard_at_work_is_blamed_for_a_loss():
     dispatch = Dispatch(4, 1)
     for worker, ends in (("a", False), ("b", True)):
-        assert [dispatch.next_for(worker, 1, 0), dispatch.next_for(worker, 1, 0)] == [0, 1]
+        assert [dispatch.next_for(worker, 1, 0), dispatch.next_for(worker, 1, 0)] == [
+            0,
+            1,
+        ]
         if ends:
-            with pytest.raises(WorkerLostError, match="shard 0 was tried 2 times.*WorkerDied.*batch_size"):
+            with pytest.raises(
+                WorkerLostError,
+                match="shard 0 was tried 2 times.*WorkerDied.*batch_size",
+            ):
                 dispatch.lost(worker, "WorkerDied")
         else:
             dispatch.lost(worker, "WorkerDied")
@@ -77,4 +98,6 @@ def test_the_books_of_many_shards_cost_no_more_for_each():
             shard = dispatch.next_for(worker, 2, now)
             if shard is not None:
                 dispatch.finished(worker, shard, now)
-    assert time.perf_counter() - start < 20  # minutes where each is looked for in a list of all
+    assert (
+        time.perf_counter() - start < 20
+    )  # minutes where each is looked for in a list of all

@@ -57,8 +57,14 @@ ACTIVEML = {
     "Clue": theirs.Clue(predict_dict={"return_embeddings": True}),
 }
 SAMPLERS = {
-    **{f"modAL {key}": ModalSampler(strategy=strategy, random_state=0) for key, strategy in MODAL.items()},
-    **{key: SkactivemlSampler(strategy=strategy, random_state=0) for key, strategy in ACTIVEML.items()},
+    **{
+        f"modAL {key}": ModalSampler(strategy=strategy, random_state=0)
+        for key, strategy in MODAL.items()
+    },
+    **{
+        key: SkactivemlSampler(strategy=strategy, random_state=0)
+        for key, strategy in ACTIVEML.items()
+    },
 }
 samplers = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 
@@ -74,9 +80,13 @@ def on_classifiers(test):
         f"{key}-{kind}": (sampler, classifier)
         for key, sampler in SAMPLERS.items()
         for kind, classifier in CLASSIFIERS.items()
-        if kind != "classifier" or key.startswith("modAL") or key == "UncertaintySampling"  # embeddings are of nets
+        if kind != "classifier"
+        or key.startswith("modAL")
+        or key == "UncertaintySampling"  # embeddings are of nets
     }
-    return pytest.mark.parametrize("sampler, classifier", pairs.values(), ids=pairs)(test)
+    return pytest.mark.parametrize("sampler, classifier", pairs.values(), ids=pairs)(
+        test
+    )
 
 
 @on_classifiers
@@ -116,7 +126,9 @@ def test_probabilities_are_computed_in_the_workers(two_workers):
         seen.append(learner.predict_proba(X))
         return np.random.permutation(len(X))[:n_instances]
 
-    watching.lock = threading.Lock()  # a strategy does not travel, so it may hold what cannot be pickled
+    watching.lock = (
+        threading.Lock()
+    )  # a strategy does not travel, so it may hold what cannot be pickled
     classifier = TellsProcess().fit(X, y)
     sampler = ModalSampler(strategy=watching, random_state=0)
     assert ask(sampler, classifier, two_workers) == ask(sampler, classifier)
@@ -131,7 +143,11 @@ def test_datasets_and_parts_of_pools_on_ray(two_workers):
     modal = SAMPLERS["modAL margin"]
     pool = TensorDataset(torch.from_numpy(POOL))
     assert ask(modal, net, two_workers, pool) == ask(modal, net)
-    subset = PoolSubset(sampler=clone(modal).set_params(executor=two_workers), subset_size=20, random_state=0)
+    subset = PoolSubset(
+        sampler=clone(modal).set_params(executor=two_workers),
+        subset_size=20,
+        random_state=0,
+    )
     here = PoolSubset(sampler=clone(modal), subset_size=20, random_state=0)
     assert subset(net, POOL, 5).tolist() == here(net, POOL, 5).tolist()
 
@@ -139,9 +155,14 @@ def test_datasets_and_parts_of_pools_on_ray(two_workers):
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_sampler_of_ours_in_scikit_activeml_on_ray(two_workers):
-    everything, labels = np.concatenate([X, POOL]), np.concatenate([y, np.full(len(POOL), np.nan)])
+    everything, labels = (
+        np.concatenate([X, POOL]),
+        np.concatenate([y, np.full(len(POOL), np.nan)]),
+    )
     picks = [
-        SkactivemlStrategy(MarginSampler(executor=executor)).query(everything, labels, CLASSIFIERS["net"], batch_size=5)
+        SkactivemlStrategy(MarginSampler(executor=executor)).query(
+            everything, labels, CLASSIFIERS["net"], batch_size=5
+        )
         for executor in (None, two_workers)
     ]
     assert picks[0].tolist() == picks[1].tolist()
@@ -152,7 +173,9 @@ def test_clones_and_pickles_keep_the_executor(sampler):
     sampler = clone(sampler).set_params(executor=SerialExecutor(shard_size=16))
     for again in (clone(sampler), pickle.loads(pickle.dumps(sampler))):
         assert again.get_params()["executor"].shard_size == 16
-        assert ask(again, CLASSIFIERS["net"], again.executor) == ask(sampler, CLASSIFIERS["net"])
+        assert ask(again, CLASSIFIERS["net"], again.executor) == ask(
+            sampler, CLASSIFIERS["net"]
+        )
 
 
 class Draws(SerialExecutor):
@@ -169,11 +192,18 @@ class Draws(SerialExecutor):
 def test_a_strategy_draws_the_same():
     def by_chance(learner, X, n_instances=1):
         learner.predict_proba(X)
-        keys = np.random.random(len(X)) + torch.rand(len(X)).numpy() + random.random() * np.arange(len(X))
+        keys = (
+            np.random.random(len(X))
+            + torch.rand(len(X)).numpy()
+            + random.random() * np.arange(len(X))
+        )
         return np.argsort(keys)[:n_instances]
 
     sampler = ModalSampler(strategy=by_chance, random_state=0)
-    found = [ask(sampler, CLASSIFIERS["net"], executor) for executor in (None, Draws(shard_size=16))]
+    found = [
+        ask(sampler, CLASSIFIERS["net"], executor)
+        for executor in (None, Draws(shard_size=16))
+    ]
     assert found[0] == found[1]
 
 
@@ -181,19 +211,30 @@ def test_an_unreadable_sample_is_named():
     sampler = SAMPLERS["modAL margin"]
     for executor in (None, SerialExecutor(shard_size=16)):
         with pytest.raises(
-            UnreadableSampleError, match="sample 9 of the pool cannot be read .row 9 is damaged.*ModalSam"
+            UnreadableSampleError,
+            match="sample 9 of the pool cannot be read .row 9 is damaged.*ModalSam",
         ):
             ask(sampler, CLASSIFIERS["net"], executor, Rows(POOL, [9]))
 
 
 def test_nothing_is_kept_in_scores_dir(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "skdal"):
-        ask(SAMPLERS["modAL margin"], CLASSIFIERS["net"], SerialExecutor(scores_dir=tmp_path))
-    assert "ModalSampler looks at all samples at once; nothing is kept in scores_dir" in caplog.text
+        ask(
+            SAMPLERS["modAL margin"],
+            CLASSIFIERS["net"],
+            SerialExecutor(scores_dir=tmp_path),
+        )
+    assert (
+        "ModalSampler looks at all samples at once; nothing is kept in scores_dir"
+        in caplog.text
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @samplers
 def test_what_is_no_executor(sampler):
-    with pytest.raises(InvalidParameterError, match="executor must be None or an executor of skdal.parallel"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="executor must be None or an executor of skdal.parallel",
+    ):
         ask(sampler, CLASSIFIERS["net"], "ray")

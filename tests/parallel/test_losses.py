@@ -25,7 +25,14 @@ def ended(*arguments):
     """Run the program; return its exit code and what it says of errors."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, str(PROGRAM), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     return done.returncode, done.stderr[-2000:]
 
 
@@ -53,7 +60,9 @@ def test_the_driver_is_killed(tmp_path, wanted):
     code, errors = ended("driver", tmp_path, 300)
     assert code == -9, errors
     assert not (tmp_path / "found.json").exists()
-    kept = {file: os.stat(file).st_mtime_ns for file in tmp_path.glob("scores/*/*.parquet")}
+    kept = {
+        file: os.stat(file).st_mtime_ns for file in tmp_path.glob("scores/*/*.parquet")
+    }
     assert 10 < len(kept) < 40
     code, errors = ended("driver", tmp_path, -1)
     assert code == 0, errors

@@ -17,14 +17,27 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from skdal import DynamicALSampler
-from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, RayDataPool, SetAside, keys_of
+from skdal.datasets import (
+    ImageFolderPool,
+    MemmapPool,
+    ParquetPool,
+    RayDataPool,
+    SetAside,
+    keys_of,
+)
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     TooManyUnreadableError,
     UnreadableSampleError,
 )
-from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, PoolSubset, RandomSampler
+from skdal.samplers import (
+    BADGESampler,
+    CoresetSampler,
+    MarginSampler,
+    PoolSubset,
+    RandomSampler,
+)
 
 pa = needs("pyarrow")
 pq = needs("pyarrow.parquet")
@@ -55,18 +68,31 @@ def folder(tmp_path):
 def test_a_folder_of_images(folder):
     path, images = folder
     pool = ImageFolderPool(path)
-    assert pool.keys(range(7)) == ["a.png", "b/1.png", "b/10.png", "b/2.PNG", "b.png", "c/d/e.png", "z.png"]
+    assert pool.keys(range(7)) == [
+        "a.png",
+        "b/1.png",
+        "b/10.png",
+        "b/2.PNG",
+        "b.png",
+        "c/d/e.png",
+        "z.png",
+    ]
     for i, key in enumerate(pool.keys(range(7))):
         assert torch.equal(pool[i], as_tensor(images[key]))
     assert pool.positions(["z.png", "a.png"]).tolist() == [6, 0]
     assert ImageFolderPool(path, size=4)[0].shape == (3, 4, 4)
-    halved = ImageFolderPool(path, transform=lambda image: torch.tensor(np.asarray(image)[::2]))
+    halved = ImageFolderPool(
+        path, transform=lambda image: torch.tensor(np.asarray(image)[::2])
+    )
     assert halved[0].shape == (3, 8, 3)
 
 
 def parquet(tmp_path, values, type_=None, ids=None):
     """Write values into two files with row groups of 2; return the folder."""
-    for name, rows in (("x/one.parquet", slice(0, 4)), ("x/two.parquet", slice(4, None))):
+    for name, rows in (
+        ("x/one.parquet", slice(0, 4)),
+        ("x/two.parquet", slice(4, None)),
+    ):
         columns = {"image": pa.array(values[rows], type=type_)}
         columns |= {} if ids is None else {"id": ids[rows]}
         (tmp_path / "x").mkdir(exist_ok=True)
@@ -77,7 +103,11 @@ def parquet(tmp_path, values, type_=None, ids=None):
 STORED = {
     "bytes": ([png(x) for x in IMAGES], None, {}),
     "struct of bytes": ([{"bytes": png(x), "path": "?"} for x in IMAGES], None, {}),
-    "flat numbers": ([(as_tensor(x).flatten()).tolist() for x in IMAGES], pa.list_(pa.float32()), {"shape": (3, 6, 8)}),
+    "flat numbers": (
+        [(as_tensor(x).flatten()).tolist() for x in IMAGES],
+        pa.list_(pa.float32()),
+        {"shape": (3, 6, 8)},
+    ),
     "nested numbers": ([as_tensor(x).tolist() for x in IMAGES], None, {}),
     "fixed size": (
         [as_tensor(x).flatten().tolist() for x in IMAGES],
@@ -90,7 +120,9 @@ STORED = {
 @pytest.mark.parametrize("kind", STORED)
 def test_parquet(kind, tmp_path):
     values, type_, how = STORED[kind]
-    pool = ParquetPool(parquet(tmp_path, values, type_, list("abcdefg")), key="id", **how)
+    pool = ParquetPool(
+        parquet(tmp_path, values, type_, list("abcdefg")), key="id", **how
+    )
     for i in (6, 0, 3, 4, 1, 2, 5):
         torch.testing.assert_close(pool[i], as_tensor(IMAGES[i]), rtol=0, atol=1e-7)
     assert len(pool) == 7
@@ -101,7 +133,12 @@ def test_parquet(kind, tmp_path):
 
 def test_parquet_without_keys(tmp_path):
     path = parquet(tmp_path, [png(x) for x in IMAGES])
-    assert ParquetPool(path).keys([0, 3, 4, 6]) == ["one.parquet:0", "one.parquet:3", "two.parquet:0", "two.parquet:2"]
+    assert ParquetPool(path).keys([0, 3, 4, 6]) == [
+        "one.parquet:0",
+        "one.parquet:3",
+        "two.parquet:0",
+        "two.parquet:2",
+    ]
     assert ParquetPool(path / "two.parquet").keys([2]) == ["two.parquet:2"]
 
 
@@ -109,11 +146,18 @@ def test_a_memory_map(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     pool = MemmapPool(tmp_path / "x.npy", transform=as_tensor)
     assert torch.equal(pool[4], as_tensor(IMAGES[4]))
-    assert (len(pool), pool.keys([3]), pool.rows.filename) == (7, [3], tmp_path / "x.npy")
+    assert (len(pool), pool.keys([3]), pool.rows.filename) == (
+        7,
+        [3],
+        tmp_path / "x.npy",
+    )
     assert MemmapPool(tmp_path / "x.npy", keys=list("abcdefg")).keys([6]) == ["g"]
     assert MemmapPool(tmp_path / "x.npy")[0].dtype == torch.float32
     assert len(pickle.dumps(pool)) < 2000
-    assert torch.equal(pickle.loads(pickle.dumps(MemmapPool(tmp_path / "x.npy")))[1], torch.tensor(IMAGES[1]).float())
+    assert torch.equal(
+        pickle.loads(pickle.dumps(MemmapPool(tmp_path / "x.npy")))[1],
+        torch.tensor(IMAGES[1]).float(),
+    )
 
 
 def test_fingerprints_tell_pools_apart(folder):
@@ -138,8 +182,14 @@ class Times:
 
 
 TRANSFORMS = {
-    "partials": [lambda: functools.partial(times, k=1), lambda: functools.partial(times, k=3)],
-    "lambdas": [lambda: lambda row: torch.as_tensor(row), lambda: lambda row: torch.as_tensor(row * 3)],
+    "partials": [
+        lambda: functools.partial(times, k=1),
+        lambda: functools.partial(times, k=3),
+    ],
+    "lambdas": [
+        lambda: lambda row: torch.as_tensor(row),
+        lambda: lambda row: torch.as_tensor(row * 3),
+    ],
     "objects": [lambda: Times(1), lambda: Times(3)],
 }
 
@@ -154,7 +204,9 @@ def test_fingerprints_tell_transforms_apart(kind, folder):
         (ParquetPool, parquet(path, [png(x) for x in IMAGES])),
     ]
     for pool, file in pools:
-        first, again, other = (pool(file, transform=TRANSFORMS[kind][i]()).fingerprint() for i in (0, 0, 1))
+        first, again, other = (
+            pool(file, transform=TRANSFORMS[kind][i]()).fingerprint() for i in (0, 0, 1)
+        )
         assert joblib.hash(first) == joblib.hash(again) != joblib.hash(other)
 
 
@@ -163,7 +215,10 @@ def test_fingerprints_of_what_is_lost(folder):
     table = parquet(path, [png(x) for x in IMAGES])
     os.symlink("nowhere.png", path / "broken.png")
     os.close(os.open(os.fsencode(path) + b"/\xff.png", os.O_CREAT))
-    for pool, lost in ((ImageFolderPool(path), "a.png"), (ParquetPool(table), "x/two.parquet")):
+    for pool, lost in (
+        (ImageFolderPool(path), "a.png"),
+        (ParquetPool(table), "x/two.parquet"),
+    ):
         whole = pool.fingerprint()
         (path / lost).unlink()
         assert pool.fingerprint() != whole
@@ -176,17 +231,27 @@ def test_links_are_followed_but_not_in_circles(folder):
     os.symlink("..", path / "c/up")
     os.symlink("itself", path / "itself")
     os.symlink("c", path / "linked")
-    assert ImageFolderPool(path).keys(range(8)) == [*names[:6], "linked/d/e.png", "z.png"]
+    assert ImageFolderPool(path).keys(range(8)) == [
+        *names[:6],
+        "linked/d/e.png",
+        "z.png",
+    ]
 
 
 def test_keys_through_subsets():
     pool = Rows(POOL)
-    parts = ConcatDataset([Subset(pool, [5, 7, 9]), Subset(Subset(pool, [20, 30]), [1])])
+    parts = ConcatDataset(
+        [Subset(pool, [5, 7, 9]), Subset(Subset(pool, [20, 30]), [1])]
+    )
     assert keys_of(parts, [3, 0, 2]) == ["row-030", "row-005", "row-009"]
-    with pytest.raises(InvalidDataError, match="has no keys; use a pool of skdal.datasets"):
+    with pytest.raises(
+        InvalidDataError, match="has no keys; use a pool of skdal.datasets"
+    ):
         keys_of(POOL, [0])
     sampler = fitted(MarginSampler(), trained_net(), X, y)
-    assert sampler.query_keys(pool, 3) == [f"row-{i:03d}" for i in sampler.query(pool, 3)]
+    assert sampler.query_keys(pool, 3) == [
+        f"row-{i:03d}" for i in sampler.query(pool, 3)
+    ]
     with pytest.raises(InvalidDataError, match="has no keys"):
         sampler.query_keys(POOL, 3)
 
@@ -204,13 +269,18 @@ def test_keys_of_a_subset_are_not_asked_of_all_its_rows():
     part = Subset(Rows(POOL), Costly(range(1, 41)))
     assert keys_of(part, [0, 39]) == ["row-001", "row-040"]
     assert SetAside(part).unreadable() == []
-    assert keys_of(Subset(Rows(POOL), np.arange(1, 41)), [0, 39]) == ["row-001", "row-040"]
+    assert keys_of(Subset(Rows(POOL), np.arange(1, 41)), [0, 39]) == [
+        "row-001",
+        "row-040",
+    ]
 
 
 # --- samples that cannot be read ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:60], lambda data: b"", lambda data: b"hello", None])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:60], lambda data: b"", lambda data: b"hello", None]
+)
 def test_damaged_images(folder, damage):
     path, _ = folder
     file = path / "b/1.png"
@@ -236,7 +306,12 @@ def test_damaged_parquet(tmp_path):
     pool = SetAside(ParquetPool(path))
     for i in range(7):
         assert pool[i].shape == (3, 6, 8)
-    assert [x.key for x in pool.unreadable()] == ["one.parquet:2", "one.parquet:3", "two.parquet:0", "two.parquet:1"]
+    assert [x.key for x in pool.unreadable()] == [
+        "one.parquet:2",
+        "one.parquet:3",
+        "two.parquet:0",
+        "two.parquet:1",
+    ]
     assert "empty" in pool.unreadable()[0].reason
 
 
@@ -246,7 +321,11 @@ def test_a_parquet_file_that_is_gone_and_back(tmp_path):
     (path / "two.parquet").rename(tmp_path / "kept")
     aside = SetAside(pool)
     assert all(aside[i].shape == (3, 6, 8) for i in range(7))
-    assert [x.key for x in aside.unreadable()] == ["two.parquet:0", "two.parquet:1", "two.parquet:2"]
+    assert [x.key for x in aside.unreadable()] == [
+        "two.parquet:0",
+        "two.parquet:1",
+        "two.parquet:2",
+    ]
     assert pool.keys([3, 4]) == ["d", "two.parquet:0"]
     (tmp_path / "kept").rename(path / "two.parquet")
     assert (pool[4].shape, pool.keys([4])) == ((3, 6, 8), ["e"])
@@ -273,10 +352,16 @@ def test_what_is_no_damage_is_raised(error, tmp_path, monkeypatch):
 
 
 def test_a_null_in_numbers(tmp_path):
-    rows = [[[1.0, 2.0], [3.0, None]], [[1.0, 2.0], [3.0, float("nan")]], [[1.0, 2.0], None]]
+    rows = [
+        [[1.0, 2.0], [3.0, None]],
+        [[1.0, 2.0], [3.0, float("nan")]],
+        [[1.0, 2.0], None],
+    ]
     pool = ParquetPool(parquet(tmp_path, rows))
     for i in (0, 2):
-        with pytest.raises(UnreadableSampleError, match=rf"one.parquet:{i}: .*(null|sequence)"):
+        with pytest.raises(
+            UnreadableSampleError, match=rf"one.parquet:{i}: .*(null|sequence)"
+        ):
             pool[i]
     assert pool[1].isnan().sum() == 1
 
@@ -291,8 +376,12 @@ def test_images_of_16_bits(size, tmp_path):
     (tmp_path / "c.pgm").write_bytes(b"P5 4 4 65535\n" + GRAY.astype(">u2").tobytes())
     pool = ImageFolderPool(tmp_path, size)
     for i in range(3):
-        assert (pool[i][0] * 255).round().int().ravel().tolist() == list(range(0, 256, 17))
-        assert np.array_equal(np.asarray(pool.picture(i))[..., 2].ravel(), np.arange(0, 256, 17))
+        assert (pool[i][0] * 255).round().int().ravel().tolist() == list(
+            range(0, 256, 17)
+        )
+        assert np.array_equal(
+            np.asarray(pool.picture(i))[..., 2].ravel(), np.arange(0, 256, 17)
+        )
 
 
 DAMAGED = [0, 7, 8, 40]
@@ -315,15 +404,24 @@ def test_a_query_goes_on_without_them(sampler):
     found, found_scores = sampler.query(Rows(POOL, DAMAGED), 9, return_scores=True)
     assert found.tolist() == kept[wanted].tolist()
     assert np.allclose(found_scores, scores, rtol=1e-10)
-    assert [tuple(x) for x in sampler.unreadable_] == [(i, f"row-{i:03d}", f"row {i} is damaged") for i in DAMAGED]
+    assert [tuple(x) for x in sampler.unreadable_] == [
+        (i, f"row-{i:03d}", f"row {i} is damaged") for i in DAMAGED
+    ]
     sampler.query(POOL, 3)
     assert sampler.unreadable_ == []
 
 
 def test_through_a_subset_positions_are_those_of_the_pool():
-    sampler = fitted(PoolSubset(sampler=MarginSampler(), subset_size=30, random_state=0), trained_net(), X, y)
+    sampler = fitted(
+        PoolSubset(sampler=MarginSampler(), subset_size=30, random_state=0),
+        trained_net(),
+        X,
+        y,
+    )
     sampler.query(Rows(POOL, DAMAGED), 3)
-    assert {x.position for x in sampler.unreadable_} == set(DAMAGED) & set(sampler.seen_.tolist())
+    assert {x.position for x in sampler.unreadable_} == set(DAMAGED) & set(
+        sampler.seen_.tolist()
+    )
 
 
 def test_loader_processes_tell_what_they_set_aside():
@@ -337,16 +435,23 @@ def test_too_many():
     pool = Rows(POOL, range(10))
     pool.max_unreadable = 0.2
     sampler = fitted(MarginSampler(), trained_net(), X, y)
-    with pytest.raises(TooManyUnreadableError, match=r"10 of 41 samples.*max_unreadable=0.2.*row .* is damaged"):
+    with pytest.raises(
+        TooManyUnreadableError,
+        match=r"10 of 41 samples.*max_unreadable=0.2.*row .* is damaged",
+    ):
         sampler.query(pool, 3)
     pool.max_unreadable = 1.0
     pool.damaged = set(range(40))
-    with pytest.raises(InvalidDataError, match="1 of 41 samples of the pool can be read, and 2 are asked for"):
+    with pytest.raises(
+        InvalidDataError,
+        match="1 of 41 samples of the pool can be read, and 2 are asked for",
+    ):
         sampler.query(pool, 2)
     assert sampler.query(pool, 1).tolist() == [40]
     pool.damaged = set(range(41))
     with pytest.raises(
-        UnreadableSampleError, match="not one of the 41 samples can be read, such as: row .* is damaged"
+        UnreadableSampleError,
+        match="not one of the 41 samples can be read, such as: row .* is damaged",
     ):
         sampler.query(pool, 1)
 
@@ -354,7 +459,10 @@ def test_too_many():
 def test_random_sampling_reads_none_but_the_first():
     pool = Rows(POOL, range(1, 41))
     pool.max_unreadable = 1.0
-    assert len(fitted(RandomSampler(random_state=0), trained_net(), X, y).query(pool, 41)) == 41
+    assert (
+        len(fitted(RandomSampler(random_state=0), trained_net(), X, y).query(pool, 41))
+        == 41
+    )
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -365,17 +473,41 @@ def test_random_sampling_reads_none_but_the_first():
     [
         (lambda p: ImageFolderPool(p / "none"), InvalidDataError, "there is no folder"),
         (lambda p: ImageFolderPool(p), InvalidDataError, "holds no images"),
-        (lambda p: ImageFolderPool(p, transform=3), InvalidParameterError, "transform must be None or callable"),
-        (lambda p: ImageFolderPool(p, max_unreadable=2), InvalidParameterError, "from 0 to 1; got 2"),
-        (lambda p: ParquetPool(p / "none.parquet"), InvalidDataError, "no Parquet file"),
-        (lambda p: ParquetPool(p / "x.parquet"), InvalidDataError, "cannot be read as Parquet"),
+        (
+            lambda p: ImageFolderPool(p, transform=3),
+            InvalidParameterError,
+            "transform must be None or callable",
+        ),
+        (
+            lambda p: ImageFolderPool(p, max_unreadable=2),
+            InvalidParameterError,
+            "from 0 to 1; got 2",
+        ),
+        (
+            lambda p: ParquetPool(p / "none.parquet"),
+            InvalidDataError,
+            "no Parquet file",
+        ),
+        (
+            lambda p: ParquetPool(p / "x.parquet"),
+            InvalidDataError,
+            "cannot be read as Parquet",
+        ),
         (
             lambda p: ParquetPool(p / "y.parquet", "pixels"),
             InvalidDataError,
             r"no column \['pixels'\]; it has \['image'\]",
         ),
-        (lambda p: MemmapPool(p / "x.npy"), InvalidDataError, "cannot be memory-mapped"),
-        (lambda p: MemmapPool(p / "y.npy", keys=["a"]), InvalidDataError, "3 rows, and there are 1 keys"),
+        (
+            lambda p: MemmapPool(p / "x.npy"),
+            InvalidDataError,
+            "cannot be memory-mapped",
+        ),
+        (
+            lambda p: MemmapPool(p / "y.npy", keys=["a"]),
+            InvalidDataError,
+            "3 rows, and there are 1 keys",
+        ),
         (
             lambda p: MemmapPool(p / "y.npy").positions([1, 7]),
             InvalidDataError,
@@ -404,7 +536,9 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize("array, words", ARRAYS, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    "array, words", ARRAYS, ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_arrays_refused(array, words, tmp_path):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(InvalidDataError, match="x.npy.*" + re.escape(words)):
@@ -416,7 +550,10 @@ def test_arrays_of_other_types(dtype, tmp_path):
     rows = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
     np.save(tmp_path / "x.npy", rows)
     assert MemmapPool(tmp_path / "x.npy")[1].tolist() == rows[1].astype(float).tolist()
-    assert MemmapPool(tmp_path / "x.npy", transform=torch.from_numpy)[1].tolist() == rows[1].tolist()
+    assert (
+        MemmapPool(tmp_path / "x.npy", transform=torch.from_numpy)[1].tolist()
+        == rows[1].tolist()
+    )
 
 
 def test_an_archive_is_no_array(tmp_path):
@@ -433,14 +570,21 @@ def test_samples_of_different_sizes(folder):
     (path / "c/d/e.png").write_bytes(odd)
     cases = [
         (ImageFolderPool, path, 5, r"a.png.* \(3, 6, 8\).*c/d/e.png.* \(3, 4, 8\)"),
-        (ParquetPool, table, 4, r"one.parquet:0.* \(3, 6, 8\).*two.parquet:0.* \(3, 4, 8\)"),
+        (
+            ParquetPool,
+            table,
+            4,
+            r"one.parquet:0.* \(3, 6, 8\).*two.parquet:0.* \(3, 4, 8\)",
+        ),
     ]
     for kind, file, i, words in cases:
         pool = kind(file)
         assert pool[0].shape == pool[1].shape
         with pytest.raises(InvalidDataError, match=words + ".*--size.*transform"):
             SetAside(pool)[i]
-        assert kind(file, transform=lambda image: torch.tensor(image.size))[i].tolist() == [8, 4]
+        assert kind(file, transform=lambda image: torch.tensor(image.size))[
+            i
+        ].tolist() == [8, 4]
         assert kind(file, size=4)[i].shape == kind(file, size=4)[0].shape
 
 
@@ -462,12 +606,16 @@ def test_workers_read_images_as_told(two_workers, tmp_path):
         values = np.random.default_rng(i).integers(0, 4096, (2, 2), dtype=np.uint16)
         Image.fromarray(values).save(tmp_path / f"{i:02d}.png", exif=exif)
     pool = ImageFolderPool(tmp_path, exif=True, depth=12)
-    net = make_net(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)))
+    net = make_net(
+        lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    )
     images = torch.stack([pool[i] for i in range(20)])
     net.fit(images, np.arange(20) % 3)
     there = fitted(MarginSampler(executor=two_workers), net, images, np.arange(20) % 3)
     here = fitted(MarginSampler(), net, images, np.arange(20) % 3)
-    np.testing.assert_allclose(there.score_samples(pool), here.score_samples(images), rtol=1e-6)
+    np.testing.assert_allclose(
+        there.score_samples(pool), here.score_samples(images), rtol=1e-6
+    )
 
 
 # --- datasets of Ray Data -----------------------------------------------------------------------------------------
@@ -483,11 +631,21 @@ def ray_data(cluster):
 @pytest.mark.slow
 def test_datasets_are_told_apart(ray_data):
     def digest(rows, cut=5, **how):
-        tables = [pa.table({"x": [row.tolist() for row in part]}) for part in (rows[:cut], rows[cut:])]
-        return joblib.hash(RayDataPool(ray_data.from_arrow(tables), "x", **how).fingerprint())
+        tables = [
+            pa.table({"x": [row.tolist() for row in part]})
+            for part in (rows[:cut], rows[cut:])
+        ]
+        return joblib.hash(
+            RayDataPool(ray_data.from_arrow(tables), "x", **how).fingerprint()
+        )
 
     swapped = POOL[[40, *range(1, 40), 0]]
-    others = [digest(POOL * 2), digest(POOL[:40]), digest(POOL.astype(np.float32)), digest(swapped)]
+    others = [
+        digest(POOL * 2),
+        digest(POOL[:40]),
+        digest(POOL.astype(np.float32)),
+        digest(swapped),
+    ]
     others.append(digest(POOL, transform=Times(2)))
     assert digest(POOL) == digest(POOL.copy())
     assert len({digest(POOL), *others}) == 6
@@ -500,7 +658,9 @@ def test_read_images_with_a_damaged_one(ray_data, folder):
     images = str(path / "b.png"), str(path / "a.png")
     with pytest.raises(InvalidDataError, match="(?s)read_binary_files.*column=.bytes"):
         RayDataPool(ray_data.read_images(list(images)))
-    pool = RayDataPool(ray_data.read_binary_files(list(images), include_paths=True), "bytes", "path")
+    pool = RayDataPool(
+        ray_data.read_binary_files(list(images), include_paths=True), "bytes", "path"
+    )
     aside = SetAside(pool)
     assert [tuple(aside[i].shape) for i in range(2)] == [(3, 6, 8)] * 2
     assert [x.key for x in aside.unreadable()] == [images[1]]
@@ -510,7 +670,9 @@ def test_read_images_with_a_damaged_one(ray_data, folder):
 def test_blocks_that_are_lost_are_not_called_unreadable(ray_data, monkeypatch):
     import ray
 
-    pool = RayDataPool(ray_data.from_arrow([pa.table({"x": [[1.0]], "id": ["a"]})]), "x", "id")
+    pool = RayDataPool(
+        ray_data.from_arrow([pa.table({"x": [[1.0]], "id": ["a"]})]), "x", "id"
+    )
 
     def lose(*args, **kwargs):
         raise ray.exceptions.GetTimeoutError("lost")  # an OSError, as damaged data give

@@ -35,7 +35,13 @@ from skdal.exceptions import (
     WorkerLostError,
 )
 from skdal.parallel import RayExecutor
-from skdal.samplers import BADGESampler, CoresetSampler, MarginSampler, MCDropoutSampler, PoolSubset
+from skdal.samplers import (
+    BADGESampler,
+    CoresetSampler,
+    MarginSampler,
+    MCDropoutSampler,
+    PoolSubset,
+)
 
 pa = needs("pyarrow")
 
@@ -61,7 +67,9 @@ def test_every_sampler_picks_the_same(key, two_workers):
     assert_equal(both(sampler, two_workers, POOL))
 
 
-MANY = np.concatenate([POOL + 0.01 * k for k in range(15)])  # three shards of 256, their least length here
+MANY = np.concatenate(
+    [POOL + 0.01 * k for k in range(15)]
+)  # three shards of 256, their least length here
 OVER_SHARDS = [
     CoresetSampler(),
     CoresetSampler(n_candidates=50),
@@ -73,7 +81,14 @@ OVER_SHARDS = [
 
 @pytest.mark.parametrize("sampler", OVER_SHARDS, ids=str)
 def test_samplers_whose_shards_are_longer(sampler, two_workers):
-    assert len(shards_of(sampler.set_params(executor=two_workers), Trained(trained_net()), MANY)) == 3
+    assert (
+        len(
+            shards_of(
+                sampler.set_params(executor=two_workers), Trained(trained_net()), MANY
+            )
+        )
+        == 3
+    )
     assert_equal(both(sampler.set_params(executor=None), two_workers, MANY))
 
 
@@ -93,13 +108,21 @@ def test_every_kind_of_pool(kind, interaction, two_workers):
 
 
 def test_scores_of_all_and_keys_of_picks(two_workers):
-    here, there = (fitted(DynamicALSampler(batch_size=8, executor=e), trained_net(), X, y) for e in (None, two_workers))
+    here, there = (
+        fitted(DynamicALSampler(batch_size=8, executor=e), trained_net(), X, y)
+        for e in (None, two_workers)
+    )
     assert np.array_equal(here.score_samples(POOL), there.score_samples(POOL))
-    assert there.query_keys(Rows(POOL), 3) == [f"row-{i:03d}" for i in here.query(POOL, 3)]
+    assert there.query_keys(Rows(POOL), 3) == [
+        f"row-{i:03d}" for i in here.query(POOL, 3)
+    ]
 
 
 def test_the_labeled_gradient_is_the_same_in_many_chunks(two_workers):
-    many = np.concatenate([X] * 8), np.concatenate([y] * 8)  # 240 samples, 8 chunks of 4 mini-batches
+    many = (
+        np.concatenate([X] * 8),
+        np.concatenate([y] * 8),
+    )  # 240 samples, 8 chunks of 4 mini-batches
     sampler = DynamicALSampler(batch_size=8, gamma=np.inf)
     assert_equal(both(sampler, two_workers, POOL, labeled=many))
 
@@ -107,7 +130,9 @@ def test_the_labeled_gradient_is_the_same_in_many_chunks(two_workers):
 def test_a_pipeline_and_a_classifier_that_is_no_net(two_workers):
     pipeline = make_pipeline(StandardScaler(), make_net()).fit(X, y)
     assert_equal(both(DynamicALSampler(batch_size=8), two_workers, POOL, net=pipeline))
-    assert_equal(both(MarginSampler(), two_workers, POOL, net=LogisticRegression().fit(X, y)))
+    assert_equal(
+        both(MarginSampler(), two_workers, POOL, net=LogisticRegression().fit(X, y))
+    )
 
 
 def test_one_mini_batch_length_for_all_workers(cluster):
@@ -120,12 +145,16 @@ def test_one_mini_batch_length_for_all_workers(cluster):
 def test_more_workers_than_shards_and_than_cores(cluster):
     with RayExecutor(num_workers=9, shard_size=32) as executor:
         assert_equal(both(DynamicALSampler(batch_size=8), executor, POOL))
-        assert 1 <= len(executor.worker_pids()) <= 4  # the others of six cores are taken
+        assert (
+            1 <= len(executor.worker_pids()) <= 4
+        )  # the others of six cores are taken
 
 
 def test_all_scores_tie(two_workers):
     ones = np.ones((60, 4))
-    (indices, _), (theirs, _) = both(DynamicALSampler(batch_size=8), two_workers, ones, 25)
+    (indices, _), (theirs, _) = both(
+        DynamicALSampler(batch_size=8), two_workers, ones, 25
+    )
     assert indices.tolist() == theirs.tolist() == list(range(25))
 
 
@@ -135,13 +164,19 @@ def test_a_dataset_of_ray_data(two_workers):
         pa.table({"x": list(POOL[:13]), "id": [f"id-{i}" for i in range(13)]}),
         pa.table({"x": list(POOL[13:]), "id": [f"id-{i}" for i in range(13, 41)]}),
     ]
-    pool = RayDataPool(ray_data.from_arrow(tables), "x", key="id", transform=torch.as_tensor)
+    pool = RayDataPool(
+        ray_data.from_arrow(tables), "x", key="id", transform=torch.as_tensor
+    )
     assert len(pool) == 41
     assert pool.keys([40, 0]) == ["id-40", "id-0"]
-    wanted = fitted(MarginSampler(), trained_net(), X, y).query(POOL.astype(np.float32), 7)
+    wanted = fitted(MarginSampler(), trained_net(), X, y).query(
+        POOL.astype(np.float32), 7
+    )
     sampler = fitted(MarginSampler(executor=two_workers), trained_net(), X, y)
     assert sampler.query_keys(pool, 7) == [f"id-{i}" for i in wanted]
-    with pytest.raises(InvalidDataError, match=r"the dataset has no column \['image'\]"):
+    with pytest.raises(
+        InvalidDataError, match=r"the dataset has no column \['image'\]"
+    ):
         RayDataPool(ray_data.from_arrow(tables))
 
 
@@ -151,9 +186,14 @@ def test_a_dataset_of_ray_data(two_workers):
 def test_rows_that_cannot_be_read_and_a_shard_without_any_that_can(two_workers):
     damaged = [3, *range(8, 16), 40]
     pool, whole = Rows(POOL, damaged), np.delete(POOL, damaged, axis=0)
-    sampler = fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y)
+    sampler = fitted(
+        DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y
+    )
     wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).query(whole, 9)
-    assert sampler.query(pool, 9).tolist() == np.delete(np.arange(41), damaged)[wanted].tolist()
+    assert (
+        sampler.query(pool, 9).tolist()
+        == np.delete(np.arange(41), damaged)[wanted].tolist()
+    )
     assert [x.position for x in sampler.unreadable_] == damaged
     assert sampler.unreadable_[0] == (3, "row-003", "row 3 is damaged")
     scores = sampler.score_samples(pool)
@@ -205,7 +245,9 @@ def test_a_shard_that_kills_every_worker_ends_the_query(expendable):
             return super().__getitem__(i)
 
     parent = os.getpid()
-    sampler = fitted(DynamicALSampler(batch_size=8, executor=expendable), trained_net(), X, y)
+    sampler = fitted(
+        DynamicALSampler(batch_size=8, executor=expendable), trained_net(), X, y
+    )
     with pytest.raises(WorkerLostError, match="shard 2 was tried 2 times"):
         sampler.query(Deadly(POOL), 3)
     sampler.query(POOL, 3)  # the executor goes on
@@ -223,14 +265,22 @@ def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
     assert (tmp_path / "once").exists()
 
 
-def test_a_worker_that_takes_long_to_load_the_net_is_waited_for_by_nobody_and_kept(expendable, tmp_path, monkeypatch):
+def test_a_worker_that_takes_long_to_load_the_net_is_waited_for_by_nobody_and_kept(
+    expendable, tmp_path, monkeypatch
+):
     monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
     while len(expendable.worker_pids()) < 2:
         expendable_query(expendable, POOL)
         time.sleep(0.5)
     pids = expendable.worker_pids()
     start = time.monotonic()
-    assert_equal(both(DynamicALSampler(batch_size=8), expendable, SlowToLoad(POOL, str(tmp_path / "once"))))
+    assert_equal(
+        both(
+            DynamicALSampler(batch_size=8),
+            expendable,
+            SlowToLoad(POOL, str(tmp_path / "once")),
+        )
+    )
     assert time.monotonic() - start < SlowToLoad.seconds
     assert expendable.worker_pids() == pids
 
@@ -243,10 +293,15 @@ def expendable_query(executor, pool):
 
 
 def test_errors_keep_their_type_and_words(two_workers):
-    sampler = fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y)
+    sampler = fitted(
+        DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y
+    )
     broken = POOL.copy()
     broken[[5, 30]] = np.nan
-    with pytest.raises(NonFiniteScoreError, match="2 of 41 scores are NaN or infinite, at pool positions 5, 30"):
+    with pytest.raises(
+        NonFiniteScoreError,
+        match="2 of 41 scores are NaN or infinite, at pool positions 5, 30",
+    ):
         sampler.query(broken, 3)
     with pytest.raises(InvalidLabelsError, match="from 0 to 2"):
         fitted(clone(sampler), trained_net(), X, y + 1).query(POOL, 3)
@@ -257,7 +312,10 @@ def test_errors_keep_their_type_and_words(two_workers):
                 raise KeyError("thirty")
             return super().__getitem__(i)
 
-    with pytest.raises(InvalidSampleError, match=r"sample 30 of the pool \(row-030\).*KeyError: 'thirty'") as caught:
+    with pytest.raises(
+        InvalidSampleError,
+        match=r"sample 30 of the pool \(row-030\).*KeyError: 'thirty'",
+    ) as caught:
         sampler.query(Refusing(POOL), 3)
     assert "raised in a worker" in caught.value.__notes__[0]
     assert len(sampler.query(POOL, 3)) == 3
@@ -271,15 +329,30 @@ def test_what_cannot_be_sent(two_workers):
         sampler.query(pool, 3)
 
 
-@pytest.mark.parametrize("sampler", [CoresetSampler(), BADGESampler()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "sampler", [CoresetSampler(), BADGESampler()], ids=lambda s: type(s).__name__
+)
 def test_too_much_to_gather(sampler, two_workers, monkeypatch):
     monkeypatch.setattr(two_workers, "gather_limit", 100)
-    sampler = fitted(clone(sampler).set_params(executor=two_workers, random_state=0), trained_net(), X, y)
-    with pytest.raises(GatherTooLargeError, match="numbers of 41 samples here, above gather_limit=100.*n_candidates"):
+    sampler = fitted(
+        clone(sampler).set_params(executor=two_workers, random_state=0),
+        trained_net(),
+        X,
+        y,
+    )
+    with pytest.raises(
+        GatherTooLargeError,
+        match="numbers of 41 samples here, above gather_limit=100.*n_candidates",
+    ):
         sampler.query(POOL, 3)
     sampler.n_candidates = 10
     indices, scores = sampler.query(POOL, 3, return_scores=True)
-    serial = fitted(clone(sampler).set_params(executor=None, n_candidates=10, random_state=0), trained_net(), X, y)
+    serial = fitted(
+        clone(sampler).set_params(executor=None, n_candidates=10, random_state=0),
+        trained_net(),
+        X,
+        y,
+    )
     assert_equal([(indices, scores), serial.query(POOL, 3, return_scores=True)])
 
 
@@ -292,7 +365,13 @@ def test_a_subset_of_the_pool(two_workers):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"num_workers": 0}, {"batch_size": 1.5}, {"num_gpus_per_worker": -1}, {"max_retries": -1}]
+    "wrong",
+    [
+        {"num_workers": 0},
+        {"batch_size": 1.5},
+        {"num_gpus_per_worker": -1},
+        {"max_retries": -1},
+    ],
 )
 def test_wrong_settings(wrong):
     (name,) = wrong
@@ -302,13 +381,18 @@ def test_wrong_settings(wrong):
 
 def test_an_executor_is_an_instance():
     sampler = DynamicALSampler(FrozenEstimator(trained_net()), executor="ray")
-    with pytest.raises(InvalidParameterError, match=r"executor must be None or an executor of skdal.parallel"):
+    with pytest.raises(
+        InvalidParameterError,
+        match=r"executor must be None or an executor of skdal.parallel",
+    ):
         sampler.fit(X, y)
 
 
 def test_print_is_as_it_was(two_workers):
     fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(POOL, 3)
-    assert type(builtins.print).__name__ == "builtin_function_or_method"  # Ray would put its own in its place
+    assert (
+        type(builtins.print).__name__ == "builtin_function_or_method"
+    )  # Ray would put its own in its place
 
 
 def test_copies_share_the_workers_and_pickles_do_not(two_workers):
@@ -324,10 +408,19 @@ def test_copies_share_the_workers_and_pickles_do_not(two_workers):
 def test_threads_take_turns(two_workers):
     """Two queries at once, of other nets and pools: none gets scores of the other."""
     samplers = [
-        fitted(DynamicALSampler(batch_size=8, executor=two_workers), trained_net(seed), X, y) for seed in (0, 1)
+        fitted(
+            DynamicALSampler(batch_size=8, executor=two_workers),
+            trained_net(seed),
+            X,
+            y,
+        )
+        for seed in (0, 1)
     ]
     pools = [np.concatenate([POOL] * 5), np.concatenate([POOL + 1] * 5)]
-    wanted = [clone(s).set_params(executor=None).fit(X, y).score_samples(p) for s, p in zip(samplers, pools)]
+    wanted = [
+        clone(s).set_params(executor=None).fit(X, y).score_samples(p)
+        for s, p in zip(samplers, pools)
+    ]
     with ThreadPoolExecutor(2) as threads:
         for _ in range(2):
             found = list(threads.map(lambda s, p: s.score_samples(p), samplers, pools))
@@ -337,20 +430,37 @@ def test_threads_take_turns(two_workers):
 def test_a_query_within_a_query_is_refused(two_workers):
     class Nested(MarginSampler):
         def _reduce(self, trained, pool, into, rng, n_top=None):
-            with parts_of(self, ShardCall(self, trained, "_score_columns"), pool) as parts:
+            with parts_of(
+                self, ShardCall(self, trained, "_score_columns"), pool
+            ) as parts:
                 next(parts)
                 super()._reduce(trained, pool, into, rng, n_top)
 
     sampler = fitted(Nested(executor=two_workers), trained_net(), X, y)
-    with pytest.raises(InvalidParameterError, match="in the middle of another query of this thread"):
+    with pytest.raises(
+        InvalidParameterError, match="in the middle of another query of this thread"
+    ):
         sampler.query(POOL, 3)
-    assert len(fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(POOL, 3)) == 3
+    assert (
+        len(
+            fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(
+                POOL, 3
+            )
+        )
+        == 3
+    )
 
 
 def test_what_a_query_has_in_common_is_sent_once(two_workers, monkeypatch):
     sent, put = [], type(two_workers._crew)._put
-    monkeypatch.setattr(type(two_workers._crew), "_put", lambda self, x: sent.append(type(x).__name__) or put(self, x))
-    sampler = DynamicALSampler(batch_size=8, interaction=-1.0, update_size=2, executor=two_workers)
+    monkeypatch.setattr(
+        type(two_workers._crew),
+        "_put",
+        lambda self, x: sent.append(type(x).__name__) or put(self, x),
+    )
+    sampler = DynamicALSampler(
+        batch_size=8, interaction=-1.0, update_size=2, executor=two_workers
+    )
     fitted(sampler, trained_net(), X, y).query(POOL, 6)
     assert sent.count("PackedTrained") == 1
     assert sent.count("Job") >= 3
@@ -359,7 +469,9 @@ def test_what_a_query_has_in_common_is_sent_once(two_workers, monkeypatch):
 def test_idle_workers_that_were_lost_are_replaced(cluster):
     """More than would end a query if none had started."""
     with RayExecutor(num_workers=1, shard_size=8) as executor:
-        sampler = fitted(DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y)
+        sampler = fitted(
+            DynamicALSampler(batch_size=8, executor=executor), trained_net(), X, y
+        )
         wanted = sampler.query(POOL, 5).tolist()
         for _ in range(2):
             executor._crew._failed_starts = 3  # one more ends it

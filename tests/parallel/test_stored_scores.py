@@ -38,19 +38,32 @@ def counted(monkeypatch):
 
 def sampler_in(folder, net=None, labeled=(X, y), shard_size=8, **params):
     executor = SerialExecutor(shard_size=shard_size, scores_dir=folder)
-    return fitted(DynamicALSampler(executor=executor, **{"batch_size": 8, **params}), net or trained_net(), *labeled)
+    return fitted(
+        DynamicALSampler(executor=executor, **{"batch_size": 8, **params}),
+        net or trained_net(),
+        *labeled,
+    )
 
 
 def test_shards_of_whole_mini_batches_give_the_same_bits():
-    wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).score_samples(POOL)
-    sampler = fitted(DynamicALSampler(batch_size=8, executor=SerialExecutor(shard_size=9)), trained_net(), X, y)
+    wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).score_samples(
+        POOL
+    )
+    sampler = fitted(
+        DynamicALSampler(batch_size=8, executor=SerialExecutor(shard_size=9)),
+        trained_net(),
+        X,
+        y,
+    )
     assert [rows.stop for rows in sampler.executor.slices(41, 8)] == [16, 32, 41]
     assert np.array_equal(sampler.score_samples(POOL), wanted)
 
 
 def test_scores_are_kept_and_not_computed_again(tmp_path, counted):
     pool = Rows(POOL, [3, 40])
-    wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).score_samples(pool)
+    wanted = fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).score_samples(
+        pool
+    )
     counted.clear()
     first = sampler_in(tmp_path).query(pool, 5)
     assert counted == [8, 8, 8, 8, 8, 1]
@@ -65,7 +78,11 @@ def test_scores_are_kept_and_not_computed_again(tmp_path, counted):
     assert table["key"].to_pylist()[3] == "row-004"
     assert np.array_equal(table["score"].to_numpy(), wanted[~np.isnan(wanted)])
     lines = (folder / "unreadable.csv").read_text().splitlines()
-    assert lines == ["position,key,reason", "3,row-003,row 3 is damaged", "40,row-040,row 40 is damaged"]
+    assert lines == [
+        "position,key,reason",
+        "3,row-003,row 3 is damaged",
+        "40,row-040,row 40 is damaged",
+    ]
 
 
 class Interrupted(Rows):
@@ -88,7 +105,12 @@ def test_after_an_interruption(tmp_path, counted):
     counted.clear()
     found = sampler_in(tmp_path).query(whole, 5)
     assert counted == [8, 8, 8, 1]
-    assert found.tolist() == fitted(DynamicALSampler(batch_size=8), trained_net(), X, y).query(POOL, 5).tolist()
+    assert (
+        found.tolist()
+        == fitted(DynamicALSampler(batch_size=8), trained_net(), X, y)
+        .query(POOL, 5)
+        .tolist()
+    )
 
 
 PROGRAM = """
@@ -110,13 +132,18 @@ print(sampler_in({folder!r}).query(Deadly(POOL), 5).tolist())
 def test_after_the_process_was_killed(tmp_path):
     def run(deadly):
         program = PROGRAM.format(path=sys.path, deadly=deadly, folder=str(tmp_path))
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
 
     assert run(True).returncode == -9
     kept = {file: os.stat(file).st_mtime_ns for file in tmp_path.glob("*/*.parquet")}
     assert len(kept) == 2
     done = run(False)
-    assert json.loads(done.stdout) == sampler_in(None, shard_size=None).query(POOL, 5).tolist(), done.stderr
+    assert (
+        json.loads(done.stdout)
+        == sampler_in(None, shard_size=None).query(POOL, 5).tolist()
+    ), done.stderr
     assert all(os.stat(file).st_mtime_ns == time for file, time in kept.items())
 
 
@@ -144,15 +171,21 @@ def other_attributes(net):
 OTHERS = {
     "weights": lambda folder: sampler_in(folder, other_weights(trained_net())),
     "buffers": lambda folder: sampler_in(folder, other_buffers(trained_net())),
-    "buffers that are not stored": lambda folder: sampler_in(folder, other_unstored_buffers(trained_net())),
+    "buffers that are not stored": lambda folder: sampler_in(
+        folder, other_unstored_buffers(trained_net())
+    ),
     "attributes": lambda folder: sampler_in(folder, other_attributes(trained_net())),
-    "criterion": lambda folder: sampler_in(folder, trained_net().set_params(criterion__label_smoothing=0.1)),
+    "criterion": lambda folder: sampler_in(
+        folder, trained_net().set_params(criterion__label_smoothing=0.1)
+    ),
     "labels": lambda folder: sampler_in(folder, labeled=(X, np.roll(y, 1))),
     "labeled samples": lambda folder: sampler_in(folder, labeled=(X[:29], y[:29])),
     "gamma": lambda folder: sampler_in(folder, gamma=1.0),
     "layers": lambda folder: sampler_in(folder, layers="last"),
     "shards": lambda folder: sampler_in(folder, shard_size=16),
-    "pipeline": lambda folder: sampler_in(folder, make_pipeline(StandardScaler(), make_net()).fit(X, y)),
+    "pipeline": lambda folder: sampler_in(
+        folder, make_pipeline(StandardScaler(), make_net()).fit(X, y)
+    ),
 }
 
 
@@ -170,31 +203,54 @@ def test_other_queries_have_other_folders(what, tmp_path, counted):
 
 
 @pytest.mark.parametrize(
-    "change", [{"criterion__label_smoothing": 0.1}, {"predict_nonlinearity": lambda x: x.softmax(1)}], ids=str
+    "change",
+    [
+        {"criterion__label_smoothing": 0.1},
+        {"predict_nonlinearity": lambda x: x.softmax(1)},
+    ],
+    ids=str,
 )
 def test_what_the_labeled_gradient_does_not_tell(change, tmp_path):
-    nets = trained_net(predict_nonlinearity=lambda x: x.softmax(-1)), trained_net().set_params(**change)
+    nets = (
+        trained_net(predict_nonlinearity=lambda x: x.softmax(-1)),
+        trained_net().set_params(**change),
+    )
     for net in nets:
         sampler_in(tmp_path, net, gamma=0.0).query(POOL, 5)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("pool", [POOL + 1e-9, Rows(POOL + 1e-9), Rows(POOL[:40])], ids=["array", "Dataset", "length"])
+@pytest.mark.parametrize(
+    "pool",
+    [POOL + 1e-9, Rows(POOL + 1e-9), Rows(POOL[:40])],
+    ids=["array", "Dataset", "length"],
+)
 def test_other_pools_have_other_folders(pool, tmp_path):
     sampler_in(tmp_path).query(POOL if isinstance(pool, np.ndarray) else Rows(POOL), 5)
     sampler_in(tmp_path).query(pool, 5)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("sampler", [MarginSampler(), EGLSampler(batch_size=8)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [MarginSampler(), EGLSampler(batch_size=8)], ids=str
+)
 def test_other_samplers_keep_their_scores(sampler, tmp_path):
-    net = LogisticRegression().fit(X, y) if isinstance(sampler, MarginSampler) else trained_net()
+    net = (
+        LogisticRegression().fit(X, y)
+        if isinstance(sampler, MarginSampler)
+        else trained_net()
+    )
     wanted = fitted(sampler, net, X, y).score_samples(POOL)
     sampler.set_params(executor=SerialExecutor(shard_size=8, scores_dir=tmp_path))
     first = sampler.score_samples(POOL)
-    np.testing.assert_allclose(first, wanted, rtol=1e-12)  # scikit-learn's products depend on the number of rows
+    np.testing.assert_allclose(
+        first, wanted, rtol=1e-12
+    )  # scikit-learn's products depend on the number of rows
     assert np.array_equal(sampler.score_samples(POOL), first)
-    assert pq.read_table(next(tmp_path.glob("*/*.parquet"))).column_names == ["position", "score"]
+    assert pq.read_table(next(tmp_path.glob("*/*.parquet"))).column_names == [
+        "position",
+        "score",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["cut off", "of another query"])
@@ -205,11 +261,17 @@ def test_a_damaged_file_is_named(damage, tmp_path):
     whole = [file.read_bytes() for file in files]
     for file, other in zip(files, whole[::-1]):
         file.write_bytes(other[:100] if damage == "cut off" else other)
-    with pytest.raises(InvalidDataError, match=r"000008.parquet is (damaged|of another query).*move it away"):
+    with pytest.raises(
+        InvalidDataError,
+        match=r"000008.parquet is (damaged|of another query).*move it away",
+    ):
         sampler_in(tmp_path).query(POOL, 5)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "8", True])
 def test_wrong_sizes(size):
-    with pytest.raises(InvalidParameterError, match="shard_size must be None or an integer of at least 1"):
+    with pytest.raises(
+        InvalidParameterError,
+        match="shard_size must be None or an integer of at least 1",
+    ):
         SerialExecutor(shard_size=size)

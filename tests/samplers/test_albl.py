@@ -15,8 +15,19 @@ from torch.utils.data import TensorDataset
 
 from skdal import ActiveLearner
 from skdal.base import BaseSampler
-from skdal.exceptions import InvalidDataError, InvalidParameterError, MissingLabeledDataError, UnsupportedEstimatorError
-from skdal.samplers import ALBLSampler, CoresetSampler, MarginSampler, PoolSubset, RandomSampler
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    MissingLabeledDataError,
+    UnsupportedEstimatorError,
+)
+from skdal.samplers import (
+    ALBLSampler,
+    CoresetSampler,
+    MarginSampler,
+    PoolSubset,
+    RandomSampler,
+)
 from skdal.utils import rows_digest
 
 
@@ -36,11 +47,16 @@ UP, DOWN = Ranking(tuple(range(41))), Ranking(tuple(range(40, -1, -1)))
 
 def always(label):
     """A classifier that predicts one label, whatever it is trained on."""
-    return FrozenEstimator(DummyClassifier(strategy="constant", constant=label).fit(X, y))
+    return FrozenEstimator(
+        DummyClassifier(strategy="constant", constant=label).fit(X, y)
+    )
 
 
 def answer(sampler, indices, X_labeled, y_labeled, labels=POOL_y):
-    X_all, y_all = np.concatenate([X_labeled, POOL[indices]]), np.concatenate([y_labeled, labels[indices]])
+    X_all, y_all = (
+        np.concatenate([X_labeled, POOL[indices]]),
+        np.concatenate([y_labeled, labels[indices]]),
+    )
     sampler.fit(X_all, y_all)
     return X_all, y_all
 
@@ -51,7 +67,9 @@ def answer(sampler, indices, X_labeled, y_labeled, labels=POOL_y):
 @pytest.mark.parametrize("params", [{}, {"delta": 0.5, "p_min": 0.2, "horizon": 7}])
 @pytest.mark.parametrize("seed", range(5))
 def test_weights_of_batches(params, seed):
-    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], random_state=seed, **params).fit(X, y)
+    sampler = ALBLSampler(
+        always(1), samplers=[UP, DOWN], random_state=seed, **params
+    ).fit(X, y)
     w, p_rows, X_all, y_all = np.ones(2), np.ones(30), X, y
     p_min = params.get("p_min", 1 / 20)
     for n in (3, 5, 2, 4):
@@ -74,12 +92,17 @@ def test_weights_of_batches(params, seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_weights_of_samples(seed):
     near = Ranking((0, 2, 1, *range(3, 41)))
-    sampler = ALBLSampler(always(2), samplers=[UP, near, DOWN], per="sample", random_state=seed).fit(X, y)
+    sampler = ALBLSampler(
+        always(2), samplers=[UP, near, DOWN], per="sample", random_state=seed
+    ).fit(X, y)
     indices = sampler.query(POOL, 6)
     q = np.full(3, 1 / 3)
     arms, taken, p, advised = sampler.history_[-1]["arms"], [], [], []
     for arm, index in zip(arms, indices):
-        best = [next(i for i in ranking.order if i not in taken) for ranking in (UP, near, DOWN)]
+        best = [
+            next(i for i in ranking.order if i not in taken)
+            for ranking in (UP, near, DOWN)
+        ]
         assert best[arm] == index
         advised.append([i == index for i in best])
         p.append(q[advised[-1]].sum())
@@ -109,7 +132,10 @@ def test_the_paper_s_arms_by_default():
 
 
 def test_order_of_a_batch_is_free():
-    first, second = (ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0).fit(X, y) for _ in range(2))
+    first, second = (
+        ALBLSampler(always(1), samplers=[UP, DOWN], random_state=0).fit(X, y)
+        for _ in range(2)
+    )
     indices = first.query(POOL, 5)
     second.query(POOL, 5)
     answer(first, indices, X, y)
@@ -119,7 +145,11 @@ def test_order_of_a_batch_is_free():
 
 
 def test_update_tells_the_order():
-    kwargs = {"samplers": [UP, DOWN, Ranking((0, *range(40, 0, -1)))], "per": "sample", "random_state": 1}
+    kwargs = {
+        "samplers": [UP, DOWN, Ranking((0, *range(40, 0, -1)))],
+        "per": "sample",
+        "random_state": 1,
+    }
     plain, told = (ALBLSampler(always(1), **kwargs).fit(X, y) for _ in range(2))
     indices = plain.query(POOL, 6)
     told.query(POOL, 6)
@@ -134,7 +164,9 @@ def test_update_tells_the_order():
 
 
 def test_a_part_of_the_answers():
-    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], per="sample", random_state=0).fit(X, y)
+    sampler = ALBLSampler(
+        always(1), samplers=[UP, DOWN], per="sample", random_state=0
+    ).fit(X, y)
     indices = sampler.query(POOL, 6)
     answer(sampler, indices[:2], X, y)
     sampler.query(POOL, 1)
@@ -176,8 +208,14 @@ def test_clone_forgets_and_pickle_keeps():
     sampler.query(POOL, 1)
     twin = pickle.loads(pickle.dumps(sampler))
     assert not hasattr(clone(sampler), "weights_")
-    X_all, y_all = np.concatenate([X_all, POOL[:1]]), np.concatenate([y_all, POOL_y[:1]])
-    assert sampler.fit(X_all, y_all).query(POOL, 9).tolist() == twin.fit(X_all, y_all).query(POOL, 9).tolist()
+    X_all, y_all = (
+        np.concatenate([X_all, POOL[:1]]),
+        np.concatenate([y_all, POOL_y[:1]]),
+    )
+    assert (
+        sampler.fit(X_all, y_all).query(POOL, 9).tolist()
+        == twin.fit(X_all, y_all).query(POOL, 9).tolist()
+    )
     assert sampler.weights_.tolist() == twin.weights_.tolist() != [1, 1]
 
 
@@ -217,7 +255,9 @@ def test_in_a_learner_with_a_dataset():
 
 def test_random_numbers_of_the_arms_are_the_bandit_s():
     picks = [
-        ALBLSampler(always(1), samplers=[RandomSampler(), RandomSampler()], random_state=7)
+        ALBLSampler(
+            always(1), samplers=[RandomSampler(), RandomSampler()], random_state=7
+        )
         .fit(X, y)
         .query(POOL, 5)
         .tolist()
@@ -230,18 +270,29 @@ def test_random_numbers_of_the_arms_are_the_bandit_s():
 
 
 def fitted(**params):
-    sampler = ALBLSampler(always(1), **{"samplers": [UP, DOWN], "random_state": 0, **params}).fit(X, y)
+    sampler = ALBLSampler(
+        always(1), **{"samplers": [UP, DOWN], "random_state": 0, **params}
+    ).fit(X, y)
     return sampler, sampler.query(POOL, 4)
 
 
 CHANGED = {
-    "shrunk": (lambda i: (X[:-1], y[:-1]), "had 30 samples at the last query and has 29 now"),
+    "shrunk": (
+        lambda i: (X[:-1], y[:-1]),
+        "had 30 samples at the last query and has 29 now",
+    ),
     "another row": (
         lambda i: (np.concatenate([X[:5], X[:1], X[6:], POOL[i]]), np.r_[y, POOL_y[i]]),
         "first 30 samples",
     ),
-    "another label": (lambda i: (np.r_[X, POOL[i]], np.r_[(y + 1) % 3, POOL_y[i]]), "first 30 samples"),
-    "put in front": (lambda i: (np.r_[POOL[i], X], np.r_[POOL_y[i], y]), "first 30 samples.*appended"),
+    "another label": (
+        lambda i: (np.r_[X, POOL[i]], np.r_[(y + 1) % 3, POOL_y[i]]),
+        "first 30 samples",
+    ),
+    "put in front": (
+        lambda i: (np.r_[POOL[i], X], np.r_[POOL_y[i], y]),
+        "first 30 samples.*appended",
+    ),
 }
 
 
@@ -278,7 +329,12 @@ def test_appending_may_widen_the_samples(widen):
     narrow = widen[1](X)
     digest = rows_digest(narrow)
     wider = np.concatenate(
-        [narrow, {"U": np.array([["long"]])}.get(narrow.dtype.kind, np.full((1, narrow.shape[1]), 0.5))]
+        [
+            narrow,
+            {"U": np.array([["long"]])}.get(
+                narrow.dtype.kind, np.full((1, narrow.shape[1]), 0.5)
+            ),
+        ]
     )
     assert wider.dtype != narrow.dtype
     assert rows_digest(wider, len(X), like=digest) == digest
@@ -288,7 +344,9 @@ def test_appending_may_widen_the_samples(widen):
 
 def test_labels_in_a_column():
     kwargs = {"samplers": [UP, DOWN], "random_state": 0}
-    flat, column = (ALBLSampler(always(1), **kwargs).fit(X, labels) for labels in (y, y))
+    flat, column = (
+        ALBLSampler(always(1), **kwargs).fit(X, labels) for labels in (y, y)
+    )
     for sampler, shape in ((flat, -1), (column, (-1, 1))):
         sampler.y_labeled_ = y.reshape(shape)
         indices = sampler.query(POOL, 3)
@@ -300,13 +358,17 @@ def test_labels_in_a_column():
 
 def test_the_arms_stay_as_they_are():
     arm = PoolSubset(sampler=MarginSampler(), subset_size=20)
-    sampler = ALBLSampler(LogisticRegression(), samplers=[arm, arm], random_state=0).fit(X, y)
+    sampler = ALBLSampler(
+        LogisticRegression(), samplers=[arm, arm], random_state=0
+    ).fit(X, y)
     sampler.query(POOL, 3)
     assert not hasattr(arm, "seen_")
 
 
 def test_update_may_be_corrected_and_waits_for_its_answers():
-    sampler = ALBLSampler(always(1), samplers=[UP, DOWN], per="sample", random_state=1).fit(X, y)
+    sampler = ALBLSampler(
+        always(1), samplers=[UP, DOWN], per="sample", random_state=1
+    ).fit(X, y)
     indices = sampler.query(POOL, 4)
     sampler.update(indices[:2], POOL_y[indices[:2]])
     sampler.update(indices[::-1], POOL_y[indices[::-1]])
@@ -323,7 +385,10 @@ def test_update_refuses():
     indices = sampler.query(POOL, 4)
     for wrong in ([20], [indices[0], indices[0]], indices[:2]):
         with pytest.raises(InvalidDataError, match="picks of the last query"):
-            sampler.update(wrong, [1] * (3 if len(wrong) == 2 and wrong[0] != wrong[1] else len(wrong)))
+            sampler.update(
+                wrong,
+                [1] * (3 if len(wrong) == 2 and wrong[0] != wrong[1] else len(wrong)),
+            )
     sampler.update(indices, (POOL_y[indices] + 1) % 3)
     answer(sampler, indices, X, y)
     with pytest.raises(InvalidDataError, match="update told of 4 answers"):
@@ -333,7 +398,9 @@ def test_update_refuses():
 def test_another_number_of_arms():
     sampler, indices = fitted()
     answer(sampler, indices, X, y)
-    with pytest.raises(InvalidParameterError, match="has learned of 2 samplers and now has 3"):
+    with pytest.raises(
+        InvalidParameterError, match="has learned of 2 samplers and now has 3"
+    ):
         sampler.set_params(samplers=[UP, DOWN, UP]).query(POOL, 2)
 
 
@@ -344,10 +411,16 @@ def test_another_number_of_arms():
         ({"samplers": UP}, "samplers must be"),
         ({"samplers": [UP, ALBLSampler()]}, "samplers must be .*no bandits"),
         ({"samplers": [UP, MarginSampler]}, "samplers must be .*instances"),
-        ({"samplers": [LogisticRegression(), UP]}, "samplers must be .*got .LogisticRegression"),
+        (
+            {"samplers": [LogisticRegression(), UP]},
+            "samplers must be .*got .LogisticRegression",
+        ),
         ({"per": "round"}, 'per must be "batch" or "sample"'),
         ({"delta": 0}, "delta must be a number between 0 and 1; got 0"),
-        ({"p_min": 0.6}, "p_min must be None, or above 0 and at most 1 over the number of samplers; got 0.6"),
+        (
+            {"p_min": 0.6},
+            "p_min must be None, or above 0 and at most 1 over the number of samplers; got 0.6",
+        ),
         ({"horizon": 0}, "horizon must be an integer of at least 1"),
     ],
 )
@@ -357,10 +430,14 @@ def test_wrong_parameters(params, words):
 
 
 def test_an_arm_that_cannot_work_with_the_classifier():
-    with pytest.raises(UnsupportedEstimatorError, match="CoresetSampler.*LogisticRegression"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="CoresetSampler.*LogisticRegression"
+    ):
         ALBLSampler(LogisticRegression()).fit(X, y)
 
 
 def test_without_a_labeled_set():
-    with pytest.raises(MissingLabeledDataError, match="ALBLSampler needs the labeled set"):
+    with pytest.raises(
+        MissingLabeledDataError, match="ALBLSampler needs the labeled set"
+    ):
         ALBLSampler()(trained_net(), POOL, 3)

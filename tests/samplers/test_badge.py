@@ -29,7 +29,13 @@ def embeddings(net, X):
     return torch.einsum("nk,nd->nkd", u, h).flatten(1).numpy()
 
 
-@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 1000]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([2, 4, 1000]),
+)
 @settings(max_examples=300, deadline=None)
 def test_equals_brute_force(seed, n, K, d, grid):
     """On grids there are ties, duplicates and embeddings of length 0; integers keep the distances exact."""
@@ -38,7 +44,9 @@ def test_equals_brute_force(seed, n, K, d, grid):
     n_instances = int(rng.integers(1, n + 1))
     explicit = np.einsum("nk,nd->nkd", u, h).reshape(n, -1)
     expected = badge(explicit, n_instances, np.random.default_rng(seed))
-    indices, scores = kmeans_plusplus(torch.as_tensor(u), torch.as_tensor(h), n_instances, np.random.default_rng(seed))
+    indices, scores = kmeans_plusplus(
+        torch.as_tensor(u), torch.as_tensor(h), n_instances, np.random.default_rng(seed)
+    )
     assert indices.tolist() == expected[0]
     np.testing.assert_allclose(scores, expected[1], rtol=1e-9, atol=1e-9)
 
@@ -54,13 +62,20 @@ def test_equals_brute_force_on_a_net(n_instances):
 
 def test_an_embedding_is_the_gradient_of_the_weight():
     lengths = (embeddings(NET, POOL) ** 2).sum(1)
-    np.testing.assert_allclose(gradient_statistics(NET, POOL, layers="head.weight").sq_norm, lengths, rtol=1e-10)
+    np.testing.assert_allclose(
+        gradient_statistics(NET, POOL, layers="head.weight").sq_norm,
+        lengths,
+        rtol=1e-10,
+    )
 
 
 def test_picks_follow_the_law():
     """Third picks, given the second, against probability in proportion to squared distance."""
     rng = np.random.default_rng(0)
-    u, h = torch.as_tensor(rng.normal(size=(6, 2))), torch.as_tensor(rng.normal(size=(6, 3)))
+    u, h = (
+        torch.as_tensor(rng.normal(size=(6, 2))),
+        torch.as_tensor(rng.normal(size=(6, 3))),
+    )
     explicit = torch.einsum("nk,nd->nkd", u, h).flatten(1).numpy()
     counts, n_draws = np.zeros((6, 6)), 20_000
     for _ in range(n_draws):
@@ -68,7 +83,10 @@ def test_picks_follow_the_law():
         counts[second, third] += 1
     first = int(np.argmax(badge_law(explicit, [])))
     law = badge_law(explicit, [first])[:, None] * np.array(
-        [badge_law(explicit, [first, i]) if i != first else np.zeros(6) for i in range(6)]
+        [
+            badge_law(explicit, [first, i]) if i != first else np.zeros(6)
+            for i in range(6)
+        ]
     )
     deviation = np.sqrt(n_draws * law * (1 - law))
     assert (counts[law == 0] == 0).all()
@@ -77,18 +95,29 @@ def test_picks_follow_the_law():
 
 def test_no_duplicates_where_all_is_the_same():
     u, h = torch.ones(50, 4), torch.ones(50, 7)
-    found = [kmeans_plusplus(u, h, 50, np.random.default_rng(seed)) for seed in range(20)]
+    found = [
+        kmeans_plusplus(u, h, 50, np.random.default_rng(seed)) for seed in range(20)
+    ]
     assert all(sorted(indices) == list(range(50)) for indices, _ in found)
     assert all((scores[1:] == 0).all() for _, scores in found)
-    assert len({tuple(indices[1:4]) for indices, _ in found}) > 10  # the rest is drawn evenly
+    assert (
+        len({tuple(indices[1:4]) for indices, _ in found}) > 10
+    )  # the rest is drawn evenly
 
 
 def test_duplicates_are_no_distance_apart_in_float32():
     rng = np.random.default_rng(0)
-    u, h = (torch.as_tensor(np.repeat(rng.normal(size=(20, d)), 3, axis=0), dtype=torch.float32) for d in (10, 300))
+    u, h = (
+        torch.as_tensor(
+            np.repeat(rng.normal(size=(20, d)), 3, axis=0), dtype=torch.float32
+        )
+        for d in (10, 300)
+    )
     for seed in range(30):
         indices, _ = kmeans_plusplus(u, h, 20, np.random.default_rng(seed))
-        assert len(set(indices // 3)) == 20  # no sample and its copy, while there are others
+        assert (
+            len(set(indices // 3)) == 20
+        )  # no sample and its copy, while there are others
 
 
 def test_a_thousand_classes_fit():
@@ -109,7 +138,10 @@ class Convolutional(nn.Module):
 
 def test_a_net_without_a_linear_head():
     net = make_net(Convolutional).fit(X.astype("float32"), y)
-    with pytest.raises(UnsupportedEstimatorError, match="do not come from a Linear.*BADGESampler needs a Linear head"):
+    with pytest.raises(
+        UnsupportedEstimatorError,
+        match="do not come from a Linear.*BADGESampler needs a Linear head",
+    ):
         BADGESampler()(net, POOL.astype("float32"), 2)
 
 

@@ -33,8 +33,18 @@ from torch import nn
 import skdal.samplers
 from skdal import ActiveLearner
 from skdal.base import ScoreSampler
-from skdal.exceptions import MissingLabeledDataError, NonFiniteScoreError, UnsupportedEstimatorError
-from skdal.samplers import SAMPLERS, ALBLSampler, DynamicALSampler, MarginSampler, PoolSubset
+from skdal.exceptions import (
+    MissingLabeledDataError,
+    NonFiniteScoreError,
+    UnsupportedEstimatorError,
+)
+from skdal.samplers import (
+    SAMPLERS,
+    ALBLSampler,
+    DynamicALSampler,
+    MarginSampler,
+    PoolSubset,
+)
 
 pytestmark = pytest.mark.contract
 
@@ -56,18 +66,25 @@ def fitted(key, **params):
 
 def test_every_sampler_has_a_promise():
     assert set(SAMPLERS) <= set(PROMISES)
-    assert set(skdal.samplers.__all__) - set(FUNCTIONS) - {"SAMPLERS"} == {p.cls.__name__ for p in PROMISES.values()}
+    assert set(skdal.samplers.__all__) - set(FUNCTIONS) - {"SAMPLERS"} == {
+        p.cls.__name__ for p in PROMISES.values()
+    }
 
 
 @every
 def test_class(key):
     assert type(make_sampler(key)) is PROMISES[key].cls
-    assert isinstance(make_sampler(key), ScoreSampler) == (PROMISES[key].scores == "samples")
+    assert isinstance(make_sampler(key), ScoreSampler) == (
+        PROMISES[key].scores == "samples"
+    )
 
 
 @every
 def test_the_seed_matters_where_it_draws(key):
-    picks = {tuple(fitted(key, random_state=seed).query(POOL, 4).tolist()) for seed in range(6)}
+    picks = {
+        tuple(fitted(key, random_state=seed).query(POOL, 4).tolist())
+        for seed in range(6)
+    }
     assert (len(picks) > 1) == PROMISES[key].draws
 
 
@@ -80,21 +97,31 @@ def test_the_labeled_set_has_to_be_known(key):
 @those(labeled=False)
 def test_the_labeled_set_is_not_looked_at(key):
     expected = make_sampler(key)(trained_net(), POOL, 6, X_labeled=X, y_labeled=y)
-    actual = make_sampler(key)(trained_net(), POOL, 6, X_labeled=X[::-1] + 1, y_labeled=(y + 1) % 3)
+    actual = make_sampler(key)(
+        trained_net(), POOL, 6, X_labeled=X[::-1] + 1, y_labeled=(y + 1) % 3
+    )
     assert actual.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("key", FOR_CLASSIFIERS)
-@pytest.mark.parametrize("labels", [y, np.array(["cat", "dog", "cow"])[y]], ids=["numbers", "strings"])
+@pytest.mark.parametrize(
+    "labels", [y, np.array(["cat", "dog", "cow"])[y]], ids=["numbers", "strings"]
+)
 def test_any_classifier(key, labels):
-    sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(X, labels)
+    sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(
+        X, labels
+    )
     indices = sampler.query(POOL, 6)
     assert len(set(indices)) == 6
-    called = make_sampler(key, **FOR_CLASSIFIERS[key])(sampler.estimator_, POOL, 6, X_labeled=X, y_labeled=labels)
+    called = make_sampler(key, **FOR_CLASSIFIERS[key])(
+        sampler.estimator_, POOL, 6, X_labeled=X, y_labeled=labels
+    )
     assert called.tolist() == indices.tolist()
 
 
-@pytest.mark.parametrize("key", [key for key in PROMISES if FOR_CLASSIFIERS.get(key) != {}])
+@pytest.mark.parametrize(
+    "key", [key for key in PROMISES if FOR_CLASSIFIERS.get(key) != {}]
+)
 def test_otherwise_nets_only(key):
     with pytest.raises(UnsupportedEstimatorError, match="LogisticRegression"):
         make_sampler(key, LogisticRegression()).fit(X, y)
@@ -104,13 +131,18 @@ def test_otherwise_nets_only(key):
 
 @those(looks=True)
 def test_no_pick_rests_on_damaged_samples(key):
-    with pytest.raises(NonFiniteScoreError, match=f"{PROMISES[key].sees} of {PROMISES[key].sees}"):
+    with pytest.raises(
+        NonFiniteScoreError, match=f"{PROMISES[key].sees} of {PROMISES[key].sees}"
+    ):
         fitted(key).query(np.full_like(POOL, np.nan), 3)
 
 
 @those(looks=False)
 def test_the_pool_is_not_looked_at(key):
-    assert fitted(key).query(np.full_like(POOL, np.nan), 3).tolist() == fitted(key).query(POOL, 3).tolist()
+    assert (
+        fitted(key).query(np.full_like(POOL, np.nan), 3).tolist()
+        == fitted(key).query(POOL, 3).tolist()
+    )
 
 
 # --- picks ----------------------------------------------------------------------------------------
@@ -142,7 +174,9 @@ def test_best_first(key):
     assert picked.tolist() == scores[indices].tolist()
 
 
-@pytest.mark.parametrize("key", [*keys(PROMISES, scores="samples"), *keys(PROMISES, scores="picks")])
+@pytest.mark.parametrize(
+    "key", [*keys(PROMISES, scores="samples"), *keys(PROMISES, scores="picks")]
+)
 def test_more_picks_begin_with_the_same(key):
     few, many = fitted(key).query(POOL, 4), fitted(key).query(POOL, 9)
     assert many[:4].tolist() == few.tolist()
@@ -150,7 +184,9 @@ def test_more_picks_begin_with_the_same(key):
 
 @those(scores="samples")
 def test_ties_by_lower_position(key):
-    net = make_net(lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3)).double()).fit(X, y)
+    net = make_net(
+        lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3)).double()
+    ).fit(X, y)
     sampler = make_sampler(key, FrozenEstimator(net)).fit(X, y)
     assert sampler.query(np.zeros((40, 4)), 30).tolist() == list(range(30))
 
@@ -190,8 +226,16 @@ def test_scores_of_picks_are_their_distances_at_the_moment_of_picking(key):
     rows, centers = represent(net, POOL), first(net)
     indices, scores = fitted(key).query(POOL, 12, return_scores=True)
     for i, (pick, score) in enumerate(zip(indices, scores)):
-        others = centers if i == 0 else rows[indices[:i]] if key == "badge" else np.r_[centers, rows[indices[:i]]]
-        assert score == pytest.approx(np.linalg.norm(rows[pick] - others, axis=1).min(), rel=1e-8)
+        others = (
+            centers
+            if i == 0
+            else rows[indices[:i]]
+            if key == "badge"
+            else np.r_[centers, rows[indices[:i]]]
+        )
+        assert score == pytest.approx(
+            np.linalg.norm(rows[pick] - others, axis=1).min(), rel=1e-8
+        )
 
 
 def test_coreset_s_never_rise():
@@ -212,7 +256,9 @@ def test_albl_s_are_those_of_its_arm():
         bandit = fitted("albl", random_state=seed)
         picks = bandit.query(POOL, 5, return_scores=True)
         (arm,) = bandit.history_[-1]["arms"]
-        expected = fitted(("coreset", "confidence")[arm]).query(POOL, 5, return_scores=True)
+        expected = fitted(("coreset", "confidence")[arm]).query(
+            POOL, 5, return_scores=True
+        )
         assert [part.tolist() for part in picks] == [part.tolist() for part in expected]
         drawn.add(arm)
     assert drawn == {0, 1}
@@ -222,7 +268,10 @@ def test_a_subset_s_are_those_of_its_sampler():
     subset = fitted("pool_subset")
     indices, scores = subset.query(POOL, 5, return_scores=True)
     expected = fitted("dynamical").query(POOL[subset.seen_], 5, return_scores=True)
-    assert (indices.tolist(), scores.tolist()) == (subset.seen_[expected[0]].tolist(), expected[1].tolist())
+    assert (indices.tolist(), scores.tolist()) == (
+        subset.seen_[expected[0]].tolist(),
+        expected[1].tolist(),
+    )
 
 
 @those(scores="samples")
@@ -237,12 +286,22 @@ def test_a_subset_s_are_those_of_its_sampler():
 )
 def test_a_pool_is_scored_in_any_pieces(key, dtype, cuts, rtol):
     times = PROMISES[key].batch_size // 8
-    labeled, pool = X.astype(str(dtype)[6:]), np.tile(POOL.astype(str(dtype)[6:]), (times, 1))
+    labeled, pool = (
+        X.astype(str(dtype)[6:]),
+        np.tile(POOL.astype(str(dtype)[6:]), (times, 1)),
+    )
     net = make_net(module__dtype=dtype, max_epochs=20).fit(labeled, y)
     sampler = make_sampler(key, FrozenEstimator(net)).fit(labeled, y)
     whole = sampler.score_samples(pool)
-    pieces = np.concatenate([sampler.score_samples(pool[a * times : b * times]) for a, b in zip(cuts, cuts[1:])])
-    np.testing.assert_allclose(pieces, whole, rtol=rtol, atol=rtol * np.abs(whole).max())
+    pieces = np.concatenate(
+        [
+            sampler.score_samples(pool[a * times : b * times])
+            for a, b in zip(cuts, cuts[1:])
+        ]
+    )
+    np.testing.assert_allclose(
+        pieces, whole, rtol=rtol, atol=rtol * np.abs(whole).max()
+    )
 
 
 @those(batch_size=256)
@@ -260,7 +319,10 @@ ASKERS = {
     "sampler": lambda net: (make_sampler("random", FrozenEstimator(net)).fit(X, y), {}),
     "net": lambda net: (net, LABELED),
     "frozen": lambda net: (FrozenEstimator(net), LABELED),
-    "learner": lambda net: (ActiveLearner(FrozenEstimator(net), X_training=X, y_training=y), {}),
+    "learner": lambda net: (
+        ActiveLearner(FrozenEstimator(net), X_training=X, y_training=y),
+        {},
+    ),
     "given first": lambda net: (
         ActiveLearner(FrozenEstimator(net), X_training=X[:9], y_training=y[:9]),
         LABELED,
@@ -281,7 +343,10 @@ def test_call_is_query(key, asker):
 def test_function_is_call(key):
     function = FUNCTIONS[f"{key}_sampling"]
     actual = function(trained_net(), POOL, 5, **LABELED, random_state=4, verbose=0)
-    assert actual.tolist() == SAMPLERS[key](random_state=4)(trained_net(), POOL, 5, **LABELED).tolist()
+    assert (
+        actual.tolist()
+        == SAMPLERS[key](random_state=4)(trained_net(), POOL, 5, **LABELED).tolist()
+    )
     assert function.__name__ == f"{key}_sampling"
     assert pickle.loads(pickle.dumps(function)) is function
 
@@ -311,7 +376,10 @@ def test_same_seed_same_picks(key):
         sampler, rows, labels = make_sampler(key, make_net(), random_state=3), X, y
         for n in (4, 2, 5):
             picks.append(sampler.fit(rows, labels).query(POOL, n).tolist())
-            rows, labels = np.r_[rows, POOL[picks[-1]]], np.r_[labels, POOL_y[picks[-1]]]
+            rows, labels = (
+                np.r_[rows, POOL[picks[-1]]],
+                np.r_[labels, POOL_y[picks[-1]]],
+            )
     assert runs[0] == runs[1]
 
 
@@ -349,7 +417,9 @@ def test_a_query_never_changes_what_training_does_next(key, random_state):
     results = []
     for queries in (0, 2):
         torch.manual_seed(5)
-        sampler = make_sampler(key, make_net(), random_state=random_state).fit(X[:20], y[:20])
+        sampler = make_sampler(key, make_net(), random_state=random_state).fit(
+            X[:20], y[:20]
+        )
         for _ in range(queries):
             sampler.query(POOL, 3)
         results.append(weights(sampler.fit(X, y).estimator_))
@@ -379,7 +449,11 @@ def test_parameters_are_the_attributes(key):
     make = SAMPLERS.get(key, PROMISES[key].cls)
     parameters = inspect.signature(make).parameters
     assert list(parameters)[0] == "estimator"
-    assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "estimator")
+    assert all(
+        p.kind is p.KEYWORD_ONLY
+        for name, p in parameters.items()
+        if name != "estimator"
+    )
     assert make().get_params() == {name: p.default for name, p in parameters.items()}
 
 
@@ -400,7 +474,9 @@ def test_pickle(key):
     copy = pickle.loads(pickle.dumps(sampler))
     assert copy.query(POOL, 6).tolist() == asked.tolist()
     rows, labels = np.r_[X, POOL[asked]], np.r_[y, POOL_y[asked]]
-    assert weights(copy.fit(rows, labels).estimator_) == weights(sampler.fit(rows, labels).estimator_)
+    assert weights(copy.fit(rows, labels).estimator_) == weights(
+        sampler.fit(rows, labels).estimator_
+    )
     assert copy.query(POOL, 6).tolist() == sampler.query(POOL, 6).tolist()
 
 
@@ -436,10 +512,15 @@ def test_it_is_the_classifier_that_it_trained(key):
     net = sampler.estimator_
     assert sampler.predict(POOL).tolist() == net.predict(POOL).tolist()
     assert sampler.predict_proba(POOL).tolist() == net.predict_proba(POOL).tolist()
-    assert (sampler.score(X, y), sampler.classes_.tolist()) == (net.score(X, y), [0, 1, 2])
+    assert (sampler.score(X, y), sampler.classes_.tolist()) == (
+        net.score(X, y),
+        [0, 1, 2],
+    )
 
 
-@pytest.mark.parametrize("key, params", [*((key, {}) for key in PROMISES), ("egl", {"layers": "last"})])
+@pytest.mark.parametrize(
+    "key, params", [*((key, {}) for key in PROMISES), ("egl", {"layers": "last"})]
+)
 def test_a_bar_counts_samples(key, params, capsys):
     sampler = fitted(key, verbose=1, **params)
     capsys.readouterr()
@@ -458,14 +539,25 @@ def test_silent_by_default(key, capsys):
 # --- samplers inside samplers ---------------------------------------------------------------------
 
 HOLDERS = {
-    "albl": lambda inside: ALBLSampler(samplers=[inside, MarginSampler()], random_state=0),  # draws 0, 1, 0
-    "albl_per_sample": lambda inside: ALBLSampler(samplers=[inside, MarginSampler()], per="sample", random_state=0),
-    "pool_subset": lambda inside: PoolSubset(sampler=inside, subset_size=30, random_state=0),
+    "albl": lambda inside: ALBLSampler(
+        samplers=[inside, MarginSampler()], random_state=0
+    ),  # draws 0, 1, 0
+    "albl_per_sample": lambda inside: ALBLSampler(
+        samplers=[inside, MarginSampler()], per="sample", random_state=0
+    ),
+    "pool_subset": lambda inside: PoolSubset(
+        sampler=inside, subset_size=30, random_state=0
+    ),
 }
 holders = pytest.mark.parametrize("holder", HOLDERS)
 nested = pytest.mark.parametrize(  # a bandit cannot be an arm of another
     "holder, key",
-    [(h, key) for h in HOLDERS for key in PROMISES if not (h.startswith("albl") and key.startswith("albl"))],
+    [
+        (h, key)
+        for h in HOLDERS
+        for key in PROMISES
+        if not (h.startswith("albl") and key.startswith("albl"))
+    ],
 )
 
 
@@ -492,7 +584,9 @@ def test_a_sampler_inside_another_goes_on_from_round_to_round(holder, key):
 def test_random_numbers_are_the_outer_s(holder):
     state = np.random.RandomState(0)
     before = state.get_state()[2]
-    HOLDERS[holder](DynamicALSampler(random_state=state))(trained_net(), POOL, 4, **LABELED)
+    HOLDERS[holder](DynamicALSampler(random_state=state))(
+        trained_net(), POOL, 4, **LABELED
+    )
     assert state.get_state()[2] == before
 
 
@@ -518,7 +612,10 @@ def test_indices_on_cuda(key):
 @on_cuda
 @those(draws_on_device=False)
 def test_the_same_on_cuda_as_on_the_cpu(key):
-    actual, expected = (sampler.query(POOL, 9, return_scores=True) for sampler in (fitted_on_cuda(key), fitted(key)))
+    actual, expected = (
+        sampler.query(POOL, 9, return_scores=True)
+        for sampler in (fitted_on_cuda(key), fitted(key))
+    )
     assert actual[0].tolist() == expected[0].tolist()
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-6)
 
@@ -529,4 +626,7 @@ def test_a_query_leaves_the_net_as_it_is_on_cuda(key):
     sampler = fitted_on_cuda(key)
     before = snapshot(sampler.estimator_.estimator), torch.cuda.get_rng_state().tolist()
     sampler.query(POOL, 4)
-    assert (snapshot(sampler.estimator_.estimator), torch.cuda.get_rng_state().tolist()) == before
+    assert (
+        snapshot(sampler.estimator_.estimator),
+        torch.cuda.get_rng_state().tolist(),
+    ) == before

@@ -11,7 +11,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from skdal.exceptions import InvalidDataError, InvalidParameterError, NonFiniteScoreError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    NonFiniteScoreError,
+    UnsupportedEstimatorError,
+)
 from skdal.samplers import CoresetSampler, coreset_sampling
 from skdal.samplers._coreset import k_center
 
@@ -32,16 +37,29 @@ def of_features(pool, labeled, n_instances):
     """Return (indices, scores) with the features themselves as representations."""
     classifier = LogisticRegression().fit(np.arange(4.0)[:, None], [0, 1, 0, 1])
     sampler = CoresetSampler(embedding=features, random_state=0)
-    sampler.estimator_, sampler.X_labeled_, sampler.y_labeled_ = classifier, labeled, np.zeros(len(labeled), int)
+    sampler.estimator_, sampler.X_labeled_, sampler.y_labeled_ = (
+        classifier,
+        labeled,
+        np.zeros(len(labeled), int),
+    )
     return sampler.query(pool, n_instances, return_scores=True)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 5), st.integers(1, 3), st.sampled_from([2, 5, 1000]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.sampled_from([2, 5, 1000]),
+)
 @settings(max_examples=300, deadline=None)
 def test_equals_brute_force(seed, n, m, d, grid):
     """On grids there are ties and duplicates; integers keep the distances exact."""
     rng = np.random.default_rng(seed)
-    pool, labeled = rng.integers(0, grid, (n, d)).astype(float), rng.integers(0, grid, (m, d)).astype(float)
+    pool, labeled = (
+        rng.integers(0, grid, (n, d)).astype(float),
+        rng.integers(0, grid, (m, d)).astype(float),
+    )
     n_instances = int(rng.integers(1, n + 1))
     indices, scores = of_features(pool, labeled, n_instances)
     picks, distances = k_center_greedy(pool, labeled, n_instances)
@@ -58,7 +76,10 @@ def test_all_the_same():
 
 def test_large_pools_are_cut(monkeypatch):
     rng = np.random.default_rng(0)
-    pool, centers = torch.as_tensor(rng.normal(size=(500, 3))), torch.as_tensor(rng.normal(size=(600, 3)))
+    pool, centers = (
+        torch.as_tensor(rng.normal(size=(500, 3))),
+        torch.as_tensor(rng.normal(size=(600, 3))),
+    )
     whole = k_center(pool, centers, 20, rng)
     for name, value in {"_CENTERS": 64, "_PAIRS": 64 * 7, "_VALUES": 5}.items():
         monkeypatch.setattr(f"skdal.samplers._coreset.{name}", value)
@@ -70,7 +91,9 @@ def test_large_pools_are_cut(monkeypatch):
 def test_far_from_the_origin_in_float32():
     """There the product's rounding is larger than the distances, and decides nothing."""
     rng = np.random.default_rng(0)
-    pool, centers = (1000 + np.round(rng.normal(size=(n, 4)), 2).astype("float32") for n in (60, 20))
+    pool, centers = (
+        1000 + np.round(rng.normal(size=(n, 4)), 2).astype("float32") for n in (60, 20)
+    )
     indices, scores = k_center(torch.as_tensor(pool), torch.as_tensor(centers), 30, rng)
     expected = k_center_greedy(pool.astype(float), centers.astype(float), 30)
     assert indices.tolist() == expected[0]
@@ -96,7 +119,9 @@ NAMED = {
 def test_the_representation_is_that_of_a_module(name):
     with torch.no_grad():
         NET.module_.eval()
-        pool, labeled = (NAMED[name](torch.as_tensor(rows)).numpy() for rows in (POOL, X))
+        pool, labeled = (
+            NAMED[name](torch.as_tensor(rows)).numpy() for rows in (POOL, X)
+        )
     sampler = CoresetSampler(FrozenEstimator(NET), embedding=name).fit(X, y)
     assert sampler.query(POOL, 12).tolist() == k_center_greedy(pool, labeled, 12)[0]
 
@@ -114,8 +139,14 @@ CALLABLES = {
 def test_the_representation_is_what_a_callable_gives(kind):
     call = CALLABLES[kind]
     sampler = CoresetSampler(LogisticRegression(), embedding=call).fit(X, y)
-    pool, labeled = (np.asarray(call(sampler.estimator_, rows)).reshape(len(rows), -1) for rows in (POOL, X))
-    assert sampler.query(POOL, 8).tolist() == k_center_greedy(pool.astype(float), labeled.astype(float), 8)[0]
+    pool, labeled = (
+        np.asarray(call(sampler.estimator_, rows)).reshape(len(rows), -1)
+        for rows in (POOL, X)
+    )
+    assert (
+        sampler.query(POOL, 8).tolist()
+        == k_center_greedy(pool.astype(float), labeled.astype(float), 8)[0]
+    )
 
 
 def test_an_empty_labeled_set_draws_the_first_centre():
@@ -149,10 +180,13 @@ def test_a_net_without_a_head():
     net = make_net(Headless).fit(X.astype("float32"), y)
     sampler = CoresetSampler(FrozenEstimator(net)).fit(X.astype("float32"), y)
     with pytest.raises(
-        UnsupportedEstimatorError, match="do not come from a Linear.*embedding= the name of one of unit, conv.*callable"
+        UnsupportedEstimatorError,
+        match="do not come from a Linear.*embedding= the name of one of unit, conv.*callable",
     ):
         sampler.query(POOL.astype("float32"), 2)
-    assert len(sampler.set_params(embedding="unit").query(POOL.astype("float32"), 2)) == 2
+    assert (
+        len(sampler.set_params(embedding="unit").query(POOL.astype("float32"), 2)) == 2
+    )
 
 
 class Unused(nn.Linear):
@@ -164,17 +198,35 @@ class Unused(nn.Linear):
 @pytest.mark.parametrize(
     "embedding, error, words",
     [
-        ("bodi", InvalidParameterError, "'bodi' does not exist. There are: body, body.0, body.1, .*, head"),
-        ("", InvalidParameterError, "embedding must be None, a module's name or a callable"),
+        (
+            "bodi",
+            InvalidParameterError,
+            "'bodi' does not exist. There are: body, body.0, body.1, .*, head",
+        ),
+        (
+            "",
+            InvalidParameterError,
+            "embedding must be None, a module's name or a callable",
+        ),
         (3, InvalidParameterError, "embedding must be .*got 3"),
-        (lambda classifier, X: X[:, 0], InvalidDataError, r"gives \(30,\) for 30 samples|gives \(41,\) for 41"),
-        (lambda classifier, X: X[:5], InvalidDataError, r"gives \(5, 4\) for 41 samples"),
+        (
+            lambda classifier, X: X[:, 0],
+            InvalidDataError,
+            r"gives \(30,\) for 30 samples|gives \(41,\) for 41",
+        ),
+        (
+            lambda classifier, X: X[:5],
+            InvalidDataError,
+            r"gives \(5, 4\) for 41 samples",
+        ),
         (lambda classifier, X: "no", InvalidDataError, "gives str for 41 samples"),
         (lambda classifier, X: X * np.nan, NonFiniteScoreError, "41 of 41"),
     ],
 )
 def test_wrong_embeddings(embedding, error, words):
-    sampler = CoresetSampler(FrozenEstimator(NET)).fit(X, y).set_params(embedding=embedding)
+    sampler = (
+        CoresetSampler(FrozenEstimator(NET)).fit(X, y).set_params(embedding=embedding)
+    )
     with pytest.raises(error, match=words):
         sampler.query(POOL, 2)
 
@@ -182,22 +234,32 @@ def test_wrong_embeddings(embedding, error, words):
 def test_labeled_samples_that_are_damaged():
     damaged = X.copy()
     damaged[[3, 7]] = np.nan
-    with pytest.raises(InvalidDataError, match="2 of 30 labeled samples are NaN or infinite, first at position 3"):
+    with pytest.raises(
+        InvalidDataError,
+        match="2 of 30 labeled samples are NaN or infinite, first at position 3",
+    ):
         CoresetSampler()(NET, POOL, 2, X_labeled=damaged, y_labeled=y)
 
 
 def test_a_module_that_does_not_run():
     net = make_net(Unused).fit(X.astype("float32"), y)
-    sampler = CoresetSampler(FrozenEstimator(net), embedding="spare").fit(X.astype("float32"), y)
+    sampler = CoresetSampler(FrozenEstimator(net), embedding="spare").fit(
+        X.astype("float32"), y
+    )
     with pytest.raises(InvalidParameterError, match="'spare' does not run"):
         sampler.query(POOL.astype("float32"), 2)
 
 
 def test_other_classifiers_need_a_callable():
-    with pytest.raises(UnsupportedEstimatorError, match="LogisticRegression.*embedding=, a callable"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="LogisticRegression.*embedding=, a callable"
+    ):
         make_sampler("coreset", LogisticRegression(), embedding=None).fit(X, y)
 
 
 def test_as_a_function():
     expected = CoresetSampler(FrozenEstimator(NET)).fit(X, y).query(POOL, 5)
-    assert coreset_sampling(NET, POOL, 5, X_labeled=X, y_labeled=y).tolist() == expected.tolist()
+    assert (
+        coreset_sampling(NET, POOL, 5, X_labeled=X, y_labeled=y).tolist()
+        == expected.tolist()
+    )

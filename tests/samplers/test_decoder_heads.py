@@ -17,7 +17,9 @@ from skdal.utils import query_generator
 N, PAD, VOCABULARY, K = 30, 0, 20, 3
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(1, 7, N)
-IDS = np.where(np.arange(6) < LENGTHS[:, None], RNG.integers(1, VOCABULARY, (N, 6)), PAD)
+IDS = np.where(
+    np.arange(6) < LENGTHS[:, None], RNG.integers(1, VOCABULARY, (N, 6)), PAD
+)
 y = np.arange(N) % K
 
 
@@ -27,7 +29,10 @@ class Decoder(nn.Module):
     def __init__(self, pick=None, K=K):
         super().__init__()
         self.pick = pick or last_token
-        self.words, self.rnn = nn.Embedding(VOCABULARY, 8), nn.GRU(8, 8, batch_first=True)
+        self.words, self.rnn = (
+            nn.Embedding(VOCABULARY, 8),
+            nn.GRU(8, 8, batch_first=True),
+        )
         self.score = nn.Linear(8, K, bias=False)
         self.double()
 
@@ -37,7 +42,10 @@ class Decoder(nn.Module):
 
 def last_token(logits, ids):
     """That before the padding, as GPT-2, Llama and Qwen have it."""
-    return logits[torch.arange(len(ids)), (ids != PAD).long().mul(torch.arange(ids.shape[1])).argmax(1)]
+    return logits[
+        torch.arange(len(ids)),
+        (ids != PAD).long().mul(torch.arange(ids.shape[1])).argmax(1),
+    ]
 
 
 def mean_of_tokens(logits, ids):
@@ -72,11 +80,17 @@ def embeddings(net, ids):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
-@pytest.mark.parametrize("pick", [name for name in PICKS if name not in ("scaled", "in place")])
+@pytest.mark.parametrize(
+    "pick", [name for name in PICKS if name not in ("scaled", "in place")]
+)
 def test_embeddings_are_gradients(pick, n_classes):
     net = make_net(Decoder, module__pick=PICKS[pick], module__K=n_classes).initialize()
-    np.testing.assert_allclose(embeddings(net, IDS), weight_gradients(net, IDS), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(embeddings(net, IDS[:1]), weight_gradients(net, IDS[:1]), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        embeddings(net, IDS), weight_gradients(net, IDS), rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        embeddings(net, IDS[:1]), weight_gradients(net, IDS[:1]), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("pick", ["scaled", "in place"])
@@ -91,7 +105,9 @@ def test_a_scale_behind_the_head_is_left_out(pick):
 def test_badge_and_coreset():
     net = make_net(Decoder, module__pick=last_token).initialize()
     picks, scores = (
-        BADGESampler(FrozenEstimator(net), random_state=4).fit(IDS[:5], y[:5]).query(IDS, 9, return_scores=True)
+        BADGESampler(FrozenEstimator(net), random_state=4)
+        .fit(IDS[:5], y[:5])
+        .query(IDS, 9, return_scores=True)
     )
     expected = badge(weight_gradients(net, IDS), 9, query_generator(4, 5))
     assert picks.tolist() == expected[0]
@@ -108,7 +124,9 @@ def test_expected_gradient_length_goes_by_the_engine():
     net = make_net(Decoder, module__pick=mean_of_tokens).initialize()
     sampler = EGLSampler(FrozenEstimator(net), layers="last").fit(IDS[:5], y[:5])
     closed = sampler.score_samples(IDS)
-    np.testing.assert_allclose(closed, sampler.set_params(backend="loop").score_samples(IDS), rtol=1e-6)
+    np.testing.assert_allclose(
+        closed, sampler.set_params(backend="loop").score_samples(IDS), rtol=1e-6
+    )
 
 
 REFUSED = {
@@ -142,7 +160,12 @@ def test_damaged_samples_are_told():
 # --- transformers -----------------------------------------------------------------------------------
 
 SMALL = {"vocab_size": VOCABULARY, "num_labels": K, "pad_token_id": PAD}
-WIDE = SMALL | {"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2}
+WIDE = SMALL | {
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 CONFIGS = {
     "GPT2": SMALL | {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8},
     "Llama": WIDE | {"num_key_value_heads": 1},
@@ -155,7 +178,9 @@ class Logits(nn.Module):
         super().__init__()
         transformers = needs("transformers")
         config = getattr(transformers, f"{name}Config")(**CONFIGS[name])
-        self.net = getattr(transformers, f"{name}ForSequenceClassification")(config).double()
+        self.net = getattr(transformers, f"{name}ForSequenceClassification")(
+            config
+        ).double()
         self.score = self.net.score
 
     def forward(self, ids):
@@ -168,5 +193,7 @@ def test_transformers(name):
     net = make_net(Logits, module__name=name).initialize()
     with torch.no_grad():
         net.module_.score.weight.normal_()
-    np.testing.assert_allclose(embeddings(net, IDS), weight_gradients(net, IDS), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        embeddings(net, IDS), weight_gradients(net, IDS), rtol=1e-6, atol=1e-9
+    )
     assert len(BADGESampler(FrozenEstimator(net)).fit(IDS, y).query(IDS, 3)) == 3

@@ -25,8 +25,13 @@ def fitted(**params):
 
 def flat_gradients(net, X, y=None):
     """Return each sample's gradient, a row (n_parameters,) of float64."""
-    rows = [reference(net, X[i : i + 1], None if y is None else y[i : i + 1]).gradient for i in range(len(X))]
-    return torch.stack([torch.cat([g.flatten() for g in row.values()]) for row in rows]).numpy()
+    rows = [
+        reference(net, X[i : i + 1], None if y is None else y[i : i + 1]).gradient
+        for i in range(len(X))
+    ]
+    return torch.stack(
+        [torch.cat([g.flatten() for g in row.values()]) for row in rows]
+    ).numpy()
 
 
 # --- Eq. 15 ---------------------------------------------------------------------------------------
@@ -44,11 +49,16 @@ EQUATION_15 = {
 def test_equation_15(gamma):
     expected = EQUATION_15[gamma](total(OWN.sq_norm).numpy(), total(OWN.dot).numpy())
     scores = fitted(gamma=gamma).score_samples(POOL)
-    np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        scores, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max()
+    )
 
 
 def test_gamma_is_2_by_default():
-    assert fitted().score_samples(POOL).tolist() == fitted(gamma=2).score_samples(POOL).tolist()
+    assert (
+        fitted().score_samples(POOL).tolist()
+        == fitted(gamma=2).score_samples(POOL).tolist()
+    )
 
 
 LAYERS = {
@@ -62,17 +72,25 @@ LAYERS = {
 @pytest.mark.parametrize("layers", LAYERS)
 def test_layers(layers):
     expected = total(OWN.sq_norm, LAYERS[layers]) + 2 * total(OWN.dot, LAYERS[layers])
-    scores = fitted(layers=list(layers) if isinstance(layers, tuple) else layers).score_samples(POOL)
-    np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10 * expected.abs().max())
+    scores = fitted(
+        layers=list(layers) if isinstance(layers, tuple) else layers
+    ).score_samples(POOL)
+    np.testing.assert_allclose(
+        scores, expected, rtol=1e-10, atol=1e-10 * expected.abs().max()
+    )
 
 
 BACKENDS = ("ghost", "functorch", "backpack", "loop")
 
 
-@pytest.mark.parametrize("params", [{"backend": name} for name in BACKENDS] + [{"batch_size": 5}])
+@pytest.mark.parametrize(
+    "params", [{"backend": name} for name in BACKENDS] + [{"batch_size": 5}]
+)
 def test_how_it_is_computed_does_not_matter(params):
     expected = fitted().score_samples(POOL)
-    np.testing.assert_allclose(fitted(**params).score_samples(POOL), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        fitted(**params).score_samples(POOL), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_labels_that_the_labeled_set_lacks():
@@ -81,7 +99,12 @@ def test_labels_that_the_labeled_set_lacks():
     direction = labeled_gradient(NET, X[some], y[some])
     own = reference(NET, POOL, direction=direction)
     expected = total(own.sq_norm) + 2 * total(own.dot)
-    np.testing.assert_allclose(sampler.score_samples(POOL), expected, rtol=1e-10, atol=1e-10 * expected.abs().max())
+    np.testing.assert_allclose(
+        sampler.score_samples(POOL),
+        expected,
+        rtol=1e-10,
+        atol=1e-10 * expected.abs().max(),
+    )
 
 
 # --- interaction ----------------------------------------------------------------------------------
@@ -103,7 +126,10 @@ CHUNKS = list(product([2.0, -2.0, 0.7, -30.0, 0.0], [1, 3, 4, 9]))
 
 @pytest.mark.parametrize("kappa, update_size", CHUNKS)
 def test_interaction(kappa, update_size):
-    delta, gradients = (total(OWN.sq_norm) + 2 * total(OWN.dot)).numpy(), flat_gradients(NET, POOL)
+    delta, gradients = (
+        (total(OWN.sq_norm) + 2 * total(OWN.dot)).numpy(),
+        flat_gradients(NET, POOL),
+    )
     expected, expected_scores = chunked(delta, gradients, kappa, update_size, 10)
     sampler = fitted(interaction=kappa, update_size=update_size)
     indices, scores = sampler.query(POOL, 10, return_scores=True)
@@ -113,19 +139,36 @@ def test_interaction(kappa, update_size):
 
 @pytest.mark.parametrize("n_instances", [1, 2, 5, len(POOL)])
 def test_exactly_greedy_on_equation_11(n_instances):
-    g_S, gradients, greedy = flat_gradients(NET, X, y).sum(0), flat_gradients(NET, POOL), []
+    g_S, gradients, greedy = (
+        flat_gradients(NET, X, y).sum(0),
+        flat_gradients(NET, POOL),
+        [],
+    )
     while len(greedy) < n_instances:
         so_far = g_S + gradients[greedy].sum(0)
-        dynamics = np.square(so_far + gradients).sum(1)  # ||g_S + sum over Q of g||^2, Q with one more
+        dynamics = np.square(so_far + gradients).sum(
+            1
+        )  # ||g_S + sum over Q of g||^2, Q with one more
         dynamics[greedy] = -np.inf
         greedy.append(int(dynamics.argmax()))
-    assert fitted(interaction=2, update_size=1).query(POOL, n_instances).tolist() == greedy
+    assert (
+        fitted(interaction=2, update_size=1).query(POOL, n_instances).tolist() == greedy
+    )
 
 
-@pytest.mark.parametrize("n_instances, update_size", [(10, 100), (10, 10), (2, 2), (41, 100)])
-def test_interaction_without_effect_is_said_and_the_remedy_works(n_instances, update_size):
-    with pytest.warns(UserWarning, match=r"interaction=-30 has no effect on this query.*all are picked in one") as said:
-        picks = fitted(interaction=-30.0, update_size=update_size).query(POOL, n_instances)
+@pytest.mark.parametrize(
+    "n_instances, update_size", [(10, 100), (10, 10), (2, 2), (41, 100)]
+)
+def test_interaction_without_effect_is_said_and_the_remedy_works(
+    n_instances, update_size
+):
+    with pytest.warns(
+        UserWarning,
+        match=r"interaction=-30 has no effect on this query.*all are picked in one",
+    ) as said:
+        picks = fitted(interaction=-30.0, update_size=update_size).query(
+            POOL, n_instances
+        )
     assert picks.tolist() == fitted().query(POOL, n_instances).tolist()
     remedy = int(re.search(r"such as update_size=(\d+)\.", str(said[0].message))[1])
     assert said[0].filename == __file__
@@ -133,16 +176,27 @@ def test_interaction_without_effect_is_said_and_the_remedy_works(n_instances, up
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         indices = sampler.query(POOL, n_instances)
-    delta, gradients = (total(OWN.sq_norm) + 2 * total(OWN.dot)).numpy(), flat_gradients(NET, POOL)
-    assert indices.tolist() == chunked(delta, gradients, -30.0, remedy, n_instances)[0] != picks.tolist()
+    delta, gradients = (
+        (total(OWN.sq_norm) + 2 * total(OWN.dot)).numpy(),
+        flat_gradients(NET, POOL),
+    )
+    assert (
+        indices.tolist()
+        == chunked(delta, gradients, -30.0, remedy, n_instances)[0]
+        != picks.tolist()
+    )
 
 
-@pytest.mark.parametrize("params", [{"interaction": 0.0}, {"interaction": -1.0, "update_size": 9}])
+@pytest.mark.parametrize(
+    "params", [{"interaction": 0.0}, {"interaction": -1.0, "update_size": 9}]
+)
 def test_interaction_with_effect_or_none_asked_for_says_nothing(params):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(**params).query(POOL, 10)
-        fitted(interaction=-1.0).query(POOL, 1)  # one sample has nothing to interact with
+        fitted(interaction=-1.0).query(
+            POOL, 1
+        )  # one sample has nothing to interact with
 
 
 def test_interaction_changes_the_batch_but_never_the_scores_of_samples():
@@ -153,7 +207,10 @@ def test_interaction_changes_the_batch_but_never_the_scores_of_samples():
 
 def test_without_a_labeled_set_gamma_0_works():
     indices = make_sampler("dynamical", gamma=0)(NET, POOL, 5)
-    assert indices.tolist() == np.argsort(-total(OWN.sq_norm).numpy(), kind="stable")[:5].tolist()
+    assert (
+        indices.tolist()
+        == np.argsort(-total(OWN.sq_norm).numpy(), kind="stable")[:5].tolist()
+    )
 
 
 # --- criteria and modules -------------------------------------------------------------------------
@@ -170,7 +227,9 @@ class Probabilities(nn.Module):
 
 CRITERIA = {
     "skorch's default": {"module": Probabilities, "criterion": nn.NLLLoss},
-    "class weights": {"criterion__weight": torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)},
+    "class weights": {
+        "criterion__weight": torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+    },
     "label smoothing": {"criterion__label_smoothing": 0.1},
     "sum": {"criterion__reduction": "sum"},
 }
@@ -181,8 +240,12 @@ def test_criteria(criterion):
     net = trained_net(**CRITERIA[criterion])
     own = reference(net, POOL, direction=reference(net, X, y).gradient)
     expected = total(own.sq_norm) + 2 * total(own.dot)
-    scores = make_sampler("dynamical", FrozenEstimator(net)).fit(X, y).score_samples(POOL)
-    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-10 * expected.abs().max())
+    scores = (
+        make_sampler("dynamical", FrozenEstimator(net)).fit(X, y).score_samples(POOL)
+    )
+    np.testing.assert_allclose(
+        scores, expected, rtol=1e-9, atol=1e-10 * expected.abs().max()
+    )
 
 
 WRAPPED = {
@@ -196,4 +259,7 @@ def test_wrapped_modules(wrap):
     net = make_net(max_epochs=1).fit(X, y)
     expected = make_sampler("dynamical")(net, POOL, 9, X_labeled=X, y_labeled=y)
     net.module_ = WRAPPED[wrap](net.module_)
-    assert make_sampler("dynamical")(net, POOL, 9, X_labeled=X, y_labeled=y).tolist() == expected.tolist()
+    assert (
+        make_sampler("dynamical")(net, POOL, 9, X_labeled=X, y_labeled=y).tolist()
+        == expected.tolist()
+    )

@@ -33,27 +33,52 @@ CRITERIA = {
 
 
 def softmax_head():
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3), nn.Softmax(1)).double()
+    return nn.Sequential(
+        nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3), nn.Softmax(1)
+    ).double()
 
 
-NETS = {name: trained_net(max_epochs=5, **settings) for name, settings in CRITERIA.items()}
-NETS["probabilities"] = make_net(softmax_head, criterion=nn.NLLLoss, max_epochs=5).fit(X, y)
+NETS = {
+    name: trained_net(max_epochs=5, **settings) for name, settings in CRITERIA.items()
+}
+NETS["probabilities"] = make_net(softmax_head, criterion=nn.NLLLoss, max_epochs=5).fit(
+    X, y
+)
 
 
 def expected_gradient_length(net, names):
     with torch.no_grad():
         proba = net.predict_proba(POOL)
-    lengths = [total(reference(net, POOL, np.full(len(POOL), k)).sq_norm, names).sqrt().numpy() for k in range(3)]
+    lengths = [
+        total(reference(net, POOL, np.full(len(POOL), k)).sq_norm, names).sqrt().numpy()
+        for k in range(3)
+    ]
     return (proba * np.stack(lengths, axis=1)).sum(1)
 
 
 @pytest.mark.parametrize(  # the layers of "probabilities" have other names
-    "net, layers", [(net, layers) for net in NETS for layers in LAYERS if (net, layers) != ("probabilities", "body")]
+    "net, layers",
+    [
+        (net, layers)
+        for net in NETS
+        for layers in LAYERS
+        if (net, layers) != ("probabilities", "body")
+    ],
 )
 def test_expected_gradient_length(net, layers):
-    names = ["2.weight", "2.bias"] if net == "probabilities" and layers == "last" else LAYERS[layers]
-    sampler = EGLSampler(FrozenEstimator(NETS[net]), layers=layers, batch_size=8).fit(X, y)
-    np.testing.assert_allclose(sampler.score_samples(POOL), expected_gradient_length(NETS[net], names), rtol=1e-9)
+    names = (
+        ["2.weight", "2.bias"]
+        if net == "probabilities" and layers == "last"
+        else LAYERS[layers]
+    )
+    sampler = EGLSampler(FrozenEstimator(NETS[net]), layers=layers, batch_size=8).fit(
+        X, y
+    )
+    np.testing.assert_allclose(
+        sampler.score_samples(POOL),
+        expected_gradient_length(NETS[net], names),
+        rtol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("frozen", [None, "weight", "bias"])
@@ -64,12 +89,18 @@ def test_closed_form_of_the_head(frozen):
     names = [f"head.{own}" for own in ("weight", "bias") if own != frozen]
     scores = _closed_form(net, POOL, 8)
     np.testing.assert_allclose(scores, expected_gradient_length(net, names), rtol=1e-10)
-    by_engine = EGLSampler(FrozenEstimator(net), layers="last", backend="ghost").fit(X, y).score_samples(POOL)
+    by_engine = (
+        EGLSampler(FrozenEstimator(net), layers="last", backend="ghost")
+        .fit(X, y)
+        .score_samples(POOL)
+    )
     np.testing.assert_allclose(scores, by_engine, rtol=1e-10)
 
 
 def convolutional():
-    return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 4), nn.Flatten()).double()
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 4), nn.Flatten()
+    ).double()
 
 
 class Tied(nn.Module):
@@ -107,7 +138,9 @@ def entropy_gradient(net, X, names):
         parameters = dict(module.named_parameters())
         wanted = [parameters[name] for name in names or parameters]
         found = torch.autograd.grad(entropy, wanted, allow_unused=True)
-        norms.append(sum(g.square().sum() for g in found if g is not None).sqrt().item())
+        norms.append(
+            sum(g.square().sum() for g in found if g is not None).sqrt().item()
+        )
     return np.array(norms)
 
 
@@ -115,19 +148,35 @@ def entropy_gradient(net, X, names):
 @pytest.mark.parametrize("layers", ["all", "last"])
 @pytest.mark.parametrize("backend", ["ghost", "functorch", "loop"])
 def test_entropy_gradient(net, layers, backend):
-    names = (["2.weight", "2.bias"] if net == "probabilities" else LAYERS["last"]) if layers == "last" else None
-    sampler = EntropyGradientSampler(FrozenEstimator(NETS[net]), layers=layers, backend=backend, batch_size=8).fit(X, y)
-    np.testing.assert_allclose(sampler.score_samples(POOL), entropy_gradient(NETS[net], POOL, names), rtol=1e-9)
+    names = (
+        (["2.weight", "2.bias"] if net == "probabilities" else LAYERS["last"])
+        if layers == "last"
+        else None
+    )
+    sampler = EntropyGradientSampler(
+        FrozenEstimator(NETS[net]), layers=layers, backend=backend, batch_size=8
+    ).fit(X, y)
+    np.testing.assert_allclose(
+        sampler.score_samples(POOL), entropy_gradient(NETS[net], POOL, names), rtol=1e-9
+    )
 
 
 def test_entropy_of_a_saturated_softmax():
-    logits = torch.tensor([[0.0, -2000.0, -800.0], [0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(predictive_entropy(logits.softmax(1)).sum(), logits)
+    logits = torch.tensor(
+        [[0.0, -2000.0, -800.0], [0.0, 0.0, 0.0]],
+        dtype=torch.float64,
+        requires_grad=True,
+    )
+    (gradient,) = torch.autograd.grad(
+        predictive_entropy(logits.softmax(1)).sum(), logits
+    )
     assert torch.isfinite(gradient).all()
     torch.testing.assert_close(gradient[1], torch.zeros(3).double(), atol=1e-15, rtol=0)
 
 
-@pytest.mark.parametrize("key, gamma", [("gradient_length", 0.0), ("influence", np.inf)])
+@pytest.mark.parametrize(
+    "key, gamma", [("gradient_length", 0.0), ("influence", np.inf)]
+)
 def test_special_cases_of_dynamical(key, gamma):
     net = FrozenEstimator(NETS["cross entropy"])
     expected = make_sampler("dynamical", net, gamma=gamma).fit(X, y)

@@ -16,7 +16,9 @@ from skdal.samplers import MCDropoutSampler
 CRITERIA = {
     "bald": lambda p: entropy(p.mean(0)) - entropy(p).mean(0),
     "entropy": lambda p: entropy(p.mean(0)),
-    "variation_ratio": lambda p: 1 - np.array([np.bincount(votes).max() for votes in p.argmax(2).T]) / len(p),
+    "variation_ratio": lambda p: (
+        1 - np.array([np.bincount(votes).max() for votes in p.argmax(2).T]) / len(p)
+    ),
 }
 
 
@@ -32,7 +34,12 @@ def net_of(module, X=X, seed=0):
 
 def dropout_everywhere():
     return nn.Sequential(
-        nn.Dropout(0.2), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 3)
+        nn.Dropout(0.2),
+        nn.Linear(4, 8),
+        nn.BatchNorm1d(8),
+        nn.Tanh(),
+        nn.Dropout(0.4),
+        nn.Linear(8, 3),
     ).double()
 
 
@@ -51,17 +58,26 @@ def passes(net, pool=POOL, n_passes=7, seed=0):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_scores(criterion):
     net = net_of(dropout_everywhere())
-    sampler = MCDropoutSampler(FrozenEstimator(net), criterion=criterion, n_passes=7, random_state=0).fit(X, y)
+    sampler = MCDropoutSampler(
+        FrozenEstimator(net), criterion=criterion, n_passes=7, random_state=0
+    ).fit(X, y)
     from skdal.utils import query_generator
 
     proba = passes(net, seed=int(query_generator(0, 30).integers(2**32)))
-    np.testing.assert_allclose(sampler.score_samples(POOL), CRITERIA[criterion](proba), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        sampler.score_samples(POOL), CRITERIA[criterion](proba), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_one_pass_has_no_disagreement():
-    sampler = MCDropoutSampler(FrozenEstimator(net_of(dropout_everywhere())), n_passes=1).fit(X, y)
+    sampler = MCDropoutSampler(
+        FrozenEstimator(net_of(dropout_everywhere())), n_passes=1
+    ).fit(X, y)
     assert sampler.score_samples(POOL).tolist() == [0.0] * 41
-    assert sampler.set_params(criterion="variation_ratio").score_samples(POOL).tolist() == [0.0] * 41
+    assert (
+        sampler.set_params(criterion="variation_ratio").score_samples(POOL).tolist()
+        == [0.0] * 41
+    )
 
 
 def test_masks_are_those_of_dropout():
@@ -74,7 +90,9 @@ def test_masks_are_those_of_dropout():
         head.weight.copy_(torch.eye(2000))
     seen = []
     net = make_net(lambda: module).initialize()
-    handle = head.register_forward_pre_hook(lambda part, args: seen.append(args[0].clone()))
+    handle = head.register_forward_pre_hook(
+        lambda part, args: seen.append(args[0].clone())
+    )
     passes(net, POOL[:5], 4)
     handle.remove()
     masks = seen[3:]  # the first are passes in eval mode
@@ -110,7 +128,9 @@ def test_every_kind_of_dropout(kind):
 
 
 def test_all_else_is_in_eval_mode():
-    module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Dropout(1e-12)).double()
+    module = nn.Sequential(
+        nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Dropout(1e-12)
+    ).double()
     net = net_of(module)
     expected = net.predict_proba(POOL)
     net.module_.train()
@@ -125,7 +145,9 @@ class Nested(nn.Module):
     def __init__(self, scale=1.0):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
-        self.classifier = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(8, 3))
+        self.classifier = nn.Sequential(
+            nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(8, 3)
+        )
         self.scale = scale
         self.double()
 
@@ -136,7 +158,11 @@ class Nested(nn.Module):
 
 def sequential():
     return nn.Sequential(
-        nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.ReLU(inplace=True), nn.Linear(8, 3)
+        nn.Linear(4, 8),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.ReLU(inplace=True),
+        nn.Linear(8, 3),
     ).double()
 
 
@@ -169,7 +195,10 @@ def test_only_the_tail_runs_again(kind, monkeypatch):
         run, _ = _rest_of(view, torch.as_tensor(POOL))
     assert (run is not None) == is_tail
     found = passes(net)
-    monkeypatch.setattr("skdal.adapters._dropout._rest_of", lambda view, inputs: (None, view.forward(inputs)))
+    monkeypatch.setattr(
+        "skdal.adapters._dropout._rest_of",
+        lambda view, inputs: (None, view.forward(inputs)),
+    )
     np.testing.assert_allclose(found, passes(net), rtol=1e-12)
 
 
@@ -187,17 +216,27 @@ def test_the_body_of_torchvision_nets_runs_once(name, n_calls):
 
 
 def test_a_net_without_dropout():
-    net = make_net(nn.Linear, module__in_features=4, module__out_features=3).fit(X.astype("float32"), y)
-    with pytest.raises(UnsupportedEstimatorError, match="Linear.*no dropout layer.*Add torch.nn.Dropout"):
+    net = make_net(nn.Linear, module__in_features=4, module__out_features=3).fit(
+        X.astype("float32"), y
+    )
+    with pytest.raises(
+        UnsupportedEstimatorError,
+        match="Linear.*no dropout layer.*Add torch.nn.Dropout",
+    ):
         MCDropoutSampler()(net, POOL.astype("float32"), 3)
     with pytest.raises(UnsupportedEstimatorError, match="no dropout layer"):
-        MCDropoutSampler(make_net(lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.0)))).fit(X.astype("float32"), y)
+        MCDropoutSampler(
+            make_net(lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.0)))
+        ).fit(X.astype("float32"), y)
 
 
 @pytest.mark.parametrize(
     "params, words",
     [
-        ({"criterion": "var"}, "criterion must be one of bald, entropy, variation_ratio; got 'var'"),
+        (
+            {"criterion": "var"},
+            "criterion must be one of bald, entropy, variation_ratio; got 'var'",
+        ),
         ({"n_passes": 0}, "n_passes must be an integer of at least 1; got 0"),
     ],
 )

@@ -39,7 +39,10 @@ class Halves(nn.Module):
 
     def __init__(self, nonlinearity=None):
         super().__init__()
-        self.first, self.second = nn.Linear(2, 3).double(), nn.Linear(2, 3, bias=False).double()
+        self.first, self.second = (
+            nn.Linear(2, 3).double(),
+            nn.Linear(2, 3, bias=False).double(),
+        )
         self.nonlinearity = nonlinearity or nn.Identity()
 
     def forward(self, x):
@@ -47,9 +50,17 @@ class Halves(nn.Module):
 
 
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
-GROUPS = [("first.weight", {"weight_decay": 0.02}), ("second.*", {"weight_decay": 0.05})]  # the bias has none
+GROUPS = [
+    ("first.weight", {"weight_decay": 0.02}),
+    ("second.*", {"weight_decay": 0.05}),
+]  # the bias has none
 DECAYS = {"first.weight": 0.02, "first.bias": 0.0, "second.weight": 0.05}
-SGD = {"module": Halves, "optimizer": torch.optim.SGD, "optimizer__param_groups": GROUPS, "batch_size": -1}
+SGD = {
+    "module": Halves,
+    "optimizer": torch.optim.SGD,
+    "optimizer__param_groups": GROUPS,
+    "batch_size": -1,
+}
 
 
 class OneHot(nn.Module):
@@ -88,19 +99,33 @@ class Focal(nn.Module):
     def forward(self, outputs, labels):
         losses = nn.functional.cross_entropy(outputs, labels, reduction="none")
         losses = self.weight[labels] * (1 - torch.exp(-losses)) * losses
-        return losses if self.reduction == "none" else losses.sum() / self.weight[labels].sum()
+        return (
+            losses
+            if self.reduction == "none"
+            else losses.sum() / self.weight[labels].sum()
+        )
 
 
 SUM_OF_WEIGHTS = float(WEIGHTS[torch.as_tensor(y)].sum())
 LOSSES = {  # settings of the net, and n
     "cross entropy": ({}, len(y)),
     "class weights": ({"criterion__weight": WEIGHTS}, SUM_OF_WEIGHTS),
-    "a class of weight 0": ({"criterion__weight": WEIGHTS * torch.tensor([0, 1, 1])}, float(WEIGHTS[y][y > 0].sum())),
+    "a class of weight 0": (
+        {"criterion__weight": WEIGHTS * torch.tensor([0, 1, 1])},
+        float(WEIGHTS[y][y > 0].sum()),
+    ),
     "an ignored class": ({"criterion__ignore_index": 1}, int(np.sum(y != 1))),
-    "label smoothing": ({"criterion__label_smoothing": 0.2, "criterion__weight": WEIGHTS}, SUM_OF_WEIGHTS),
+    "label smoothing": (
+        {"criterion__label_smoothing": 0.2, "criterion__weight": WEIGHTS},
+        SUM_OF_WEIGHTS,
+    ),
     "a sum": ({"criterion__reduction": "sum"}, 1),
     "log of probabilities": (
-        {"module__nonlinearity": nn.Softmax(1), "criterion": nn.NLLLoss, "criterion__weight": WEIGHTS},
+        {
+            "module__nonlinearity": nn.Softmax(1),
+            "criterion": nn.NLLLoss,
+            "criterion__weight": WEIGHTS,
+        },
         SUM_OF_WEIGHTS,
     ),
     "a criterion of one's own": ({"criterion": Focal}, SUM_OF_WEIGHTS),
@@ -129,15 +154,22 @@ def flat(gradient):
 
 def penalised_loss(net, decays):
     """Return what a full step of training makes small."""
-    loss = net.get_loss(net.module_(torch.as_tensor(X)), torch.as_tensor(y), X=None, training=True)
+    loss = net.get_loss(
+        net.module_(torch.as_tensor(X)), torch.as_tensor(y), X=None, training=True
+    )
     return loss + sum(
-        decay / 2 * dict(net.module_.named_parameters())[name].square().sum() for name, decay in decays.items()
+        decay / 2 * dict(net.module_.named_parameters())[name].square().sum()
+        for name, decay in decays.items()
     )
 
 
 def to_the_minimum(net, decays=DECAYS):
     optimizer = torch.optim.LBFGS(
-        net.module_.parameters(), max_iter=2000, tolerance_grad=1e-15, tolerance_change=0, line_search_fn="strong_wolfe"
+        net.module_.parameters(),
+        max_iter=2000,
+        tolerance_grad=1e-15,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure():
@@ -152,14 +184,23 @@ def to_the_minimum(net, decays=DECAYS):
 
 # --- at the minimum -------------------------------------------------------------------------------
 
-NO_MINIMUM = {"a criterion of one's own", "a class of weight 0", "an ignored class"}  # not convex; a bias runs away
+NO_MINIMUM = {
+    "a criterion of one's own",
+    "a class of weight 0",
+    "an ignored class",
+}  # not convex; a bias runs away
 CONVEX = [loss for loss in LOSSES if loss not in NO_MINIMUM]
 
 
 @pytest.mark.parametrize("loss", CONVEX)
 def test_at_the_minimum_the_direction_vanishes(loss):
     net, n = to_the_minimum(net_of(loss)), LOSSES[loss][1]
-    pull = torch.cat([n * DECAYS[name] * p.detach().flatten() for name, p in net.module_.named_parameters()])
+    pull = torch.cat(
+        [
+            n * DECAYS[name] * p.detach().flatten()
+            for name, p in net.module_.named_parameters()
+        ]
+    )
     alone = flat(labeled_gradient(net, X, y))
     torch.testing.assert_close(alone, -pull, rtol=1e-5, atol=1e-6 * float(pull.norm()))
     assert flat(direction_of(net)).norm() < 1e-6 * pull.norm()
@@ -170,13 +211,20 @@ def test_at_the_minimum_it_ranks_as_gradient_length_does(loss):
     net = to_the_minimum(net_of(loss))
     by_length = sampler_of(net, gamma=0).query(POOL, len(POOL))
     assert sampler_of(net).query(POOL, len(POOL)).tolist() == by_length.tolist()
-    assert sampler_of(net, penalty=None).query(POOL, len(POOL)).tolist() != by_length.tolist()
+    assert (
+        sampler_of(net, penalty=None).query(POOL, len(POOL)).tolist()
+        != by_length.tolist()
+    )
 
 
 def test_training_itself_comes_to_rest_there():
     """With skorch's own loop and momentum, in two parameter groups."""
-    net = make_net(**{**SGD, "lr": 1.0, "max_epochs": 400, "optimizer__momentum": 0.9}).fit(X, y)
-    assert flat(direction_of(net)).norm() < 1e-6 * flat(labeled_gradient(net, X, y)).norm()
+    net = make_net(
+        **{**SGD, "lr": 1.0, "max_epochs": 400, "optimizer__momentum": 0.9}
+    ).fit(X, y)
+    assert (
+        flat(direction_of(net)).norm() < 1e-6 * flat(labeled_gradient(net, X, y)).norm()
+    )
 
 
 # --- anywhere -------------------------------------------------------------------------------------
@@ -195,8 +243,12 @@ def test_it_is_the_gradient_of_the_penalised_sum(loss):
             return float(n * penalised_loss(net, DECAYS))
 
     steps = 1e-5 * torch.eye(len(start), dtype=torch.float64)
-    wanted = torch.tensor([(value(step) - value(-step)) / 2e-5 for step in steps], dtype=torch.float64)
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7 * float(wanted.norm()))
+    wanted = torch.tensor(
+        [(value(step) - value(-step)) / 2e-5 for step in steps], dtype=torch.float64
+    )
+    torch.testing.assert_close(
+        found, wanted, rtol=1e-6, atol=1e-7 * float(wanted.norm())
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,11 +268,15 @@ def assert_decays(net, decays, n=30, **params):
     X_labeled, y_labeled = params.pop("X", X), params.pop("y", y)
     found = direction_of(net, X_labeled, y_labeled, **params)
     final = net[-1] if hasattr(net, "steps") else net
-    own = labeled_gradient(net, X_labeled, y_labeled, layers=params.get("layers", "all"), batch_size=8)
+    own = labeled_gradient(
+        net, X_labeled, y_labeled, layers=params.get("layers", "all"), batch_size=8
+    )
     parameters = dict(final.module_.named_parameters())
     assert set(found) == set(own) == set(decays)
     for name, decay in decays.items():
-        wanted = own[name] + n * decay * parameters[name].detach() if decay else own[name]
+        wanted = (
+            own[name] + n * decay * parameters[name].detach() if decay else own[name]
+        )
         assert torch.equal(found[name], wanted), name
 
 
@@ -267,7 +323,10 @@ NETS = {
     "changed while it ran": (by_hand, DECAYS | {"first.weight": 0.5}),
     "a tensor": (of_a_tensor, DECAYS),
     "accelerate": (accelerated, DECAYS),
-    "a frozen parameter": (frozen, {name: decay for name, decay in DECAYS.items() if name != "first.weight"}),
+    "a frozen parameter": (
+        frozen,
+        {name: decay for name, decay in DECAYS.items() if name != "first.weight"},
+    ),
     "compiled": (compiled, DECAYS),
 }
 
@@ -277,11 +336,20 @@ def test_each_parameter_has_the_decay_of_its_own_group(kind):
     change, decays = NETS[kind]
     net = change(net_of())
     sampler = DynamicALSampler(FrozenEstimator(net), batch_size=8).fit(X, y)
-    found, own = sampler._direction(sampler._trained()), labeled_gradient(net, X, y, batch_size=8)
-    parameters = {name.removeprefix("_orig_mod."): p for name, p in net.module_.named_parameters()}
+    found, own = (
+        sampler._direction(sampler._trained()),
+        labeled_gradient(net, X, y, batch_size=8),
+    )
+    parameters = {
+        name.removeprefix("_orig_mod."): p for name, p in net.module_.named_parameters()
+    }
     assert set(found) == set(own) == set(decays)
     for name, decay in decays.items():
-        wanted = own[name] + 30 * np.float64(decay) * parameters[name].detach() if decay else own[name]
+        wanted = (
+            own[name] + 30 * np.float64(decay) * parameters[name].detach()
+            if decay
+            else own[name]
+        )
         torch.testing.assert_close(found[name], wanted, rtol=1e-14, atol=1e-14)
 
 
@@ -307,8 +375,12 @@ class Two(NeuralNetClassifier):
     """An optimizer for each half."""
 
     def initialize_optimizer(self, *args, **kwargs):
-        self.optimizer_ = torch.optim.SGD(self.module_.first.parameters(), 0.1, weight_decay=0.1)
-        self.other_ = torch.optim.Adam(self.module_.second.parameters(), 0.1, weight_decay=0.2)
+        self.optimizer_ = torch.optim.SGD(
+            self.module_.first.parameters(), 0.1, weight_decay=0.1
+        )
+        self.other_ = torch.optim.Adam(
+            self.module_.second.parameters(), 0.1, weight_decay=0.2
+        )
         return self
 
 
@@ -325,12 +397,18 @@ def test_a_scheduler_that_changes_weight_decay():
 
     net = net_of(callbacks=[Halved], max_epochs=2)
     sampler = DynamicALSampler(net, batch_size=8, random_state=0).fit(X, y)
-    assert_decays(sampler.estimator_, {name: decay / 4 for name, decay in DECAYS.items()})
+    assert_decays(
+        sampler.estimator_, {name: decay / 4 for name, decay in DECAYS.items()}
+    )
     sampler.fit(X, y)  # the optimizer is built anew
-    assert_decays(sampler.estimator_, {name: decay / 4 for name, decay in DECAYS.items()})
+    assert_decays(
+        sampler.estimator_, {name: decay / 4 for name, decay in DECAYS.items()}
+    )
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW, torch.optim.LBFGS])
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.SGD, torch.optim.AdamW, torch.optim.LBFGS]
+)
 def test_a_number_holds_for_all_parameters_whatever_the_optimizer(optimizer):
     net = net_of(optimizer=optimizer, optimizer__param_groups=[])
     assert_decays(net, dict.fromkeys(DECAYS, 0.25), penalty=0.25)
@@ -347,7 +425,9 @@ OPTIMIZERS = [*_penalty.COUPLED, *_penalty.DECOUPLED, *_penalty.WITHOUT]
 OF_TORCH = {
     name
     for name, found in vars(torch.optim).items()
-    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer
+    if inspect.isclass(found)
+    and issubclass(found, torch.optim.Optimizer)
+    and found is not torch.optim.Optimizer
 }
 
 
@@ -370,16 +450,25 @@ def rest(name, settings):
 
 
 @pytest.mark.parametrize("maximize", [False, True])
-@pytest.mark.parametrize("name", [name for name in _penalty.COUPLED if name in OF_TORCH])
-def test_coupled_decay_is_a_penalty_so_a_step_rests_where_it_is_balanced(name, maximize):
+@pytest.mark.parametrize(
+    "name", [name for name in _penalty.COUPLED if name in OF_TORCH]
+)
+def test_coupled_decay_is_a_penalty_so_a_step_rests_where_it_is_balanced(
+    name, maximize
+):
     moved, factor = rest(name, {"weight_decay": 0.25, "maximize": maximize})
-    assert factor == pytest.approx((0.25 + 1e-4 * (name == "ASGD")) * (-1 if maximize else 1), rel=1e-15)
+    assert factor == pytest.approx(
+        (0.25 + 1e-4 * (name == "ASGD")) * (-1 if maximize else 1), rel=1e-15
+    )
     assert moved < 1e-12
 
 
 DECOUPLING = {
     **{name: {"weight_decay": 0.3} for name in _penalty.DECOUPLED if name in OF_TORCH},
-    **{name: {"weight_decay": 0.3, "decoupled_weight_decay": True} for name in ("Adam", "NAdam", "RAdam")},
+    **{
+        name: {"weight_decay": 0.3, "decoupled_weight_decay": True}
+        for name in ("Adam", "NAdam", "RAdam")
+    },
 }
 
 
@@ -435,13 +524,41 @@ def another_module(net):
 
 OTHERS = {
     "a subclass": (lambda: net_of(optimizer=Renamed), DECAYS, ""),
-    "an unknown class": (lambda: net_of(optimizer=Lion), NO_DECAY, "not known what the weight decay of Lion does"),
-    "an unknown class without decay": (lambda: net_of(optimizer=Lion, optimizer__param_groups=[]), NO_DECAY, ""),
-    "a step of its own": (lambda: net_of(optimizer=OwnStep), NO_DECAY, "weight decay of OwnStep"),
-    "no optimizer": (lambda: without_optimizer(net_of()), NO_DECAY, "the net has no optimizer"),
-    "another module": (lambda: another_module(net_of()), NO_DECAY, "none of its module's parameters"),
-    "AdamW": (lambda: net_of(optimizer=torch.optim.AdamW), NO_DECAY, "decoupled weight decay of AdamW"),
-    "LBFGS": (lambda: net_of(optimizer=torch.optim.LBFGS, optimizer__param_groups=[]), NO_DECAY, ""),
+    "an unknown class": (
+        lambda: net_of(optimizer=Lion),
+        NO_DECAY,
+        "not known what the weight decay of Lion does",
+    ),
+    "an unknown class without decay": (
+        lambda: net_of(optimizer=Lion, optimizer__param_groups=[]),
+        NO_DECAY,
+        "",
+    ),
+    "a step of its own": (
+        lambda: net_of(optimizer=OwnStep),
+        NO_DECAY,
+        "weight decay of OwnStep",
+    ),
+    "no optimizer": (
+        lambda: without_optimizer(net_of()),
+        NO_DECAY,
+        "the net has no optimizer",
+    ),
+    "another module": (
+        lambda: another_module(net_of()),
+        NO_DECAY,
+        "none of its module's parameters",
+    ),
+    "AdamW": (
+        lambda: net_of(optimizer=torch.optim.AdamW),
+        NO_DECAY,
+        "decoupled weight decay of AdamW",
+    ),
+    "LBFGS": (
+        lambda: net_of(optimizer=torch.optim.LBFGS, optimizer__param_groups=[]),
+        NO_DECAY,
+        "",
+    ),
 }
 
 
@@ -473,7 +590,9 @@ class Silent(Focal):
 
 def test_a_criterion_whose_mean_is_none_is_refused_with_the_remedy():
     net = net_of(criterion=Silent)
-    with pytest.raises(UnsupportedEstimatorError, match="Silent does not tell .*penalty=None"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="Silent does not tell .*penalty=None"
+    ):
         sampler_of(net).query(POOL)
     assert len(sampler_of(net, penalty=None).query(POOL, 3)) == 3
 
@@ -481,7 +600,10 @@ def test_a_criterion_whose_mean_is_none_is_refused_with_the_remedy():
 # --- without decay --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS, torch.optim.AdamW])
+@pytest.mark.parametrize(
+    "optimizer",
+    [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS, torch.optim.AdamW],
+)
 def test_without_decay_scores_are_those_of_the_loss_alone_bit_for_bit(optimizer):
     settings = {"optimizer__weight_decay": 0} if optimizer is torch.optim.AdamW else {}
     net = trained_net(optimizer=optimizer, max_epochs=1, **settings)
@@ -489,14 +611,21 @@ def test_without_decay_scores_are_those_of_the_loss_alone_bit_for_bit(optimizer)
     own = gradient_statistics(net, POOL, direction=direction, batch_size=8)
     sampler = sampler_of(net)
     assert sampler.score_samples(POOL).tolist() == (own.sq_norm + 2 * own.dot).tolist()
-    assert sampler_of(net, penalty=None).score_samples(POOL).tolist() == sampler.score_samples(POOL).tolist()
+    assert (
+        sampler_of(net, penalty=None).score_samples(POOL).tolist()
+        == sampler.score_samples(POOL).tolist()
+    )
 
 
 @pytest.mark.parametrize("key", MODELS)
 def test_nets_of_the_experiments_have_no_decay_so_their_records_stand(key):
     net = MODELS[key](n_classes=10)
     assert net.optimizer is torch.optim.Adam
-    assert not [name for name in net.get_params() if "weight_decay" in name or "param_groups" in name]
+    assert not [
+        name
+        for name in net.get_params()
+        if "weight_decay" in name or "param_groups" in name
+    ]
 
 
 # --- where the direction goes ---------------------------------------------------------------------
@@ -513,8 +642,12 @@ def test_scores(gamma):
 def test_the_function_form_takes_it():
     net = net_of()
     for penalty in ("auto", None, 1.0):
-        picks = dynamical_sampling(net, POOL, 5, X_labeled=X, y_labeled=y, penalty=penalty, batch_size=8)
-        assert picks.tolist() == sampler_of(net, penalty=penalty).query(POOL, 5).tolist()
+        picks = dynamical_sampling(
+            net, POOL, 5, X_labeled=X, y_labeled=y, penalty=penalty, batch_size=8
+        )
+        assert (
+            picks.tolist() == sampler_of(net, penalty=penalty).query(POOL, 5).tolist()
+        )
 
 
 def test_interaction_is_of_the_losses_own_gradients():
@@ -523,7 +656,9 @@ def test_interaction_is_of_the_losses_own_gradients():
     delta = found.sq_norm + 2 * found.dot
     first = int(delta.argmax())
     picked = labeled_gradient(net, POOL[[first]], found.label[[first]], batch_size=8)
-    share = gradient_statistics(net, POOL, found.label, direction=picked, batch_size=8).dot
+    share = gradient_statistics(
+        net, POOL, found.label, direction=picked, batch_size=8
+    ).dot
     rest = delta - 2 * share
     rest[first] = -np.inf
     picks = sampler_of(net, interaction=-2, update_size=1).query(POOL, 2)
@@ -534,7 +669,10 @@ def test_labeled_gradient_stays_that_of_the_loss():
     net = net_of()
     found = labeled_gradient(net, X, y)
     net.optimizer_ = None
-    assert all(torch.equal(found[name], part) for name, part in labeled_gradient(net, X, y).items())
+    assert all(
+        torch.equal(found[name], part)
+        for name, part in labeled_gradient(net, X, y).items()
+    )
 
 
 def test_a_net_on_its_way_has_no_optimizer_so_the_direction_is_made_before():
@@ -551,16 +689,30 @@ def test_stored_scores_are_those_of_this_penalty(tmp_path):
     first = sampler_of(net, executor=executor).score_samples(POOL)
     net.set_params(optimizer__weight_decay=3.0)  # of the bias
     second = sampler_of(net, executor=executor).score_samples(POOL)
-    assert second.tolist() == sampler_of(net).score_samples(POOL).tolist() != first.tolist()
+    assert (
+        second.tolist()
+        == sampler_of(net).score_samples(POOL).tolist()
+        != first.tolist()
+    )
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_net_is_as_it_was():
     net = trained_net(**SGD)
-    before = copy.deepcopy((net.module_.state_dict(), net.optimizer_.state_dict(), net.criterion_.state_dict()))
+    before = copy.deepcopy(
+        (
+            net.module_.state_dict(),
+            net.optimizer_.state_dict(),
+            net.criterion_.state_dict(),
+        )
+    )
     grads = [p.grad for p in net.module_.parameters()]
     assert make_sampler("dynamical")(net, POOL, 3, X_labeled=X, y_labeled=y) is not None
-    after = net.module_.state_dict(), net.optimizer_.state_dict(), net.criterion_.state_dict()
+    after = (
+        net.module_.state_dict(),
+        net.optimizer_.state_dict(),
+        net.criterion_.state_dict(),
+    )
     assert str(before) == str(after)
     assert [p.grad for p in net.module_.parameters()] == grads
     assert net.criterion_.reduction == "mean"

@@ -31,20 +31,33 @@ CLASSIFIERS = {
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_scores(key, classifier):
     sampler = make_sampler(key, CLASSIFIERS[classifier]()).fit(X, y)
-    expected = REFERENCES[key](sampler.estimator_.predict_proba(POOL).astype(np.float64))
-    np.testing.assert_allclose(sampler.score_samples(POOL), expected, rtol=1e-6, atol=1e-12)
-    assert sampler.query(POOL, 10).tolist() == np.argsort(-sampler.score_samples(POOL), kind="stable")[:10].tolist()
+    expected = REFERENCES[key](
+        sampler.estimator_.predict_proba(POOL).astype(np.float64)
+    )
+    np.testing.assert_allclose(
+        sampler.score_samples(POOL), expected, rtol=1e-6, atol=1e-12
+    )
+    assert (
+        sampler.query(POOL, 10).tolist()
+        == np.argsort(-sampler.score_samples(POOL), kind="stable")[:10].tolist()
+    )
 
 
 @pytest.mark.parametrize("key", REFERENCES)
 def test_two_classes_rank_alike(key):
     sampler = make_sampler(key, LogisticRegression()).fit(X, y == 1)
     distance = np.abs(sampler.predict_proba(POOL)[:, 0] - 0.5)
-    assert sampler.query(POOL, len(POOL)).tolist() == np.argsort(distance, kind="stable").tolist()
+    assert (
+        sampler.query(POOL, len(POOL)).tolist()
+        == np.argsort(distance, kind="stable").tolist()
+    )
 
 
 @pytest.mark.parametrize("key", REFERENCES)
-@pytest.mark.parametrize("labels", [np.array(["setosa", "versicolor", "virginica"])[y], y * 10 - 7, y.astype(float)])
+@pytest.mark.parametrize(
+    "labels",
+    [np.array(["setosa", "versicolor", "virginica"])[y], y * 10 - 7, y.astype(float)],
+)
 def test_any_labels_of_the_classifier(key, labels):
     expected = make_sampler(key, LogisticRegression()).fit(X, y).query(POOL, 8)
     sampler = make_sampler(key, LogisticRegression()).fit(X, labels)
@@ -63,7 +76,9 @@ def test_random_is_uniform_without_replacement():
 
 def test_random_is_in_random_order():
     sampler = make_sampler("random", random_state=np.random.RandomState(0))
-    firsts = [sampler(FrozenEstimator(trained_net()), POOL[:3], 3)[0] for _ in range(20)]
+    firsts = [
+        sampler(FrozenEstimator(trained_net()), POOL[:3], 3)[0] for _ in range(20)
+    ]
     assert set(firsts) == {0, 1, 2}
 
 
@@ -77,4 +92,12 @@ def test_random_draws_from_the_seed_and_the_number_of_labels(n_labeled, same):
 
 def test_random_without_a_seed_draws_anew():
     net = trained_net()
-    assert len({tuple(make_sampler("random", random_state=None)(net, POOL, 20)) for _ in range(3)}) == 3
+    assert (
+        len(
+            {
+                tuple(make_sampler("random", random_state=None)(net, POOL, 20))
+                for _ in range(3)
+            }
+        )
+        == 3
+    )

@@ -40,13 +40,21 @@ CALLS = {
     "query": lambda net, **how: sampler_of(net, **how).query(POOL, 3),
     "best": lambda net, **how: sampler_of(net, **how).best(POOL, 3),
     "score_samples": lambda net, **how: sampler_of(net, **how).score_samples(POOL),
-    "interaction": lambda net, **how: sampler_of(net, interaction=-1, update_size=1, **how).query(POOL, 3),
-    "candidates": lambda net, **how: sampler_of(net, interaction=-1, update_size=1, n_candidates=9, **how).query(
-        POOL, 3
+    "interaction": lambda net, **how: sampler_of(
+        net, interaction=-1, update_size=1, **how
+    ).query(POOL, 3),
+    "candidates": lambda net, **how: sampler_of(
+        net, interaction=-1, update_size=1, n_candidates=9, **how
+    ).query(POOL, 3),
+    "called": lambda net, **how: DynamicALSampler(batch_size=8, **how)(
+        net, POOL, 3, X_labeled=X, y_labeled=y
     ),
-    "called": lambda net, **how: DynamicALSampler(batch_size=8, **how)(net, POOL, 3, X_labeled=X, y_labeled=y),
-    "function": lambda net, **how: dynamical_sampling(net, POOL, 3, X_labeled=X, y_labeled=y, batch_size=8, **how),
-    "shards": lambda net, **how: sampler_of(net, executor=SerialExecutor(shard_size=16), **how).query(POOL, 3),
+    "function": lambda net, **how: dynamical_sampling(
+        net, POOL, 3, X_labeled=X, y_labeled=y, batch_size=8, **how
+    ),
+    "shards": lambda net, **how: sampler_of(
+        net, executor=SerialExecutor(shard_size=16), **how
+    ).query(POOL, 3),
     "dataset": lambda net, **how: DynamicALSampler(batch_size=8, **how)(
         net, POOL, 3, X_labeled=TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
     ),
@@ -89,7 +97,9 @@ def test_the_remedies_work():
     net = untrained()
     for gamma in (0, np.inf):  # length alone; and the inner product alone, as asked for
         quiet(lambda gamma=gamma: sampler_of(net, gamma=gamma).query(POOL, 3))
-    sampler = DynamicALSampler(make_net(max_epochs=1, batch_size=-1, lr=0.05), batch_size=8, random_state=0).fit(X, y)
+    sampler = DynamicALSampler(
+        make_net(max_epochs=1, batch_size=-1, lr=0.05), batch_size=8, random_state=0
+    ).fit(X, y)
     with pytest.warns(UserWarning, match=SAID):
         sampler.query(POOL, 3)
     sampler.estimator_.set_params(max_epochs=100)
@@ -133,12 +143,22 @@ def test_behind_a_pipeline():
 
 def test_of_many_shards_the_median_of_their_medians_counts():
     net = untrained()
-    found = gradient_statistics(net, POOL, direction=labeled_gradient(net, X, y, batch_size=8), batch_size=8)
+    found = gradient_statistics(
+        net, POOL, direction=labeled_gradient(net, X, y, batch_size=8), batch_size=8
+    )
     parts = [slice(0, 16), slice(16, 32), slice(32, 41)]
-    medians = np.median([[np.median(found.sq_norm[k]), np.median(np.abs(2 * found.dot[k]))] for k in parts], axis=0)
+    medians = np.median(
+        [
+            [np.median(found.sq_norm[k]), np.median(np.abs(2 * found.dot[k]))]
+            for k in parts
+        ],
+        axis=0,
+    )
     with pytest.warns(UserWarning, match=SAID) as said:
         CALLS["shards"](net)
-    np.testing.assert_allclose([numbers(str(said[0].message))[k] for k in (3, 1)], medians, rtol=0.006)
+    np.testing.assert_allclose(
+        [numbers(str(said[0].message))[k] for k in (3, 1)], medians, rtol=0.006
+    )
 
 
 def test_kept_scores_tell_it_as_well(tmp_path):
@@ -169,7 +189,13 @@ def test_a_penalised_net_at_its_minimum_is_not_one():
 def test_other_labels_are_looked_at_again():
     net = untrained()
     known = net.predict(X)
-    ask = lambda labels: DynamicALSampler(FrozenEstimator(net), batch_size=8).fit(X, labels).query(POOL, 3)
-    quiet(lambda: ask(known))  # the inner product decides here too, but the net knows these labels
+    ask = lambda labels: (
+        DynamicALSampler(FrozenEstimator(net), batch_size=8)
+        .fit(X, labels)
+        .query(POOL, 3)
+    )
+    quiet(
+        lambda: ask(known)
+    )  # the inner product decides here too, but the net knows these labels
     with pytest.warns(UserWarning, match=SAID):
         ask((known + 1) % 3)

@@ -54,8 +54,12 @@ HEADS = {
     "in place": lambda: Body(in_place),
     "twice": lambda: Body(lambda m, h: m.head(m.head(h).tanh()), 3),
     "weight elsewhere": lambda: Body(elsewhere),
-    "pruned": lambda: Body(prepare=lambda m: prune.l1_unstructured(m.head, "weight", 0.4)),
-    "own hook": lambda: Body(prepare=lambda m: m.head.register_forward_hook(lambda part, args, out: 3 * out)),
+    "pruned": lambda: Body(
+        prepare=lambda m: prune.l1_unstructured(m.head, "weight", 0.4)
+    ),
+    "own hook": lambda: Body(
+        prepare=lambda m: m.head.register_forward_hook(lambda part, args, out: 3 * out)
+    ),
     "frozen head": lambda: Body(prepare=lambda m: m.head.requires_grad_(False)),
     "plain": Body,
 }
@@ -65,8 +69,13 @@ HEADS = {
 def test_egl_over_the_last_layer(kind):
     torch.manual_seed(0)
     net = make_net(HEADS[kind]).initialize()
-    fast, slow = (EGLSampler(FrozenEstimator(net), layers="last", backend=b).fit(X, y) for b in ("auto", "loop"))
-    np.testing.assert_allclose(fast.score_samples(POOL), slow.score_samples(POOL), rtol=1e-9)
+    fast, slow = (
+        EGLSampler(FrozenEstimator(net), layers="last", backend=b).fit(X, y)
+        for b in ("auto", "loop")
+    )
+    np.testing.assert_allclose(
+        fast.score_samples(POOL), slow.score_samples(POOL), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -99,7 +108,9 @@ def test_a_linear_that_is_not_the_head_is_not_taken_for_it():
 
 
 def test_the_head_of_the_first_of_several_outputs():
-    assert last_layer(make_net(Auxiliary).initialize(), POOL.astype("float32")).hidden.shape == (41, 6)
+    assert last_layer(
+        make_net(Auxiliary).initialize(), POOL.astype("float32")
+    ).hidden.shape == (41, 6)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
@@ -111,18 +122,28 @@ def test_a_scale_after_the_head(scale):
 
 
 OF_THE_HEAD = partial(EGLSampler, layers="last")
-NO_SOFTMAX = [BADGESampler, EntropyGradientSampler, MCDropoutSampler, OF_THE_HEAD, ConfidenceSampler]
+NO_SOFTMAX = [
+    BADGESampler,
+    EntropyGradientSampler,
+    MCDropoutSampler,
+    OF_THE_HEAD,
+    ConfidenceSampler,
+]
 
 
 @pytest.mark.parametrize("make", NO_SOFTMAX)
 def test_logits_are_not_taken_for_probabilities(make):
     net = trained_net(criterion=nn.MultiMarginLoss)
-    with pytest.raises(UnsupportedEstimatorError, match="no probabilities.*predict_nonlinearity"):
+    with pytest.raises(
+        UnsupportedEstimatorError, match="no probabilities.*predict_nonlinearity"
+    ):
         make()(net, POOL, 3, X_labeled=X, y_labeled=y)
 
 
 def test_the_output_of_a_module_before_an_operation_in_place():
-    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)).double()
+    module = nn.Sequential(
+        nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)
+    ).double()
     found = module_output(make_net(lambda: module).initialize(), POOL, "0")
     with torch.no_grad():
         torch.testing.assert_close(found, module[0](torch.as_tensor(POOL)))
@@ -150,7 +171,11 @@ class Flattened(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embed, self.drop, self.head = nn.Linear(1, 5), nn.Dropout(0.4), nn.Linear(20, 3)
+        self.embed, self.drop, self.head = (
+            nn.Linear(1, 5),
+            nn.Dropout(0.4),
+            nn.Linear(20, 3),
+        )
         self.double()
 
     def forward(self, x):
@@ -181,7 +206,11 @@ class SideEffect(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body, self.drop, self.head = nn.Linear(4, 6), nn.Dropout(0.4, inplace=True), nn.Linear(6, 3)
+        self.body, self.drop, self.head = (
+            nn.Linear(4, 6),
+            nn.Dropout(0.4, inplace=True),
+            nn.Linear(6, 3),
+        )
         self.double()
 
     def forward(self, x):
@@ -190,13 +219,19 @@ class SideEffect(nn.Module):
         return self.head(h)
 
 
-@pytest.mark.parametrize("module", [TimeFirst, Flattened, DropConnect, always, SideEffect])
+@pytest.mark.parametrize(
+    "module", [TimeFirst, Flattened, DropConnect, always, SideEffect]
+)
 def test_masks_are_the_same_for_every_sample(module):
     net = make_net(module).initialize()
-    sampler = MCDropoutSampler(FrozenEstimator(net), n_passes=5, random_state=0).fit(X, y)
+    sampler = MCDropoutSampler(FrozenEstimator(net), n_passes=5, random_state=0).fit(
+        X, y
+    )
     whole = sampler.score_samples(POOL)
     assert (whole > 1e-9).any()
-    parts = [sampler.score_samples(POOL[a:b]) for a, b in ((0, 1), (1, 4), (4, 7), (7, 41))]
+    parts = [
+        sampler.score_samples(POOL[a:b]) for a, b in ((0, 1), (1, 4), (4, 7), (7, 41))
+    ]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-9, atol=1e-15)
     assert np.ptp(sampler.score_samples(np.repeat(POOL[:1], 10, axis=0))) < 1e-12
 
@@ -217,9 +252,17 @@ class TailChanged(nn.Module):
 
 
 def test_outputs_changed_in_place_after_the_tail():
-    nets = [make_net(TailChanged, module__in_place=flag).initialize() for flag in (True, False)]
+    nets = [
+        make_net(TailChanged, module__in_place=flag).initialize()
+        for flag in (True, False)
+    ]
     nets[0].module_.load_state_dict(nets[1].module_.state_dict())
-    scores = [MCDropoutSampler(FrozenEstimator(net), random_state=0).fit(X, y).score_samples(POOL) for net in nets]
+    scores = [
+        MCDropoutSampler(FrozenEstimator(net), random_state=0)
+        .fit(X, y)
+        .score_samples(POOL)
+        for net in nets
+    ]
     np.testing.assert_allclose(*scores, rtol=1e-9)
 
 
@@ -227,7 +270,10 @@ def test_without_a_random_state_a_fitted_sampler_scores_alike():
     sampler = MCDropoutSampler(FrozenEstimator(trained_net())).fit(X, y)
     whole = sampler.score_samples(POOL)
     np.testing.assert_allclose(
-        np.concatenate([sampler.score_samples(POOL[:9]), sampler.score_samples(POOL[9:])]), whole
+        np.concatenate(
+            [sampler.score_samples(POOL[:9]), sampler.score_samples(POOL[9:])]
+        ),
+        whole,
     )
     assert not np.allclose(sampler.fit(X, y).score_samples(POOL), whole)
 
@@ -237,8 +283,13 @@ def test_without_a_random_state_a_fitted_sampler_scores_alike():
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
 def test_coreset_at_any_scale(scale):
-    sampler = CoresetSampler(FrozenEstimator(trained_net()), embedding=lambda net, X: (X * scale).astype("float32"))
-    expected = CoresetSampler(FrozenEstimator(trained_net()), embedding=lambda net, X: X.astype("float32"))
+    sampler = CoresetSampler(
+        FrozenEstimator(trained_net()),
+        embedding=lambda net, X: (X * scale).astype("float32"),
+    )
+    expected = CoresetSampler(
+        FrozenEstimator(trained_net()), embedding=lambda net, X: X.astype("float32")
+    )
     indices, scores = sampler.fit(X, y).query(POOL, 8, return_scores=True)
     same, distances = expected.fit(X, y).query(POOL, 8, return_scores=True)
     assert indices.tolist() == same.tolist()
@@ -258,11 +309,16 @@ def test_autocast_of_the_caller_changes_nothing():
 
 def test_badge_of_confident_samples():
     """1 - p loses its digits in float32, the sum of the other probabilities does not."""
-    logits, h = 12 * torch.randn(300, 5, generator=torch.Generator().manual_seed(0)), torch.ones(300, 2)
+    logits, h = (
+        12 * torch.randn(300, 5, generator=torch.Generator().manual_seed(0)),
+        torch.ones(300, 2),
+    )
     wide = _logit_gradients(logits.double().softmax(1))
     narrow = _logit_gradients(logits.softmax(1))
     torch.testing.assert_close(narrow, wide, rtol=2e-5, atol=0)
-    assert kmeans_plusplus(narrow, h, 5, np.random.default_rng(0))[0][0] == int((wide.norm(dim=1)).argmax())
+    assert kmeans_plusplus(narrow, h, 5, np.random.default_rng(0))[0][0] == int(
+        (wide.norm(dim=1)).argmax()
+    )
 
 
 def test_collapsed_representations_are_as_fast_as_others():
@@ -274,18 +330,23 @@ def test_collapsed_representations_are_as_fast_as_others():
 
 def test_representations_of_two_dtypes_and_two_lengths():
     sampler = CoresetSampler(
-        FrozenEstimator(trained_net()), embedding=lambda net, X: X.astype("f4" if len(X) > 35 else "f8")
+        FrozenEstimator(trained_net()),
+        embedding=lambda net, X: X.astype("f4" if len(X) > 35 else "f8"),
     )
     assert len(sampler.fit(X, y).query(POOL, 5)) == 5
     sampler.embedding = lambda net, X: X[:, : 2 if len(X) > 35 else 3]
-    with pytest.raises(InvalidDataError, match="2 numbers in the pool and 3 in the labeled set"):
+    with pytest.raises(
+        InvalidDataError, match="2 numbers in the pool and 3 in the labeled set"
+    ):
         sampler.query(POOL, 5)
 
 
 # --- modes of the caller --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [CoresetSampler, BADGESampler, MCDropoutSampler, OF_THE_HEAD])
+@pytest.mark.parametrize(
+    "make", [CoresetSampler, BADGESampler, MCDropoutSampler, OF_THE_HEAD]
+)
 def test_in_inference_mode(make):
     net = trained_net()
     call = lambda: make(random_state=0)(net, POOL, 6, X_labeled=X, y_labeled=y).tolist()

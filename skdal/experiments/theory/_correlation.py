@@ -18,16 +18,34 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, prepared_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import outputs_of
-from skdal.experiments.theory._settings import THEORY_NET, as_one_hot, check_enough, extreme_eigenvalues, kernel_images
+from skdal.experiments.theory._settings import (
+    THEORY_NET,
+    as_one_hot,
+    check_enough,
+    extreme_eigenvalues,
+    kernel_images,
+)
 from skdal.utils import progress_bar
 
 # What the residual's f is, and what stands for the labels of Q.
 PREDICTIONS = ("zero", "kernel", "net")
 LABELS = ("true", "pseudo", "pseudo one-hot")
-KERNELS = ("raw", "unit diagonal")  # the diagonal tells of contrast: theta(x, x) grows with the square of x
+KERNELS = (
+    "raw",
+    "unit diagonal",
+)  # the diagonal tells of contrast: theta(x, x) grows with the square of x
 STEPS = (10, 100, 1000)  # of gradient descent
 _N_RANDOM = 30  # labelings by chance, the control
-USES = ("dataset", "pixels", "dtype", "n_initial", "n_query", "n_draws", "n_candidates", "seed")
+USES = (
+    "dataset",
+    "pixels",
+    "dtype",
+    "n_initial",
+    "n_query",
+    "n_draws",
+    "n_candidates",
+    "seed",
+)
 HOLDS = (*KERNELS, "kernel", "accuracy")
 
 
@@ -39,7 +57,14 @@ def compute(settings, folder, *, data_root, device, verbose):
     dict
         By name of the kernel, what `_measured` gives; and what is to know of the kernel and of predictions.
     """
-    spec = RunSpec(settings.dataset, "cnn_gap", "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
+    spec = RunSpec(
+        settings.dataset,
+        "cnn_gap",
+        "random",
+        n_initial=settings.n_initial,
+        n_rounds=1,
+        seed=settings.seed,
+    )
     data, _ = load(spec, data_root)
     kernel_images(data.train, [0], settings.pixels)  # raises, before the training
     check_enough(settings, data, settings.n_candidates)
@@ -49,28 +74,54 @@ def compute(settings, folder, *, data_root, device, verbose):
         )
     together, draws = _drawn(settings, initial_set(spec, data), len(data.train))
     images = kernel_images(data.train, together, settings.pixels)
-    how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
+    how = {
+        "dtype": settings.dtype,
+        "cache_dir": folder / "kernels",
+        "device": device,
+        "verbose": verbose,
+    }
     theta = infinite_ntk(images, **THEORY_NET, **how)
-    Y, n = as_one_hot(data.train.targets[together], len(data.class_names)), settings.n_initial
-    of_net = softmax(outputs_of(prepared_net(spec, data, device), data.train.take(together)).cpu().double().numpy())
+    Y, n = (
+        as_one_hot(data.train.targets[together], len(data.class_names)),
+        settings.n_initial,
+    )
+    of_net = softmax(
+        outputs_of(prepared_net(spec, data, device), data.train.take(together))
+        .cpu()
+        .double()
+        .numpy()
+    )
     lengths = np.sqrt(np.diag(theta))
     found, regression = {}, {}
     with progress_bar(2 * len(draws), "draws", verbose, unit="draws") as bar:
         for name, kernel in zip(KERNELS, (theta, theta / np.outer(lengths, lengths))):
             predictions = _predictions(kernel, Y, n, of_net)
-            found[name] = _measured(kernel, Y, n, predictions, draws, settings.seed, bar)
+            found[name] = _measured(
+                kernel, Y, n, predictions, draws, settings.seed, bar
+            )
             regression[name] = predictions["kernel"]
-    found["kernel"] = {"mean_diagonal": float(np.diag(theta).mean()), "eigenvalues": extreme_eigenvalues(theta)}
+    found["kernel"] = {
+        "mean_diagonal": float(np.diag(theta).mean()),
+        "eigenvalues": extreme_eigenvalues(theta),
+    }
     predicted = {"kernel": regression["raw"], "net": of_net}
-    found["accuracy"] = {f: float((p[n:].argmax(1) == Y[n:].argmax(1)).mean()) for f, p in predicted.items()}
+    found["accuracy"] = {
+        f: float((p[n:].argmax(1) == Y[n:].argmax(1)).mean())
+        for f, p in predicted.items()
+    }
     return found
 
 
 def _drawn(settings, initial, n_images):
     """Return the images of S and of the candidates, and each draw of Q as positions among the candidates."""
     rng = np.random.default_rng([settings.seed, 2])
-    candidates = rng.choice(np.setdiff1d(np.arange(n_images), initial), settings.n_candidates, replace=False)
-    draws = [rng.choice(len(candidates), settings.n_query, replace=False) for _ in range(settings.n_draws)]
+    candidates = rng.choice(
+        np.setdiff1d(np.arange(n_images), initial), settings.n_candidates, replace=False
+    )
+    draws = [
+        rng.choice(len(candidates), settings.n_query, replace=False)
+        for _ in range(settings.n_draws)
+    ]
     return np.concatenate([initial, candidates]), draws
 
 
@@ -84,9 +135,17 @@ def _measured(theta, Y, n, predictions, draws, seed, bar):
         a list; "error": the same by steps, for the largest rate that all draws allow; "random": by "alignment" or
         "bound" and f, Kendall's tau with G of each of the labelings by chance.
     """
-    residuals, by_chance = _residuals(predictions, Y, n), _by_chance(predictions, Y, n, seed)
+    residuals, by_chance = (
+        _residuals(predictions, Y, n),
+        _by_chance(predictions, Y, n, seed),
+    )
     rate = 1 / np.linalg.eigvalsh(theta.astype(np.float64))[-1]
-    found = {"alignment": [], "bound": [], "trace": [], "error": {f"{t}": [] for t in STEPS}}
+    found = {
+        "alignment": [],
+        "bound": [],
+        "trace": [],
+        "error": {f"{t}": [] for t in STEPS},
+    }
     found |= {"dynamics": {key: [] for key in residuals}}
     random = {f: [] for f in by_chance}
     for draw in draws:
@@ -96,20 +155,31 @@ def _measured(theta, Y, n, predictions, draws, seed, bar):
         found["bound"].append(generalization_bound(of_rows, Y[rows]))
         found["trace"].append(float(np.trace(of_rows[n:, n:])))
         for t in STEPS:
-            found["error"][f"{t}"].append(convergence_error(of_rows, Y[rows], t=t, learning_rate=rate))
+            found["error"][f"{t}"].append(
+                convergence_error(of_rows, Y[rows], t=t, learning_rate=rate)
+            )
         for key, residual in residuals.items():
-            found["dynamics"][key].append(mse_training_dynamics(of_rows, residual[rows]))
+            found["dynamics"][key].append(
+                mse_training_dynamics(of_rows, residual[rows])
+            )
         for f, many in by_chance.items():
             some = many[:, rows]
             random[f].append(np.einsum("mik,mik->m", some, of_rows @ some))
         bar.update(1)
-    taus = lambda against: {f: [tau(one, found[against])[0] for one in np.transpose(v)] for f, v in random.items()}
-    return found | {"random": {against: taus(against) for against in ("alignment", "bound")}}
+    taus = lambda against: {
+        f: [tau(one, found[against])[0] for one in np.transpose(v)]
+        for f, v in random.items()
+    }
+    return found | {
+        "random": {against: taus(against) for against in ("alignment", "bound")}
+    }
 
 
 def _predictions(theta, Y, n, of_net):
     """Return f of all samples: at initialization, of the converged kernel, of the trained net (probabilities)."""
-    of_kernel = np.concatenate([Y[:n], kernel_regression(theta[:n, :n], theta[n:, :n], Y[:n])])
+    of_kernel = np.concatenate(
+        [Y[:n], kernel_regression(theta[:n, :n], theta[n:, :n], Y[:n])]
+    )
     return {"zero": np.zeros_like(Y), "kernel": of_kernel, "net": of_net}
 
 
@@ -128,7 +198,9 @@ def _by_chance(predictions, Y, n, seed):
     """Return f - Y by f, (n_labelings, n_samples, K), with labels of Q that are drawn uniformly."""
     rng, n_classes = np.random.default_rng([seed, 6]), Y.shape[1]
     drawn = np.eye(n_classes)[rng.integers(n_classes, size=(_N_RANDOM, len(Y) - n))]
-    labels = np.concatenate([np.broadcast_to(Y[:n], (_N_RANDOM, *Y[:n].shape)), drawn], axis=1)
+    labels = np.concatenate(
+        [np.broadcast_to(Y[:n], (_N_RANDOM, *Y[:n].shape)), drawn], axis=1
+    )
     return {f: prediction - labels for f, prediction in predictions.items()}
 
 
@@ -137,7 +209,9 @@ def degenerate(f, labels):
     if (f, labels) == ("zero", "true"):
         return "G is the alignment itself"
     if labels == "pseudo" and f != "zero":
-        return "the residual of Q is zero" + (", and so is that of S" if f == "kernel" else "")
+        return "the residual of Q is zero" + (
+            ", and so is that of S" if f == "kernel" else ""
+        )
     return ""
 
 
@@ -156,9 +230,14 @@ def rank_correlations(found, against):
         NaN where G does not vary beyond rounding.
     """
     scale = max(max(values) for values in found["dynamics"].values())
-    varies = {key: np.ptp(values) > 1e-9 * scale for key, values in found["dynamics"].items()}
+    varies = {
+        key: np.ptp(values) > 1e-9 * scale for key, values in found["dynamics"].items()
+    }
     none = (np.nan, np.nan)
-    return {k: tau(v, found[against]) if varies[k] else none for k, v in found["dynamics"].items()}
+    return {
+        k: tau(v, found[against]) if varies[k] else none
+        for k, v in found["dynamics"].items()
+    }
 
 
 def tau(one, other):

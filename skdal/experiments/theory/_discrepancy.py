@@ -39,29 +39,51 @@ def compute(settings, folder, *, data_root, device, verbose):
         "sampler-batch" to the labeled images in the order of the queries.
     """
     if uneven := [batch for batch in settings.batches if settings.budget % batch]:
-        raise InvalidParameterError(f"a budget of {settings.budget} labels is no multiple of queries of {uneven}.")
+        raise InvalidParameterError(
+            f"a budget of {settings.budget} labels is no multiple of queries of {uneven}."
+        )
     data, _ = load(_spec(settings, "random", 1), data_root)
     kernel_images(data.train, [0], settings.pixels)  # raises, before the training
     check_enough(settings, data, settings.budget)
     there = folder / "discrepancies" / settings.digest(*USES)
-    series = [*(("dynamical", b) for b in settings.batches), ("random", min(settings.batches))]
+    series = [
+        *(("dynamical", b) for b in settings.batches),
+        ("random", min(settings.batches)),
+    ]
     specs = [_spec(settings, *one) for one in series]
     orders = []
-    with progress_bar(sum(spec.n_rounds for spec in specs), "trainings and queries", verbose, unit="queries") as bar:
+    with progress_bar(
+        sum(spec.n_rounds for spec in specs),
+        "trainings and queries",
+        verbose,
+        unit="queries",
+    ) as bar:
         where = {"root": folder / "runs", "data_root": data_root, "device": device}
         for one, spec in zip(series, specs):
             ask = partial(_asked_for, spec, specs[:-1], data, where, bar)
             orders.append(kept(there / f"{_name(one)}-order.json", ask))
             bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
-    how = {"dtype": settings.dtype, "cache_dir": folder / "kernels", "device": device, "verbose": verbose}
+    how = {
+        "dtype": settings.dtype,
+        "cache_dir": folder / "kernels",
+        "device": device,
+        "verbose": verbose,
+    }
     found, kernels = [], []
     for one, order in zip(series, map(np.asarray, orders)):
         rows, kernel = (there / f"{_name(one)}.{kind}" for kind in ("json", "npy"))
         if not rows.exists() or kernel.exists():
-            make = lambda order=order: _kernel(data.train, order, kernels, settings.pixels, how)
+            make = lambda order=order: _kernel(
+                data.train, order, kernels, settings.pixels, how
+            )
             kernels.append((order, kept_array(kernel, make)))
-        found += kept(rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial))
-    return {"rows": found, "orders": {_name(one): order for one, order in zip(series, orders)}}
+        found += kept(
+            rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial)
+        )
+    return {
+        "rows": found,
+        "orders": {_name(one): order for one, order in zip(series, orders)},
+    }
 
 
 def _name(series):
@@ -87,10 +109,18 @@ def _asked_for(spec, alike, data, where, bar):
     if spec.sampler == "random":  # which asks without a look at the net
         pool = np.setdiff1d(np.arange(len(data.train)), initial)
         rng = np.random.default_rng([spec.seed, 5])
-        return [*initial.tolist(), *rng.choice(pool, spec.n_rounds * spec.n_instances, replace=False).tolist()]
+        return [
+            *initial.tolist(),
+            *rng.choice(pool, spec.n_rounds * spec.n_instances, replace=False).tolist(),
+        ]
     _begin(alike, data, where)
-    records = run(spec, **where, n_records=spec.n_rounds, report=lambda record: bar.update(1))
-    return [*initial.tolist(), *(i for record in records[: spec.n_rounds] for i in record["queried"])]
+    records = run(
+        spec, **where, n_records=spec.n_rounds, report=lambda record: bar.update(1)
+    )
+    return [
+        *initial.tolist(),
+        *(i for record in records[: spec.n_rounds] for i in record["queried"]),
+    ]
 
 
 def _begin(specs, data, where):
@@ -104,8 +134,14 @@ def _begin(specs, data, where):
     (record,), state = RunFolder(root, longest).resume()
     for spec in others:
         queried = record["queried"][: spec.n_instances]
-        classes = np.bincount(data.train.targets[queried], minlength=len(data.class_names)).tolist()
-        part = {"queried": queried, "scores": record["scores"][: spec.n_instances], "classes": classes}
+        classes = np.bincount(
+            data.train.targets[queried], minlength=len(data.class_names)
+        ).tolist()
+        part = {
+            "queried": queried,
+            "scores": record["scores"][: spec.n_instances],
+            "classes": classes,
+        }
         begun = RunFolder(root, spec)
         with begun.locked() as is_mine:
             if is_mine and not begun.rounds():
@@ -117,7 +153,10 @@ def _kernel(images, order, kernels, pixels, how):
 
     Images are grouped by the other series that they are in: what no series has both of is worked, group by group.
     """
-    theta, member = np.empty((len(order), len(order)), dtype=how["dtype"]), np.zeros(len(order), dtype=int)
+    theta, member = (
+        np.empty((len(order), len(order)), dtype=how["dtype"]),
+        np.zeros(len(order), dtype=int),
+    )
     for k, (other, known) in enumerate(kernels):
         _, here, there = np.intersect1d(order, other, return_indices=True)
         theta[np.ix_(here, here)] = known[np.ix_(there, there)]
@@ -127,7 +166,9 @@ def _kernel(images, order, kernels, pixels, how):
     for i, j in itertools.combinations_with_replacement(range(len(groups)), 2):
         rows, columns = groups[i], groups[j]
         if not member[rows[0]] & member[columns[0]]:
-            block = infinite_ntk(inputs[i], None if i == j else inputs[j], **THEORY_NET, **how)
+            block = infinite_ntk(
+                inputs[i], None if i == j else inputs[j], **THEORY_NET, **how
+            )
             theta[np.ix_(rows, columns)], theta[np.ix_(columns, rows)] = block, block.T
     return theta
 
@@ -156,4 +197,6 @@ def _rows(sampler, batch, order, theta, data, n_initial):
 def ratio(row, *, normalized):
     """Return MMD/B; of the kernel with mean diagonal 1, by which MMD shrinks with its root and B grows with it."""
     discrepancy = np.sqrt(max(0.0, row["mmd_squared"]))
-    return float(discrepancy / row["bound"] / (row["mean_diagonal"] if normalized else 1.0))
+    return float(
+        discrepancy / row["bound"] / (row["mean_diagonal"] if normalized else 1.0)
+    )

@@ -6,7 +6,12 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
-from skdal.experiments.theory._correlation import LABELS, PREDICTIONS, degenerate, rank_correlations
+from skdal.experiments.theory._correlation import (
+    LABELS,
+    PREDICTIONS,
+    degenerate,
+    rank_correlations,
+)
 from skdal.experiments.theory._discrepancy import ratio
 from skdal.experiments.theory._paper import PAPER_TABLE_10
 
@@ -17,14 +22,26 @@ def draw_correlation(found, settings, name):
     """Return G against alignment (Figures 2 and 6) or B (Figure 7), a panel a variant that is not degenerate."""
     against, found = "bound" if name == "fig7" else "alignment", found["raw"]
     labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
-    shown = [(f, y) for f in PREDICTIONS for y in labels if not degenerate(f, y) or (f == "zero" and y == "true")]
+    shown = [
+        (f, y)
+        for f in PREDICTIONS
+        for y in labels
+        if not degenerate(f, y) or (f == "zero" and y == "true")
+    ]
     taus = rank_correlations(found, against)
-    figure = Figure(figsize=(3.4 * min(3, len(shown)), 3.2 * -(-len(shown) // 3)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(-(-len(shown) // 3), min(3, len(shown)))).ravel()
+    figure = Figure(
+        figsize=(3.4 * min(3, len(shown)), 3.2 * -(-len(shown) // 3)),
+        layout="constrained",
+    )
+    axes = np.atleast_1d(
+        figure.subplots(-(-len(shown) // 3), min(3, len(shown)))
+    ).ravel()
     for one, (f, y) in zip(axes, shown):
         key = f"{f}, {y}"
         one.scatter(found["dynamics"][key], found[against], s=10, color=_COLORS[0])
-        one.set_title(f"f: {f}; labels of Q: {y}\ntau = {taus[key][0]:+.3f}", fontsize=9)
+        one.set_title(
+            f"f: {f}; labels of Q: {y}\ntau = {taus[key][0]:+.3f}", fontsize=9
+        )
         one.set_xlabel("training dynamics G", fontsize=9)
         one.set_ylabel("bound B" if against == "bound" else "alignment A", fontsize=9)
     for one in axes[len(shown) :]:
@@ -35,19 +52,34 @@ def draw_correlation(found, settings, name):
 def draw_discrepancy(found, settings, name):
     """Return MMD beside B after one query (Figure 1), MMD/B over rounds (Figure 9) or at the end (Table 10)."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    {"fig1": _first_queries, "fig9": _over_rounds, "table10": _ends}[name](figure.subplots(), found["rows"])
-    figure.axes[0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    {"fig1": _first_queries, "fig9": _over_rounds, "table10": _ends}[name](
+        figure.subplots(), found["rows"]
+    )
+    figure.axes[0].legend(
+        frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1)
+    )
     return _tidy(figure)
 
 
 def _first_queries(axes, rows):
     first = [row for row in rows if row["round"] == 1]
-    at, mmd = np.arange(len(first)), np.array([np.sqrt(max(0, row["mmd_squared"])) for row in first])
-    axes.bar(at - 0.2, [row["bound"] for row in first], 0.4, label="B", color=_COLORS[0])
+    at, mmd = (
+        np.arange(len(first)),
+        np.array([np.sqrt(max(0, row["mmd_squared"])) for row in first]),
+    )
+    axes.bar(
+        at - 0.2, [row["bound"] for row in first], 0.4, label="B", color=_COLORS[0]
+    )
     axes.bar(at + 0.2, mmd, 0.4, label="MMD", color=_COLORS[1])
     for x in at[mmd == 0]:
         axes.text(
-            x + 0.2, 0.02, "MMD^2 < 0", rotation=90, ha="center", fontsize=7, transform=axes.get_xaxis_transform()
+            x + 0.2,
+            0.02,
+            "MMD^2 < 0",
+            rotation=90,
+            ha="center",
+            fontsize=7,
+            transform=axes.get_xaxis_transform(),
         )
     axes.set_xticks(at, [f"{row['sampler']}\n{row['batch']}" for row in first])
     axes.set_yscale("log")
@@ -59,27 +91,59 @@ def _first_queries(axes, rows):
 def _over_rounds(axes, rows):
     series = list(dict.fromkeys((row["sampler"], row["batch"]) for row in rows))
     for color, (sampler, batch) in zip(cycle(_COLORS), series):
-        some = [row for row in rows if (row["sampler"], row["batch"]) == (sampler, batch)]
-        at, values = [row["n"] for row in some], [ratio(row, normalized=True) for row in some]
-        axes.plot(at, values, marker="o", markersize=4, color=color, label=f"{sampler}, {batch}")
+        some = [
+            row for row in rows if (row["sampler"], row["batch"]) == (sampler, batch)
+        ]
+        at, values = (
+            [row["n"] for row in some],
+            [ratio(row, normalized=True) for row in some],
+        )
+        axes.plot(
+            at,
+            values,
+            marker="o",
+            markersize=4,
+            color=color,
+            label=f"{sampler}, {batch}",
+        )
     if negative := [row["n"] for row in rows if row["mmd_squared"] < 0]:
-        axes.plot(negative, np.zeros(len(negative)), "x", color="#444444", markersize=7, label="MMD^2 < 0")
+        axes.plot(
+            negative,
+            np.zeros(len(negative)),
+            "x",
+            color="#444444",
+            markersize=7,
+            label="MMD^2 < 0",
+        )
     axes.set_xlabel("labels")
     axes.set_ylabel("MMD / B, mean diagonal 1")
 
 
 def _ends(axes, rows):
-    last = {(row["sampler"], row["batch"]): row for row in rows}  # of each series the last round
+    last = {
+        (row["sampler"], row["batch"]): row for row in rows
+    }  # of each series the last round
     values = {
         "raw kernel": [ratio(row, normalized=False) for row in last.values()],
         "mean diagonal 1": [ratio(row, normalized=True) for row in last.values()],
-        "paper": [PAPER_TABLE_10.get((r["round"], r["batch"]), 0) * (r["sampler"] != "random") for r in last.values()],
+        "paper": [
+            PAPER_TABLE_10.get((r["round"], r["batch"]), 0) * (r["sampler"] != "random")
+            for r in last.values()
+        ],
     }
-    values = {label: heights for label, heights in values.items() if any(heights) or label != "paper"}
+    values = {
+        label: heights
+        for label, heights in values.items()
+        if any(heights) or label != "paper"
+    }
     at = np.arange(len(last))
     for k, (color, (label, heights)) in enumerate(zip(cycle(_COLORS), values.items())):
         axes.bar(at + 0.27 * (k - 1), heights, 0.27, label=label, color=color)
-    axes.set_xticks(at, [f"{row['sampler']}\n{row['round']} x {row['batch']}" for row in last.values()], fontsize=8)
+    axes.set_xticks(
+        at,
+        [f"{row['sampler']}\n{row['round']} x {row['batch']}" for row in last.values()],
+        fontsize=8,
+    )
     axes.set_ylabel("MMD / B")
 
 
@@ -93,21 +157,45 @@ def draw_ratio(found, settings, name):
     panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
     for one, model in zip(panels, models):
         rows = [row for row in found["rows"] if row["model"] == model]
-        for color, batch in zip(cycle(_COLORS), dict.fromkeys(row["batch"] for row in rows)):
+        for color, batch in zip(
+            cycle(_COLORS), dict.fromkeys(row["batch"] for row in rows)
+        ):
             some = [row for row in rows if row["batch"] == batch]
             at = np.array([max(row["epoch"], 0.5) for row in some])
-            values = np.array([row["random"] for row in some], dtype=float)  # NaN where the change is zero
-            with warnings.catch_warnings():  # where there is nothing else, NaN is what is shown
+            values = np.array(
+                [row["random"] for row in some], dtype=float
+            )  # NaN where the change is zero
+            with (
+                warnings.catch_warnings()
+            ):  # where there is nothing else, NaN is what is shown
                 warnings.filterwarnings("ignore", "All-NaN slice")
                 low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
-            low[np.sign(low) != np.sign(high)] = np.nan  # quartiles about a pole are no band
+            low[np.sign(low) != np.sign(high)] = (
+                np.nan
+            )  # quartiles about a pole are no band
             own = np.array([row["own"] for row in some], dtype=float)
             for part in _of_one_sign(median):
                 one.plot(at[part], median[part], marker="o", markersize=3, color=color)
-                one.fill_between(at[part], low[part], high[part], color=color, alpha=0.15, linewidth=0)
+                one.fill_between(
+                    at[part],
+                    low[part],
+                    high[part],
+                    color=color,
+                    alpha=0.15,
+                    linewidth=0,
+                )
             for part in _of_one_sign(own):
-                one.plot(at[part], own[part], marker=".", markersize=4, linestyle="--", color=color)
-            one.plot([], [], color=color, marker="o", markersize=3, label=f"random, {batch}")
+                one.plot(
+                    at[part],
+                    own[part],
+                    marker=".",
+                    markersize=4,
+                    linestyle="--",
+                    color=color,
+                )
+            one.plot(
+                [], [], color=color, marker="o", markersize=3, label=f"random, {batch}"
+            )
             one.plot([], [], color=color, linestyle="--", label=f"own, {batch}")
         one.axhline(1, color="#444444", linewidth=0.8)
         one.set_xscale("log")
@@ -115,13 +203,19 @@ def draw_ratio(found, settings, name):
         one.set_title(f"{settings.dataset}, {model}", fontsize=10)
         one.set_xlabel("epochs of training (0 at the left edge)")
     panels[0].set_ylabel("approximation ratio, median and quartiles")
-    panels[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    panels[-1].legend(
+        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
+    )
     return _tidy(figure)
 
 
 def _of_one_sign(values):
     """Return slices of consecutive values of one sign."""
-    ends = [0, *(np.flatnonzero(np.diff(np.sign(values)) != 0) + 1).tolist(), len(values)]
+    ends = [
+        0,
+        *(np.flatnonzero(np.diff(np.sign(values)) != 0) + 1).tolist(),
+        len(values),
+    ]
     return [slice(start, stop) for start, stop in zip(ends, ends[1:])]
 
 

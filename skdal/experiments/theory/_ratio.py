@@ -23,14 +23,26 @@ def compute(settings, folder, *, data_root, device, verbose):
     dict
         "rows": list of dict with "model", "epoch", "batch", "random" (list over draws), "own", "train_accuracy".
     """
-    data = [_checked(model, settings, data_root, device) for model in settings.models][0]
+    data = [_checked(model, settings, data_root, device) for model in settings.models][
+        0
+    ]
     there = folder / "ratios" / settings.digest(*USES)
-    rows = [_of_model(_spec(model, settings), settings, data, there, device, verbose) for model in settings.models]
+    rows = [
+        _of_model(_spec(model, settings), settings, data, there, device, verbose)
+        for model in settings.models
+    ]
     return {"rows": sum(rows, [])}
 
 
 def _spec(model, settings):
-    return RunSpec(settings.dataset, model, "random", n_initial=settings.n_initial, n_rounds=1, seed=settings.seed)
+    return RunSpec(
+        settings.dataset,
+        model,
+        "random",
+        n_initial=settings.n_initial,
+        n_rounds=1,
+        seed=settings.seed,
+    )
 
 
 def _checked(model, settings, data_root, device):
@@ -50,7 +62,10 @@ def _of_model(spec, settings, data, there, device, verbose):
     initial, rng = initial_set(spec, data), np.random.default_rng([settings.seed, 4])
     labeled = data.train.take(initial)
     pool = data.train.take(np.setdiff1d(np.arange(len(data.train)), initial))
-    draws = [rng.choice(len(pool), max(settings.batches), replace=False) for _ in range(settings.n_ratio_draws)]
+    draws = [
+        rng.choice(len(pool), max(settings.batches), replace=False)
+        for _ in range(settings.n_ratio_draws)
+    ]
     rows, trained = [], 0
     bar = progress_bar(len(settings.epochs), f"looks at {model}", verbose, unit="looks")
     with bar, forked_rng(spec.seed_of("order", 0), 0):
@@ -58,16 +73,27 @@ def _of_model(spec, settings, data, there, device, verbose):
             if epoch > trained:
                 net.fit_loop(labeled, epochs=epoch - trained)
                 trained = epoch
-            make = lambda epoch=epoch: _rows(model, epoch, net, labeled, pool, draws, settings.batches)
-            with preserved_rng():  # whether they are kept or not, training goes on the same
+            make = lambda epoch=epoch: _rows(
+                model, epoch, net, labeled, pool, draws, settings.batches
+            )
+            with (
+                preserved_rng()
+            ):  # whether they are kept or not, training goes on the same
                 rows += kept(there / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
 
 
 def _rows(model, epoch, net, labeled, pool, draws, batches):
-    common = {"model": model, "epoch": epoch, "train_accuracy": measure(net, labeled, epoch).accuracy}
-    return [{**common, "batch": b, **ratios} for b, ratios in _ratios(net, labeled, pool, draws, batches).items()]
+    common = {
+        "model": model,
+        "epoch": epoch,
+        "train_accuracy": measure(net, labeled, epoch).accuracy,
+    }
+    return [
+        {**common, "batch": b, **ratios}
+        for b, ratios in _ratios(net, labeled, pool, draws, batches).items()
+    ]
 
 
 def _ratios(net, labeled, pool, draws, batches):
@@ -86,7 +112,9 @@ def _nested(net, pool, picks, statistics, direction, sizes):
     found, total, start = {}, {name: 0.0 for name in direction}, 0
     for b in sorted(sizes):
         part = picks[start:b]
-        more = labeled_gradient(net, pool.take(part).unlabeled(), statistics.label[part])
+        more = labeled_gradient(
+            net, pool.take(part).unlabeled(), statistics.label[part]
+        )
         total, start = {name: total[name] + more[name] for name in total}, b
         dots = float(sum((total[name] * direction[name]).sum() for name in total))
         together = float(sum((g * g).sum() for g in total.values())) + 2 * dots

@@ -16,7 +16,13 @@ from skdal.experiments._run import load
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
 from skdal.experiments._tables import STYLES
-from skdal.experiments.theory import _correlation, _discrepancy, _figures, _ratio, _tables
+from skdal.experiments.theory import (
+    _correlation,
+    _discrepancy,
+    _figures,
+    _ratio,
+    _tables,
+)
 from skdal.experiments.theory._settings import TheorySettings, read_json
 from skdal.utils import check_device, check_known, prepare_folder, write_atomically
 
@@ -43,7 +49,12 @@ _DISCREPANCY = (_discrepancy, _tables.discrepancy_table, _figures.draw_discrepan
 THEORY = {
     "fig1": Theory("Figure 1: MMD and B after one query", *_DISCREPANCY),
     "fig2": Theory("Figure 2: G and alignment, true labels", *_CORRELATION),
-    "fig4": Theory("Figure 4: the approximation ratio over training", _ratio, _tables.ratio_table, _figures.draw_ratio),
+    "fig4": Theory(
+        "Figure 4: the approximation ratio over training",
+        _ratio,
+        _tables.ratio_table,
+        _figures.draw_ratio,
+    ),
     "fig6": Theory("Figure 6: G and alignment, pseudo-labels", *_CORRELATION),
     "fig7": Theory("Figure 7: G and the generalization bound", *_CORRELATION),
     "fig9": Theory("Figure 9: MMD/B over rounds", *_DISCREPANCY),
@@ -52,7 +63,15 @@ THEORY = {
 
 
 def run_theory(
-    name, root, settings=None, *, data_root="data", download=False, device="cpu", verbose=0, style="markdown"
+    name,
+    root,
+    settings=None,
+    *,
+    data_root="data",
+    download=False,
+    device="cpu",
+    verbose=0,
+    style="markdown",
 ):
     """Do, or read, a verification experiment; write its figure and return its table.
 
@@ -101,10 +120,14 @@ def run_theory(
     if download:
         load_dataset(settings.dataset, data_root, download=True)
     found = _found(theory, root, settings, data_root, device, verbose)
-    used = ", ".join(f"{key} = {value}" for key, value in sorted(found["settings"].items()))
+    used = ", ".join(
+        f"{key} = {value}" for key, value in sorted(found["settings"].items())
+    )
     text = _heading(theory.title, style)
     mark = "% " if style == "latex" else ""
-    averaged = ", and for kernels averaged" if "pixels" in theory.experiment.USES else ""
+    averaged = (
+        ", and for kernels averaged" if "pixels" in theory.experiment.USES else ""
+    )
     text += f"{mark}Run with {used}. Images are normalized by channel{averaged}.\n\n"
     text += theory.table(found, settings, name, style)
     figure = theory.draw(found, settings, name)
@@ -119,28 +142,45 @@ def run_theory(
 def _heading(title, style):
     """Return a heading; of LaTeX tables it is a comment, as a document has its own."""
     underline = f"{'-' * len(title)}\n" if style == "rst" else ""
-    return {"markdown": "## ", "latex": "% ", "rst": ""}[style] + f"{title}\n{underline}\n"
+    return {"markdown": "## ", "latex": "% ", "rst": ""}[
+        style
+    ] + f"{title}\n{underline}\n"
 
 
 def figure_stem(name, settings):
     """Return the name of a figure's files, without ending."""
     parts = [name, data_name(settings.dataset)]
-    parts += [f"{settings.pixels}px"] if "pixels" in THEORY[name].experiment.USES else []
+    parts += (
+        [f"{settings.pixels}px"] if "pixels" in THEORY[name].experiment.USES else []
+    )
     return "-".join(parts + [f"seed{settings.seed}"] * (settings.seed != 0))
 
 
 def result_file(theory, root, settings):
     """Return where the result of an experiment with some settings is kept."""
-    return Path(root) / f"{_stem(theory)}-{settings.digest(*theory.experiment.USES)}.json"
+    return (
+        Path(root) / f"{_stem(theory)}-{settings.digest(*theory.experiment.USES)}.json"
+    )
 
 
 def stored_results(root):
     """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
     stems = {_stem(theory) for theory in THEORY.values()}
-    for file in sorted(file for stem in stems for file in Path(root).glob(f"{stem}-*.json")):
-        names = [name for name, theory in THEORY.items() if file.name.startswith(f"{_stem(theory)}-")]
+    for file in sorted(
+        file for stem in stems for file in Path(root).glob(f"{stem}-*.json")
+    ):
+        names = [
+            name
+            for name, theory in THEORY.items()
+            if file.name.startswith(f"{_stem(theory)}-")
+        ]
         found = _read(file, THEORY[names[0]].experiment)
-        settings = TheorySettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()})
+        settings = TheorySettings(
+            **{
+                k: tuple(v) if isinstance(v, list) else v
+                for k, v in found["settings"].items()
+            }
+        )
         for name in names:
             yield name, settings, found
 
@@ -150,7 +190,9 @@ def _read(file, experiment):
     missing = {"settings", "data", *experiment.HOLDS} - set(found)
     missing = missing or set(experiment.USES) - set(found["settings"])
     if missing:
-        raise InvalidDataError(f"{file} is damaged (no {min(missing)}); move it away to compute it again.")
+        raise InvalidDataError(
+            f"{file} is damaged (no {min(missing)}); move it away to compute it again."
+        )
     return found
 
 
@@ -165,7 +207,9 @@ def _found(theory, root, settings, data_root, device, verbose):
         found = _read(file, theory.experiment)
         _check_same(file, found["data"], digest, settings)
         return found
-    found = theory.experiment.compute(settings, root, data_root=data_root, device=device, verbose=verbose)
+    found = theory.experiment.compute(
+        settings, root, data_root=data_root, device=device, verbose=verbose
+    )
     found |= {
         "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
         "data": digest,

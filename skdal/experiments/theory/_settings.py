@@ -60,22 +60,40 @@ class TheorySettings:
     def __post_init__(self):
         """Raise if a setting is not allowed."""
         check_known("dtype", self.dtype, ("float64", "float32"))
-        wrong = [f"{name} must be {allowed}; got {value!r}" for name, value, allowed in self._faults()]
+        wrong = [
+            f"{name} must be {allowed}; got {value!r}"
+            for name, value, allowed in self._faults()
+        ]
         if wrong:
             raise InvalidParameterError("; ".join(wrong) + ".")
 
     def _faults(self):
-        from_1, from_2 = (lambda v, least=least: is_count(v) and v >= least for least in (1, 2))
-        are = lambda values, is_one: isinstance(values, (tuple, list)) and len(values) > 0 and all(map(is_one, values))
-        ascends = lambda values: are(values, is_count) and all(a < b for a, b in zip(values, values[1:]))
-        differ = lambda values, is_one: are(values, is_one) and len(set(values)) == len(values)
+        from_1, from_2 = (
+            lambda v, least=least: is_count(v) and v >= least for least in (1, 2)
+        )
+        are = lambda values, is_one: (
+            isinstance(values, (tuple, list))
+            and len(values) > 0
+            and all(map(is_one, values))
+        )
+        ascends = lambda values: (
+            are(values, is_count) and all(a < b for a, b in zip(values, values[1:]))
+        )
+        differ = lambda values, is_one: (
+            are(values, is_one) and len(set(values)) == len(values)
+        )
         is_name = lambda v: isinstance(v, str) and bool(v)
         sizes = ("pixels", "n_initial", "n_query", "n_candidates", "budget")
         checks = {
             "dataset": (is_name, "a name"),
             **dict.fromkeys(sizes, (from_1, "an integer of at least 1")),
-            **dict.fromkeys(("n_draws", "n_ratio_draws"), (from_2, "an integer of at least 2")),
-            "batches": (lambda v: differ(v, from_1), "a tuple of different integers of at least 1"),
+            **dict.fromkeys(
+                ("n_draws", "n_ratio_draws"), (from_2, "an integer of at least 2")
+            ),
+            "batches": (
+                lambda v: differ(v, from_1),
+                "a tuple of different integers of at least 1",
+            ),
             "epochs": (ascends, "a tuple of ascending integers of at least 0"),
             "models": (lambda v: differ(v, is_name), "a tuple of different names"),
             "seed": (is_count, "an integer of at least 0"),
@@ -159,13 +177,21 @@ def read_json(file, kind):
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
+        raise InvalidDataError(
+            f"{file} is damaged ({error}); move it away to compute it again."
+        ) from error
     if not isinstance(found, kind) or not found:
-        raise InvalidDataError(f"{file} is damaged (no {kind.__name__} of results); move it away to compute it again.")
+        raise InvalidDataError(
+            f"{file} is damaged (no {kind.__name__} of results); move it away to compute it again."
+        )
     return found
 
 
-THEORY_NET = {"kind": "conv", "depth": 3, "readout": "gap"}  # three convolutions and global average pooling
+THEORY_NET = {
+    "kind": "conv",
+    "depth": 3,
+    "readout": "gap",
+}  # three convolutions and global average pooling
 
 
 def kept(file, make):
@@ -199,7 +225,9 @@ def kept_array(file, make):
     try:
         return np.load(file)
     except (ValueError, EOFError) as error:
-        raise InvalidDataError(f"{file} is damaged ({error}); move it away to compute it again.") from error
+        raise InvalidDataError(
+            f"{file} is damaged ({error}); move it away to compute it again."
+        ) from error
 
 
 def as_one_hot(labels, n_classes):

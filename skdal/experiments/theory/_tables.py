@@ -26,14 +26,22 @@ def correlation_table(found, settings, name, style):
     rows = []
     for f in PREDICTIONS:
         for y in labels:
-            cells = [cell for kernel in KERNELS for cell in _tau_cells(*taus[kernel][f"{f}, {y}"])]
+            cells = [
+                cell
+                for kernel in KERNELS
+                for cell in _tau_cells(*taus[kernel][f"{f}, {y}"])
+            ]
             known = degenerate(f, y) or ("" if cells[0] else "G does not vary")
             if name == "fig7" and (f, y) == ("zero", "true"):
                 known = "G is the alignment"
             rows.append([f, y, *cells, known])
     for f in PREDICTIONS:
         chance = [np.array(found[kernel]["random"][against][f]) for kernel in KERNELS]
-        cells = [cell for some in chance for cell in (f"{some.mean():+.3f} ± {some.std(ddof=1):.2g}", "")]
+        cells = [
+            cell
+            for some in chance
+            for cell in (f"{some.mean():+.3f} ± {some.std(ddof=1):.2g}", "")
+        ]
         rows.append([f, f"by chance ({len(chance[0])} times)", *cells, "control"])
     cells = _tau_cells(*tau(found["raw"]["trace"], found["raw"][against]))
     rows.append(["none", "trace of Q's kernel for G", *cells, "", "", "control"])
@@ -43,7 +51,15 @@ def correlation_table(found, settings, name, style):
     if name == "fig7" and _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
         note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
     note += _other_links(found) if name == "fig7" else ""
-    header = ["f", "labels of Q", "tau", "p", "tau, unit diagonal", "p", "by construction"]
+    header = [
+        "f",
+        "labels of Q",
+        "tau",
+        "p",
+        "tau, unit diagonal",
+        "p",
+        "by construction",
+    ]
     return _table(rows, header, style) + note
 
 
@@ -55,24 +71,46 @@ def _other_links(found):
     """Return how alignment itself goes with the bound, and with the error that training is left with (Theorem 1)."""
     said = []
     for kernel in KERNELS:
-        errors = (tau(found[kernel]["alignment"], values)[0] for values in found[kernel]["error"].values())
-        of_steps = ", ".join(f"{value:+.3f} after {t}" for t, value in zip(STEPS, errors))
+        errors = (
+            tau(found[kernel]["alignment"], values)[0]
+            for values in found[kernel]["error"].values()
+        )
+        of_steps = ", ".join(
+            f"{value:+.3f} after {t}" for t, value in zip(STEPS, errors)
+        )
         of_bound = tau(found[kernel]["alignment"], found[kernel]["bound"])[0]
-        said.append(f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, {of_steps} steps")
-    return f"\nOf alignment itself tau is {'; '.join(said)} at the rate 1 / lambda_max.\n"
+        said.append(
+            f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, {of_steps} steps"
+        )
+    return (
+        f"\nOf alignment itself tau is {'; '.join(said)} at the rate 1 / lambda_max.\n"
+    )
 
 
 def discrepancy_table(found, settings, name, style):
     """Return MMD, B and MMD/B: of the first query (Figure 1), of all rounds (Figure 9), at the end (Table 10)."""
     rows = [row for row in found["rows"] if _is_shown(row, found["rows"], name)]
     header = ["sampler", "rounds x labels" if name == "table10" else "labels a query"]
-    header += ["round"] * (name == "fig9") + ["MMD^2", "MMD", "B", "MMD/B", "MMD/B, mean diagonal 1"]
+    header += ["round"] * (name == "fig9") + [
+        "MMD^2",
+        "MMD",
+        "B",
+        "MMD/B",
+        "MMD/B, mean diagonal 1",
+    ]
     cells = []
     for row in rows:
         size = f"{row['round']} x {row['batch']}" if name == "table10" else row["batch"]
         line = [row["sampler"], size] + [row["round"]] * (name == "fig9")
-        line += [f"{row['mmd_squared']:+.3g}", f"{np.sqrt(max(0, row['mmd_squared'])):.3g}", f"{row['bound']:.4g}"]
-        line += [f"{ratio(row, normalized=False):.3g}", f"{ratio(row, normalized=True):.3g}"]
+        line += [
+            f"{row['mmd_squared']:+.3g}",
+            f"{np.sqrt(max(0, row['mmd_squared'])):.3g}",
+            f"{row['bound']:.4g}",
+        ]
+        line += [
+            f"{ratio(row, normalized=False):.3g}",
+            f"{ratio(row, normalized=True):.3g}",
+        ]
         if name == "table10":
             paper = PAPER_TABLE_10.get((row["round"], row["batch"]))
             line.append(paper if paper and row["sampler"] == "dynamical" else "")
@@ -81,10 +119,10 @@ def discrepancy_table(found, settings, name, style):
         cells.append(["paper", said, *[""] * (len(header) - 2)])
     n_negative = sum(row["mmd_squared"] < 0 for row in rows)
     note = f"\n{n_negative} of {len(rows)} estimates of MMD^2 are negative, and count as 0.\n"
-    if n_raised := sum(_is_raised(row["eigenvalues"], row["n"], settings.dtype) for row in rows):
-        note += (
-            f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of eigenvalues that were raised.\n"
-        )
+    if n_raised := sum(
+        _is_raised(row["eigenvalues"], row["n"], settings.dtype) for row in rows
+    ):
+        note += f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of eigenvalues that were raised.\n"
     return _table(cells, header + ["paper's MMD/B"] * (name == "table10"), style) + note
 
 
@@ -96,7 +134,11 @@ def _is_raised(eigenvalues, n, dtype):
 def _is_shown(row, rows, name):
     if name == "fig1":
         return row["round"] == 1
-    last = max(other["round"] for other in rows if (other["sampler"], other["batch"]) == (row["sampler"], row["batch"]))
+    last = max(
+        other["round"]
+        for other in rows
+        if (other["sampler"], other["batch"]) == (row["sampler"], row["batch"])
+    )
     return row["round"] == last if name == "table10" else True
 
 
@@ -106,15 +148,30 @@ def ratio_table(found, settings, name, style):
     for row in found["rows"]:
         values = np.array(row["random"], dtype=float)  # NaN where the change is zero
         values = values[np.isfinite(values)]
-        line = [row["model"], row["epoch"], f"{100 * row['train_accuracy']:.1f} %", row["batch"]]
+        line = [
+            row["model"],
+            row["epoch"],
+            f"{100 * row['train_accuracy']:.1f} %",
+            row["batch"],
+        ]
         if len(values) > 1:
             low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-            line += [f"{values.mean():.3g} ± {values.std(ddof=1):.2g}", f"{median:.3g} ({low:.3g} to {high:.3g})"]
+            line += [
+                f"{values.mean():.3g} ± {values.std(ddof=1):.2g}",
+                f"{median:.3g} ({low:.3g} to {high:.3g})",
+            ]
         else:
             line += ["no change", ""]
         rows.append([*line, "no change" if row["own"] is None else f"{row['own']:.3g}"])
     rows.append(["paper", "converged", "", "", "about 1", "", ""])
-    header = ["net", "epochs", "training accuracy", "labels a query", "random queries", "median (quartiles)"]
+    header = [
+        "net",
+        "epochs",
+        "training accuracy",
+        "labels a query",
+        "random queries",
+        "median (quartiles)",
+    ]
     header.append("dynamicAL's own")
     return _table(rows, header, style)
 

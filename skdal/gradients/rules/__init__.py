@@ -36,7 +36,15 @@ from skdal.gradients.rules._norm_per_sample import group_norm, instance_norm, rm
 from skdal.gradients.rules._prelu import prelu
 from skdal.gradients.rules._recurrent import recurrent
 
-__all__ = ["DOTS", "RULES", "concatenated", "explicit", "inner_products", "linear", "rule_for"]
+__all__ = [
+    "DOTS",
+    "RULES",
+    "concatenated",
+    "explicit",
+    "inner_products",
+    "linear",
+    "rule_for",
+]
 
 RULES = {
     nn.Linear: linear,
@@ -83,6 +91,8 @@ def rule_for(module):
     if type(module) not in RULES:
         return None
     own = [p for p in module._parameters.values() if p is not None]
-    rewired = "forward" in vars(module) or not all(_OWN_NAME.fullmatch(name) for name in module._parameters)
+    rewired = "forward" in vars(module) or not all(
+        _OWN_NAME.fullmatch(name) for name in module._parameters
+    )
     rewired = rewired or len(set(map(id, own))) < len(own)
     return None if rewired else RULES[type(module)]

@@ -15,7 +15,9 @@ def bilinear(layer, inputs, output_grads, direction):
     x1, x2, b = (_positions(tensors) for tensors in (*zip(*inputs), output_grads))
     parts = []
     if "weight" in direction:
-        parts.append((_sq_norm(x1, x2, b), _inner_product(x1, x2, b, direction["weight"])))
+        parts.append(
+            (_sq_norm(x1, x2, b), _inner_product(x1, x2, b, direction["weight"]))
+        )
     if "bias" in direction:
         parts.append(explicit({"bias": b.sum(1)}, direction))
     return total(parts)
@@ -24,13 +26,21 @@ def bilinear(layer, inputs, output_grads, direction):
 def _sq_norm(x1, x2, b):
     n, t, _ = b.shape
     if t == 1:
-        return lengths(x1.reshape(n, -1)) * lengths(x2.reshape(n, -1)) * lengths(b.reshape(n, -1))
-    return torch.cat([_gram_form(x1[rows], x2[rows], b[rows]) for rows in row_chunks(b, 3 * t * t)])
+        return (
+            lengths(x1.reshape(n, -1))
+            * lengths(x2.reshape(n, -1))
+            * lengths(b.reshape(n, -1))
+        )
+    return torch.cat(
+        [_gram_form(x1[rows], x2[rows], b[rows]) for rows in row_chunks(b, 3 * t * t)]
+    )
 
 
 def _gram_form(*factors):
     first, second, third = (x @ x.transpose(1, 2) for x in factors)
-    return inner((first * second).flatten(1), third.flatten(1)).clamp_min(0)  # may round to just below zero
+    return inner((first * second).flatten(1), third.flatten(1)).clamp_min(
+        0
+    )  # may round to just below zero
 
 
 def _inner_product(x1, x2, b, v):
@@ -39,4 +49,6 @@ def _inner_product(x1, x2, b, v):
 
 def _positions(tensors):
     """Return tensors (n, ..., k) of several uses as one (n, t, k)."""
-    return torch.cat([x.flatten(1, -2) if x.ndim > 2 else x[:, None] for x in tensors], dim=1)
+    return torch.cat(
+        [x.flatten(1, -2) if x.ndim > 2 else x[:, None] for x in tensors], dim=1
+    )

@@ -67,10 +67,17 @@ def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
     with_dot : bool
         Whether the inner product is wanted.
     """
-    costs = {form: cost._replace(copied=t * d) for form, cost in dense_costs(t, d, p, with_dot).items()}
+    costs = {
+        form: cost._replace(copied=t * d)
+        for form, cost in dense_costs(t, d, p, with_dot).items()
+    }
     pairs = pixels * pixels * channels + t * t * p
-    costs["pixels"] = Cost(small=pairs, read=2 * t * t, added=shifted, large=with_dot * t * p * d)
-    return {form: Cost(*(groups * part for part in cost)) for form, cost in costs.items()}
+    costs["pixels"] = Cost(
+        small=pairs, read=2 * t * t, added=shifted, large=with_dot * t * p * d
+    )
+    return {
+        form: Cost(*(groups * part for part in cost)) for form, cost in costs.items()
+    }
 
 
 def cheapest(costs):

@@ -15,8 +15,12 @@ def embedding(layer, inputs, output_grads, direction):
     if layer.padding_idx is not None:
         b = b.masked_fill((tokens == layer.padding_idx)[..., None], 0)
     sample = torch.arange(n, device=tokens.device)[:, None]
-    unique, row = torch.unique(sample * layer.num_embeddings + tokens, return_inverse=True)
-    gradient = b.new_zeros(len(unique), layer.embedding_dim).index_add_(0, row.flatten(), b.flatten(0, 1))
+    unique, row = torch.unique(
+        sample * layer.num_embeddings + tokens, return_inverse=True
+    )
+    gradient = b.new_zeros(len(unique), layer.embedding_dim).index_add_(
+        0, row.flatten(), b.flatten(0, 1)
+    )
     owner = torch.div(unique, layer.num_embeddings, rounding_mode="floor")
     sq_norm = b.new_zeros(n).index_add_(0, owner, gradient.square().sum(1))
     v = direction["weight"]

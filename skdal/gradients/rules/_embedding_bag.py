@@ -15,11 +15,15 @@ def embedding_bag(layer, inputs, output_grads, direction):
     calls = [entry if isinstance(entry, tuple) else (entry,) for entry in inputs]
     bags = [call[0] for call in calls]
     if any(bag.ndim != 2 or bag.is_nested for bag in bags):
-        raise NotImplementedError("its bags are cut from one long input, whose first axis is not the sample")
+        raise NotImplementedError(
+            "its bags are cut from one long input, whose first axis is not the sample"
+        )
     b, v = torch.stack(output_grads, dim=1), direction["weight"]  # (n, use, feature)
     if layer.mode == "max":
         return _maxima(layer, bags, b, v)
-    return _sums(layer, bags, [call[2] if len(call) > 2 else None for call in calls], b, v)
+    return _sums(
+        layer, bags, [call[2] if len(call) > 2 else None for call in calls], b, v
+    )
 
 
 def _sums(layer, bags, weights, b, v):
@@ -30,24 +34,39 @@ def _sums(layer, bags, weights, b, v):
     """
     n, n_uses, _ = b.shape
     sample = torch.arange(n, device=b.device)[:, None]
-    unique, row = torch.unique(sample * layer.num_embeddings + torch.cat(bags, dim=1), return_inverse=True)
+    unique, row = torch.unique(
+        sample * layer.num_embeddings + torch.cat(bags, dim=1), return_inverse=True
+    )
     owner = torch.div(unique, layer.num_embeddings, rounding_mode="floor")
     use = torch.cat([torch.full_like(bag[0], u) for u, bag in enumerate(bags)])
-    shares = torch.cat([_shares(layer, bag, weight, b) for bag, weight in zip(bags, weights)], dim=1)
-    s = b.new_zeros(len(unique) * n_uses).index_add_(0, (row * n_uses + use).flatten(), shares.flatten())
+    shares = torch.cat(
+        [_shares(layer, bag, weight, b) for bag, weight in zip(bags, weights)], dim=1
+    )
+    s = b.new_zeros(len(unique) * n_uses).index_add_(
+        0, (row * n_uses + use).flatten(), shares.flatten()
+    )
     s, gram = s.unflatten(0, (-1, n_uses)), b @ b.transpose(1, 2)
     squares = sum(s[:, u] * inner(s, gram[owner, u]) for u in range(n_uses))
-    sq_norm = b.new_zeros(n).index_add_(0, owner, squares).clamp_min(0)  # may round to just below zero
+    sq_norm = (
+        b.new_zeros(n).index_add_(0, owner, squares).clamp_min(0)
+    )  # may round to just below zero
     if v is None:
         return sq_norm, None
     options = {"mode": layer.mode, "padding_idx": layer.padding_idx}
-    outputs = [F.embedding_bag(bag, v, per_sample_weights=weight, **options) for bag, weight in zip(bags, weights)]
+    outputs = [
+        F.embedding_bag(bag, v, per_sample_weights=weight, **options)
+        for bag, weight in zip(bags, weights)
+    ]
     return sq_norm, inner(torch.stack(outputs, dim=1).flatten(1), b.flatten(1))
 
 
 def _shares(layer, bag, weight, b):
     """Return the weight (n, t) of each position in its bag; padding has none."""
-    counts = torch.ones_like(bag, dtype=torch.bool) if layer.padding_idx is None else bag != layer.padding_idx
+    counts = (
+        torch.ones_like(bag, dtype=torch.bool)
+        if layer.padding_idx is None
+        else bag != layer.padding_idx
+    )
     if weight is not None:
         return weight.to(b) * counts
     if layer.mode == "mean":
@@ -62,19 +81,35 @@ def _maxima(layer, bags, b, v):
         empty = torch.stack([(bag == layer.padding_idx).all(1) for bag in bags], dim=1)
         b = b.masked_fill(empty[..., None], 0)
     n_uses = len(bags)
-    same = (inner(b[:, u] * (picks[:, u] == picks[:, w]), b[:, w]) for u in range(n_uses) for w in range(n_uses))
+    same = (
+        inner(b[:, u] * (picks[:, u] == picks[:, w]), b[:, w])
+        for u in range(n_uses)
+        for w in range(n_uses)
+    )
     sq_norm = sum(same).clamp_min(0)
     if v is None:
         return sq_norm, None
-    return sq_norm, inner(v.gather(0, picks.flatten(0, 1)).reshape(len(b), -1), b.flatten(1))
+    return sq_norm, inner(
+        v.gather(0, picks.flatten(0, 1)).reshape(len(b), -1), b.flatten(1)
+    )
 
 
 def _picks(layer, bag):
     """Return the row (n, feature) that was the largest, as torch itself picks among equals."""
     n, t = bag.shape
     offsets = torch.arange(0, n * t, t, device=bag.device, dtype=bag.dtype)
-    options = {"mode": 2, "sparse": False, "per_sample_weights": None, "include_last_offset": False}
+    options = {
+        "mode": 2,
+        "sparse": False,
+        "per_sample_weights": None,
+        "include_last_offset": False,
+    }
     *_, picks = torch.embedding_bag(
-        layer.weight, bag.flatten(), offsets, scale_grad_by_freq=False, padding_idx=layer.padding_idx, **options
+        layer.weight,
+        bag.flatten(),
+        offsets,
+        scale_grad_by_freq=False,
+        padding_idx=layer.padding_idx,
+        **options,
     )
     return picks.long().clamp_min(0)  # below zero in an empty bag

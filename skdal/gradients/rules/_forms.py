@@ -43,7 +43,9 @@ def gram_form(a, b):
 
 def pair_sum(a, b):
     """Return sum over the entries of two Gram matrices' product (n, ...), as a squared norm."""
-    return inner(a.flatten(1), b.flatten(1)).clamp_min(0)  # a sum of products may round to just below zero
+    return inner(a.flatten(1), b.flatten(1)).clamp_min(
+        0
+    )  # a sum of products may round to just below zero
 
 
 def lengths(x):
@@ -53,7 +55,9 @@ def lengths(x):
 
 def inner(x, y):
     """Return the inner product of each row of x and y (n, l)."""
-    parts = [torch.linalg.vecdot(x[rows], y[rows]) for rows in row_chunks(x, x.shape[1])]
+    parts = [
+        torch.linalg.vecdot(x[rows], y[rows]) for rows in row_chunks(x, x.shape[1])
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -49,11 +49,19 @@ def in_form(form, a, b, v):
     """Return `matrix_statistics` by one of the forms "gradient", "gram"."""
     (n, t, d), p = a.shape, b.shape[2]
     if form == "gradient":
-        a, b, v = a.transpose(1, 2)[:, None], b.transpose(1, 2)[:, None], None if v is None else v[None]
-        return concatenated([gradient_form(a[rows], b[rows], v) for rows in row_chunks(a, p * d)])
+        a, b, v = (
+            a.transpose(1, 2)[:, None],
+            b.transpose(1, 2)[:, None],
+            None if v is None else v[None],
+        )
+        return concatenated(
+            [gradient_form(a[rows], b[rows], v) for rows in row_chunks(a, p * d)]
+        )
     dot = None if v is None else inner(F.linear(a, v).reshape(n, -1), b.reshape(n, -1))
     a, b = a.transpose(1, 2)[:, None], b.transpose(1, 2)[:, None]
-    return torch.cat([gram_form(a[rows], b[rows]) for rows in row_chunks(a, 2 * t * t)]), dot
+    return torch.cat(
+        [gram_form(a[rows], b[rows]) for rows in row_chunks(a, 2 * t * t)]
+    ), dot
 
 
 def _positions(tensors):

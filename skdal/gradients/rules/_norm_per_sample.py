@@ -22,7 +22,9 @@ def instance_norm(layer, inputs, output_grads, direction):
 
     def normalised(x):
         if tracked:
-            return F.batch_norm(x, layer.running_mean.to(x), layer.running_var.to(x), eps=layer.eps)
+            return F.batch_norm(
+                x, layer.running_mean.to(x), layer.running_var.to(x), eps=layer.eps
+            )
         return F.instance_norm(x, eps=layer.eps)
 
     return _affine(normalised, _channels, inputs, output_grads, direction)

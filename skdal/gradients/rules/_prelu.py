@@ -5,7 +5,10 @@ from skdal.gradients.rules._forms import explicit
 
 def prelu(layer, inputs, output_grads, direction):
     """Statistics of PReLU: G_w = sum_t b_t * min(x_t, 0), over positions or over all values; see `rules`."""
-    return explicit({"weight": sum(_gradient(layer, x, y) for x, y in zip(inputs, output_grads))}, direction)
+    return explicit(
+        {"weight": sum(_gradient(layer, x, y) for x, y in zip(inputs, output_grads))},
+        direction,
+    )
 
 
 def _gradient(layer, x, y):

@@ -24,7 +24,11 @@ def recurrent(layer, inputs, output_grads, direction):
     parts = []
     for own, v in direction.items():
         a, b = (torch.cat(steps, dim=1) for steps in zip(*taps[own]))
-        parts.append(explicit({own: b.sum(1)}, {own: v}) if own.startswith("bias") else matrix_statistics(a, b, v))
+        parts.append(
+            explicit({own: b.sum(1)}, {own: v})
+            if own.startswith("bias")
+            else matrix_statistics(a, b, v)
+        )
     return total(parts)
 
 
@@ -36,13 +40,22 @@ def _taps(layer, call, grads):
     if layer.training and layer.dropout:
         raise NotImplementedError("dropout between its layers")
     with torch.enable_grad():
-        output, last, sides = _run(layer, x if layer.batch_first else x.transpose(0, 1), state)
+        output, last, sides = _run(
+            layer, x if layer.batch_first else x.transpose(0, 1), state
+        )
         output = output if layer.batch_first else output.transpose(0, 1)
-        pairs = [(out, grad) for out, grad in zip((output, *last), grads) if grad is not None]
+        pairs = [
+            (out, grad) for out, grad in zip((output, *last), grads) if grad is not None
+        ]
         outputs, seeds = zip(*pairs)
         watched = [value for side in sides for value in (side.z, *side.projected)]
-        found = torch.autograd.grad(outputs, watched, grad_outputs=seeds, allow_unused=True)
-    found = iter(torch.zeros_like(value) if grad is None else grad for value, grad in zip(watched, found))
+        found = torch.autograd.grad(
+            outputs, watched, grad_outputs=seeds, allow_unused=True
+        )
+    found = iter(
+        torch.zeros_like(value) if grad is None else grad
+        for value, grad in zip(watched, found)
+    )
     for side in sides:
         yield from side.taps(layer, next(found), [next(found) for _ in side.projected])
 
@@ -93,7 +106,9 @@ def _run(layer, x, state):
     for depth in range(layer.num_layers):
         outputs = []
         for way in ways:
-            side, steps, end = _run_side(layer, f"_l{depth}{way}", x, [s[len(sides)] for s in states])
+            side, steps, end = _run_side(
+                layer, f"_l{depth}{way}", x, [s[len(sides)] for s in states]
+            )
             sides.append(side)
             outputs.append(steps)
             last.append(end)
@@ -104,7 +119,9 @@ def _run(layer, x, state):
 def _initial_states(layer, x, state):
     if state is not None:
         return list(state) if isinstance(state, tuple) else [state]
-    sizes = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * isinstance(layer, nn.LSTM)
+    sizes = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * isinstance(
+        layer, nn.LSTM
+    )
     n_sides = layer.num_layers * (1 + layer.bidirectional)
     return [x.new_zeros(n_sides, len(x), size) for size in sizes]
 
@@ -113,9 +130,15 @@ def _run_side(layer, suffix, x, state):
     """Return the side, its outputs (n, t, h) in the order of the sequence, and its last state."""
     reverse = suffix.endswith("reverse")
     x = x.flip(1) if reverse else x
-    own = {name.removesuffix(suffix): p.detach().to(x) for name, p in layer.named_parameters() if name.endswith(suffix)}
+    own = {
+        name.removesuffix(suffix): p.detach().to(x)
+        for name, p in layer.named_parameters()
+        if name.endswith(suffix)
+    }
     z = F.linear(x, own["weight_ih"], own.get("bias_ih"))
-    side = _Side(suffix, x, z if z.requires_grad else z.requires_grad_(), [], [], [], [])
+    side = _Side(
+        suffix, x, z if z.requires_grad else z.requires_grad_(), [], [], [], []
+    )
     outputs = []
     for step in z.unbind(1):
         side.before.append(state[0].detach())
