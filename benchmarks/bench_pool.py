@@ -36,9 +36,8 @@ from torch import nn
 from skdal import DynamicALSampler
 from skdal.adapters import packed
 from skdal.base._table import Best
-from skdal.datasets import MemmapPool
-from skdal.datasets._files import square
 from skdal.parallel import RayExecutor
+from skdal.pools import MemmapPool, square
 from skdal.samplers import MarginSampler
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -24,8 +24,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal import DynamicALSampler
-from skdal.datasets import ImageFolderPool
 from skdal.parallel import SerialExecutor
+from skdal.pools import ImageFolderPool
 
 torch.set_num_threads(1)  # more do not help so small a net
 

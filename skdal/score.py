@@ -15,13 +15,13 @@ from sklearn.frozen import FrozenEstimator
 from torch.utils.data import Dataset, Subset
 
 from skdal.adapters import check_net, final_estimator, open_net
-from skdal.datasets import ImageFolderPool, MemmapPool, ParquetPool, keys_of
 from skdal.exceptions import (
     InvalidDataError,
     InvalidLabelsError,
     InvalidParameterError,
     UnreadableSampleError,
 )
+from skdal.pools import ImageFolderPool, MemmapPool, ParquetPool, keys_of
 from skdal.samplers import DynamicALSampler
 from skdal.utils import check_n_instances, write_atomically
 

@@ -16,19 +16,14 @@ from PIL import Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from skdal.datasets import (
-    ImageFolderPool,
-    ParquetPool,
-    SetAside,
-    load_dataset,
-    load_folder,
-)
-from skdal.datasets._pixels import as_rgb
+from skdal.datasets import load_dataset, load_folder
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnreadableSampleError,
 )
+from skdal.pools import ImageFolderPool, ParquetPool, SetAside
+from skdal.pools._pixels import as_rgb
 
 tifffile = needs("tifffile")
 

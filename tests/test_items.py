@@ -18,7 +18,6 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from skdal import ActiveLearner, DynamicALSampler
-from skdal.datasets import ImageFolderPool
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
@@ -27,6 +26,7 @@ from skdal.exceptions import (
 )
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.parallel import SerialExecutor
+from skdal.pools import ImageFolderPool
 from skdal.samplers import MarginSampler, PoolSubset
 
 ROWS, MASKS = (

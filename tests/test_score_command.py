@@ -19,12 +19,12 @@ from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.cli import main
-from skdal.datasets import ImageFolderPool
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnreadableSampleError,
 )
+from skdal.pools import ImageFolderPool
 from skdal.score import load_net, open_pool, score, unlabeled
 
 ROOT = str(Path(__file__).resolve().parent.parent)

@@ -34,9 +34,9 @@ from skdal.adapters import (
     with_tags_of,
 )
 from skdal.base._shards import ShardCall, candidates, gathered
-from skdal.datasets import SetAside, keys_of, may_be_unreadable
 from skdal.exceptions import InvalidParameterError, NotFittedError
 from skdal.parallel import Executor
+from skdal.pools import SetAside, keys_of, may_be_unreadable
 from skdal.training import train
 from skdal.utils import (
     check_n_instances,

@@ -10,7 +10,14 @@ import torch
 
 from skdal.adapters import PackedEstimator, Trained, packed
 from skdal.base._table import Best, cut
-from skdal.datasets import (
+from skdal.exceptions import (
+    GatherTooLargeError,
+    InvalidDataError,
+    InvalidSampleError,
+    TooManyUnreadableError,
+)
+from skdal.parallel import SerialExecutor
+from skdal.pools import (
     NothingReadableError,
     SetAside,
     has_keys,
@@ -19,13 +26,6 @@ from skdal.datasets import (
     may_be_unreadable,
     unit_of,
 )
-from skdal.exceptions import (
-    GatherTooLargeError,
-    InvalidDataError,
-    InvalidSampleError,
-    TooManyUnreadableError,
-)
-from skdal.parallel import SerialExecutor
 from skdal.utils import count_rows, preserved_rng, progress_bar, refuse_non_finite
 
 _SERIAL = SerialExecutor()

@@ -10,8 +10,8 @@ from torch.utils.data import Subset
 
 from skdal.adapters import estimator_digest, tensors_digest
 from skdal.base._shards import Part
-from skdal.datasets import Unreadable, has_keys, keys_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
+from skdal.pools import Unreadable, has_keys, keys_of
 from skdal.utils import (
     count_rows,
     describe,

@@ -9,8 +9,8 @@ import numpy as np
 from torchvision.datasets import ImageFolder
 
 from skdal.datasets._images import image_data
-from skdal.datasets._pixels import check_reading, square
 from skdal.exceptions import InvalidDataError
+from skdal.pools import check_reading, square
 
 _PARTS = ("X_train", "y_train", "X_test", "y_test")
 

@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from skdal.datasets._files import load_folder, load_npz, square, stacked
+from skdal.datasets._files import load_folder, load_npz, stacked
 from skdal.datasets._images import image_data
 from skdal.datasets._imbalance import imbalanced
 from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.pools import square
 
 _CALTECH_SIZE = 64
 

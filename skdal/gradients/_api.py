@@ -3,7 +3,6 @@
 import torch
 
 from skdal.adapters import open_net
-from skdal.datasets import unit_of
 from skdal.exceptions import EmptyPoolError, InvalidDataError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._checks import refuse_cross_sample_layers
@@ -13,6 +12,7 @@ from skdal.gradients._memory import Halving
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._statistics import empty_statistics, store
 from skdal.gradients._sums import add_to, chunk_rows
+from skdal.pools import unit_of
 from skdal.utils import check_finite_scores, count_rows, progress_bar
 
 

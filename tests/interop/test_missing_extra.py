@@ -33,7 +33,7 @@ sys.modules["ray"] = sys.modules["pyarrow.parquet"] = None  # as if they were no
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from skdal.datasets import ParquetPool
+from skdal.pools import ParquetPool
 from skdal.exceptions import MissingExtraError
 from skdal.parallel import RayExecutor, SerialExecutor
 from skdal.samplers import MarginSampler

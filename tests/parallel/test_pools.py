@@ -17,19 +17,19 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from skdal import DynamicALSampler
-from skdal.datasets import (
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    TooManyUnreadableError,
+    UnreadableSampleError,
+)
+from skdal.pools import (
     ImageFolderPool,
     MemmapPool,
     ParquetPool,
     RayDataPool,
     SetAside,
     keys_of,
-)
-from skdal.exceptions import (
-    InvalidDataError,
-    InvalidParameterError,
-    TooManyUnreadableError,
-    UnreadableSampleError,
 )
 from skdal.samplers import (
     BADGESampler,
@@ -245,7 +245,7 @@ def test_keys_through_subsets():
     )
     assert keys_of(parts, [3, 0, 2]) == ["row-030", "row-005", "row-009"]
     with pytest.raises(
-        InvalidDataError, match="has no keys; use a pool of skdal.datasets"
+        InvalidDataError, match="has no keys; use a pool of skdal.pools"
     ):
         keys_of(POOL, [0])
     sampler = fitted(MarginSampler(), trained_net(), X, y)

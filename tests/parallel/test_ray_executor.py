@@ -24,7 +24,6 @@ from torch.utils.data import TensorDataset
 from skdal import DynamicALSampler
 from skdal.adapters import Trained
 from skdal.base._shards import ShardCall, parts_of, shards_of
-from skdal.datasets import RayDataPool
 from skdal.exceptions import (
     GatherTooLargeError,
     InvalidDataError,
@@ -35,6 +34,7 @@ from skdal.exceptions import (
     WorkerLostError,
 )
 from skdal.parallel import RayExecutor
+from skdal.pools import RayDataPool
 from skdal.samplers import (
     BADGESampler,
     CoresetSampler,

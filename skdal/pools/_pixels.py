@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from skdal.datasets._deep import FULL, cut_kind, deep_values, refuse_upper_bits
 from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.pools._deep import FULL, cut_kind, deep_values, refuse_upper_bits
 from skdal.utils import is_boolean, is_positive_integer
 
 _USUAL = 2**14  # cameras and microscopes that store values in 16 bits give 10, 12 or 14

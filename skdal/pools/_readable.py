@@ -78,7 +78,7 @@ def keys_of(X, positions):
         ]
     if not callable(getattr(X, "keys", None)) or not isinstance(X, Dataset):
         raise InvalidDataError(
-            f"a pool of type {type(X).__name__} has no keys; use a pool of skdal.datasets (ImageFolderPool, "
+            f"a pool of type {type(X).__name__} has no keys; use a pool of skdal.pools (ImageFolderPool, "
             "ParquetPool, MemmapPool), or give your Dataset a method keys(positions)."
         )
     return list(X.keys(positions))

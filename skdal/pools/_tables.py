@@ -11,8 +11,8 @@ import joblib
 import numpy as np
 import torch
 
-from skdal.datasets._pools import DAMAGED, Pool, as_picture, stat_of
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
+from skdal.pools._pools import DAMAGED, Pool, as_picture, stat_of
 
 _ROWS_HASHED = 3  # of a block
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from skdal.datasets._pixels import check_reading, read_rgb, read_stored
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnreadableSampleError,
 )
+from skdal.pools._pixels import check_reading, read_rgb, read_stored
 from skdal.utils import describe, is_number
 
 _ENDINGS = (
@@ -211,7 +211,7 @@ class ImageFolderPool(Pool):
     --------
     >>> import tempfile
     >>> from PIL import Image
-    >>> from skdal.datasets import ImageFolderPool
+    >>> from skdal.pools import ImageFolderPool
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("b.png", "a.png"):
     ...         Image.new("RGB", (6, 4)).save(f"{folder}/{name}")
