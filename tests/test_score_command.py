@@ -25,6 +25,7 @@ from skdal.exceptions import (
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool
+from skdal.samplers._dynamical import DeltaWork
 from skdal.score import load_net, open_pool, score, unlabeled
 
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -158,8 +159,8 @@ def test_a_second_run_takes_the_scores_that_are_there(folder, monkeypatch):
     first = (folder / "picks.csv").read_bytes()
     assert len(list((folder / "scores").glob("*/*.parquet"))) == 1
     monkeypatch.setattr(
-        DynamicALSampler,
-        "_score_columns",
+        DeltaWork,
+        "__call__",
         lambda *args, **kwargs: pytest.fail("scored again"),
     )
     assert main([*words(scores_dir="scores"), "--overwrite"]) == 0

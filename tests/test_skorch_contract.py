@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, default_collate
 from skdal import ActiveLearner
 from skdal.adapters import packed
 from skdal.adapters._devices import device_of
-from skdal.base._shards import shards_of
+from skdal.base._pass import shards_of
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics
 from skdal.parallel import SerialExecutor
@@ -475,8 +475,10 @@ def test_shards_are_whole_mini_batches_of_predict_proba():
     sampler = MarginSampler(
         FrozenEstimator(trained_net(iterator_valid__batch_size=12))
     ).fit(X, y)
-    sampler.executor = SerialExecutor(shard_size=10)
-    assert [rows.stop for rows in shards_of(sampler, sampler._trained(), POOL)] == [
+    trained = sampler._trained()
+    work = sampler._work(trained, None)
+    shards = shards_of(work, trained, POOL, SerialExecutor(shard_size=10))
+    assert [rows.stop for rows in shards] == [
         12,
         24,
         36,

@@ -42,6 +42,7 @@ from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import (
     answering,
     classes_of,
+    iter_proba,
     predict_proba,
     proba_batch_size,
     warn_of_one_class,
@@ -98,6 +99,7 @@ __all__ = [
     "packed",
     "paired",
     "penalised",
+    "iter_proba",
     "predict_proba",
     "prepare_optimizers",
     "proba_batch_size",

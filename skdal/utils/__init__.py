@@ -33,6 +33,7 @@ from skdal.utils._validation import (
     is_random_state,
     refuse_non_finite,
 )
+from skdal.utils._warn import warn_caller
 from skdal.utils._wrappers import unwrapped
 
 __all__ = [
@@ -77,5 +78,6 @@ __all__ = [
     "uncompiled",
     "untouched",
     "unwrapped",
+    "warn_caller",
     "write_atomically",
 ]
