@@ -15,9 +15,10 @@ from skdal.adapters import (
 )
 from skdal.base import highest
 from skdal.samplers._gradient import GradientSampler, GradientWork
-from skdal.utils import count_rows, row_slices, take_rows
+from skdal.utils import count_rows, positions_from, row_slices, take_rows
 
 _VALUES = 2**22  # of gradients held at once
+_PROBABILITIES = 2**20  # held at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,17 @@ class EGLWork(GradientWork):
         return scores if np.allclose(checked, scores[best], rtol=1e-3) else None
 
     def _by_engine(self, trained, X):
+        """Return the scores (n,) by a pass over the gradients for each class."""
+        unit = self.unit(trained, X)
+        n_classes = open_net(trained.classifier).n_outputs(X)
+        n_rows = unit * max(1, _PROBABILITIES // (n_classes * unit))
+        scores = []
+        for rows in row_slices(count_rows(X), n_rows):
+            with positions_from(rows.start):
+                scores.append(self._of_classes(trained, take_rows(X, rows)))
+        return np.concatenate(scores)
+
+    def _of_classes(self, trained, X):
         proba = predict_proba(trained.classifier, X)
         scores = np.zeros(len(proba))
         for k in range(proba.shape[1]):
