@@ -4,7 +4,9 @@ from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
 from skdal.adapters._batches import check_net_rows, default_batch_size, paired
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
-from skdal.adapters._frames import aligned, check_inputs, chooses_by_name
+from skdal.adapters._first_step import chooses_by_name
+from skdal.adapters._fitted_columns import as_fitted, to_predict_on
+from skdal.adapters._frames import aligned, check_inputs
 from skdal.adapters._hidden import (
     LastLayer,
     NoLinearHeadError,
@@ -18,12 +20,10 @@ from skdal.adapters._kinds import (
     check_classifier,
     check_fitted,
     check_net,
-    check_transformable,
     final_estimator,
     is_frozen,
     is_net,
     module_of,
-    transform_rows,
     unfrozen,
     warn_of_held_out_labels,
 )
@@ -46,6 +46,7 @@ from skdal.adapters._probabilities import (
     proba_batch_size,
     warn_of_one_class,
 )
+from skdal.adapters._steps import check_transformable, transform_rows
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import (
     PackedEstimator,
@@ -64,6 +65,7 @@ __all__ = [
     "aligned",
     "answering",
     "Trial",
+    "as_fitted",
     "as_rows",
     "check_classifier",
     "check_inputs",
@@ -106,6 +108,7 @@ __all__ = [
     "routed_to_steps",
     "routing_is_enabled",
     "tensors_digest",
+    "to_predict_on",
     "told_apart",
     "transform_rows",
     "try_training",

@@ -26,10 +26,10 @@ from skdal.adapters._kinds import (
     check_fitted,
     check_net,
     final_estimator,
-    transform_rows,
     unfrozen,
 )
 from skdal.adapters._labels import check_labels, labels_of
+from skdal.adapters._steps import transform_rows
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,

@@ -7,8 +7,9 @@ import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import own_batch_size, paired
-from skdal.adapters._kinds import final_estimator, is_net, transform_rows
+from skdal.adapters._kinds import final_estimator, is_net
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
+from skdal.adapters._steps import transform_rows
 from skdal.adapters._travel import with_final
 from skdal.adapters._trial import explained
 from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError

@@ -15,6 +15,7 @@ from skdal.adapters import (
     Trained,
     aligned,
     answering,
+    as_fitted,
     check_classifier,
     check_inputs,
     check_net_rows,
@@ -28,6 +29,7 @@ from skdal.adapters import (
     proba_batch_size,
     resolve,
     routed,
+    to_predict_on,
     unfrozen,
     wants_scores,
     warn_of_random_transforms,
@@ -296,7 +298,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything expensive."""
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
-        X = aligned(X, trained.X, trained.classifier)
+        classifier = trained.classifier
+        labeled = as_fitted(trained.X, classifier, "the labeled set")
+        X = as_fitted(aligned(X, labeled, classifier), classifier, "the pool")
+        trained = trained._replace(X=labeled)
         return *self._check_pool(trained, X), n_instances
 
     def _check_pool(self, trained, X):
@@ -413,7 +418,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_estimator_has("predict"))
     def predict(self, X, **params):
-        """Predict labels with the trained classifier, whose `predict` gets the parameters."""
+        """Predict labels with the trained classifier, whose `predict` gets the parameters.
+
+        A frame has the columns of the labeled set in their order, as in scikit-learn.
+        """
         return self._of_classifier("predict", X, **params)
 
     @available_if(_estimator_has("predict_proba"))
@@ -426,11 +434,12 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a parameter of it."""
         return self._of_classifier("score", X, y, **params)
 
-    def _of_classifier(self, method, *data, **params):
-        classifier = self._trained().classifier
+    def _of_classifier(self, method, X, *labels, **params):
+        classifier, X_labeled, _ = self._trained()
         params = routed(self, method, params)
+        X = to_predict_on(X, classifier, X_labeled)
         with exclusive(), turns(module_of(classifier)):
-            return getattr(answering(classifier), method)(*data, **params)
+            return getattr(answering(classifier), method)(X, *labels, **params)
 
     @property
     def classes_(self):

@@ -5,6 +5,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters import (
+    as_fitted,
     check_fitted,
     check_labels,
     check_transformable,
@@ -238,7 +239,7 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
     check_transformable(X)
     earlier = pipeline[:-1]
     if go_on and is_fitted(earlier):
-        return earlier.transform(X), fit_params
+        return earlier.transform(as_fitted(X, earlier)), fit_params
     X = earlier.fit_transform(X, labels, **earlier_params)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params
