@@ -1,5 +1,7 @@
 """What an item of a Dataset is, samples of many sizes, and errors that tell which sample is to blame."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from skdal import ActiveLearner, DynamicALSampler
 from skdal.exceptions import (
     InvalidDataError,
+    InvalidLabelsError,
     InvalidParameterError,
     InvalidSampleError,
     UnsupportedEstimatorError,
@@ -510,6 +513,65 @@ def test_interrupts_and_lack_of_memory_pass_through(error):
         MarginSampler(FrozenEstimator(trained(nn.Linear, **FLAT))).fit(
             ROWS, LABELS
         ).query(broken(stop, 27), 2)
+
+
+# --- labels in the items of a Dataset -------------------------------------------------------------
+
+NO_LABEL = {
+    "None": None,
+    "nan": float("nan"),
+    "numpy nan": np.float64("nan"),
+    "tensor nan": torch.tensor(float("nan")),
+    "<NA>": pd.NA,
+    "-1": -1,
+    "tensor -1": torch.tensor(-1),
+}
+
+
+def labeled_items(label, at):
+    """Return a labeled Dataset in which some samples have another label, one of each kind of number."""
+    kind = type(label) if isinstance(label, (torch.Tensor, np.generic)) else int
+    make = torch.tensor if kind is torch.Tensor else int
+    return items(lambda i: (ROWS[i], label if i in at else make(LABELS[i])))
+
+
+FIRST_LABELED = {
+    "fit": lambda data: MarginSampler(linear(batch_size=8)).fit(data),
+    "shuffled fit": lambda data: MarginSampler(
+        linear(batch_size=8, iterator_train__shuffle=True)
+    ).fit(data),
+    "query": lambda data: DynamicALSampler(batch_size=8)(
+        trained(nn.Linear, **FLAT), ROWS, 2, X_labeled=data
+    ),
+    "gradient": lambda data: labeled_gradient(
+        trained(nn.Linear, **FLAT), data, batch_size=8
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", FIRST_LABELED.values(), ids=FIRST_LABELED)
+@pytest.mark.parametrize("at", [0, 1, 33])
+@pytest.mark.parametrize("label", NO_LABEL.values(), ids=NO_LABEL)
+def test_an_item_without_a_label_is_named(label, at, ask):
+    data = labeled_items(label, {at, 35})
+    with pytest.raises(
+        InvalidLabelsError, match=f'sample {at} of the labeled set.*"no label".*Subset'
+    ) as caught:
+        ask(data)
+    remedy = re.search(r"positions = (.*?), then", str(caught.value))[1]
+    names = {"X": data, "pandas": pd}
+    names["positions"] = eval(remedy, names)
+    assert names["positions"] == [i for i in range(40) if i not in (at, 35)]
+    ask(eval("Subset(X, positions)", names | {"Subset": Subset}))
+
+
+@pytest.mark.parametrize("ask", FIRST_LABELED.values(), ids=FIRST_LABELED)
+@pytest.mark.parametrize("label", [7, -3, torch.tensor(7)])
+def test_an_item_with_a_label_that_the_net_does_not_have_is_named(label, ask):
+    with pytest.raises(
+        InvalidLabelsError, match="sample 33 of the labeled set.*integers from 0 to"
+    ):
+        ask(labeled_items(label, {33}))
 
 
 # --- remedies, each of which works ----------------------------------------------------------------

@@ -54,7 +54,13 @@ from skdal.adapters._travel import (
     packed,
     tensors_digest,
 )
-from skdal.adapters._trial import Trial, explained, told_apart, try_training
+from skdal.adapters._trial import (
+    Trial,
+    explained,
+    labels_of_items,
+    told_apart,
+    try_training,
+)
 
 __all__ = [
     "LastLayer",
@@ -91,6 +97,7 @@ __all__ = [
     "is_frozen",
     "is_net",
     "labels_of",
+    "labels_of_items",
     "last_hidden",
     "last_layer",
     "module_of",

@@ -20,10 +20,15 @@ from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._blame import is_foreign, refuse_samples
 from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._frames import check_inputs
+from skdal.adapters._item_labels import refuse_label
 from skdal.adapters._items import described, input_of, is_pair, remedy_for_parts
 from skdal.adapters._kinds import final_estimator
 from skdal.adapters._labels import check_labels
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+)
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
@@ -180,17 +185,18 @@ class NetBatches:
         for inputs, labels in self._explained(iterator):
             start, stop = stop, stop + count_rows(labels)
             self.rows = range(start, stop)
-            yield (
-                inputs,
-                torch.as_tensor(check_labels(labels), device=self._device)
-                if self._labeled
-                else None,
-            )
+            if self._labeled:
+                labels = torch.as_tensor(self.checked(labels), device=self._device)
+            yield inputs, labels if self._labeled else None
         if stop != self._n_rows:
             raise InvalidDataError(
                 f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
                 "(no drop_last, no sampler)."
             )
+
+    def checked(self, labels, n_outputs=None):
+        """Return the labels of the mini-batch that was given last; an error tells whose label it is."""
+        return labels_in(self.samples, self.rows, labels, n_outputs, of=self.of)
 
     def _explained(self, iterator):
         """Yield the mini-batches, inputs on the net's device; an error in making one tells of which sample it is."""
@@ -209,6 +215,33 @@ class NetBatches:
                     )
                 raise
             yield inputs, labels
+
+
+def labels_in(samples, rows, labels, n_outputs=None, *, of):
+    """Return the labels of a mini-batch as integers in [0, K).
+
+    Parameters
+    ----------
+    samples : NetSamples
+    rows : iterable of int
+        Positions of the mini-batch, or of more samples, if its own are not known.
+    labels : array-like (n,)
+    n_outputs : int, optional
+        K, the number of the net's outputs.
+    of : str
+        What they are samples of.
+
+    Raises
+    ------
+    InvalidLabelsError
+        Names the sample, where its item tells.
+    """
+    try:
+        return check_labels(labels, n_outputs=n_outputs)
+    except InvalidLabelsError as error:
+        with preserved_rng():
+            refuse_label(samples, rows, n_outputs, error, of)
+        raise
 
 
 def _iterator(net, dataset, batch_size):

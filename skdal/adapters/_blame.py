@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from skdal.adapters._item_labels import refuse_absent_label
 from skdal.adapters._items import described, nesting, remedy_for_parts
 from skdal.exceptions import InvalidSampleError, SkdalError
 
@@ -61,6 +62,8 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
             odd,
             of,
         ) from error
+    for i in forms:
+        refuse_absent_label(samples.fetch(i), i, of, error)
 
 
 def _form_of_one(samples, i, run, of):
@@ -78,6 +81,8 @@ def _form_of_one(samples, i, run, of):
     except Exception as error:
         if not is_foreign(error):
             raise
+        if stage == "cannot be made a mini-batch":
+            refuse_absent_label(item, i, of, error)
         raise InvalidSampleError(
             explanation(samples.net, stage, x, error), i, of
         ) from error

@@ -353,7 +353,7 @@ class NetView:
                 n_outputs = (
                     self.n_outputs(X, of=LABELED) if n_outputs is None else n_outputs
                 )
-                check_labels(labels, n_outputs=n_outputs)
+                self._at.batches.checked(labels, n_outputs)
             yield inputs, labels
 
     def checked_labels(self, X, y=None):

@@ -138,7 +138,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     watch = Watch(
         check,
         n_epochs_of(estimator, fit_params),
-        check_labels_of_batches=labels is None,
+        labeled=rows if labels is None else None,
     )
     guard = RoundGuard(Keepers(estimator))
     try:

@@ -7,7 +7,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
-from skdal.adapters import check_labels
+from skdal.adapters import labels_of_items
 from skdal.exceptions import InvalidLabelsError
 
 
@@ -36,14 +36,14 @@ class Watch(_Watcher):
         Called without arguments before the first step; what it raises ends the training.
     n_epochs : int or None
         How many epochs there will be; None: only the net knows.
-    check_labels_of_batches : bool
-        Whether labels come out of a Dataset, so that they are not known before.
+    labeled : Dataset, optional
+        What labels come out of, where they are not known before.
     """
 
-    def __init__(self, check, n_epochs, check_labels_of_batches):
+    def __init__(self, check, n_epochs, labeled=None):
         self.check = check
         self.n_epochs = n_epochs
-        self.check_labels_of_batches = check_labels_of_batches
+        self.labeled = labeled
         self.n_outputs = None
         self.n_begun = 0
         self.n_ended = 0
@@ -69,9 +69,10 @@ class Watch(_Watcher):
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Check the labels of a mini-batch and give them the type that losses take; take note of its inputs."""
         self.inputs = batch[0] if training else None
-        if not (training and self.check_labels_of_batches):
+        if not training or self.labeled is None:
             return
-        labels = torch.from_numpy(check_labels(batch[1], n_outputs=self.n_outputs))
+        labels = labels_of_items(net, self.labeled, batch[1], self.n_outputs)
+        labels = torch.from_numpy(labels)
         if isinstance(batch, list):
             batch[1] = labels
         elif batch[1].dtype != torch.int64:
