@@ -2,10 +2,16 @@
 
 from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
-from skdal.adapters._batches import check_net_rows, default_batch_size, paired
+from skdal.adapters._batches import (
+    check_net_rows,
+    default_batch_size,
+    n_batches_of,
+    paired,
+)
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
 from skdal.adapters._first_step import chooses_by_name
 from skdal.adapters._fitted_columns import as_fitted, to_predict_on
+from skdal.adapters._foreign import refuse_stopped
 from skdal.adapters._frames import aligned, check_inputs
 from skdal.adapters._hidden import (
     LastLayer,
@@ -102,6 +108,7 @@ __all__ = [
     "last_layer",
     "module_of",
     "module_output",
+    "n_batches_of",
     "open_net",
     "over_dropout_passes",
     "packed",
@@ -110,6 +117,7 @@ __all__ = [
     "predict_proba",
     "prepare_optimizers",
     "proba_batch_size",
+    "refuse_stopped",
     "resolve",
     "routed",
     "routed_to_steps",

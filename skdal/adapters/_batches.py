@@ -17,8 +17,13 @@ from torch.utils.data import (
 )
 
 from skdal.adapters._accelerate import loaders_forgotten
-from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
+from skdal.adapters._foreign import (
+    is_foreign,
+    looking_at_first,
+    refuse_stopped,
+)
 from skdal.adapters._frames import check_inputs
 from skdal.adapters._item_labels import refuse_label
 from skdal.adapters._items import described, input_of, is_pair, remedy_for_parts
@@ -32,7 +37,7 @@ from skdal.exceptions import (
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def default_batch_size(X, estimator=None):
+def default_batch_size(X, estimator=None, of="the pool"):
     """Return the mini-batch length used where none is given.
 
     2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from 16 to 256: 128 for
@@ -42,7 +47,9 @@ def default_batch_size(X, estimator=None):
     net = final_estimator(estimator)
     if isinstance(net, NeuralNet) and own_batch_size(net) == 1:
         return 1
-    values = max(1, sum(map(math.prod, _shapes(sample_shape(X)))))
+    with looking_at_first(X, of):
+        shape = sample_shape(X)
+    values = max(1, sum(map(math.prod, _shapes(shape))))
     return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**19 / values))))))
 
 
@@ -206,6 +213,9 @@ class NetBatches:
                 inputs, labels = next(found)
                 inputs = on_device(inputs, self._device)
             except StopIteration:
+                start = self.rows.stop
+                last = min(start + self._batch_size, self._n_rows)
+                refuse_stopped(self.samples.dataset, range(start, last), self.of)
                 return
             except Exception as error:
                 if is_foreign(error):
@@ -215,6 +225,14 @@ class NetBatches:
                     )
                 raise
             yield inputs, labels
+
+
+def n_batches_of(net, dataset, training):
+    """Return how many mini-batches an epoch of a Dataset has, None where its iterator is no DataLoader of torch."""
+    with preserved_rng(), loaders_forgotten(net):
+        iterator = net.get_iterator(dataset, training=training)
+    is_known = isinstance(iterator, DataLoader)
+    return len(iterator) if is_known else None
 
 
 def labels_in(samples, rows, labels, n_outputs=None, *, of):
@@ -330,7 +348,7 @@ def paired(X, y, labeled):
         return X
     if not labeled or y is not None:
         return _Paired(X, y if labeled else None)
-    with preserved_rng():  # a Dataset may draw when it is asked for an item
+    with preserved_rng(), looking_at_first(X, "the labeled set"):  # it may draw
         first = X[0] if count_rows(X) else (None, None)
     if not is_pair(first):
         raise InvalidDataError(

@@ -12,8 +12,9 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils import data
 
 from skdal.adapters._batches import NetSamples, labels_in
-from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
+from skdal.adapters._foreign import is_foreign
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
 from skdal.adapters._net import LABELED, NetView, tensors_of

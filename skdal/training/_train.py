@@ -138,7 +138,8 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     watch = Watch(
         check,
         n_epochs_of(estimator, fit_params),
-        labeled=rows if labels is None else None,
+        labeled=rows,
+        has_labels=labels is None,
     )
     guard = RoundGuard(Keepers(estimator))
     try:
