@@ -1,5 +1,6 @@
 """Mini-batches of any X through the net's own Dataset and DataLoader, in index order."""
 
+import copy
 import math
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     SequentialSampler,
+    Subset,
     default_collate,
 )
 
@@ -355,7 +357,21 @@ def paired(X, y, labeled):
             f"an item of the labeled Dataset is a {described(first)}, without a label. "
             f"{remedy_for_parts(first) or 'Give (x, label) pairs, or pass y.'}"
         )
-    return X
+    return _with_listed_positions(X)
+
+
+def _with_listed_positions(X):
+    """Return a Subset whose positions are a list, since skorch fails on a range and on a tuple; others as they are."""
+    if not isinstance(X, Subset) or "indices" not in vars(X):
+        return X
+    dataset = _with_listed_positions(X.dataset)
+    is_list = not isinstance(X.indices, (range, tuple))
+    if is_list and dataset is X.dataset:
+        return X
+    subset = copy.copy(X)
+    subset.dataset = dataset
+    subset.indices = X.indices if is_list else list(X.indices)
+    return subset
 
 
 def check_net_rows(X):
