@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from skdal.adapters._foreign import looking_at_first
 from skdal.exceptions import InvalidDataError, SkdalError
 from skdal.utils import (
     count_rows,
@@ -32,7 +33,10 @@ def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=No
     if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
         return
     with preserved_rng():  # a Dataset may draw when it is asked for an item
-        pool, labeled = sample_shape(X), sample_shape(X_labeled)
+        with looking_at_first(X, names[0]):
+            pool = sample_shape(X)
+        with looking_at_first(X_labeled, names[1]):
+            labeled = sample_shape(X_labeled)
     if _fit(pool, labeled, operator.eq):
         return
     refused = InvalidDataError(

@@ -5,13 +5,20 @@ import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import own_batch_size, paired
-from skdal.adapters._kinds import final_estimator, is_net, transform_rows
+from skdal.adapters._foreign import refuse_stopped
+from skdal.adapters._kinds import final_estimator, is_net
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
+from skdal.adapters._steps import transform_rows
 from skdal.adapters._travel import with_final
 from skdal.adapters._trial import explained
-from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnsupportedEstimatorError,
+)
 from skdal.utils import (
     count_rows,
+    is_torch_dataset,
     iter_shards,
     positions_from,
     preserved_rng,
@@ -86,7 +93,8 @@ def _of_net(classifier, final, X, verbose):
             explained(final, rows, training=False, of="the pool"),
             loaders_forgotten(final),
         ):
-            return net.predict_proba(rows)
+            proba = net.predict_proba(rows)
+        return _whole(proba, rows)
 
     shards = iter_shards(X, max(1, _rows_at_once(n_classes) // size) * size)
     parts = _over_shards(net_proba, shards, count_rows(X), verbose, final)
@@ -96,6 +104,19 @@ def _of_net(classifier, final, X, verbose):
         if proba is None:
             return
         yield proba
+
+
+def _whole(proba, rows):
+    """Return probabilities (n, K) if they are of all samples; a pass ends early where one raises StopIteration."""
+    n_rows, n_found = count_rows(rows), len(proba)
+    if n_found < n_rows and is_torch_dataset(rows):
+        refuse_stopped(rows, range(n_rows), "the pool")
+    if n_found != n_rows:
+        raise InvalidDataError(
+            f"the net's predict_proba gives {n_found} rows for {n_rows} samples; use an iterator_valid that gives each "
+            "sample once (no drop_last, no sampler)."
+        )
+    return proba
 
 
 def answering(classifier):

@@ -16,6 +16,7 @@ from skdal.adapters import (
     NetView,
     Trained,
     aligned,
+    as_fitted,
     check_classifier,
     check_inputs,
     check_net_rows,
@@ -312,7 +313,10 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything expensive."""
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
-        X = aligned(X, trained.X, trained.classifier)
+        classifier = trained.classifier
+        labeled = as_fitted(trained.X, classifier, "the labeled set")
+        X = as_fitted(aligned(X, labeled, classifier), classifier, "the pool")
+        trained = trained._replace(X=labeled)
         return *self._check_pool(trained, X), n_instances
 
     def _check_pool(self, trained, X):

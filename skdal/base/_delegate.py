@@ -8,6 +8,7 @@ from skdal.adapters import (
     estimator_router,
     module_of,
     routed,
+    to_predict_on,
     with_tags_of,
 )
 from skdal.utils import exclusive, turns
@@ -30,7 +31,10 @@ class ClassifierDelegate:
 
     @available_if(_estimator_has("predict"))
     def predict(self, X, **params):
-        """Predict labels with the trained classifier, whose `predict` gets the parameters."""
+        """Predict labels with the trained classifier, whose `predict` gets the parameters.
+
+        A frame has the columns of the labeled set in their order, as in scikit-learn.
+        """
         return self._of_classifier("predict", X, **params)
 
     @available_if(_estimator_has("predict_proba"))
@@ -43,11 +47,12 @@ class ClassifierDelegate:
         """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a parameter of it."""
         return self._of_classifier("score", X, y, **params)
 
-    def _of_classifier(self, method, *data, **params):
-        classifier = self._trained().classifier
+    def _of_classifier(self, method, X, *labels, **params):
+        classifier, X_labeled, _ = self._trained()
         params = routed(self, method, params)
+        X = to_predict_on(X, classifier, X_labeled)
         with exclusive(), turns(module_of(classifier)):
-            return getattr(answering(classifier), method)(*data, **params)
+            return getattr(answering(classifier), method)(X, *labels, **params)
 
     @property
     def classes_(self):
