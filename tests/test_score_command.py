@@ -19,13 +19,13 @@ from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.cli import main
+from skdal.cli.score import load_net, open_pool, score, unlabeled
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool
-from skdal.score import load_net, open_pool, score, unlabeled
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 MODULE = """
