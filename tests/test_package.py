@@ -1,8 +1,10 @@
 """The public names and signatures, which code outside relies on."""
 
+import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from common import FUNCTIONS
@@ -130,6 +132,38 @@ def test_unknown_names_are_refused():
 
 def test_version():
     assert str(Version(skdal.__version__)) == skdal.__version__
+
+
+MOVED = {  # by old module: the new one, and the names, which docs/migration.rst lists
+    "skdal.datasets": (
+        "skdal.pools",
+        "ImageFolderPool MemmapPool NothingReadableError ParquetPool Pool RayDataPool SetAside Unreadable "
+        "has_keys keys_of max_unreadable may_be_unreadable unit_of",
+    ),
+    "skdal.score": (
+        "skdal.cli.score",
+        "load_net open_pool read_labels score unlabeled",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "old, name", [(old, name) for old in MOVED for name in MOVED[old][1].split()]
+)
+def test_old_names_warn_and_are_the_new_ones(old, name):
+    new = MOVED[old][0]
+    page = Path(__file__).resolve().parent.parent / "docs" / "migration.rst"
+    with pytest.warns(DeprecationWarning, match=f"{old}.{name} is now {new}.{name}"):
+        found = getattr(importlib.import_module(old), name)
+    assert found is getattr(importlib.import_module(new), name)
+    assert f"``{old}.{name}``" in page.read_text()
+    assert f"``{new}.{name}``" in page.read_text()
+
+
+@pytest.mark.parametrize("module", MOVED)
+def test_other_names_of_old_modules_are_refused(module):
+    with pytest.raises(AttributeError, match=f"'{module}' has no attribute 'nope'"):
+        importlib.import_module(module).nope  # noqa: B018
 
 
 # What no import of a sampler or a pool needs, nor a query.

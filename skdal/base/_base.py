@@ -243,7 +243,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : Dataset (n_pool, ...)
-            A pool with keys: one of `skdal.datasets` or any Dataset with a method `keys(positions)`.
+            A pool with keys: one of `skdal.pools` or any Dataset with a method `keys(positions)`.
         n_instances : int, default=1
             How many to label, from 1 to n_pool.
 

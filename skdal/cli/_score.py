@@ -137,7 +137,7 @@ def add_score(verbs):
 
 
 def _score(args):
-    from skdal.cli.score import open_pool, score
+    from skdal.cli.score import check_params, open_pool, score
     from skdal.parallel import RayExecutor, SerialExecutor
 
     if args.ray is None and (args.workers or args.gpus_per_worker is not None):
@@ -147,6 +147,7 @@ def _score(args):
     params = sampler_params_of(
         args.sampler_param, gamma=args.gamma, batch_size=args.batch_size
     )
+    check_params(args.sampler, params)
     classes = classes_of(args.classes)
     pool = open_pool(
         args.pool,

@@ -3,11 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Subset
 
+from skdal.adapters import open_net
 from skdal.base import ScoreSampler
 from skdal.exceptions import InvalidParameterError, MissingLabeledDataError
-from skdal.pools import SetAside, Unreadable
+from skdal.pools import SetAside
 
 
 class Picks(NamedTuple):
@@ -60,12 +62,14 @@ def _picked(sampler, pool, n_instances):
 
 
 def _predicted(sampler, pool, positions):
-    """Return the labels (n,) that the net predicts, and the Unreadable, whose label is None."""
+    """Return the labels (n,) that the net predicts, None of picks that cannot be read, and these, Unreadable."""
     seen = SetAside(Subset(pool, positions))
-    labels = np.array(sampler.predict(seen), dtype=object)
-    unreadable = seen.unreadable()
-    for sample in unreadable:
+    net = open_net(sampler.estimator_)
+    with net.reading(), torch.no_grad():
+        outputs = [net.forward(inputs) for inputs, _ in net.pool_batches(seen)]
+    labels = torch.cat(outputs).argmax(1).cpu().numpy().astype(object)
+    unreadable = []
+    for sample in seen.unreadable():
         labels[sample.position] = None
-    return labels, [
-        Unreadable(int(positions[x.position]), x.key, x.reason) for x in unreadable
-    ]
+        unreadable.append(sample._replace(position=int(positions[sample.position])))
+    return labels, unreadable

@@ -6,8 +6,22 @@ from skdal.exceptions import InvalidParameterError
 from skdal.samplers import SAMPLERS
 from skdal.utils import check_known
 
-# Those of training, which a command does not do, and those that have options of their own.
-_NOT_GIVEN = ("estimator", "warm_start", "reset_optimizer", "verbose", "executor")
+# What nobody chooses here: parameters of training, which a command does not do, and those with options of their own.
+_NOT_CHOSEN = ("estimator", "warm_start", "reset_optimizer", "verbose", "executor")
+
+
+def check_params(key, names):
+    """Raise InvalidParameterError if there is no such sampler, or it has no parameters of these names to choose."""
+    sampler = SAMPLERS[check_known("sampler", key, SAMPLERS)]()
+    known = sampler.get_params(deep=False)
+    if "batch_size" in names and "batch_size" not in known:
+        raise InvalidParameterError(
+            f"--sampler {key} takes no --batch-size: the net decides it. Let --net-factory return a net with "
+            "iterator_valid__batch_size."
+        )
+    allowed = [name for name in known if name not in _NOT_CHOSEN]
+    for name in names:
+        check_known(f"parameter of --sampler {key}", name, allowed)
 
 
 def make_sampler(key, net, params):
@@ -20,21 +34,5 @@ def make_sampler(key, net, params):
     net : estimator
     params : dict
         Parameters of the sampler by name.
-
-    Raises
-    ------
-    InvalidParameterError
-        There is no such sampler, or it has no such parameter.
     """
-    sampler = SAMPLERS[check_known("sampler", key, SAMPLERS)]()
-    known = sampler.get_params(deep=False)
-    allowed = [name for name in known if name not in _NOT_GIVEN]
-    for name in params:
-        if name == "batch_size" and name not in known:
-            raise InvalidParameterError(
-                f"--sampler {key} takes no --batch-size: the net decides it. Let --net-factory return a net with "
-                "iterator_valid__batch_size."
-            )
-        if name not in ("verbose", "executor"):
-            check_known(f"parameter of --sampler {key}", name, allowed)
-    return sampler.set_params(estimator=FrozenEstimator(net), **params)
+    return SAMPLERS[key](FrozenEstimator(net), **params)

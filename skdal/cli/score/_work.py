@@ -16,12 +16,13 @@ from skdal.cli.score._outputs import (
 )
 from skdal.cli.score._picks import pick
 from skdal.cli.score._pool_on_disk import Labeled, labeled_positions, unlabeled
-from skdal.cli.score._sampler import make_sampler
+from skdal.cli.score._sampler import check_params, make_sampler
 from skdal.cli.score._sheet import sheet_of
 from skdal.pools import SetAside, view
 from skdal.utils import check_n_instances
 
 _SHEET = 64  # thumbnails
+_OPTIONS = ("verbose", "executor")  # parameters with options of their own
 
 
 def score(
@@ -72,10 +73,10 @@ def score(
     SkdalError
         Anything is missing, damaged or does not fit; before the pool is scored.
     """
+    check_params(sampler, [name for name in sampler_params if name not in _OPTIONS])
     classes = checked_names(classes)
     picks_file, thumbnails_file, unreadable_file = output_files(Path(out), overwrite)
     check_outside(pool, out, sampler_params.get("executor"))
-    make_sampler(sampler, None, sampler_params)  # raises, before a net is loaded
     net = load_net(net_factory, checkpoint)
     labeled = _labeled(labels_file, pool, classes)
     check_number(classes, net, _some(pool, labeled))
