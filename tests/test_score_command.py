@@ -19,6 +19,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal import DynamicALSampler
+from skdal.base._probability import ProbabilityWork
 from skdal.cli import main
 from skdal.cli._sampler_params import sampler_params_of
 from skdal.cli.score import load_net, open_pool, score, unlabeled
@@ -28,7 +29,7 @@ from skdal.exceptions import (
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool
-from skdal.samplers import SAMPLERS, MarginSampler
+from skdal.samplers import SAMPLERS
 from skdal.samplers._dynamical import DeltaWork
 
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -668,8 +669,8 @@ def test_scores_of_another_sampler_are_kept_too(folder, monkeypatch):
     assert main(call) == 0
     first = (folder / "picks.csv").read_bytes()
     monkeypatch.setattr(
-        MarginSampler,
-        "_score_samples",
+        ProbabilityWork,
+        "__call__",
         lambda *args, **kwargs: pytest.fail("scored again"),
     )
     assert main([*call, "--overwrite"]) == 0
