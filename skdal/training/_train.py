@@ -30,6 +30,11 @@ from skdal.exceptions import (
     InvalidParameterError,
 )
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
+from skdal.training._own_fit import (
+    continue_by_own_fit,
+    has_own_fit,
+    keep_weights,
+)
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
@@ -130,7 +135,9 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     before = estimator.module_ if go_on else None
 
     def check():
-        trial = _check_ready(estimator, before, X, labels)
+        if go_on:
+            keep_weights(estimator, before, reset_optimizer)
+        trial = try_training(estimator, X, labels)
         if check_trial is not None:
             check_trial(trial)
         return trial.n_outputs
@@ -193,8 +200,6 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
     The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
     empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
     """
-    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
-        fit_params = {**fit_params, "_routing_method": "fit"}
     past = net.history_
     n_past = 0 if reset_optimizer else len(past)
     if reset_optimizer:
@@ -202,34 +207,25 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
         prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
     with begin_again(net, is_trained=bool(len(past))):
-        net.partial_fit(X, y, **fit_params)
+        if has_own_fit(net):
+            continue_by_own_fit(net, X, y, fit_params)
+        else:
+            _continue_by_skorch(net, X, y, fit_params)
     new = list(net.history_)[n_past:]
     for number, row in enumerate(new, start=len(past) + 1):
         row["epoch"] = number
     net.history_ = type(past)([*past, *new])
 
 
+def _continue_by_skorch(net, X, y, fit_params):
+    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+        fit_params = {**fit_params, "_routing_method": "fit"}
+    net.partial_fit(X, y, **fit_params)
+
+
 def _without_marks(row):
     """Return an epoch's row of the history in which nothing was best and no event happened."""
     return {name: False if value is True else value for name, value in row.items()}
-
-
-def _check_ready(net, before, X, labels):
-    """Return the `Trial` of a net that is about to train.
-
-    Raises
-    ------
-    InvalidParameterError
-        Its module is not the one to continue.
-    InvalidDataError, InvalidLabelsError, UnsupportedEstimatorError
-        Samples, labels, outputs and callbacks do not fit together; see `try_training`.
-    """
-    if before is not None and net.module_ is not before:
-        raise InvalidParameterError(
-            "a callback of the net re-initialized its module at the start of a training that was to continue from the "
-            "current weights. Let it set parameters only where they change, or pass warm_start=False."
-        )
-    return try_training(net, X, labels)
 
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):
