@@ -714,18 +714,38 @@ def test_an_own_fit_is_called_in_every_round(kind):
 
 @both
 @pytest.mark.parametrize("cls", [Sized, Anew])
-def test_an_own_fit_that_makes_a_new_module_keeps_the_weights(kind, cls):
-    fit = rounds_of(kind, make_net(cls=cls))
+@pytest.mark.parametrize("reset_optimizer", [True, False])
+def test_an_own_fit_that_makes_a_new_module_keeps_the_old_one(
+    kind, cls, reset_optimizer
+):
+    fit = rounds_of(kind, make_net(cls=cls), reset_optimizer=reset_optimizer)
     net = fit(20)
-    before = {name: plain(p) for name, p in net.module_.named_parameters()}
-    net.set_params(lr=0.0)
-    net = fit(30)
-    assert {name: plain(p) for name, p in net.module_.named_parameters()} == before
+    module, optimizer = net.module_, net.optimizer_
+    before = {name: plain(p) for name, p in module.named_parameters()}
+    n_steps = optimizer.state[module.head.weight]["step"].item()
+    assert n_steps == 6
+    assert fit(30).module_ is module
+    after = {name: plain(p) for name, p in module.named_parameters()}
+    assert all(after[name] != before[name] for name in before)
+    assert (net.optimizer_ is optimizer) != reset_optimizer
+    n_steps = net.optimizer_.state[module.head.weight]["step"].item()
+    assert n_steps == (8 if reset_optimizer else 14)
     assert len(net.history) == 4
 
 
-def test_unless_the_optimizer_was_to_be_kept():
-    fit = rounds_of("learner", make_net(cls=Sized), reset_optimizer=False)
-    fit(20)
-    with pytest.raises(InvalidParameterError, match="Sized.*reset_optimizer=True"):
+class Growing(NeuralNetClassifier):
+    """Makes another module each time."""
+
+    def fit(self, X, y, **fit_params):
+        self.set_params(module__n_classes=len(X))
+        return super().fit(X, y, **fit_params)
+
+
+@both
+def test_an_own_fit_that_makes_another_module_is_refused(kind):
+    fit = rounds_of(kind, make_net(cls=Growing))
+    net = fit(20)
+    before = snapshot(net)
+    with pytest.raises(InvalidParameterError, match="Growing.*warm_start=False"):
         fit(30)
+    assert snapshot(net) == before

@@ -1,5 +1,6 @@
 """Nets with a `fit` of their own, which does something before it calls skorch's, such as taking weights of samples."""
 
+from skdal.adapters import prepare_optimizers
 from skdal.exceptions import InvalidParameterError
 
 
@@ -19,42 +20,59 @@ def continue_by_own_fit(net, X, y, fit_params):
         vars(net)["warm_start"] = own
 
 
-def keep_weights(net, before, reset_optimizer):
-    """See that a net that is about to train on has the weights of the module that it had before.
+class Kept:
+    """The module and the optimizers with which a net is to train on.
 
     A `fit` of its own may set parameters of the module, such as the number of inputs, for which skorch makes a new
-    module each time. It gets the weights of the old one.
+    module each time, with a new optimizer.
 
     Parameters
     ----------
     net : NeuralNetClassifier
-    before : torch.nn.Module
-    reset_optimizer : bool
-        Whether the optimizer is a new one anyway.
+        Initialized.
 
-    Raises
-    ------
-    InvalidParameterError
-        The module is another one, and cannot or may not have these weights.
+    Attributes
+    ----------
+    history : History
+        With which the training begins.
     """
-    if net.module_ is before:
-        return
-    if not has_own_fit(net):
-        raise InvalidParameterError(
-            "a callback of the net re-initialized its module at the start of a training that was to continue from the "
-            "current weights. Let it set parameters only where they change, or pass warm_start=False."
-        )
-    if not reset_optimizer:
-        raise InvalidParameterError(
-            f"the fit of {type(net).__name__} makes a new module, and with it a new optimizer, in a training that was "
-            "to continue with reset_optimizer=False. Let it set parameters only where they change, or pass "
-            "reset_optimizer=True or warm_start=False."
-        )
-    try:
-        net.module_.load_state_dict(before.state_dict())
-    except RuntimeError as error:
-        raise InvalidParameterError(
-            f"the fit of {type(net).__name__} makes a module that cannot have the weights of the one before, with "
-            "which the training was to continue. Let it set parameters only where they change, or pass "
-            f"warm_start=False. {error}"
-        ) from error
+
+    def __init__(self, net):
+        self.history = net.history_
+        names = getattr(net, "_optimizers", ["optimizer"])
+        self._module = net.module_
+        self._optimizers = {
+            f"{name}_": vars(net)[f"{name}_"]
+            for name in names
+            if f"{name}_" in vars(net)
+        }
+
+    def put_back(self, net, reset_optimizer):
+        """Give a net its module back, if it has another one, and an optimizer of it.
+
+        Raises
+        ------
+        InvalidParameterError
+            A callback has made the other module, or it is not for the same weights.
+        """
+        if net.module_ is self._module:
+            return
+        if not has_own_fit(net):
+            raise InvalidParameterError(
+                "a callback of the net re-initialized its module at the start of a training that was to continue from "
+                "the current weights. Let it set parameters only where they change, or pass warm_start=False."
+            )
+        if _shapes(net.module_) != _shapes(self._module):
+            raise InvalidParameterError(
+                f"the fit of {type(net).__name__} makes a module with other parameters than the one with whose weights "
+                "the training was to continue. Let it keep its parameters, or pass warm_start=False."
+            )
+        vars(net).update(self._optimizers, module_=self._module)  # skorch guards them
+        net.history_ = self.history
+        if reset_optimizer:
+            net.initialize_optimizer()
+            prepare_optimizers(net)
+
+
+def _shapes(module):
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

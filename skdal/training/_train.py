@@ -30,11 +30,7 @@ from skdal.exceptions import (
     InvalidParameterError,
 )
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
-from skdal.training._own_fit import (
-    continue_by_own_fit,
-    has_own_fit,
-    keep_weights,
-)
+from skdal.training._own_fit import Kept, continue_by_own_fit, has_own_fit
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
@@ -132,11 +128,11 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     estimator.check_training_readiness()
     X = told_apart(estimator, X, labels)
     rows = paired(X, labels, labeled=True)
-    before = estimator.module_ if go_on else None
+    kept = Kept(estimator) if go_on else None
 
     def check():
         if go_on:
-            keep_weights(estimator, before, reset_optimizer)
+            kept.put_back(estimator, reset_optimizer)
         trial = try_training(estimator, X, labels)
         if check_trial is not None:
             check_trial(trial)
@@ -162,7 +158,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
             else:
-                _train_on(estimator, rows, labels, reset_optimizer, fit_params)
+                _train_on(estimator, rows, labels, reset_optimizer, fit_params, kept)
     finally:
         guard.put_back(estimator)
     if watch.was_interrupted(estimator):
@@ -194,7 +190,7 @@ def _train_from_scratch(net, X, y, fit_params):
     net.fit(X, y, **fit_params)
 
 
-def _train_on(net, X, y, reset_optimizer, fit_params):
+def _train_on(net, X, y, reset_optimizer, fit_params, kept):
     """Train on from the current weights; the new epochs are appended to the history.
 
     The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
@@ -206,6 +202,7 @@ def _train_on(net, X, y, reset_optimizer, fit_params):
         net.initialize_optimizer()
         prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
+    kept.history = net.history_
     with begin_again(net, is_trained=bool(len(past))):
         if has_own_fit(net):
             continue_by_own_fit(net, X, y, fit_params)
