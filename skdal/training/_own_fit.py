@@ -33,12 +33,12 @@ class Kept:
 
     Attributes
     ----------
-    history : History
-        With which the training begins.
+    rows : list of dict
+        Of the history, with which the training begins.
     """
 
     def __init__(self, net):
-        self.history = net.history_
+        self.rows = list(net.history_)
         names = getattr(net, "_optimizers", ["optimizer"])
         self._module = net.module_
         self._optimizers = {
@@ -68,7 +68,7 @@ class Kept:
                 "the training was to continue. Let it keep its parameters, or pass warm_start=False."
             )
         vars(net).update(self._optimizers, module_=self._module)  # skorch guards them
-        net.history_ = self.history
+        net.history_ = type(net.history_)(self.rows)
         if reset_optimizer:
             net.initialize_optimizer()
             prepare_optimizers(net)

@@ -202,7 +202,7 @@ def _train_on(net, X, y, reset_optimizer, fit_params, kept):
         net.initialize_optimizer()
         prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
-    kept.history = net.history_
+    kept.rows = list(net.history_)
     with begin_again(net, is_trained=bool(len(past))):
         if has_own_fit(net):
             continue_by_own_fit(net, X, y, fit_params)
