@@ -7,12 +7,12 @@ import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import own_batch_size, paired
+from skdal.adapters._explained import explained_prediction
 from skdal.adapters._foreign import refuse_stopped
 from skdal.adapters._kinds import final_estimator, is_net
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
 from skdal.adapters._steps import transform_rows
 from skdal.adapters._travel import with_final
-from skdal.adapters._trial import explained
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
@@ -68,7 +68,7 @@ def predict_proba(classifier, X, *, verbose=0):
             of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False
         )
         with (
-            explained(final, rows, training=False, of="the pool"),
+            explained_prediction(final, rows),
             loaders_forgotten(final),
         ):
             proba = net.predict_proba(rows)

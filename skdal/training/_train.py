@@ -9,7 +9,7 @@ from skdal.adapters import (
     check_fitted,
     check_labels,
     check_transformable,
-    explained,
+    explained_training,
     explaining_absent_labels,
     final_estimator,
     is_fitted,
@@ -146,14 +146,7 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     )
     guard = RoundGuard(Keepers(estimator))
     try:
-        in_words = explained(
-            estimator,
-            rows,
-            labels,
-            training=True,
-            of="the labeled set",
-            latest=lambda: watch.inputs,
-        )
+        in_words = explained_training(estimator, rows, labels, watch)
         with with_callbacks(estimator, guard, watch), in_words:
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
