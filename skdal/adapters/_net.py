@@ -20,7 +20,7 @@ from skdal.adapters._blame import (
     explanation,
     refuse_samples,
 )
-from skdal.adapters._foreign import is_foreign
+from skdal.adapters._foreign import is_foreign, looking_at_first
 from skdal.adapters._items import settled
 from skdal.adapters._kinds import (
     check_fitted,
@@ -356,7 +356,8 @@ class NetView:
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
             own = getattr(self._net, OWN_LENGTH, None)
-            return own or default_batch_size(X, self._net, of)
+            with looking_at_first(X, of):
+                return own or default_batch_size(X, self._net)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(
                 f"batch_size must be None or an integer of at least 1; got {batch_size!r}."
