@@ -6,7 +6,6 @@ import numpy as np
 
 from skdal.adapters import penalised
 from skdal.base import check_any, highest
-from skdal.gradients import labeled_gradient
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.samplers._gradient import GradientSampler
 from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
@@ -17,6 +16,8 @@ from skdal.utils import (
     is_positive_integer,
     take_rows,
 )
+
+_COUNTS = "labels of each class"  # beside names of parameters, in a sum over a Dataset
 
 
 class DynamicALSampler(GradientSampler):
@@ -215,9 +216,10 @@ class DynamicALSampler(GradientSampler):
         """Return g_S, the gradient of what the net is trained to make small: losses of the labeled set and penalty."""
         X, y = trained.labeled_set(type(self).__name__)
         gradient = self._sum(trained, X, y)
+        counts = gradient.pop(_COUNTS, None)
         if self.penalty is None:
             return gradient
-        return penalised(trained.classifier, X, y, gradient, self.penalty)
+        return penalised(trained.classifier, X, y, gradient, self.penalty, counts)
 
     def _sum(self, trained, X, y):
         if self.executor is None or not self.executor.is_remote:
@@ -225,9 +227,9 @@ class DynamicALSampler(GradientSampler):
         return self._added_up("_sum_here", trained, X, y)
 
     def _sum_here(self, trained, X, y=None):
-        return labeled_gradient(
-            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
-        )
+        gradient, counts = self._gradient_and_counts(trained, X, y)
+        is_known = y is not None or self.penalty is None
+        return gradient if is_known else {**gradient, _COUNTS: counts}
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {

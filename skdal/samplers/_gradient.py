@@ -6,7 +6,7 @@ from skdal.adapters import check_net, default_batch_size, open_net
 from skdal.base import ScoreSampler
 from skdal.base._shards import Call, ShardCall, parts_of
 from skdal.base._table import Table
-from skdal.gradients._api import compute_statistics
+from skdal.gradients._api import compute_statistics, gradient_and_counts
 from skdal.gradients._backends import BACKENDS
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._parameters import is_layers
@@ -66,6 +66,12 @@ class GradientSampler(ScoreSampler):
             batch_size=self.batch_size,
             verbose=self.verbose,
             **how,
+        )
+
+    def _gradient_and_counts(self, trained, X, y):
+        """Return the labeled gradient, and how many samples are of each class, with this sampler's settings."""
+        return gradient_and_counts(
+            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
         )
 
     def _mapped(self, method, trained, X, y, **shared):
