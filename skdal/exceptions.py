@@ -6,6 +6,7 @@ __all__ = [
     "CrossSampleLayerError",
     "DivergedTrainingError",
     "EmptyPoolError",
+    "FailingModuleError",
     "GatherTooLargeError",
     "GradientMismatchError",
     "IllConditionedWarning",
@@ -108,6 +109,10 @@ class NotFittedError(SkdalError, sklearn.exceptions.NotFittedError):
 
 class UnsupportedEstimatorError(SkdalError, TypeError, ValueError):
     """An estimator of a kind that skdal does not work with."""
+
+
+class FailingModuleError(UnsupportedEstimatorError, InvalidDataError):
+    """A net's module fails on all samples alike: it is wrong, or all samples have another form than it takes."""
 
 
 class UnsupportedLayerError(SkdalError, NotImplementedError, ValueError):

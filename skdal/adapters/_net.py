@@ -20,7 +20,7 @@ from skdal.adapters._blame import (
     explanation,
     refuse_samples,
 )
-from skdal.adapters._foreign import is_foreign
+from skdal.adapters._foreign import is_foreign, looking_at_first
 from skdal.adapters._items import settled
 from skdal.adapters._kinds import (
     check_fitted,
@@ -252,9 +252,36 @@ class NetView:
             )
         return losses
 
-    def _loss_of(self, wide, others, labels, given):
-        return self._loss_net.get_loss(
-            (wide, *others) if others else wide, labels, X=given, training=False
+    def _loss_of(self, wide, others, labels, given, net=None):
+        net = self._loss_net if net is None else net
+        outputs = (wide, *others) if others else wide
+        is_training = net is self._net
+        try:
+            return net.get_loss(outputs, labels, X=given, training=is_training)
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            words = self._words_of_loss(wide, labels, error)
+            raise UnsupportedEstimatorError(words) from error
+
+    def try_training_loss(self, outputs, labels):
+        """Raise an UnsupportedEstimatorError if the loss that the net is trained with fails on some outputs."""
+        others, given = self._others_of(outputs), self._given_for(outputs)
+        self._loss_of(outputs, others, labels, given, net=self._net)
+
+    def _words_of_loss(self, outputs, labels, error):
+        asked, remedy = (
+            f"the criterion {self.criterion_name}",
+            "Use a criterion of class labels, such as CrossEntropyLoss for outputs that are logits, or NLLLoss for "
+            "probabilities.",
+        )
+        if self.overrides_loss:
+            asked = f"the get_loss of {type(self._net).__name__}"
+            remedy = f"Look at that get_loss. {remedy}"
+        shape, dtype = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
+        return (
+            f"{asked} fails on outputs {tuple(outputs.shape)} and labels {shape} of {dtype}, {type(error).__name__}: "
+            f"{error}. {remedy}"
         )
 
     @cached_property
@@ -329,7 +356,8 @@ class NetView:
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
             own = getattr(self._net, OWN_LENGTH, None)
-            return own or default_batch_size(X, self._net, of)
+            with looking_at_first(X, of):
+                return own or default_batch_size(X, self._net)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(
                 f"batch_size must be None or an integer of at least 1; got {batch_size!r}."
@@ -405,7 +433,7 @@ class NetView:
         size = self.batch_size(X, batch_size, of)
         if self.estimator is final_estimator(self.estimator):
             X = self._told_apart(X, y, labeled)
-            yield from self._given(
+            yield from self.given(
                 NetBatches(self._net, X, y, labeled=labeled, batch_size=size, of=of), 0
             )
             return
@@ -416,7 +444,7 @@ class NetView:
             stop = start + count_rows(shard)
             rows = transform_rows(self.estimator, shard)
             part = None if y is None else y[start:stop]
-            yield from self._given(
+            yield from self.given(
                 NetBatches(
                     self._net, rows, part, labeled=labeled, batch_size=size, of=of
                 ),
@@ -428,7 +456,7 @@ class NetView:
         """Return X with items that are told apart from labels that do not count."""
         return X if labeled and y is None else self.settled(X)[0]
 
-    def _given(self, batches, start):
+    def given(self, batches, start):
         """Yield mini-batches; the view knows which one was given last."""
         with positions_from(start):
             for batch in batches:

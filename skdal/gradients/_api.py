@@ -175,12 +175,22 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     >>> {name: tuple(g.shape) for name, g in gradient.items()}
     {'weight': (2, 4), 'bias': (2,)}
     """
+    return gradient_and_counts(net, X, y, layers=layers, batch_size=batch_size)[0]
+
+
+def gradient_and_counts(net, X, y=None, *, layers, batch_size):
+    """Return the `labeled_gradient`, and how many samples are of each class: a float64 tensor (K,)."""
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
     parameters, total, chunk, n_added, halving = {}, None, None, 0, Halving()
-    run = lambda inputs, labels: gradient_of(
-        view, view.forward(inputs), labels, parameters
-    )
+    seen, n_outputs = [], 0
+
+    def run(inputs, labels):
+        outputs = view.forward(inputs)
+        nonlocal n_outputs
+        n_outputs = outputs.shape[1]
+        return gradient_of(view, outputs, labels, parameters)
+
     with differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
             if chunk is None:
@@ -197,7 +207,9 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
                 for name, gradient in gradients.items():
                     chunk[name].add_(gradient, alpha=1 / float(scale))
             n_added += len(labels)
-    return _finite(add_to(total, chunk))
+            seen.append(labels)
+    counts = torch.bincount(torch.cat(seen), minlength=n_outputs).double()
+    return _finite(add_to(total, chunk)), counts
 
 
 def _finite(gradient):
