@@ -81,6 +81,13 @@ def scratch(like, shape):
     return kept[like.dtype][:n_values].view(shape)
 
 
+def sample_first(x, n_samples):
+    """Return x (n * k, ..., d), a sample's k rows together, as (n, t, d)."""
+    if len(x) % n_samples:
+        raise NotImplementedError("the rows are no multiple of the samples")
+    return x.reshape(n_samples, -1, x.shape[-1])
+
+
 def total(parts):
     """Add the (sq_norm, dot) of several parameters."""
     sq_norms, dots = zip(*parts)

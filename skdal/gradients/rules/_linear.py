@@ -12,6 +12,7 @@ from skdal.gradients.rules._forms import (
     inner,
     lengths,
     row_chunks,
+    sample_first,
     total,
 )
 
@@ -27,6 +28,13 @@ def linear(layer, inputs, output_grads, direction):
     if "bias" in direction:
         parts.append(explicit({"bias": b.sum(1)}, direction))
     return total(parts)
+
+
+def functional_linear(layer, inputs, output_grads, direction):
+    """Statistics of calls of `torch.nn.functional.linear`; an input is (x, n_samples)."""
+    a = [sample_first(x, n) for x, n in inputs]
+    b = [sample_first(grad, n) for grad, (_, n) in zip(output_grads, inputs)]
+    return linear(layer, a, b, direction)
 
 
 def _one_position(a, b, direction):

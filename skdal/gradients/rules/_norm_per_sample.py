@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 
 from skdal.gradients.rules._norm import _affine
+from skdal.utils import ndim_without_samples
 
 
 def group_norm(layer, inputs, output_grads, direction):
@@ -16,7 +17,7 @@ def group_norm(layer, inputs, output_grads, direction):
 
 def instance_norm(layer, inputs, output_grads, direction):
     """Statistics of InstanceNorm1d/2d/3d, in eval mode on running statistics where it tracks them; as `group_norm`."""
-    if any(x.ndim == layer._get_no_batch_dim() for x in inputs):
+    if any(x.ndim == ndim_without_samples(layer) for x in inputs):
         raise NotImplementedError("the first axis of its input is the channel")
     tracked = layer.track_running_stats and not layer.training
 
