@@ -16,13 +16,13 @@ from skdal.adapters._blame import is_foreign, refuse_samples
 from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
-from skdal.adapters._net import LABELED, NetView, tensors_of
+from skdal.adapters._net import LABELED, NetView
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnsupportedEstimatorError,
 )
-from skdal.utils import is_torch_dataset, preserved_rng
+from skdal.utils import is_torch_dataset, preserved_rng, tree_leaves
 
 _LOADER = os.path.dirname(data.__file__)
 _OWN_MONITORS = (
@@ -202,7 +202,7 @@ def explained(net, X, y=None, *, training, of, latest=None):
             )
             if inputs is None or not _is_taken(NetView(net), inputs):
                 _refuse(net, X, y, training, of, error)
-            elif len(next(iter(tensors_of(inputs)), ())) == 1:
+            elif len(next(iter(tree_leaves(inputs)), ())) == 1:
                 raise InvalidDataError(
                     "the net's module takes a mini-batch of one sample, and does not train on it. If it normalizes by "
                     "mini-batches, pass iterator_train__drop_last=True or a batch_size that leaves no mini-batch of "

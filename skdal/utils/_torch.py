@@ -7,6 +7,7 @@ of torch renames is renamed here.
 
 import copy
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # The class of all batch norms.
@@ -53,6 +54,15 @@ def input_hooks_of(module):
     return module._forward_pre_hooks
 
 
+# Ends of the names under which a module keeps its hooks, and what it knows of them.
+BOOKKEEPING = (
+    "_hooks",
+    "_hooks_with_kwargs",
+    "_hooks_always_called",
+    "_is_full_backward_hook",
+)
+
+
 def run_input_hooks(module, args, kwargs):
     """Run a module's hooks on its inputs; what they return is dropped."""
     for key, hook in module._forward_pre_hooks.items():
@@ -71,8 +81,8 @@ def ndim_without_samples(instance_norm):
 
 
 def version_of(tensor):
-    """Return how often a tensor was changed in place."""
-    return tensor._version
+    """Return how often a tensor was changed in place; None of anything else."""
+    return tensor._version if isinstance(tensor, torch.Tensor) else None
 
 
 def is_view(tensor):
@@ -141,6 +151,13 @@ def picks_by_index(node):
 def saved(node, name):
     """Return what a node kept from the forward pass, such as "weight"; None without it."""
     return getattr(node, f"_saved_{name}", None)
+
+
+def is_softmax_of_rows(node):
+    """Tell whether a node is that of a softmax over the axis 1 of two."""
+    if node is None or node.name() != "SoftmaxBackward0":
+        return False
+    return saved(node, "dim") in (1, 2**64 - 1)
 
 
 def is_batch_norm(node):
