@@ -128,7 +128,17 @@ class NonFiniteScoreError(SkdalError, ValueError):
 
 
 class GradientMismatchError(SkdalError, ArithmeticError):
-    """The self-check found statistics that differ from plain autograd."""
+    """The self-check found statistics that differ from plain autograd.
+
+    Attributes
+    ----------
+    is_noise : bool
+        Whether the module does not give the same twice, so that no backend can be right.
+    """
+
+    def __init__(self, message="", *, is_noise=False):
+        super().__init__(message)
+        self.is_noise = is_noise
 
 
 class SampleTooLargeError(SkdalError, MemoryError):

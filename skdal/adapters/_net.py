@@ -1,7 +1,6 @@
 """A skorch net as the gradient engine sees it: a module, a forward pass, losses, mini-batches."""
 
 import copy
-from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -41,13 +40,17 @@ from skdal.exceptions import (
 from skdal.utils import (
     count_rows,
     is_positive_integer,
+    is_softmax_of_rows,
     iter_shards,
     positions_from,
     preserved_rng,
     take_rows,
+    tree_leaves,
+    tree_map,
     uncompiled,
     untouched,
     unwrapped,
+    version_of,
 )
 
 OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
@@ -494,26 +497,6 @@ def _without_fast_path():
         torch.backends.mha.set_fastpath_enabled(found)
 
 
-def over_tensors(function, inputs):
-    """Return a mini-batch with a function applied to a tensor, or to each in a dict, list or tuple."""
-    if isinstance(inputs, torch.Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {key: over_tensors(function, value) for key, value in inputs.items()}
-    return (
-        type(inputs)(over_tensors(function, x) for x in inputs)
-        if type(inputs) in (list, tuple)
-        else inputs
-    )
-
-
-def tensors_of(inputs):
-    """Return the tensors of a mini-batch."""
-    found = []
-    over_tensors(found.append, inputs)
-    return found
-
-
 def _refuse_shared(pairs, n):
     """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean over all."""
     if shared := [tuple(x.shape) for x, _ in pairs if not x.ndim or len(x) != n]:
@@ -526,25 +509,16 @@ def _refuse_shared(pairs, n):
 def _rows_of(rows, n, values):
     """Return some rows of what belongs to n samples: of each tensor of which these are the first axis."""
     cut = lambda x: x[rows] if x.ndim and len(x) == n else x
-    return [over_tensors(cut, value) for value in values]
+    return [tree_map(cut, value) for value in values]
 
 
 def cloned(inputs):
     """Return a copy of a mini-batch."""
-    return over_tensors(lambda x: x.detach().clone(), inputs)
+    return tree_map(lambda x: x.detach().clone(), inputs)
 
 
 def _versions(inputs):
-    if isinstance(inputs, torch.Tensor):
-        return [inputs._version]
-    parts = (
-        inputs.values()
-        if isinstance(inputs, Mapping)
-        else inputs
-        if isinstance(inputs, (list, tuple))
-        else ()
-    )
-    return [version for part in parts for version in _versions(part)]
+    return [version_of(tensor) for tensor in tree_leaves(inputs)]
 
 
 def first_output(outputs):
@@ -644,11 +618,7 @@ def _per_sample_criterion(net):
 
 def _is_softmax(outputs):
     """Tell whether `outputs` (n, K) come straight from a softmax over the classes."""
-    node = outputs.grad_fn
-    return type(node).__name__ == "SoftmaxBackward0" and node._saved_dim in (
-        1,
-        2**64 - 1,
-    )
+    return is_softmax_of_rows(outputs.grad_fn)
 
 
 def _without_cancellation(gradient, outputs):
