@@ -15,10 +15,14 @@ from skdal.base import (
     highest,
     run_pass,
 )
-from skdal.gradients._api import gradient_and_counts
 from skdal.gradients._sums import chunk_rows
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
-from skdal.samplers._gradient import GradientSampler, GradientWork
+from skdal.samplers._gradient import (
+    COUNTS,
+    GradientSampler,
+    GradientSumWork,
+    GradientWork,
+)
 from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
 from skdal.utils import (
     check_finite_scores,
@@ -29,9 +33,6 @@ from skdal.utils import (
     take_rows,
     warn_caller,
 )
-
-# Beside the names of parameters, in the sums of a GradientSumWork.
-_COUNTS = "labels of each class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +91,6 @@ class DotWork(GradientWork):
             trained, X, y, direction=self.direction, only_dot=True
         )
         return {"dot": statistics.dot}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientSumWork(GradientWork):
-    """The sum of the gradients of labeled samples, and how many samples are of each class."""
-
-    def __call__(self, trained, X, y=None):
-        """Return a dict of tensors: the sum by the name of each parameter, and the number of samples (K,)."""
-        gradient, counts = gradient_and_counts(
-            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
-        )
-        return {**gradient, _COUNTS: counts}
 
 
 class _Choices(NamedTuple):
@@ -276,7 +265,7 @@ class DynamicALSampler(GradientSampler):
             total = work(trained, X, y)
         else:
             total = self._sum_of_chunks(work, trained, X, y)
-        counts = total.pop(_COUNTS)
+        counts = total.pop(COUNTS)
         return total, counts
 
     def _sum_of_chunks(self, work, trained, X, y):
