@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +18,13 @@ from skdal.dynamics._inputs import (
 )
 from skdal.dynamics._recursion import kernel_block
 from skdal.exceptions import InvalidDataError
-from skdal.utils import check_device, check_known, prepare_folder, write_atomically
+from skdal.utils import (
+    check_device,
+    check_known,
+    one_thread,
+    prepare_folder,
+    write_atomically,
+)
 
 # Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
 # displacement takes four times as much in each of eight arrays, 2 GB.
@@ -186,24 +191,12 @@ def _side_of_tile(network, pixels):
     return -(-n // n_tiles)
 
 
-_lock, _inside = threading.Lock(), []  # how many threads torch had, by calls that run
-
-
 @contextmanager
 def _tile_workers(device):
     """Yield an executor: a thread for each of torch's, which for so small operations are better not shared."""
-    with _lock:
-        n_threads = _inside[0] if _inside else torch.get_num_threads()
-        _inside.append(n_threads)
-        torch.set_num_threads(1)  # of each worker
-    try:
+    with one_thread() as n_threads:
         with ThreadPoolExecutor(n_threads if device.type == "cpu" else 1) as workers:
             yield workers
-    finally:
-        with _lock:
-            _inside.pop()
-            if not _inside:
-                torch.set_num_threads(n_threads)
 
 
 def _begun(network, rows, columns, width, workers):

@@ -1,6 +1,7 @@
 """Experiments: frozen specs of runs, the round loop, a store that survives being killed, tables and plots."""
 
 from skdal.experiments._comparison import Comparison, comparisons
+from skdal.experiments._demo import run_demo
 from skdal.experiments._jobs import Ended, run_all
 from skdal.experiments._plots import write_plots
 from skdal.experiments._run import run
@@ -23,6 +24,7 @@ __all__ = [
     "format_csv",
     "run",
     "run_all",
+    "run_demo",
     "run_suite",
     "specs_of",
     "suites_of",

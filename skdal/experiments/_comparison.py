@@ -9,7 +9,7 @@ import numpy as np
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments._spec import RunSpec, Training
 from skdal.experiments._store import RunFolder, data_name
-from skdal.experiments._suites import SUITES
+from skdal.experiments._suites import SUITES, Suite
 
 
 @dataclass(frozen=True)
@@ -116,21 +116,16 @@ def comparisons(root, suites=None):
         for run in found:
             label = suite.label(run.spec)
             if label is not None:
-                key = (
-                    suite.name,
-                    suite.title,
-                    names[run.spec],
-                    suite.is_paper_setting(run.spec),
-                )
+                key = _Group(suite, suite.title, names[run.spec])
                 groups.setdefault(key, []).append((label, run))
     if suites is None:
         groups = _without_parts(groups)
         used = {run.spec for members in groups.values() for _, run in members}
         for run in found:
             if run.spec not in used:
-                key = ("other", _setting(run.spec), names[run.spec], False)
+                key = _Group(None, _setting(run.spec), names[run.spec])
                 groups.setdefault(key, []).append((_label(run.spec), run))
-    made = [_comparison(*key, members) for key, members in groups.items()]
+    made = [_comparison(group, members) for group, members in groups.items()]
     made = [comparison for comparison in made if comparison.runs]
     if not made:
         what = (
@@ -181,8 +176,29 @@ def stored_runs(root):
     return found
 
 
-def _comparison(name, title, dataset, is_paper, members):
-    suite = SUITES.get(name)
+def comparison_of(suite, runs):
+    """Return the Comparison of some runs of one suite, on the same data.
+
+    Parameters
+    ----------
+    suite : Suite
+    runs : list of Stored
+    """
+    group = _Group(suite, suite.title, _data_names(runs)[runs[0].spec])
+    return _comparison(group, [(suite.label(run.spec), run) for run in runs])
+
+
+class _Group(NamedTuple):
+    """What runs have in common that are compared; the suite is None where they belong to none."""
+
+    suite: Suite | None
+    title: str
+    dataset: str
+
+
+def _comparison(group, members):
+    """Return the Comparison of the pairs (label, Stored) of a group."""
+    suite = group.suite
     order = {label: i for i, label in enumerate(suite.variants if suite else ())}
     runs = {}
     for label, run in sorted(
@@ -193,9 +209,19 @@ def _comparison(name, title, dataset, is_paper, members):
             records = records[: suite.spec(label, 0).n_rounds + 1]
         if len(records) > len(runs.get(label, {}).get(run.spec.seed, [])):
             runs.setdefault(label, {})[run.spec.seed] = records
-    n_failed = sum(run.failure is not None for _, run in members)
     return Comparison(
-        name, title, dataset, runs, suite.paper if is_paper else None, n_failed
+        name="other" if suite is None else suite.name,
+        title=group.title,
+        dataset=group.dataset,
+        runs=runs,
+        paper=suite.paper if _is_paper_setting(group, members) else None,
+        n_failed=sum(run.failure is not None for _, run in members),
+    )
+
+
+def _is_paper_setting(group, members):
+    return group.suite is not None and all(
+        group.suite.is_paper_setting(run.spec) for _, run in members
     )
 
 
@@ -204,11 +230,14 @@ def _without_parts(groups):
 
     Of groups of the same runs that of the data which the paper's numbers are for stays, else the first.
     """
-    members = [{run.spec for _, run in group} for group in groups.values()]
-    rank = [(not is_paper, n) for n, (*_, is_paper) in enumerate(groups)]
+    members = [{run.spec for _, run in found} for found in groups.values()]
+    rank = [
+        (not _is_paper_setting(group, found), n)
+        for n, (group, found) in enumerate(groups.items())
+    ]
     return {
-        key: group
-        for n, (key, group) in enumerate(groups.items())
+        group: found
+        for n, (group, found) in enumerate(groups.items())
         if not any(
             members[n] < other or members[n] == other and rank[m] < rank[n]
             for m, other in enumerate(members)

@@ -21,6 +21,7 @@ from skdal.utils._rows import (
     sample_shape,
     take_rows,
 )
+from skdal.utils._threads import one_thread
 from skdal.utils._validation import (
     check_finite_scores,
     check_known,
@@ -62,6 +63,7 @@ __all__ = [
     "library_of",
     "may_use_tf32",
     "named_like",
+    "one_thread",
     "positions_from",
     "preserved_rng",
     "progress_bar",

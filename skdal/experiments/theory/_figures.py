@@ -14,8 +14,9 @@ from skdal.experiments.theory._correlation import (
 )
 from skdal.experiments.theory._discrepancy import ratio
 from skdal.experiments.theory._paper import PAPER_TABLE_10
+from skdal.utils._style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, tidy
 
-_COLORS = ("#1f5fa8", "#d9822b", "#2a9d5c", "#8e44ad", "#7f7f7f")
+_COLORS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 
 
 def draw_correlation(found, settings, name):
@@ -46,7 +47,7 @@ def draw_correlation(found, settings, name):
         one.set_ylabel("bound B" if against == "bound" else "alignment A", fontsize=9)
     for one in axes[len(shown) :]:
         one.axis("off")
-    return _tidy(figure)
+    return _tidied(figure)
 
 
 def draw_discrepancy(found, settings, name):
@@ -58,7 +59,7 @@ def draw_discrepancy(found, settings, name):
     figure.axes[0].legend(
         frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1)
     )
-    return _tidy(figure)
+    return _tidied(figure)
 
 
 def _first_queries(axes, rows):
@@ -111,7 +112,7 @@ def _over_rounds(axes, rows):
             negative,
             np.zeros(len(negative)),
             "x",
-            color="#444444",
+            color=INK,
             markersize=7,
             label="MMD^2 < 0",
         )
@@ -197,7 +198,7 @@ def draw_ratio(found, settings, name):
                 [], [], color=color, marker="o", markersize=3, label=f"random, {batch}"
             )
             one.plot([], [], color=color, linestyle="--", label=f"own, {batch}")
-        one.axhline(1, color="#444444", linewidth=0.8)
+        one.axhline(1, color=INK, linewidth=0.8)
         one.set_xscale("log")
         one.set_ylim(-1, 2)
         one.set_title(f"{settings.dataset}, {model}", fontsize=10)
@@ -206,7 +207,7 @@ def draw_ratio(found, settings, name):
     panels[-1].legend(
         frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
     )
-    return _tidy(figure)
+    return _tidied(figure)
 
 
 def _of_one_sign(values):
@@ -219,9 +220,7 @@ def _of_one_sign(values):
     return [slice(start, stop) for start, stop in zip(ends, ends[1:])]
 
 
-def _tidy(figure):
+def _tidied(figure):
     for one in figure.axes:
-        one.tick_params(labelsize=8)
-        one.grid(alpha=0.25, linewidth=0.6)
-        one.spines[["top", "right"]].set_visible(False)
+        tidy(one, label_size=8)
     return figure

@@ -11,7 +11,6 @@ import torch
 from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
-from skdal.experiments._plots import save_figure
 from skdal.experiments._run import load
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
@@ -25,6 +24,7 @@ from skdal.experiments.theory import (
 )
 from skdal.experiments.theory._settings import TheorySettings, read_json
 from skdal.utils import check_device, check_known, prepare_folder, write_atomically
+from skdal.utils._style import save_figure
 
 
 class Theory(NamedTuple):
