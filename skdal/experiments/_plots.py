@@ -1,6 +1,5 @@
 """Learning curves of comparisons."""
 
-import hashlib
 import re
 from functools import partial
 
@@ -8,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from skdal.experiments._tables import MEASURES
-from skdal.utils import prepare_folder, write_atomically
+from skdal.utils import digest, prepare_folder, write_atomically
 from skdal.utils._style import (
     BLUE,
     BROWN,
@@ -57,7 +56,7 @@ def _stem(comparison, measure):
     """Return a file name for a comparison; settings of no suite share a name, so theirs has a digest."""
     parts = [comparison.name, comparison.dataset]
     if comparison.name == "other":
-        parts.append(hashlib.sha256(comparison.title.encode()).hexdigest()[:6])
+        parts.append(digest([comparison.title.encode()], n_digits=6, method="sha256"))
     if measure != "accuracy":
         parts.append(measure)
     return re.sub(r"[^\w.-]+", "-", "-".join(parts)).rstrip("-")

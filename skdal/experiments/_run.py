@@ -5,7 +5,6 @@ cut short is done again from the checkpoint of the one before, and comes out the
 """
 
 import functools
-import hashlib
 import itertools
 import logging
 import time
@@ -29,7 +28,7 @@ from skdal.experiments._train import (
 )
 from skdal.models import MODELS
 from skdal.samplers import SAMPLERS
-from skdal.utils import check_known, forked_rng
+from skdal.utils import check_known, digest, forked_rng
 
 logger = logging.getLogger("skdal")
 
@@ -65,7 +64,7 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
     RunInUseError
         Another process is busy with it.
     """
-    data, digest = load(spec, data_root)
+    data, data_digest = load(spec, data_root)
     check(spec, data)
     work = _Run(spec, data, device)
     work.try_out()
@@ -77,13 +76,13 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
             )
         records, state = folder.resume()
         folder.clear_failure()
-        check_same_data(records, digest, folder)
+        check_same_data(records, data_digest, folder)
         _tell_of_other_numbers(records, device)
         work.restore(records, state)
         n_left = None if n_records is None else max(0, n_records - len(records))
         for record in itertools.islice(work.rounds(), n_left):
             record |= {
-                "data": digest,
+                "data": data_digest,
                 "device": device,
                 "threads": torch.get_num_threads(),
                 "versions": versions(),
@@ -111,11 +110,10 @@ def load(spec, data_root="data"):
 @functools.lru_cache(maxsize=1)
 def _load(name, root, imbalance_ratio, seed, version):
     data = load_dataset(name, root, imbalance_ratio=imbalance_ratio, seed=seed)
-    digest = hashlib.blake2b(digest_size=8)
+    parts = []
     for part in (data.train, data.test):
-        digest.update(np.ascontiguousarray(part.images))
-        digest.update(part.targets)
-    return data, digest.hexdigest()
+        parts += [np.ascontiguousarray(part.images), part.targets]
+    return data, digest(parts, n_digits=16)
 
 
 def check(spec, data):
@@ -226,12 +224,12 @@ def make_sampler(spec):
     return sampler
 
 
-def check_same_data(records, digest, folder):
+def check_same_data(records, data_digest, folder):
     """Raise if the rounds of a run were made with other data."""
-    if records and records[-1]["data"] != digest:
+    if records and records[-1]["data"] != data_digest:
         raise InvalidDataError(
             f"the rounds in {folder.path} were made with other data (digest {records[-1]['data']}) than those found "
-            f"now ({digest}). Restore the data, or use another folder."
+            f"now ({data_digest}). Restore the data, or use another folder."
         )
 
 

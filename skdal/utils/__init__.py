@@ -3,8 +3,10 @@
 from skdal.utils._arrays import as_array
 from skdal.utils._describe import describe
 from skdal.utils._device import check_device, may_use_tf32
+from skdal.utils._digest import digest
 from skdal.utils._files import prepare_folder, write_atomically
 from skdal.utils._frames import full_name, has_names, is_frame, library_of, named_like
+from skdal.utils._kept import AS_ARRAY, AS_JSON, Format, keep, kept, read_kept
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._positions import positions_from
@@ -27,31 +29,41 @@ from skdal.utils._validation import (
     check_known,
     check_n_instances,
     check_parameters,
+    check_values,
+    did_you_mean,
+    integer_from,
     is_boolean,
     is_count,
     is_number,
     is_positive_integer,
     is_random_state,
+    optional,
     refuse_non_finite,
 )
 from skdal.utils._wrappers import unwrapped
 
 __all__ = [
     "as_array",
+    "AS_ARRAY",
+    "AS_JSON",
     "check_device",
     "check_finite_scores",
     "check_known",
     "check_n_instances",
     "check_parameters",
+    "check_values",
     "concat_rows",
     "count_rows",
     "describe",
+    "did_you_mean",
+    "digest",
     "exclusive",
-    "prepare_folder",
     "forked_rng",
+    "Format",
     "frozen",
     "full_name",
     "has_names",
+    "integer_from",
     "is_boolean",
     "is_count",
     "is_frame",
@@ -60,14 +72,19 @@ __all__ = [
     "is_random_state",
     "is_torch_dataset",
     "iter_shards",
+    "keep",
+    "kept",
     "library_of",
     "may_use_tf32",
     "named_like",
     "one_thread",
+    "optional",
     "positions_from",
+    "prepare_folder",
     "preserved_rng",
     "progress_bar",
     "query_generator",
+    "read_kept",
     "reason",
     "refuse_non_finite",
     "row_slices",

@@ -15,11 +15,10 @@ from skdal.experiments.theory._settings import (
     as_one_hot,
     check_enough,
     extreme_eigenvalues,
-    kept,
-    kept_array,
+    kept_rows,
     kernel_images,
 )
-from skdal.utils import progress_bar
+from skdal.utils import AS_ARRAY, kept, progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 HOLDS = ("rows", "orders")
@@ -61,7 +60,7 @@ def compute(settings, folder, *, data_root, device, verbose):
         where = {"root": folder / "runs", "data_root": data_root, "device": device}
         for one, spec in zip(series, specs):
             ask = partial(_asked_for, spec, specs[:-1], data, where, bar)
-            orders.append(kept(there / f"{_name(one)}-order.json", ask))
+            orders.append(kept_rows(there / f"{_name(one)}-order.json", ask))
             bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
     how = {
         "dtype": settings.dtype,
@@ -76,8 +75,8 @@ def compute(settings, folder, *, data_root, device, verbose):
             make = lambda order=order: _kernel(
                 data.train, order, kernels, settings.pixels, how
             )
-            kernels.append((order, kept_array(kernel, make)))
-        found += kept(
+            kernels.append((order, kept(kernel, make, AS_ARRAY)))
+        found += kept_rows(
             rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial)
         )
     return {

@@ -6,7 +6,7 @@ from skdal.base import highest
 from skdal.experiments._run import check_net, initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import measure
-from skdal.experiments.theory._settings import check_enough, kept
+from skdal.experiments.theory._settings import check_enough, kept_rows
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
 from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar
@@ -79,7 +79,7 @@ def _of_model(spec, settings, data, there, device, verbose):
             with (
                 preserved_rng()
             ):  # whether they are kept or not, training goes on the same
-                rows += kept(there / f"{model}-{epoch}.json", make)
+                rows += kept_rows(there / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
 
