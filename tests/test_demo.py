@@ -7,9 +7,9 @@ from experiments.helpers import fake_records
 from matplotlib import pyplot as plt
 
 from skdal.exceptions import InvalidParameterError, SkdalError
-from skdal.experiments import SUITES, Ended, RunFolder, run_demo
+from skdal.experiments import SUITES, Ended, RunFolder, StoredRun, run_demo
 from skdal.experiments import _demo as module
-from skdal.experiments._comparison import Stored, comparison_of
+from skdal.experiments._comparison import comparison_of
 from skdal.experiments._demo import draw_query, format_demo
 from skdal.experiments._run import NextQuery, load, next_query
 from skdal.utils import prepare_folder
@@ -31,7 +31,7 @@ def made_up():
     """A comparison of known numbers: dynamicAL is one point above margin and two above random."""
     lead = {"random": 0.02, "margin": 0.01, "badge": 0.0, "dynamical": 0.0}
     stored = [
-        Stored(SUITE.spec(label, seed), fake_records([start, start + 0.3 - less]), None)
+        StoredRun(SUITE.spec(label, seed), fake_records([start, start + 0.3 - less]))
         for label, less in lead.items()
         for seed, start in enumerate((0.5, 0.6))
     ]

@@ -4,6 +4,7 @@ from skdal.experiments._comparison import Comparison, comparisons
 from skdal.experiments._demo import run_demo
 from skdal.experiments._jobs import Ended, run_all
 from skdal.experiments._plots import write_plots
+from skdal.experiments._records import StoredRun, read_records, write_records
 from skdal.experiments._run import run
 from skdal.experiments._spec import RunSpec, Training
 from skdal.experiments._store import RunFolder
@@ -17,11 +18,13 @@ __all__ = [
     "Ended",
     "RunFolder",
     "RunSpec",
+    "StoredRun",
     "Suite",
     "Training",
     "comparisons",
     "format_comparison",
     "format_csv",
+    "read_records",
     "run",
     "run_all",
     "run_demo",
@@ -29,4 +32,5 @@ __all__ = [
     "specs_of",
     "suites_of",
     "write_plots",
+    "write_records",
 ]

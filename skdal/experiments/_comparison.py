@@ -1,14 +1,14 @@
 """From folders of runs to comparisons: which runs answer the same question."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.experiments._spec import RunSpec, Training
-from skdal.experiments._store import RunFolder, data_name
+from skdal.exceptions import InvalidDataError
+from skdal.experiments._records import read_records
+from skdal.experiments._spec import Training
+from skdal.experiments._store import data_name
 from skdal.experiments._suites import SUITES, Suite
 
 
@@ -81,14 +81,6 @@ class Comparison:
         return "random" if "random" in self.runs else None
 
 
-class Stored(NamedTuple):
-    """A run as it is stored: its records may be none, its failure None."""
-
-    spec: RunSpec
-    records: list
-    failure: str | None
-
-
 def comparisons(root, suites=None):
     """Return what the runs below a folder compare.
 
@@ -97,6 +89,7 @@ def comparisons(root, suites=None):
     Parameters
     ----------
     root : str or Path
+        As in `read_records`.
     suites : list of Suite, optional
         Only these. None: all that have runs which are not all in another one, and by setting what belongs to none.
 
@@ -109,7 +102,7 @@ def comparisons(root, suites=None):
     InvalidDataError
         The folder holds no finished round of these suites, or what cannot be read.
     """
-    found = stored_runs(root)
+    found = read_records(root)
     names = _data_names(found)
     groups = {}
     for suite in SUITES.values() if suites is None else suites:
@@ -139,50 +132,13 @@ def comparisons(root, suites=None):
     return made
 
 
-def stored_runs(root):
-    """Return a `Stored` for each run below a folder.
-
-    Raises
-    ------
-    InvalidDataError
-        There is none, or one cannot be read.
-    """
-    found = []
-    folders = sorted(
-        {
-            file.parent
-            for name in ("spec.json", "rounds.jsonl")
-            for file in Path(root).glob(f"*/{name}")
-        }
-    )
-    for path in folders:
-        try:
-            spec = RunSpec.from_json((path / "spec.json").read_text())
-        except (OSError, InvalidParameterError) as error:
-            raise InvalidDataError(
-                f"{path / 'spec.json'} cannot be read ({error}). The `skdal run` of this run restores it; or move the "
-                "folder away."
-            ) from error
-        folder = RunFolder(root, spec)
-        if folder.path != path:
-            raise InvalidDataError(
-                f"{path / 'spec.json'} is of the run {folder.path.name}; the folder has another name."
-            )
-        found.append(Stored(spec, folder.rounds(), folder.failure))
-    if not found:
-        raise InvalidDataError(
-            f"there are no runs in {Path(root).resolve()}; `skdal run SUITE --out DIR` makes some."
-        )
-    return found
-
-
 def comparison_of(suite, runs):
     """Return the Comparison of some runs of one suite, on the same data.
 
     Parameters
     ----------
     suite : Suite
-    runs : list of Stored
+    runs : list of StoredRun
     """
     group = _Group(suite, suite.title, _data_names(runs)[runs[0].spec])
     return _comparison(group, [(suite.label(run.spec), run) for run in runs])
@@ -197,7 +153,7 @@ class _Group(NamedTuple):
 
 
 def _comparison(group, members):
-    """Return the Comparison of the pairs (label, Stored) of a group."""
+    """Return the Comparison of the pairs (label, StoredRun) of a group."""
     suite = group.suite
     order = {label: i for i, label in enumerate(suite.variants if suite else ())}
     runs = {}

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from skdal.exceptions import InvalidParameterError, RunInUseError, SkdalError
-from skdal.experiments._comparison import Stored, comparison_of
+from skdal.experiments._comparison import comparison_of
 from skdal.experiments._plots import draw
+from skdal.experiments._records import StoredRun
 from skdal.experiments._run import next_query
 from skdal.experiments._statistics import area_under_curve, paired_difference
 from skdal.experiments._store import RunFolder
@@ -72,7 +73,7 @@ def run_demo(root, *, n_seeds=5, n_jobs=1, verbose=0, **changes):
             _SUITE, runs, n_seeds=n_seeds, n_jobs=n_jobs, verbose=verbose, **changes
         )
     _check_all_done(ended, runs)
-    stored = [Stored(spec, RunFolder(runs, spec).rounds(), None) for spec in ended.done]
+    stored = [StoredRun(spec, RunFolder(runs, spec).rounds()) for spec in ended.done]
     comparison = comparison_of(suite, stored)
     shown = suite.spec(_SHOWN, 0)
     figures = {
