@@ -35,7 +35,7 @@ from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.adapters import packed
-from skdal.base._table import Best
+from skdal.base import Best, Part
 from skdal.parallel import RayExecutor
 from skdal.pools import MemmapPool, square
 from skdal.samplers import MarginSampler
@@ -181,12 +181,11 @@ def parts_rows():
         for name in ("score", "sq_norm", "dot", "label")
     }
     best = Best(500)
-    merge = (
-        seconds(
-            lambda: [best.add(np.arange(500) + 500 * k, columns) for k in range(1000)]
-        )
-        / 1000
-    )
+    nothing = np.empty(0, dtype=np.intp)
+    parts = [
+        Part(k, np.arange(500) + 500 * k, columns, [], nothing) for k in range(1000)
+    ]
+    merge = seconds(lambda: [best.add(part) for part in parts]) / len(parts)
     photo = io.BytesIO()
     noise = np.random.default_rng(2).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(

@@ -11,11 +11,12 @@ loop of the library.
 # Twenty lines
 # ------------
 #
-# A sampler that scores each sample by itself derives from :class:`~skdal.base.ScoreSampler` and writes
-# ``_score_samples``. One that chooses a batch as a whole derives from :class:`~skdal.base.EmbeddingSampler` and writes
-# ``_select``: it gets the trained classifier, the pool, the number of samples and the only source of chance, and
-# returns positions and scores, best first. Training, checks, the call as a modAL strategy and restoring the random
-# state are done by the base class.
+# A sampler that scores class probabilities derives from :class:`~skdal.base.ProbabilitySampler` and writes ``_score``;
+# one that scores samples in another way derives from :class:`~skdal.base.ScoreSampler` and writes ``_work``, which
+# returns what scores a shard of the pool. One that chooses a batch as a whole derives from
+# :class:`~skdal.base.EmbeddingSampler` and writes ``_select``: it gets the trained classifier, the pool, the number of
+# samples and the only source of chance, and returns positions and scores, best first. The base class trains, checks,
+# answers as a modAL strategy and restores the random state.
 
 import matplotlib.pyplot as plt
 import numpy as np

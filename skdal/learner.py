@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, clone
 from skdal.adapters import (
     aligned,
     answering,
+    as_fitted,
     check_labels,
     check_pool,
     estimator_router,
@@ -14,6 +15,7 @@ from skdal.adapters import (
     is_net,
     module_of,
     routed,
+    to_predict_on,
     with_tags_of,
 )
 from skdal.exceptions import (
@@ -194,10 +196,11 @@ class ActiveLearner(ModalActiveLearner):
         """Return the estimator's score, for classifiers the accuracy."""
         return self._of_estimator("score", X, y, **score_kwargs)
 
-    def _of_estimator(self, method, *data, **params):
+    def _of_estimator(self, method, X, *labels, **params):
         params = routed(self, method, params)
+        X = to_predict_on(X, self.estimator, self.X_training)
         with exclusive(), turns(module_of(self.estimator)):
-            return getattr(answering(self.estimator), method)(*data, **params)
+            return getattr(answering(self.estimator), method)(X, *labels, **params)
 
     def get_metadata_routing(self):
         """Return the MetadataRouter by which scikit-learn passes metadata through a learner to its estimator."""
@@ -241,6 +244,10 @@ class ActiveLearner(ModalActiveLearner):
         )
 
     def _aligned(self, X, name="the new samples", of="the labeled set"):
+        if self.X_training is None and self.warm_start and is_net(self.estimator):
+            return as_fitted(
+                X, self.estimator, name
+            )  # its earlier steps stay as fitted
         return aligned(X, self.X_training, self.estimator, names=(name, of))
 
     # The three steps that modAL's Committee calls on its learners.

@@ -9,8 +9,9 @@ from common import POOL, POOL_y, X, make_net, make_sampler, trained_net, weights
 from modAL.models import Committee
 from modAL.uncertainty import margin_sampling as modal_margin_sampling
 from needs import needs
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -27,6 +28,7 @@ from skdal.dynamics import (
     training_dynamics_change,
 )
 from skdal.exceptions import InvalidDataError, InvalidLabelsError
+from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.samplers import MarginSampler, dynamical_sampling, margin_sampling
 from skdal.utils import concat_rows, rows_digest, take_rows
 
@@ -537,6 +539,20 @@ def test_strategies_of_others_get_columns_in_order(strategy):
         learner.query(MISSING(POOL))
 
 
+class ByPosition(sklearn.base.TransformerMixin, sklearn.base.BaseEstimator):
+    """A step of one's own, which does not look at names."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.asarray(X)
+
+
+def by_position():
+    return make_pipeline(ByPosition(), LogisticRegression())
+
+
 class Choosing(sklearn.base.TransformerMixin, sklearn.base.BaseEstimator):
     """A step of one's own, which keeps no names."""
 
@@ -744,4 +760,161 @@ def test_labels_beside_a_frame():
             make_net(ByColumn),
             X_training=frame(X),
             y_training=polars({"y": [None, *y[1:]]})["y"],
+        )
+
+
+# --- columns of an estimator's own fit ------------------------------------------------------------
+
+
+def function_first():
+    """Return a Pipeline whose first step does not look at names, and which ends in a classifier."""
+    return make_pipeline(
+        FunctionTransformer(np.asarray).set_output(transform="default"),
+        LogisticRegression(),
+    )
+
+
+def transformed_net():
+    return make_pipeline(
+        FunctionTransformer(np.asarray).set_output(transform="default"),
+        make_net(max_epochs=1),
+    )
+
+
+FITTED = {
+    "classifier": LogisticRegression,
+    "pipeline": function_first,
+    "net": transformed_net,
+}
+
+
+CALLS = [
+    ("classifier", margin_sampling),
+    ("pipeline", margin_sampling),
+    ("net", margin_sampling),
+    ("net", dynamical_sampling),
+]
+
+
+@pytest.mark.parametrize("key, sampling", CALLS)
+@pytest.mark.parametrize("labeled", [None, frame, REORDERED])
+def test_a_call_puts_columns_in_the_order_of_the_fit(key, sampling, labeled):
+    if sampling is dynamical_sampling and labeled is None:
+        pytest.skip("it needs the labeled set")
+    classifier = FITTED[key]().fit(frame(X), y)
+    known, in_order = {}, {}
+    if labeled is not None:
+        known = {"X_labeled": labeled(X), "y_labeled": y}
+        in_order = {"X_labeled": frame(X), "y_labeled": y}
+    found = sampling(classifier, REORDERED(POOL), 8, **known)
+    expected = sampling(classifier, frame(POOL), 8, **in_order)
+    assert found.tolist() == expected.tolist()
+    with pytest.raises(InvalidDataError, match="'b' missing"):
+        sampling(classifier, MISSING(POOL), 8, **known)
+
+
+def test_a_labeled_set_with_other_columns_than_the_fit_is_refused():
+    classifier = LogisticRegression().fit(frame(X), y)
+    for other, words in ((MISSING, "'b' missing"), (NEW, "'e' new")):
+        with pytest.raises(InvalidDataError, match=f"the labeled set.*{words}"):
+            margin_sampling(classifier, frame(POOL), X_labeled=other(X), y_labeled=y)
+
+
+def test_gradients_put_columns_in_the_order_of_the_fit():
+    net = transformed_net().fit(frame(X), y)
+    direction = labeled_gradient(net, frame(X), y)
+    expected = gradient_statistics(net, frame(POOL), direction=direction)
+    found = gradient_statistics(net, REORDERED(POOL), direction=direction)
+    np.testing.assert_array_equal(found.sq_norm, expected.sq_norm)
+    np.testing.assert_array_equal(found.dot, expected.dot)
+    for name, gradient in labeled_gradient(net, REORDERED(X), y).items():
+        assert gradient.tolist() == direction[name].tolist()
+    for work in (gradient_statistics, lambda net, rows: labeled_gradient(net, rows, y)):
+        with pytest.raises(InvalidDataError, match="'b' missing"):
+            work(net, MISSING(X))
+
+
+def test_a_learner_of_a_fitted_net_trains_on_columns_in_the_order_of_its_fit():
+    found = []
+    for rows in (frame(X), REORDERED(X)):
+        torch.manual_seed(0)
+        learner = ActiveLearner(transformed_net().fit(frame(X), y), margin_sampling)
+        torch.manual_seed(0)
+        found.append(weights(learner.fit(rows, y).estimator[-1]))
+    assert found[0] == found[1]
+
+
+ANSWERS = {
+    "predict": lambda owner, rows: owner.predict(rows),
+    "predict_proba": lambda owner, rows: owner.predict_proba(rows),
+    "score": lambda owner, rows: owner.score(rows, POOL_y),
+}
+OWNERS = {
+    "sampler": lambda estimator: MarginSampler(estimator).fit(frame(X), y),
+    "learner": lambda estimator: ActiveLearner(estimator, margin_sampling, frame(X), y),
+    "fitted": lambda estimator: ActiveLearner(
+        estimator.fit(frame(X), y), margin_sampling
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("owner", OWNERS)
+def test_predictions_refuse_columns_in_another_order_as_scikit_learn_does(
+    owner, answer
+):
+    asked = OWNERS[owner](LogisticRegression())
+    refused = [
+        (REORDERED, "same order as they were in fit"),
+        (MISSING, "yet now missing:\n- b"),
+        (NEW, "unseen at fit time:\n- e"),
+    ]
+    for rows, words in refused:
+        with pytest.raises(ValueError, match=f"should match those.*\n.*{words}"):
+            LogisticRegression().fit(frame(X), y).predict(rows(POOL))
+        with pytest.raises(InvalidDataError, match=f"should match those.*\n.*{words}"):
+            ANSWERS[answer](asked, rows(POOL))
+    remedied = REORDERED(POOL)[["a", "b", "c", "d"]]
+    expected = ANSWERS[answer](asked, frame(POOL))
+    np.testing.assert_array_equal(ANSWERS[answer](asked, remedied), expected)
+
+
+def calibrated():
+    return CalibratedClassifierCV(function_first(), cv=2)
+
+
+def voting():
+    return VotingClassifier([("one", function_first())], voting="soft")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("owner", OWNERS)
+@pytest.mark.parametrize(
+    "make", [function_first, transformed_net, calibrated, voting, by_position]
+)
+def test_predictions_put_columns_in_order_where_the_first_step_does_not_look(
+    make, owner, answer
+):
+    asked = OWNERS[owner](make())
+    if (make, owner) == (by_position, "fitted"):
+        return  # nothing tells the names
+    expected = ANSWERS[answer](asked, frame(POOL))
+    for rows in (REORDERED(POOL), REORDERED(POOL).assign(e=1.0)):
+        np.testing.assert_array_equal(ANSWERS[answer](asked, rows), expected)
+    with pytest.raises(InvalidDataError, match="'b' missing"):
+        ANSWERS[answer](asked, MISSING(POOL))
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_predictions_of_estimators_that_choose_by_name(answer):
+    choosing = make_column_transformer((StandardScaler(), ["a", "b"]))
+    for estimator in (
+        make_pipeline(choosing, LogisticRegression()),
+        CalibratedClassifierCV(make_pipeline(choosing, LogisticRegression()), cv=2),
+        make_net(ByColumn),
+    ):
+        sampler = MarginSampler(estimator).fit(frame(X), y)
+        expected = ANSWERS[answer](sampler, frame(POOL))
+        np.testing.assert_array_equal(
+            ANSWERS[answer](sampler, REORDERED(POOL)), expected
         )

@@ -1,5 +1,7 @@
 """What an item of a Dataset is, samples of many sizes, and errors that tell which sample is to blame."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
+from skorch.dataset import ValidSplit
+from skorch.helper import predefined_split
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
@@ -20,6 +24,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 from skdal import ActiveLearner, DynamicALSampler
 from skdal.exceptions import (
     InvalidDataError,
+    InvalidLabelsError,
     InvalidParameterError,
     InvalidSampleError,
     UnsupportedEstimatorError,
@@ -495,6 +500,90 @@ def test_a_token_that_the_embedding_does_not_have():
             sampler.query(tokens, 2)
 
 
+def stop(i):
+    raise StopIteration
+
+
+ENDING = {
+    "fit": lambda data: MarginSampler(linear(batch_size=4)).fit(data),
+    "learner": lambda data: ActiveLearner(linear(batch_size=4), X_training=data),
+    "shuffled": lambda data: MarginSampler(
+        linear(batch_size=4, iterator_train__shuffle=True)
+    ).fit(data),
+    "split": lambda data: MarginSampler(
+        linear(batch_size=4, train_split=ValidSplit(2))
+    ).fit(data, LABELS),
+    "query": lambda data: (
+        MarginSampler(FrozenEstimator(trained(nn.Linear, **FLAT, batch_size=4)))
+        .fit(ROWS, LABELS)
+        .query(data, 2)
+    ),
+    "gradients": lambda data: gradient_statistics(
+        trained(nn.Linear, **FLAT), data, batch_size=4
+    ),
+    "labeled gradient": lambda data: labeled_gradient(
+        trained(nn.Linear, **FLAT), data, batch_size=4
+    ),
+    "representations": lambda data: make_sampler("coreset")(
+        trained(nn.Linear, **FLAT), ROWS, 2, X_labeled=data
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the net's train_split")
+@pytest.mark.parametrize("ask", ENDING.values(), ids=ENDING)
+@pytest.mark.parametrize("at", [0, 1, 19, 38])
+@pytest.mark.parametrize("lost", [stop, fail])
+def test_an_item_that_ends_the_pass_is_named(lost, at, ask):
+    data = items(lambda i: (lost(i) if i == at else ROWS[i], int(LABELS[i])))
+    with pytest.raises(
+        InvalidSampleError, match=f"^sample {at} of the .*__getitem__"
+    ) as caught:
+        ask(data)
+    assert type(caught.value.__cause__) is type(raised(lost))
+
+
+def raised(function):
+    try:
+        function(0)
+    except Exception as error:
+        return error
+
+
+def test_an_item_that_ends_the_pass_of_workers_is_named():
+    data = items(lambda i: (stop(i) if i == 27 else ROWS[i], int(LABELS[i])))
+    with pytest.raises(InvalidSampleError, match="^sample 27 of the labeled set"):
+        MarginSampler(linear(batch_size=4, iterator_train__num_workers=1)).fit(data)
+
+
+def test_an_item_of_the_validation_set_that_ends_the_pass_is_named():
+    data = items(lambda i: (stop(i) if i == 27 else ROWS[i], int(LABELS[i])))
+    with pytest.raises(InvalidSampleError, match="^sample 27 of the validation set"):
+        MarginSampler(linear(batch_size=4, train_split=predefined_split(data))).fit(
+            ROWS, LABELS
+        )
+
+
+class Short(NeuralNetClassifier):
+    """Ends its epochs early on purpose."""
+
+    def run_single_epoch(self, iterator, *args, **kwargs):
+        some = None if iterator is None else list(iterator)[:2]
+        super().run_single_epoch(some, *args, **kwargs)
+
+
+def test_a_net_may_end_its_epochs_early():
+    estimator = Short(
+        nn.Linear,
+        **FLAT,
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        batch_size=4,
+        verbose=0,
+    )
+    MarginSampler(estimator).fit(ROWS, LABELS)
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError, KeyboardInterrupt, torch.OutOfMemoryError]
 )
@@ -510,6 +599,65 @@ def test_interrupts_and_lack_of_memory_pass_through(error):
         MarginSampler(FrozenEstimator(trained(nn.Linear, **FLAT))).fit(
             ROWS, LABELS
         ).query(broken(stop, 27), 2)
+
+
+# --- labels in the items of a Dataset -------------------------------------------------------------
+
+NO_LABEL = {
+    "None": None,
+    "nan": float("nan"),
+    "numpy nan": np.float64("nan"),
+    "tensor nan": torch.tensor(float("nan")),
+    "<NA>": pd.NA,
+    "-1": -1,
+    "tensor -1": torch.tensor(-1),
+}
+
+
+def labeled_items(label, at):
+    """Return a labeled Dataset in which some samples have another label, one of each kind of number."""
+    kind = type(label) if isinstance(label, (torch.Tensor, np.generic)) else int
+    make = torch.tensor if kind is torch.Tensor else int
+    return items(lambda i: (ROWS[i], label if i in at else make(LABELS[i])))
+
+
+FIRST_LABELED = {
+    "fit": lambda data: MarginSampler(linear(batch_size=8)).fit(data),
+    "shuffled fit": lambda data: MarginSampler(
+        linear(batch_size=8, iterator_train__shuffle=True)
+    ).fit(data),
+    "query": lambda data: DynamicALSampler(batch_size=8)(
+        trained(nn.Linear, **FLAT), ROWS, 2, X_labeled=data
+    ),
+    "gradient": lambda data: labeled_gradient(
+        trained(nn.Linear, **FLAT), data, batch_size=8
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", FIRST_LABELED.values(), ids=FIRST_LABELED)
+@pytest.mark.parametrize("at", [0, 1, 33])
+@pytest.mark.parametrize("label", NO_LABEL.values(), ids=NO_LABEL)
+def test_an_item_without_a_label_is_named(label, at, ask):
+    data = labeled_items(label, {at, 35})
+    with pytest.raises(
+        InvalidLabelsError, match=f'sample {at} of the labeled set.*"no label".*Subset'
+    ) as caught:
+        ask(data)
+    remedy = re.search(r"positions = (.*?), then", str(caught.value))[1]
+    names = {"X": data, "pandas": pd}
+    names["positions"] = eval(remedy, names)
+    assert names["positions"] == [i for i in range(40) if i not in (at, 35)]
+    ask(eval("Subset(X, positions)", names | {"Subset": Subset}))
+
+
+@pytest.mark.parametrize("ask", FIRST_LABELED.values(), ids=FIRST_LABELED)
+@pytest.mark.parametrize("label", [7, -3, torch.tensor(7)])
+def test_an_item_with_a_label_that_the_net_does_not_have_is_named(label, ask):
+    with pytest.raises(
+        InvalidLabelsError, match="sample 33 of the labeled set.*integers from 0 to"
+    ):
+        ask(labeled_items(label, {33}))
 
 
 # --- remedies, each of which works ----------------------------------------------------------------

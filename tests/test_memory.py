@@ -39,3 +39,9 @@ def test_growth_does_not_depend_on_the_size_of_the_pool(growth):
 def test_growth_of_a_large_net_stays_below_the_limit(growth):
     # one mini-batch of 64 per-sample gradients of resnet18 would be 2,860 MB
     assert growth("resnet18", 128) < LIMIT_MB
+
+
+@pytest.mark.parametrize("what", ["margin net", "entropy logistic"])
+def test_probabilities_of_many_classes_are_not_held_together(growth, what):
+    # 20,000 samples with 1,000 classes are 160 MB in float64
+    assert growth(what, 20_000) < 60

@@ -32,12 +32,12 @@ from skorch.dataset import Dataset, ValidSplit, unpack_data
 from skorch.exceptions import SkorchTrainingImpossibleError
 from skorch.helper import predefined_split
 from torch import nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from skdal import ActiveLearner
 from skdal.adapters import packed
 from skdal.adapters._devices import device_of
-from skdal.base._shards import shards_of
+from skdal.base._pass import shards_of
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics
 from skdal.parallel import SerialExecutor
@@ -475,8 +475,10 @@ def test_shards_are_whole_mini_batches_of_predict_proba():
     sampler = MarginSampler(
         FrozenEstimator(trained_net(iterator_valid__batch_size=12))
     ).fit(X, y)
-    sampler.executor = SerialExecutor(shard_size=10)
-    assert [rows.stop for rows in shards_of(sampler, sampler._trained(), POOL)] == [
+    trained = sampler._trained()
+    work = sampler._work(trained, None)
+    shards = shards_of(work, trained, POOL, SerialExecutor(shard_size=10))
+    assert [rows.stop for rows in shards] == [
         12,
         24,
         36,
@@ -511,3 +513,28 @@ def test_every_sampler_takes_a_net_without_a_device(key):
         for device in (None, "cpu")
     )
     assert found == expected
+
+
+PAIRS = TensorDataset(torch.as_tensor(X), torch.as_tensor(y))
+SUBSETS = {
+    "range": Subset(PAIRS, range(5, 25)),
+    "tuple": Subset(PAIRS, tuple(range(5, 25))),
+    "in another": Subset(Subset(PAIRS, range(5, 30)), list(range(20))),
+    "of another": Subset(Subset(PAIRS, list(range(5, 30))), range(20)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the net's train_split")
+@pytest.mark.parametrize("split", [None, ValidSplit(2)])
+@pytest.mark.parametrize("key", SUBSETS)
+def test_a_subset_of_pairs_is_a_labeled_set(key, split):
+    subset = SUBSETS[key]
+    before = [subset.indices, subset.dataset]
+    found = []
+    for labeled in (subset, Subset(PAIRS, list(range(5, 25)))):
+        torch.manual_seed(0)
+        learner = ActiveLearner(make_net(train_split=split), X_training=labeled)
+        learner.teach(labeled)
+        found.append(weights(learner.estimator))
+    assert found[0] == found[1]
+    assert [subset.indices, subset.dataset] == before

@@ -2,9 +2,17 @@
 
 from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
-from skdal.adapters._batches import check_net_rows, default_batch_size, paired
+from skdal.adapters._batches import (
+    check_net_rows,
+    default_batch_size,
+    n_batches_of,
+    paired,
+)
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
-from skdal.adapters._frames import aligned, check_inputs, chooses_by_name
+from skdal.adapters._first_step import chooses_by_name
+from skdal.adapters._fitted_columns import as_fitted, to_predict_on
+from skdal.adapters._foreign import refuse_stopped
+from skdal.adapters._frames import aligned, check_inputs
 from skdal.adapters._hidden import (
     LastLayer,
     NoLinearHeadError,
@@ -18,12 +26,10 @@ from skdal.adapters._kinds import (
     check_classifier,
     check_fitted,
     check_net,
-    check_transformable,
     final_estimator,
     is_frozen,
     is_net,
     module_of,
-    transform_rows,
     unfrozen,
     warn_of_held_out_labels,
 )
@@ -42,10 +48,12 @@ from skdal.adapters._pools import check_pool, warn_of_random_transforms
 from skdal.adapters._probabilities import (
     answering,
     classes_of,
+    iter_proba,
     predict_proba,
     proba_batch_size,
     warn_of_one_class,
 )
+from skdal.adapters._steps import check_transformable, transform_rows
 from skdal.adapters._trained import Trained, resolve, wants_scores
 from skdal.adapters._travel import (
     PackedEstimator,
@@ -53,7 +61,13 @@ from skdal.adapters._travel import (
     packed,
     tensors_digest,
 )
-from skdal.adapters._trial import Trial, explained, told_apart, try_training
+from skdal.adapters._trial import (
+    Trial,
+    explained,
+    labels_of_items,
+    told_apart,
+    try_training,
+)
 
 __all__ = [
     "LastLayer",
@@ -64,6 +78,7 @@ __all__ = [
     "aligned",
     "answering",
     "Trial",
+    "as_fitted",
     "as_rows",
     "check_classifier",
     "check_inputs",
@@ -89,23 +104,28 @@ __all__ = [
     "is_frozen",
     "is_net",
     "labels_of",
+    "labels_of_items",
     "last_hidden",
     "last_layer",
     "module_of",
     "module_output",
+    "n_batches_of",
     "open_net",
     "over_dropout_passes",
     "packed",
     "paired",
     "penalised",
+    "iter_proba",
     "predict_proba",
     "prepare_optimizers",
     "proba_batch_size",
+    "refuse_stopped",
     "resolve",
     "routed",
     "routed_to_steps",
     "routing_is_enabled",
     "tensors_digest",
+    "to_predict_on",
     "told_apart",
     "transform_rows",
     "try_training",

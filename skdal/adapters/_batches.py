@@ -1,5 +1,6 @@
 """Mini-batches of any X through the net's own Dataset and DataLoader, in index order."""
 
+import copy
 import math
 from collections.abc import Mapping
 
@@ -13,21 +14,32 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     SequentialSampler,
+    Subset,
     default_collate,
 )
 
 from skdal.adapters._accelerate import loaders_forgotten
-from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
+from skdal.adapters._foreign import (
+    is_foreign,
+    looking_at_first,
+    refuse_stopped,
+)
 from skdal.adapters._frames import check_inputs
+from skdal.adapters._item_labels import refuse_label
 from skdal.adapters._items import described, input_of, is_pair, remedy_for_parts
 from skdal.adapters._kinds import final_estimator
 from skdal.adapters._labels import check_labels
-from skdal.exceptions import InvalidDataError, InvalidParameterError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidLabelsError,
+    InvalidParameterError,
+)
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def default_batch_size(X, estimator=None):
+def default_batch_size(X, estimator=None, of="the pool"):
     """Return the mini-batch length used where none is given.
 
     2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from 16 to 256: 128 for
@@ -37,7 +49,9 @@ def default_batch_size(X, estimator=None):
     net = final_estimator(estimator)
     if isinstance(net, NeuralNet) and own_batch_size(net) == 1:
         return 1
-    values = max(1, sum(map(math.prod, _shapes(sample_shape(X)))))
+    with looking_at_first(X, of):
+        shape = sample_shape(X)
+    values = max(1, sum(map(math.prod, _shapes(shape))))
     return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**19 / values))))))
 
 
@@ -180,17 +194,18 @@ class NetBatches:
         for inputs, labels in self._explained(iterator):
             start, stop = stop, stop + count_rows(labels)
             self.rows = range(start, stop)
-            yield (
-                inputs,
-                torch.as_tensor(check_labels(labels), device=self._device)
-                if self._labeled
-                else None,
-            )
+            if self._labeled:
+                labels = torch.as_tensor(self.checked(labels), device=self._device)
+            yield inputs, labels if self._labeled else None
         if stop != self._n_rows:
             raise InvalidDataError(
                 f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
                 "(no drop_last, no sampler)."
             )
+
+    def checked(self, labels, n_outputs=None):
+        """Return the labels of the mini-batch that was given last; an error tells whose label it is."""
+        return labels_in(self.samples, self.rows, labels, n_outputs, of=self.of)
 
     def _explained(self, iterator):
         """Yield the mini-batches, inputs on the net's device; an error in making one tells of which sample it is."""
@@ -200,6 +215,9 @@ class NetBatches:
                 inputs, labels = next(found)
                 inputs = on_device(inputs, self._device)
             except StopIteration:
+                start = self.rows.stop
+                last = min(start + self._batch_size, self._n_rows)
+                refuse_stopped(self.samples.dataset, range(start, last), self.of)
                 return
             except Exception as error:
                 if is_foreign(error):
@@ -209,6 +227,41 @@ class NetBatches:
                     )
                 raise
             yield inputs, labels
+
+
+def n_batches_of(net, dataset, training):
+    """Return how many mini-batches an epoch of a Dataset has, None where its iterator is no DataLoader of torch."""
+    with preserved_rng(), loaders_forgotten(net):
+        iterator = net.get_iterator(dataset, training=training)
+    is_known = isinstance(iterator, DataLoader)
+    return len(iterator) if is_known else None
+
+
+def labels_in(samples, rows, labels, n_outputs=None, *, of):
+    """Return the labels of a mini-batch as integers in [0, K).
+
+    Parameters
+    ----------
+    samples : NetSamples
+    rows : iterable of int
+        Positions of the mini-batch, or of more samples, if its own are not known.
+    labels : array-like (n,)
+    n_outputs : int, optional
+        K, the number of the net's outputs.
+    of : str
+        What they are samples of.
+
+    Raises
+    ------
+    InvalidLabelsError
+        Names the sample, where its item tells.
+    """
+    try:
+        return check_labels(labels, n_outputs=n_outputs)
+    except InvalidLabelsError as error:
+        with preserved_rng():
+            refuse_label(samples, rows, n_outputs, error, of)
+        raise
 
 
 def _iterator(net, dataset, batch_size):
@@ -297,14 +350,28 @@ def paired(X, y, labeled):
         return X
     if not labeled or y is not None:
         return _Paired(X, y if labeled else None)
-    with preserved_rng():  # a Dataset may draw when it is asked for an item
+    with preserved_rng(), looking_at_first(X, "the labeled set"):  # it may draw
         first = X[0] if count_rows(X) else (None, None)
     if not is_pair(first):
         raise InvalidDataError(
             f"an item of the labeled Dataset is a {described(first)}, without a label. "
             f"{remedy_for_parts(first) or 'Give (x, label) pairs, or pass y.'}"
         )
-    return X
+    return _with_listed_positions(X)
+
+
+def _with_listed_positions(X):
+    """Return a Subset whose positions are a list, since skorch fails on a range and on a tuple; others as they are."""
+    if not isinstance(X, Subset) or "indices" not in vars(X):
+        return X
+    dataset = _with_listed_positions(X.dataset)
+    is_list = not isinstance(X.indices, (range, tuple))
+    if is_list and dataset is X.dataset:
+        return X
+    subset = copy.copy(X)
+    subset.dataset = dataset
+    subset.indices = X.indices if is_list else list(X.indices)
+    return subset
 
 
 def check_net_rows(X):

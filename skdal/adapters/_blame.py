@@ -7,24 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from skdal.adapters._foreign import is_foreign, not_fetched, quoted
+from skdal.adapters._item_labels import refuse_absent_label
 from skdal.adapters._items import described, nesting, remedy_for_parts
-from skdal.exceptions import InvalidSampleError, SkdalError
+from skdal.exceptions import InvalidSampleError
 
 
 class UnstackableSampleError(InvalidSampleError):
     """A sample that cannot join a mini-batch with others."""
-
-
-def is_foreign(error):
-    """Tell whether an error may be explained: no error of skdal, no warning, and memory has not run out."""
-    if isinstance(
-        error, (SkdalError, MemoryError, torch.OutOfMemoryError, Warning)
-    ) or not isinstance(error, Exception):
-        return False
-    words = str(error)
-    return (
-        "can't allocate memory" not in words and "CUDA error" not in words
-    )  # after which no kernel runs
 
 
 def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
@@ -57,10 +47,12 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
             f"it is a {forms[odd]}, and {'most others' if len(others) == 1 else 'another'} a {common}, which make no "
             "mini-batch together. Give all samples one form (a transform that resizes, or converts to as many "
             "channels); or give the net a collate_fn that brings them to one length, as iterator_train__collate_fn and "
-            f"iterator_valid__collate_fn, or batch_size=1. {_quoted(error)}",
+            f"iterator_valid__collate_fn, or batch_size=1. {quoted(error)}",
             odd,
             of,
         ) from error
+    for i in forms:
+        refuse_absent_label(samples.fetch(i), i, of, error)
 
 
 def _form_of_one(samples, i, run, of):
@@ -78,6 +70,8 @@ def _form_of_one(samples, i, run, of):
     except Exception as error:
         if not is_foreign(error):
             raise
+        if stage == "cannot be made a mini-batch":
+            refuse_absent_label(item, i, of, error)
         raise InvalidSampleError(
             explanation(samples.net, stage, x, error), i, of
         ) from error
@@ -95,13 +89,8 @@ def _do_not_stack(samples, one, other):
 def explanation(net, stage, x, error):
     """Return the words for an error about an input x, None where there is none."""
     if x is None:
-        return f"it {stage}: {_quoted(error)}. Look at the __getitem__ of the Dataset for this sample."
-    return f"it {stage}. It is a {described(x)}; {_expected(net)}. {_remedy(net, x, error)} {_quoted(error)}"
-
-
-def _quoted(error):
-    words = " ".join(str(error).split())
-    return f"The error was {type(error).__name__}: {words[:300]}"
+        return not_fetched(error)
+    return f"it {stage}. It is a {described(x)}; {_expected(net)}. {_remedy(net, x, error)} {quoted(error)}"
 
 
 def _parameters(net):

@@ -3,12 +3,9 @@
 import inspect
 from collections.abc import Mapping
 
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNet
 
-from skdal.adapters._kinds import unfrozen
+from skdal.adapters._first_step import chooses_by_name
 from skdal.exceptions import InvalidDataError
 from skdal.utils import full_name, has_names, is_frame, library_of, named_like
 
@@ -60,7 +57,7 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
             f"{names[0]} and {names[1]} must be frames of one library; got a {full_name(X)} and a "
             f"{full_name(X_labeled)}. Convert one of them, such as by to_pandas()."
         )
-    X = _in_order(X, X_labeled, estimator, names)
+    X = in_order(X, library_of(X_labeled).columns(X_labeled), estimator, names)
     try:
         library_of(X).check_types(X_labeled, X)
     except (ValueError, TypeError) as error:
@@ -70,15 +67,14 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
     return X
 
 
-def _in_order(X, X_labeled, estimator, names):
+def in_order(X, wanted, estimator, names):
+    """Return a frame with the columns `wanted`, a list of names, in this order; see `aligned`."""
     library = library_of(X)
-    found, wanted = library.columns(X), library.columns(X_labeled)
+    found = library.columns(X)
     if found == wanted:
         return X
-    missing, new = (
-        [c for c in one if c not in other]
-        for one, other in ((wanted, found), (found, wanted))
-    )
+    missing = [column for column in wanted if column not in found]
+    new = [column for column in found if column not in wanted]
     is_free = estimator is not None and chooses_by_name(estimator)
     is_unclear = len(set(found)) < len(found) or len(set(wanted)) < len(wanted)
     if is_unclear or missing or new and not is_free:
@@ -104,28 +100,6 @@ def _difference(found, missing, new):
 
 def _listed(columns):
     return ", ".join(map(repr, columns[:10])) + (", ..." if len(columns) > 10 else "")
-
-
-def chooses_by_name(estimator):
-    """Tell whether an estimator begins with a step that takes what it needs from a frame, whatever else is there.
-
-    That is a ColumnTransformer, a FunctionTransformer, or a transformer that keeps no names of columns, as those of
-    one's own may.
-    """
-    estimator, is_step = unfrozen(estimator), False
-    while isinstance(estimator, Pipeline):
-        steps = [
-            step for _, step in estimator.steps if step not in (None, "passthrough")
-        ]
-        is_step = len(steps) > 1
-        estimator = unfrozen(steps[0])
-    if isinstance(estimator, (ColumnTransformer, FunctionTransformer)):
-        return True
-    return (
-        is_step
-        and hasattr(estimator, "transform")
-        and not hasattr(estimator, "feature_names_in_")
-    )
 
 
 # --- what a bare net takes by name ----------------------------------------------------------------

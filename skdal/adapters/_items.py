@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import Subset
 
+from skdal.adapters._foreign import looking_at_first
 from skdal.exceptions import InvalidDataError, InvalidSampleError
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng
 
@@ -178,7 +179,8 @@ def _opened(X, name, with_labels=False):
     if not is_torch_dataset(X):
         x = _first_row(X)
         return _Set(X, name, x, [x])
-    item = X[0]
+    with looking_at_first(X, name):
+        item = X[0]
     return _Set(X, name, item, [input_of(item)] if with_labels else _readings(item))
 
 

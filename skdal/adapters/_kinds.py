@@ -11,8 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
-from skdal.exceptions import InvalidDataError, NotFittedError, UnsupportedEstimatorError
-from skdal.utils import is_torch_dataset
+from skdal.exceptions import NotFittedError, UnsupportedEstimatorError
 
 
 def unfrozen(estimator):
@@ -40,26 +39,6 @@ def is_frozen(estimator):
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return isinstance(estimator, FrozenEstimator)
-
-
-def transform_rows(estimator, X):
-    """Return X as the final estimator gets it: through the earlier steps of a Pipeline."""
-    estimator = unfrozen(estimator)
-    while isinstance(estimator, Pipeline):
-        if len(estimator.steps) > 1:
-            check_transformable(X)
-            X = estimator[:-1].transform(X)
-        estimator = unfrozen(estimator.steps[-1][1])
-    return X
-
-
-def check_transformable(X):
-    """Raise if X is a torch Dataset, which the steps of a Pipeline cannot transform."""
-    if is_torch_dataset(X):
-        raise InvalidDataError(
-            f"the steps of a Pipeline transform arrays, not a torch Dataset ({type(X).__name__}). Do the same in the "
-            "Dataset's own transform and use the net without Pipeline, or pass arrays (a memmap, a SliceDataset)."
-        )
 
 
 def is_net(estimator):

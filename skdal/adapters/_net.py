@@ -18,18 +18,18 @@ from skdal.adapters._batches import (
 from skdal.adapters._blame import (
     UnstackableSampleError,
     explanation,
-    is_foreign,
     refuse_samples,
 )
+from skdal.adapters._foreign import is_foreign
 from skdal.adapters._items import settled
 from skdal.adapters._kinds import (
     check_fitted,
     check_net,
     final_estimator,
-    transform_rows,
     unfrozen,
 )
 from skdal.adapters._labels import check_labels, labels_of
+from skdal.adapters._steps import transform_rows
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
@@ -325,12 +325,11 @@ class NetView:
         """Return pool and labeled set with items that all read alike; see `settled`."""
         return settled(X, X_labeled, y_labeled, refusal=self.refusal, **how)
 
-    def batch_size(self, X, batch_size=None):
+    def batch_size(self, X, batch_size=None, of="the pool"):
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
-            return getattr(self._net, OWN_LENGTH, None) or default_batch_size(
-                X, self._net
-            )
+            own = getattr(self._net, OWN_LENGTH, None)
+            return own or default_batch_size(X, self._net, of)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(
                 f"batch_size must be None or an integer of at least 1; got {batch_size!r}."
@@ -353,7 +352,7 @@ class NetView:
                 n_outputs = (
                     self.n_outputs(X, of=LABELED) if n_outputs is None else n_outputs
                 )
-                check_labels(labels, n_outputs=n_outputs)
+                self._at.batches.checked(labels, n_outputs)
             yield inputs, labels
 
     def checked_labels(self, X, y=None):
@@ -403,7 +402,7 @@ class NetView:
             return list(self._batches(first, y, labeled=labeled, batch_size=1, of=of))
 
     def _batches(self, X, y, *, labeled, batch_size=None, of="the pool"):
-        size = self.batch_size(X, batch_size)
+        size = self.batch_size(X, batch_size, of)
         if self.estimator is final_estimator(self.estimator):
             X = self._told_apart(X, y, labeled)
             yield from self._given(

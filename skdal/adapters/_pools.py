@@ -1,15 +1,20 @@
 """Pools: fit to the labeled set, and the same at every look."""
 
 import operator
-import sys
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
+from skdal.adapters._foreign import looking_at_first
 from skdal.exceptions import InvalidDataError, SkdalError
-from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
+from skdal.utils import (
+    count_rows,
+    is_torch_dataset,
+    preserved_rng,
+    sample_shape,
+    warn_caller,
+)
 
 
 def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=None):
@@ -28,7 +33,10 @@ def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=No
     if X_labeled is None or not count_rows(X) or not count_rows(X_labeled):
         return
     with preserved_rng():  # a Dataset may draw when it is asked for an item
-        pool, labeled = sample_shape(X), sample_shape(X_labeled)
+        with looking_at_first(X, names[0]):
+            pool = sample_shape(X)
+        with looking_at_first(X_labeled, names[1]):
+            labeled = sample_shape(X_labeled)
     if _fit(pool, labeled, operator.eq):
         return
     refused = InvalidDataError(
@@ -73,11 +81,9 @@ def warn_of_random_transforms(X, name="the pool"):
     with preserved_rng():
         first, second = X[0], X[0]
     if not _same(first, second):
-        warnings.warn(
+        warn_caller(
             f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
-            "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform).",
-            UserWarning,
-            stacklevel=_level_of_caller(),
+            "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform)."
         )
 
 
@@ -91,16 +97,3 @@ def _same(first, second):
     if isinstance(first, np.ndarray):
         return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
     return type(first) is type(second)
-
-
-def _level_of_caller():
-    """Return the `stacklevel` with which a warning of the function that asks names the line of skdal's caller."""
-    frame = sys._getframe(1)
-    level = 1
-    while (
-        frame is not None
-        and frame.f_globals.get("__name__", "").split(".")[0] == "skdal"
-    ):
-        frame = frame.f_back
-        level += 1
-    return level

@@ -1,27 +1,34 @@
 """Class probabilities of a pool from any classifier, a shard at a time, and the classes that they are of."""
 
-import warnings
-
 import numpy as np
 import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import own_batch_size, paired
-from skdal.adapters._kinds import final_estimator, is_net, transform_rows
+from skdal.adapters._foreign import refuse_stopped
+from skdal.adapters._kinds import final_estimator, is_net
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
+from skdal.adapters._steps import transform_rows
 from skdal.adapters._travel import with_final
 from skdal.adapters._trial import explained
-from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
+from skdal.exceptions import (
+    InvalidDataError,
+    InvalidParameterError,
+    UnsupportedEstimatorError,
+)
 from skdal.utils import (
     count_rows,
+    is_torch_dataset,
     iter_shards,
     positions_from,
     preserved_rng,
     progress_bar,
     untouched,
+    warn_caller,
 )
 
-_SHARD_ROWS = 8192
+_ROWS = 8192  # samples at once
+_NUMBERS = 2**20  # probabilities at once
 
 
 def predict_proba(classifier, X, *, verbose=0):
@@ -36,38 +43,80 @@ def predict_proba(classifier, X, *, verbose=0):
     verbose : int
         1 shows a progress bar.
     """
+    return np.concatenate(list(iter_proba(classifier, X, verbose=verbose)))
+
+
+def iter_proba(classifier, X, *, verbose=0):
+    """Yield class probabilities (m, n_classes) in float64 of samples in order, never many at once.
+
+    The pieces hold 2**20 numbers, or one mini-batch of a net's own `predict_proba` where that holds more.
+
+    Parameters
+    ----------
+    classifier, X, verbose
+        As in `predict_proba`.
+    """
     final = final_estimator(classifier)
     if not hasattr(final, "predict_proba"):
         raise UnsupportedEstimatorError(
             f"{type(final).__name__} has no predict_proba, which this sampler needs. Use a classifier that has it, or "
             "wrap yours in sklearn.calibration.CalibratedClassifierCV."
         )
-    if not is_net(classifier):
-        shards = iter_shards(X, _SHARD_ROWS)
-        return _checked(
-            _over_shards(classifier.predict_proba, shards, count_rows(X), verbose),
-            final,
-        )
+    if is_net(classifier):
+        yield from _of_net(classifier, final, X, verbose)
+        return
+    n_rows = _rows_at_once(np.size(getattr(classifier, "classes_", ())))
+    shards = iter_shards(X, n_rows)
+    yield from _over_shards(
+        classifier.predict_proba, shards, count_rows(X), verbose, final
+    )
+
+
+def _rows_at_once(n_classes):
+    """Return a power of two, so that shards of more samples are cut at the same ones."""
+    rows = max(1, _NUMBERS // max(1, n_classes))
+    return min(_ROWS, 2 ** (rows.bit_length() - 1))
+
+
+def _of_net(classifier, final, X, verbose):
     size = proba_batch_size(final)
-    shards = iter_shards(X, max(1, _SHARD_ROWS // size) * size)  # of whole mini-batches
-
-    view, of_net = NetView(classifier), NetView(final)
-    view.n_outputs(X)  # a net that cannot take X says so at the first sample, and why
-
+    view = NetView(classifier)
+    # A net that cannot take X says so at the first sample, and why.
+    n_classes = view.n_outputs(X)
+    of_net = NetView(final)
     net = answering(final)
 
     def net_proba(shard):
-        rows = paired(
-            of_net.settled(transform_rows(classifier, shard))[0], None, labeled=False
-        )
+        shard = of_net.settled(transform_rows(classifier, shard))[0]
+        rows = paired(shard, None, labeled=False)
         with (
             explained(final, rows, training=False, of="the pool"),
             loaders_forgotten(final),
         ):
-            return net.predict_proba(rows)
+            proba = net.predict_proba(rows)
+        return _whole(proba, rows)
 
-    with preserved_rng(), untouched(final.module_):
-        return _checked(_over_shards(net_proba, shards, count_rows(X), verbose), final)
+    shards = iter_shards(X, max(1, _rows_at_once(n_classes) // size) * size)
+    parts = _over_shards(net_proba, shards, count_rows(X), verbose, final)
+    while True:
+        with preserved_rng(), untouched(final.module_):
+            proba = next(parts, None)
+        if proba is None:
+            return
+        yield proba
+
+
+def _whole(proba, rows):
+    """Return probabilities (n, K) if they are of all samples; a pass ends early where one raises StopIteration."""
+    n_rows, n_found = count_rows(rows), len(proba)
+    if n_found < n_rows and is_torch_dataset(rows):
+        refuse_stopped(rows, range(n_rows), "the pool")
+    if n_found != n_rows:
+        raise InvalidDataError(
+            f"the net's predict_proba gives {n_found} rows for {n_rows} samples; use an iterator_valid that gives each "
+            "sample once (no drop_last, no sampler)."
+        )
+    return proba
 
 
 def answering(classifier):
@@ -129,17 +178,15 @@ def classes_of(classifier, X):
     return final_estimator(classifier).classes_
 
 
-def warn_of_one_class(classifier, stacklevel=7):
+def warn_of_one_class(classifier):
     """Warn if a classifier that is no net knows one class, of which it is equally sure everywhere."""
     if is_net(classifier):
         return
     classes = getattr(classifier, "classes_", ())
     if np.ndim(classes) == 1 and len(classes) == 1:
-        warnings.warn(
+        warn_caller(
             f"the labeled set has only the class {classes[0]}, so all scores of the pool tie, and a query asks for its "
-            "first rows. Ask for the first labels with RandomSampler, or label samples of another class, too.",
-            UserWarning,
-            stacklevel=stacklevel,
+            "first rows. Ask for the first labels with RandomSampler, or label samples of another class, too."
         )
 
 
@@ -163,12 +210,12 @@ def _checked(proba, final):
     return proba
 
 
-def _over_shards(function, shards, n_rows, verbose):
-    parts, start = [], 0
+def _over_shards(function, shards, n_rows, verbose, final):
+    start = 0
     with progress_bar(n_rows, "probabilities", verbose) as bar:
         for shard in shards:
             with positions_from(start):
-                parts.append(np.asarray(function(shard), dtype=np.float64))
-            start += len(parts[-1])
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+                proba = np.asarray(function(shard), dtype=np.float64)
+            start += len(proba)
+            bar.update(len(proba))
+            yield _checked(proba, final)

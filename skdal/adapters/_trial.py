@@ -11,14 +11,16 @@ from sklearn.base import clone
 from torch.nn.parameter import UninitializedParameter
 from torch.utils import data
 
-from skdal.adapters._batches import NetSamples
-from skdal.adapters._blame import is_foreign, refuse_samples
+from skdal.adapters._batches import NetSamples, labels_in
+from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
+from skdal.adapters._foreign import is_foreign
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
 from skdal.adapters._net import LABELED, NetView, tensors_of
 from skdal.exceptions import (
     InvalidDataError,
+    InvalidLabelsError,
     InvalidParameterError,
     UnsupportedEstimatorError,
 )
@@ -50,12 +52,11 @@ class Trial:
     """
 
     def __init__(self, net, X, labels):
-        self.module, self._view, self._X, self._labels = (
-            net.module_,
-            NetView(net),
-            X,
-            labels,
-        )
+        self.module = net.module_
+        self._net = net
+        self._view = NetView(net)
+        self._X = X
+        self._labels = labels
         if any(
             isinstance(parameter, UninitializedParameter)
             for parameter in self.module.parameters()
@@ -76,11 +77,13 @@ class Trial:
         InvalidLabelsError
             The labels do not fit them.
         """
+        if self._labels is not None:
+            check_labels(self._labels, n_outputs=self.n_outputs)
+            return
+        samples = NetSamples(self._net, self._X)
         for _, labels in self._passes:
-            check_labels(
-                labels if self._labels is None else self._labels,
-                n_outputs=self.n_outputs,
-            )
+            rows = range(min(2, len(samples.dataset)))
+            labels_in(samples, rows, labels, self.n_outputs, of=LABELED)
 
     @property
     def n_outputs(self):
@@ -171,6 +174,22 @@ def told_apart(net, X, labels):
         return NetView(ready).refusal(x)
 
     return settled(X, refusal=refusal, names=(LABELED, LABELED))[0]
+
+
+def labels_of_items(net, X, labels, n_outputs):
+    """Return the labels of a mini-batch of training as integers in [0, K), with which the items of X were drawn.
+
+    Raises
+    ------
+    InvalidLabelsError
+        Names the first sample of X with such a label; X is looked through for it.
+    """
+    try:
+        return check_labels(labels, n_outputs=n_outputs)
+    except InvalidLabelsError:
+        samples = NetSamples(net, X)
+        rows = range(len(samples.dataset))
+        return labels_in(samples, rows, labels, n_outputs, of=LABELED)
 
 
 @contextmanager

@@ -1,39 +1,36 @@
 """The base of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once."""
 
-import logging
-import warnings
+from __future__ import annotations
+
 from abc import abstractmethod
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metaestimators import available_if
 
 from skdal.adapters import (
     NetView,
     Trained,
     aligned,
-    answering,
+    as_fitted,
     check_classifier,
     check_inputs,
     check_net_rows,
     check_pool,
-    classes_of,
-    estimator_router,
     final_estimator,
     is_frozen,
     is_net,
-    module_of,
-    proba_batch_size,
     resolve,
     routed,
     unfrozen,
     wants_scores,
     warn_of_random_transforms,
-    with_tags_of,
 )
-from skdal.base._shards import ShardCall, candidates, gathered
+from skdal.base._delegate import ClassifierDelegate
 from skdal.exceptions import InvalidParameterError, NotFittedError
 from skdal.parallel import Executor
 from skdal.pools import SetAside, keys_of, may_be_unreadable
@@ -49,21 +46,30 @@ from skdal.utils import (
     is_random_state,
     preserved_rng,
     query_generator,
-    turns,
+    warn_caller,
 )
 
-logger = logging.getLogger("skdal")
+
+class Selection(NamedTuple):
+    """What a query chose.
+
+    Attributes
+    ----------
+    indices : intp array (n_instances,)
+        Positions in the pool, best first.
+    scores : float64 array (n_instances,)
+        Of the picks at the moment of picking; NaN where the sampler has none.
+    unreadable : list of Unreadable
+        Samples of the pool that cannot be read.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+    unreadable: list | tuple = ()
 
 
-def _estimator_has(method):
-    def check(self):
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
-
-
-class BaseSampler(MetaEstimatorMixin, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
     """Base of the samplers: fit, query, and the call signature of modAL's query strategies.
 
     Parameters
@@ -74,7 +80,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         is used as it is. Not needed where the sampler is only called as a query strategy.
     warm_start : bool, default=True
         Later fits continue the net from its current weights, whatever the net's own `warm_start`
-        says. False: every fit starts from a fresh clone. Classifiers that are no nets are refitted.
+        says. False: every fit starts from a fresh clone. Classifiers that are not nets are refitted.
     reset_optimizer : bool, default=True
         Rebuild the optimizer before a net continues: weights stay, moments go.
     verbose : int, default=0
@@ -97,22 +103,13 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         Samples that the last query set aside since the pool could not read them: (position, key, reason).
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        self.estimator = estimator
-        self.warm_start = warm_start
-        self.reset_optimizer = reset_optimizer
-        self.verbose = verbose
-        self.random_state = random_state
-        self.executor = executor
+    estimator: Any = None
+    _: KW_ONLY
+    warm_start: bool = True
+    reset_optimizer: bool = True
+    verbose: int = 0
+    random_state: int | np.random.RandomState | None = None
+    executor: Executor | None = None
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -144,10 +141,9 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             )
         self._check(self.estimator)
         fit_params = routed(self, "fit", fit_params)
-        go_on = (
-            self.warm_start and getattr(self, "_trained_from", None) is self.estimator
-        )
         n_fits = getattr(self, "n_fits_", 0)
+        is_same = getattr(self, "_trained_from", None) is self.estimator
+        go_on = self.warm_start and is_same
         if go_on and is_net(self.estimator_) and not is_frozen(self.estimator_):
             X = aligned(
                 X,
@@ -156,11 +152,10 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
                 names=("the labeled set", "that of the last fit"),
             )
         with forked_rng(self.random_state, n_fits):
-            estimator = (
-                self.estimator_
-                if go_on and is_net(self.estimator_)
-                else self._fresh_estimator()
-            )
+            if go_on and is_net(self.estimator_):
+                estimator = self.estimator_
+            else:
+                estimator = self._fresh_estimator()
             train(
                 estimator,
                 X,
@@ -170,8 +165,11 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
                 check_trial=self._check_trial,
                 **fit_params,
             )
-        self.estimator_, self._trained_from = estimator, self.estimator
-        self.X_labeled_, self.y_labeled_, self.n_fits_ = X, y, n_fits + 1
+        self.estimator_ = estimator
+        self._trained_from = self.estimator
+        self.X_labeled_ = X
+        self.y_labeled_ = y
+        self.n_fits_ = n_fits + 1
         return self
 
     def _check(self, estimator):
@@ -192,25 +190,26 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         """
 
     def _fresh_estimator(self):
-        last = (
-            self.estimator.steps[-1][1]
-            if isinstance(self.estimator, Pipeline)
-            else self.estimator
-        )
-        frozen = isinstance(last, FrozenEstimator)
-        if (
-            not frozen
-            and is_net(self.estimator)
-            and getattr(final_estimator(self.estimator), "initialized_", False)
-        ):
-            warnings.warn(
+        if not self._is_given_frozen and self._is_given_trained:
+            warn_caller(
                 f"the net passed to {type(self).__name__} is trained already; a clone of it starts anew, from fresh "
                 "weights or from those that a module instance has now. To use the net as it is, pass "
-                "sklearn.frozen.FrozenEstimator(net).",
-                UserWarning,
-                stacklevel=4,
+                "sklearn.frozen.FrozenEstimator(net)."
             )
         return clone(self.estimator)
+
+    @property
+    def _is_given_frozen(self):
+        last = self.estimator
+        if isinstance(last, Pipeline):
+            last = last.steps[-1][1]
+        return isinstance(last, FrozenEstimator)
+
+    @property
+    def _is_given_trained(self):
+        if not is_net(self.estimator):
+            return False
+        return getattr(final_estimator(self.estimator), "initialized_", False)
 
     # --- querying ---------------------------------------------------------------------------------
 
@@ -233,7 +232,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         scores : float64 array (n_instances,)
             With `return_scores`: of the picks at the moment of picking, NaN where the sampler has none.
         """
-        with exclusive():
+        with self._reading():
             indices, scores = self._query(self._trained(), X, n_instances)
         return (indices, scores) if return_scores else indices
 
@@ -243,7 +242,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : Dataset (n_pool, ...)
-            A pool with keys: one of `skdal.datasets` or any Dataset with a method `keys(positions)`.
+            A pool with keys: one of `skdal.pools` or any Dataset with a method `keys(positions)`.
         n_instances : int, default=1
             How many to label, from 1 to n_pool.
 
@@ -279,24 +278,45 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
         indices : intp array (n_instances,)
             Positions in X, best first. (indices, scores) for modAL learners that unpack both.
         """
-        with exclusive():
-            indices, scores = self._query(
-                resolve(classifier, X_labeled, y_labeled), X, n_instances
-            )
+        with self._reading():
+            trained = resolve(classifier, X_labeled, y_labeled)
+            indices, scores = self._query(trained, X, n_instances)
         return (indices, scores) if wants_scores(classifier) else indices
 
+    @contextmanager
+    def _reading(self):
+        """Run a block that reads a net: one at a time, and the global generators are as found afterwards."""
+        with exclusive(), preserved_rng():
+            yield
+
     def _query(self, trained, X, n_instances):
+        """Return (indices, scores) of what any caller's query chooses."""
         trained, X, n_instances = self._prepared(trained, X, n_instances)
         rng = query_generator(self.random_state, trained.n_labeled)
-        with preserved_rng():
-            indices, scores = self._select(trained, X, n_instances, rng)
-        return np.asarray(indices, dtype=np.intp), np.asarray(scores, dtype=np.float64)
+        selection = self._selected(trained, X, n_instances, rng)
+        self._set_unreadable(X, selection.unreadable)
+        return selection.indices, selection.scores
+
+    def _selected(self, trained, X, n_instances, rng):
+        """Return the Selection of `_select`."""
+        selection = Selection(*self._select(trained, X, n_instances, rng))
+        return selection._replace(
+            indices=np.asarray(selection.indices, dtype=np.intp),
+            scores=np.asarray(selection.scores, dtype=np.float64),
+        )
+
+    def _set_unreadable(self, X, unreadable):
+        if may_be_unreadable(X) or hasattr(self, "unreadable_"):
+            self.unreadable_ = list(unreadable)
 
     def _prepared(self, trained, X, n_instances=1):
         """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything expensive."""
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
-        X = aligned(X, trained.X, trained.classifier)
+        classifier = trained.classifier
+        labeled = as_fitted(trained.X, classifier, "the labeled set")
+        X = as_fitted(aligned(X, labeled, classifier), classifier, "the pool")
+        trained = trained._replace(X=labeled)
         return *self._check_pool(trained, X), n_instances
 
     def _check_pool(self, trained, X):
@@ -304,68 +324,23 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
         What items are is decided here, once for a query.
         """
-        seen = SetAside(X) if may_be_unreadable(X) else X
-        net = unfrozen(trained.classifier)
-        view = (
-            NetView(net) if is_net(net) and final_estimator(net) is net else None
-        )  # what it gets is X itself
-        if view is not None:
+        view = None
+        if self._gets_items(trained.classifier):
+            view = NetView(unfrozen(trained.classifier))
             check_net_rows(X)
             check_inputs(X)
-            X, X_labeled = view.settled(X, trained.X, trained.y, look_at=seen)
+            X, X_labeled = view.settled(X, trained.X, trained.y, look_at=_readable(X))
             trained = trained._replace(X=X_labeled)
-            seen = SetAside(X) if may_be_unreadable(X) else X
+        seen = _readable(X)
         check_pool(seen, trained.X, view=view)
         warn_of_random_transforms(seen)
         return trained, X
 
-    def _gathered(
-        self, method, trained, X, n_instances=1, *, n_candidates=None, **shared
-    ):
-        """Return what a method of this sampler gives for all samples of the pool that can be read.
-
-        The executor runs it on the shards, and what it gives comes together here.
-
-        Parameters
-        ----------
-        method : str
-            `method(trained, X, **shared)` gives a dict of name to tensor (n, ...).
-        trained : Trained
-        X : data
-        n_instances : int
-            As many samples have to be readable.
-        n_candidates : int, optional
-            Only so many samples are given back, those of highest "score", which the method then gives, too.
-        **shared
-            For the method.
-
-        Returns
-        -------
-        positions : intp array (m,)
-            Of the samples in the pool, ascending.
-        columns : dict of str to tensor (m, ...)
-        """
-        call = ShardCall(self, trained, method, shared)
-        if getattr(self.executor, "scores_dir", None) is not None:
-            logger.warning(
-                "%s looks at all samples at once; nothing is kept in scores_dir",
-                type(self).__name__,
-            )
-        if n_candidates is None or n_candidates >= count_rows(X):
-            return gathered(self, call, X, n_instances=n_instances)
-        return candidates(self, call, X, n_candidates, n_instances)
-
-    def _unit(self, trained, X, batch_size=None):
-        """Return the mini-batch length that shards of X are cut at multiples of.
-
-        `batch_size` is that of the executor, None: the sampler's or the net's own.
-        """
-        own = (
-            proba_batch_size(final_estimator(trained.classifier))
-            if is_net(trained.classifier)
-            else 1
-        )
-        return batch_size or own
+    @staticmethod
+    def _gets_items(classifier):
+        """Tell whether a classifier is a net that gets samples as they are, with no step of a Pipeline before it."""
+        net = unfrozen(classifier)
+        return is_net(net) and final_estimator(net) is net
 
     def _trained(self):
         if not hasattr(self, "estimator_"):
@@ -376,7 +351,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
 
     @abstractmethod
     def _select(self, trained, X, n_instances, rng):
-        """Return (indices, scores) of `n_instances` samples of X, best first.
+        """Return (indices, scores) of `n_instances` samples of X, best first, or a `Selection`.
 
         Parameters
         ----------
@@ -405,51 +380,7 @@ class BaseSampler(MetaEstimatorMixin, BaseEstimator):
             ),
         }
 
-    # --- the classifier's own methods -------------------------------------------------------------
 
-    def get_metadata_routing(self):
-        """Return the MetadataRouter by which scikit-learn passes metadata through a sampler to its estimator."""
-        return estimator_router(self)
-
-    @available_if(_estimator_has("predict"))
-    def predict(self, X, **params):
-        """Predict labels with the trained classifier, whose `predict` gets the parameters."""
-        return self._of_classifier("predict", X, **params)
-
-    @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X, **params):
-        """Predict class probabilities (n_samples, n_classes) with the trained classifier."""
-        return self._of_classifier("predict_proba", X, **params)
-
-    @available_if(_estimator_has("score"))
-    def score(self, X, y=None, **params):
-        """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a parameter of it."""
-        return self._of_classifier("score", X, y, **params)
-
-    def _of_classifier(self, method, *data, **params):
-        classifier = self._trained().classifier
-        params = routed(self, method, params)
-        with exclusive(), turns(module_of(classifier)):
-            return getattr(answering(classifier), method)(*data, **params)
-
-    @property
-    def classes_(self):
-        """Class labels (K,) of the trained classifier, one for each column of `predict_proba`."""
-        trained = self._trained()
-        return classes_of(trained.classifier, trained.X)
-
-    @property
-    def n_features_in_(self):
-        """Number of features that the trained classifier saw, where it tells."""
-        return self._trained().classifier.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features that the trained classifier saw, where it tells."""
-        return self._trained().classifier.feature_names_in_
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self):
-        return with_tags_of(self.estimator, super().__sklearn_tags__())
+def _readable(X):
+    """Return a pool in which readable samples stand in for those that cannot be read."""
+    return SetAside(X) if may_be_unreadable(X) else X

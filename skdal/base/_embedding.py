@@ -1,20 +1,50 @@
 """The base of samplers that look at representations of samples."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 
 from skdal.adapters import (
     as_rows,
-    default_batch_size,
     final_estimator,
     is_net,
     last_hidden,
     module_output,
 )
 from skdal.base._base import BaseSampler
+from skdal.base._work import ModuleWork
 from skdal.exceptions import InvalidDataError, UnsupportedEstimatorError
 from skdal.utils import check_finite_scores, count_rows, positions_from
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingWork(ModuleWork):
+    """Representations of samples.
+
+    Parameters
+    ----------
+    embedding : None, str or callable
+        As in `EmbeddingSampler`.
+    """
+
+    embedding: None | str | Callable[..., torch.Tensor] = None
+
+    def __call__(self, trained, X):
+        """Return the column "embedding" (n, d), a tensor, damaged or not."""
+        return {"embedding": self.representations(trained.classifier, X)}
+
+    def representations(self, classifier, X):
+        """Return the representations (n, d) of samples, a tensor."""
+        if self.embedding is None:
+            return last_hidden(classifier, X, verbose=self.verbose)
+        if isinstance(self.embedding, str):
+            return module_output(classifier, X, self.embedding, verbose=self.verbose)
+        return as_rows(self.embedding(classifier, X), count_rows(X))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class EmbeddingSampler(BaseSampler):
     """Base of the samplers that look at representations of samples and choose a batch as a whole.
 
@@ -27,32 +57,14 @@ class EmbeddingSampler(BaseSampler):
         As in `BaseSampler`.
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        embedding=None,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.embedding = embedding
+    embedding: None | str | Callable[..., torch.Tensor] = None
 
     def _embeddings(self, classifier, X, *, labeled=False):
         """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
+        work = EmbeddingWork(embedding=self.embedding, verbose=self.verbose)
         with positions_from(0, of="the labeled set" if labeled else None):
-            found = self._representations(classifier, X)
-        sums = np.asarray(found.sum(1).cpu(), dtype=np.float64)
+            embeddings = work.representations(classifier, X)
+        sums = np.asarray(embeddings.sum(1).cpu(), dtype=np.float64)
         damaged = np.flatnonzero(~np.isfinite(sums))
         if not labeled:
             check_finite_scores(sums)
@@ -61,18 +73,7 @@ class EmbeddingSampler(BaseSampler):
                 f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, first at "
                 f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
             )
-        return found
-
-    def _representations(self, classifier, X):
-        """Return the representations (n, d) as they are, damaged or not."""
-        if self.embedding is None:
-            return last_hidden(classifier, X, verbose=self.verbose)
-        if isinstance(self.embedding, str):
-            return module_output(classifier, X, self.embedding, verbose=self.verbose)
-        return as_rows(self.embedding(classifier, X), count_rows(X))
-
-    def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X, trained.classifier)
+        return embeddings
 
     def _check_estimator(self, estimator):
         super()._check_estimator(estimator)

@@ -2,27 +2,20 @@
 
 from abc import abstractmethod
 
-import numpy as np
-
 from skdal.adapters import warn_of_one_class
-from skdal.base._base import BaseSampler
-from skdal.base._shards import ShardCall, check_any, parts_of, shards_of
+from skdal.base._base import BaseSampler, Selection
+from skdal.base._pass import check_any, run_pass, shards_of
+from skdal.base._reducers import Best, Table
 from skdal.base._stored import open_store
-from skdal.base._table import Best, Table
-from skdal.utils import (
-    count_rows,
-    exclusive,
-    preserved_rng,
-    query_generator,
-    refuse_non_finite,
-)
+from skdal.base._work import as_work
+from skdal.utils import count_rows, query_generator, refuse_non_finite
 
 
 class ScoreSampler(BaseSampler):
     """Base of the samplers that rank the pool by a score of each sample by itself.
 
     A sample's score depends on the trained classifier, the labeled set and the sample alone, so a
-    pool may be scored in any pieces.
+    pool may be scored in any pieces. A sampler's author writes `_work`, which gives what scores a piece.
     """
 
     def score_samples(self, X):
@@ -38,10 +31,11 @@ class ScoreSampler(BaseSampler):
         scores : float64 array (n_pool,)
             Higher: ask first. NaN for a sample that the pool could not read, see `unreadable_`.
         """
-        with exclusive():
-            trained = self._trained()
-            trained, X, _ = self._prepared(trained, X)
-            return self._checked_scores(trained, X)
+        with self._reading():
+            trained, X, _ = self._prepared(self._trained(), X)
+            result = self._pass_over(trained, X, Table(count_rows(X)))
+            self._set_unreadable(X, result.unreadable)
+            return result.value.columns["score"]
 
     def best(self, X, n_instances=1):
         """Choose as `query` does, and return all that is known of the samples.
@@ -59,68 +53,66 @@ class ScoreSampler(BaseSampler):
             `positions` (n_instances,) in the pool, best first, and `columns`, a dict of arrays
             (n_instances,): "score", and for dynamicAL its terms "sq_norm" and "dot" and the predicted "label".
         """
-        with exclusive():
-            trained = self._trained()
-            trained, X, n_instances = self._prepared(trained, X, n_instances)
-            return self._best(
-                trained,
-                X,
-                n_instances,
-                query_generator(self.random_state, trained.n_labeled),
-            )
+        with self._reading():
+            trained, X, n_instances = self._prepared(self._trained(), X, n_instances)
+            rng = query_generator(self.random_state, trained.n_labeled)
+            result = self._best(trained, X, n_instances, rng)
+            self._set_unreadable(X, result.unreadable)
+            return result.value
 
     def _select(self, trained, X, n_instances, rng):
-        best = self._best(trained, X, n_instances, rng)
-        return best.positions, best.columns["score"]
+        result = self._best(trained, X, n_instances, rng)
+        best = result.value
+        return Selection(best.positions, best.columns["score"], result.unreadable)
 
     def _best(self, trained, X, n_top, rng=None):
-        """Return the `Best` samples of a pool, with their columns."""
-        best = Best(n_top)
-        self._reduce(trained, X, best, rng, n_top)
-        check_any(len(best.positions), count_rows(X), n_top)
-        return best
+        """Return the PassResult of the `Best` samples of a pool."""
+        result = self._pass_over(trained, X, Best(n_top), rng)
+        check_any(len(result.value.positions), count_rows(X), n_top)
+        return result
 
-    def _table(self, trained, X, rng=None):
-        """Return the columns (n_pool,) of all samples; NaN or -1 for those that cannot be read."""
-        table = Table(count_rows(X))
-        self._reduce(trained, X, table, rng)
-        return table.columns
+    def _scores(self, trained, X):
+        """Return the scores (n_pool,) of a pool that is prepared."""
+        return self._pass_over(trained, X, Table(count_rows(X))).value.columns["score"]
 
-    def _checked_scores(self, trained, X):
-        return self._table(trained, X)["score"]
-
-    def _reduce(self, trained, X, into, rng, n_top=None):
+    def _pass_over(self, trained, X, reducer, rng=None):
+        """Return the PassResult of the sampler's work on a pool; raise if a score is not finite."""
         warn_of_one_class(trained.classifier)
-        with preserved_rng():
-            shared = self._shared(trained, rng)
-            call = ShardCall(self, trained, "_score_columns", shared, n_top, "_summary")
-            store = open_store(self, trained, X, shared, shards_of(self, trained, X))
-            if store is not None:
-                call = ShardCall(
-                    self, trained, "_score_columns", shared
-                )  # what is kept is kept whole
-            damaged, summaries = [], []
-            with parts_of(self, call, X, store=store, description="scores") as parts:
-                for part in parts:
-                    into.add(part.positions, part.columns)
-                    damaged.append(part.damaged)
-                    summaries.append(
-                        part.summary if store is None else self._summary(part.columns)
-                    )
-            if store is not None:
-                store.finish(getattr(self, "unreadable_", []))
-        refuse_non_finite(np.sort(np.concatenate(damaged)), count_rows(X))
-        self._look_back(
-            trained, [summary for summary in summaries if summary is not None]
+        work = as_work(self._work(trained, rng), self.verbose)
+        slices = shards_of(work, trained, X, self.executor)
+        store = open_store(work, trained, X, self.executor, slices)
+        result = run_pass(
+            work,
+            trained,
+            X,
+            self.executor,
+            reducer,
+            slices=slices,
+            store=store,
+            description="scores",
         )
+        if store is not None:
+            store.finish(result.unreadable)
+        refuse_non_finite(result.damaged, count_rows(X))
+        self._look_back(trained, result.summaries)
+        return result
 
-    def _summary(self, columns):
-        """Return what to know of the columns of a whole shard, of which a query keeps the best samples; None: nothing.
+    @abstractmethod
+    def _work(self, trained, rng):
+        """Return what scores the samples of a shard.
 
         Parameters
         ----------
-        columns : dict of str to array (n,)
-            As `_score_columns` gives them; empty where no sample can be read.
+        trained : Trained
+            The classifier and its labeled set; what is the same for all shards is made of it here, once.
+        rng : numpy.random.Generator or None
+            The query's source of chance; None where `score_samples` asks.
+
+        Returns
+        -------
+        callable
+            A function `(trained, X) -> scores (n,)`, higher is asked first, such as one of the author's module or a
+            `functools.partial` of it; or a `Work`. It travels to workers, so it should not hold the sampler.
         """
 
     def _look_back(self, trained, summaries):
@@ -130,28 +122,5 @@ class ScoreSampler(BaseSampler):
         ----------
         trained : Trained
         summaries : list
-            Of the shards, in the order in which they came, without those that are None.
+            What `Work.summary` gave for the shards.
         """
-
-    def _shared(self, trained, rng):
-        """Return what is the same for all shards of the pool, a dict of arguments for `_score_columns`.
-
-        Parameters
-        ----------
-        trained : Trained
-        rng : numpy.random.Generator or None
-            Of the query; None where `score_samples` asks.
-        """
-        return {}
-
-    def _score_columns(self, trained, X, **shared):
-        """Return a dict of arrays (n,) for some samples: "score", and whatever else belongs beside it."""
-        return {
-            "score": np.asarray(
-                self._score_samples(trained, X, **shared), dtype=np.float64
-            )
-        }
-
-    @abstractmethod
-    def _score_samples(self, trained, X):
-        """Return the scores (n,) of some samples of the pool in float64, higher first; see `_select`."""

@@ -1,5 +1,6 @@
 """Scores of shards on disk, so that a query that was cut short goes on where it was."""
 
+import dataclasses
 import io
 import json
 
@@ -9,7 +10,7 @@ import torch
 from torch.utils.data import Subset
 
 from skdal.adapters import estimator_digest, tensors_digest
-from skdal.base._shards import Part
+from skdal.base._task import Part
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
 from skdal.pools import Unreadable, has_keys, keys_of
 from skdal.utils import (
@@ -26,18 +27,28 @@ _ROWS_HASHED, _ITEMS_HASHED = 2**16, 16
 _SIGNATURE = b"skdal"  # key in the metadata of a file
 
 
-def open_store(sampler, trained, X, shared, slices):
-    """Return the ScoreStore of a query, None where its executor keeps no scores."""
-    folder = getattr(sampler.executor, "scores_dir", None)
+def open_store(work, trained, X, executor, slices):
+    """Return the ScoreStore of a pass, None where its executor keeps no scores.
+
+    Parameters
+    ----------
+    work : Work
+    trained : Trained
+    X : data
+        The pool.
+    executor : Executor or None
+    slices : list of slice
+        The shards.
+    """
+    folder = getattr(executor, "scores_dir", None)
     if folder is None:
         return None
     asked = {
         "net": estimator_digest(trained.classifier),
-        "sampler": _sampler_digest(sampler),
-        "shared": _shared_digest(shared),
+        "work": _work_digest(work),
         "pool": _pool_digest(X),
         "shards": [len(slices), slices[0].stop, slices[-1].stop],
-        "batch_size": sampler.executor.batch_size,
+        "batch_size": executor.batch_size,
     }
     return ScoreStore(folder, asked, X, slices)
 
@@ -75,7 +86,7 @@ class ScoreStore:
         self.missing = [rows for rows in slices if not self._files[rows.start].exists()]
 
     def parts(self):
-        """Yield the Part of each shard that is there.
+        """Yield the rows and the Part of each shard that is there.
 
         Raises
         ------
@@ -83,7 +94,7 @@ class ScoreStore:
             A file is damaged, or of another query.
         """
         for rows in self._there:
-            yield self._read(self._files[rows.start], rows)
+            yield rows, self._read(self._files[rows.start], rows)
 
     def keep(self, rows, part):
         """Store the Part of a shard."""
@@ -138,7 +149,7 @@ class ScoreStore:
             if "score" in columns
             else positions[:0]
         )
-        return Part(positions, columns, unreadable, damaged)
+        return Part(0, positions, columns, unreadable, damaged)
 
 
 def _storable(key):
@@ -163,32 +174,27 @@ def _quoted(value):
     )
 
 
-def _sampler_digest(sampler):
-    own = {
-        k: v
-        for k, v in sampler.get_params(deep=False).items()
-        if k not in ("estimator", "executor", "verbose")
-    }
+def _work_digest(work):
+    """Return a digest of a work: the code of its class, and its fields but for what it shows."""
+    fields = {x.name: getattr(work, x.name) for x in dataclasses.fields(work)}
+    del fields["verbose"]
     return joblib.hash(
-        [
-            describe(type(sampler)),
-            {k: describe(v) if callable(v) else v for k, v in own.items()},
-        ]
+        [describe(type(work)), {name: _plain(x) for name, x in fields.items()}]
     )
 
 
-def _shared_digest(shared):
-    return joblib.hash({name: _plain(value) for name, value in shared.items()})
-
-
 def _plain(value):
-    if (
-        isinstance(value, dict)
-        and value
-        and all(isinstance(x, torch.Tensor) for x in value.values())
-    ):
+    if isinstance(value, torch.Tensor):
+        return tensors_digest({"": value})
+    if _is_tensors(value):
         return tensors_digest(value)
-    return tensors_digest({"": value}) if isinstance(value, torch.Tensor) else value
+    return describe(value) if callable(value) else value
+
+
+def _is_tensors(value):
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(isinstance(x, torch.Tensor) for x in value.values())
 
 
 def _pool_digest(X):

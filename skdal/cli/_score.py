@@ -4,6 +4,7 @@ import argparse
 
 from skdal.cli._arguments import Help, positive
 from skdal.cli._classes import classes_of
+from skdal.cli._sampler_params import sampler_params_of
 from skdal.exceptions import InvalidParameterError
 
 
@@ -12,10 +13,14 @@ def add_score(verbs):
     verb = verbs.add_parser(
         "score",
         help="choose what to label from a pool on disk",
-        description="Scores a pool on disk by dynamicAL and writes what to label next: picks.csv with key, rank, "
-        "score, its two terms and the predicted label, picks.png with the first 64. Images that cannot be read "
-        "are set aside and listed in picks-unreadable.csv. With --scores-dir a run that was cut short goes on where "
-        "it was.",
+        description="Scores a pool on disk by a sampler, dynamicAL if not said otherwise, and writes what to label "
+        "next: picks.csv with key, rank, score, for dynamicAL its two terms, and the predicted label, picks.png with "
+        "the first 64. Images that cannot be read are set aside and listed in picks-unreadable.csv. With --scores-dir "
+        "a run that was cut short goes on where it was.",
+        epilog="Samplers: dynamical (dynamicAL), gradient_length, influence, egl, entropy_gradient, random, "
+        "confidence, margin, entropy, coreset, badge, albl, mc_dropout. Those that choose a batch as a whole (coreset, "
+        "badge, albl, random) have no scores of the pool: a cell is empty where a pick has none, and --scores-dir "
+        "keeps nothing.",
         formatter_class=Help,
     )
     needed = {"required": True, "default": argparse.SUPPRESS}
@@ -31,8 +36,21 @@ def add_score(verbs):
     verb.add_argument(
         "--labeled",
         metavar="CSV",
-        help="keys and labels so far (columns key, label)",
-        **needed,
+        help="keys and labels so far (columns key, label); left out where nothing is labeled, which samplers by "
+        "class probabilities do not mind",
+    )
+    verb.add_argument(
+        "--sampler",
+        default="dynamical",
+        metavar="KEY",
+        help="what picks, see below",
+    )
+    verb.add_argument(
+        "--sampler-param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the sampler, such as gamma=0 or penalty=None; may be given several times",
     )
     verb.add_argument(
         "--pool",
@@ -91,12 +109,11 @@ def add_score(verbs):
     verb.add_argument(
         "--gamma",
         type=float,
-        default=2.0,
         metavar="G",
-        help="weight of the inner product",
+        help="the same as --sampler-param gamma=G",
     )
     verb.add_argument(
-        "--batch-size", type=positive, metavar="N", help="samples a mini-batch"
+        "--batch-size", type=positive, metavar="N", help="samples per mini-batch"
     )
     verb.add_argument(
         "--max-unreadable",
@@ -120,13 +137,17 @@ def add_score(verbs):
 
 
 def _score(args):
+    from skdal.cli.score import check_params, open_pool, score
     from skdal.parallel import RayExecutor, SerialExecutor
-    from skdal.score import open_pool, score
 
     if args.ray is None and (args.workers or args.gpus_per_worker is not None):
         raise InvalidParameterError(
             "--workers and --gpus-per-worker are for --ray; add --ray local or --ray auto."
         )
+    params = sampler_params_of(
+        args.sampler_param, gamma=args.gamma, batch_size=args.batch_size
+    )
+    check_params(args.sampler, params)
     classes = classes_of(args.classes)
     pool = open_pool(
         args.pool,
@@ -143,11 +164,6 @@ def _score(args):
         executor = RayExecutor(
             args.ray, args.workers, args.gpus_per_worker, scores_dir=args.scores_dir
         )
-    how = {
-        "gamma": args.gamma,
-        "batch_size": args.batch_size,
-        "verbose": 0 if args.quiet else 1,
-    }
     try:
         paths = score(
             args.net_factory,
@@ -158,8 +174,10 @@ def _score(args):
             args.out,
             overwrite=args.overwrite,
             classes=classes,
+            sampler=args.sampler,
             executor=executor,
-            **how,
+            verbose=0 if args.quiet else 1,
+            **params,
         )
     finally:
         executor.shutdown()

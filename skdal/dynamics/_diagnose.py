@@ -211,7 +211,7 @@ def _overlaps(trained, X_pool, scores, picks):
     unknown = []
     for name, criterion in (("margin", MarginSampler()), ("entropy", EntropySampler())):
         try:
-            scores[name] = criterion._score_samples(trained, X_pool)
+            scores[name] = criterion._scores(trained, X_pool)
         except (
             UnsupportedEstimatorError
         ):  # a loss of the caller's own, say, of which no probabilities are known

@@ -2,22 +2,17 @@
 
 import logging
 from contextlib import contextmanager, nullcontext
-
-import numpy as np
-from sklearn.base import BaseEstimator
+from dataclasses import dataclass
 
 from skdal.adapters import (
     Trained,
-    default_batch_size,
     final_estimator,
     is_net,
     last_hidden,
     predict_proba,
-    proba_batch_size,
 )
-from skdal.base._shards import ShardCall, parts_of
+from skdal.base import Gather, ModuleWork, Work, as_work, run_pass
 from skdal.exceptions import UnreadableSampleError
-from skdal.parallel import SerialExecutor
 from skdal.utils import count_rows, forked_rng, preserved_rng, untouched
 
 logger = logging.getLogger("skdal")
@@ -64,9 +59,9 @@ class Reader:
         self._trained = Trained(
             classifier
         )  # one for all reads of a query: it travels once
-        self._work = _Work(executor=executor, verbose=verbose)
         self._name = name
-        self._executor = SerialExecutor() if executor is None else executor
+        self._executor = executor
+        self._verbose = verbose
         if getattr(executor, "scores_dir", None) is not None:
             logger.warning(
                 "the strategy of %s looks at all samples at once; nothing is kept in scores_dir",
@@ -75,58 +70,55 @@ class Reader:
 
     def proba(self, X):
         """Return class probabilities (n, K) in float64, as our own samplers see them."""
-        own = (
-            proba_batch_size(final_estimator(self.classifier))
-            if is_net(self.classifier)
-            else 1
-        )
-        return self._read("probabilities", X, self._executor.batch_size or own)
+        return self._read(Probabilities(), X)
 
     def hidden(self, X):
         """Return a net's last hidden layer (n, d)."""
-        return self._read(
-            "hidden",
-            X,
-            self._executor.batch_size or default_batch_size(X, self.classifier),
-        )
+        return self._read(Hidden(), X)
 
-    def _read(self, method, X, unit):
-        call = ShardCall(self._work, self._trained, method)
-        slices = self._executor.slices(count_rows(X), unit)
-        found = {}
-        with (
-            preserved_rng(),
-            parts_of(self._work, call, X, slices=slices, description=method) as parts,
-        ):
-            for part in parts:
-                self._refuse_unreadable(part.unreadable)
-                found[int(part.positions[0])] = part.columns["found"]
-        return np.concatenate([found[start] for start in sorted(found)])
+    def _read(self, work, X):
+        rows = _AllRows(count_rows(X), self._name)
+        work = as_work(work, self._verbose)
+        with preserved_rng():
+            run_pass(
+                work, self._trained, X, self._executor, rows, description=rows.asker
+            )
+        return rows.columns["found"].numpy()
 
-    def _refuse_unreadable(self, unreadable):
-        if unreadable:
-            first = unreadable[0]
+
+class _AllRows(Gather):
+    """The rows of all samples, all of which have to be readable."""
+
+    def __init__(self, n_rows, asker):
+        super().__init__(n_rows)
+        self.asker = asker
+
+    def add(self, part):
+        """Take note of a Part."""
+        if part.unreadable:
+            first = part.unreadable[0]
             raise UnreadableSampleError(
                 f"sample {first.position} of the pool cannot be read ({first.reason}), and the strategy of "
-                f"{self._name} looks at all of them. Leave it out, or use a sampler of skdal.samplers, which sets it "
+                f"{self.asker} looks at all of them. Leave it out, or use a sampler of skdal.samplers, which sets it "
                 "aside."
             )
+        super().add(part)
 
 
-class _Work(BaseEstimator):
-    """What is done with a shard; it stands where a task has its sampler, so that the strategy does not travel."""
+@dataclass(frozen=True, kw_only=True)
+class Probabilities(Work):
+    """Class probabilities of samples."""
 
-    def __init__(self, estimator=None, executor=None, verbose=0):
-        self.estimator = estimator
-        self.executor = executor
-        self.verbose = verbose
-
-    def probabilities(self, trained, X):
+    def __call__(self, trained, X):
+        """Return the column "found" (n, K), float64."""
         return {"found": predict_proba(trained.classifier, X, verbose=self.verbose)}
 
-    def hidden(self, trained, X):
-        return {
-            "found": last_hidden(trained.classifier, X, verbose=self.verbose)
-            .cpu()
-            .numpy()
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class Hidden(ModuleWork):
+    """A net's last hidden layer."""
+
+    def __call__(self, trained, X):
+        """Return the column "found" (n, d), on the CPU."""
+        hidden = last_hidden(trained.classifier, X, verbose=self.verbose)
+        return {"found": hidden.cpu()}

@@ -1,5 +1,9 @@
 """modAL's query strategies as samplers."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from skdal.base import BaseSampler
 from skdal.interop._guest import Reader, as_guest
 from skdal.interop._picks import checked_picks
@@ -7,6 +11,7 @@ from skdal.learner import ActiveLearner
 from skdal.utils import count_rows
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ModalSampler(BaseSampler):
     """Ask for what a query strategy written for modAL asks for.
 
@@ -42,26 +47,7 @@ class ModalSampler(BaseSampler):
     (3,)
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        strategy,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.strategy = strategy
+    strategy: Callable[..., Any]
 
     def _select(self, trained, X, n_instances, rng):
         reader = Reader(

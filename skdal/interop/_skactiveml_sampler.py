@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +41,7 @@ _OURS = {
 }
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SkactivemlSampler(BaseSampler):
     """Ask for what a single-annotator pool strategy of scikit-activeml asks for.
 
@@ -78,28 +81,8 @@ class SkactivemlSampler(BaseSampler):
     True
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        strategy,
-        query_params=None,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.strategy = strategy
-        self.query_params = query_params
+    strategy: Any
+    query_params: dict | None = None
 
     def _select(self, trained, X, n_instances, rng):
         strategy, n_labeled = self._strategy(), trained.n_labeled

@@ -161,7 +161,7 @@ def _utilities(sampler, trained, pool, picks, scores):
     """Return utilities (n_picks, n_pool); NaN for earlier picks."""
     ranked = isinstance(sampler, ScoreSampler)
     utilities = np.tile(
-        sampler._checked_scores(trained, pool) if ranked else np.zeros(len(pool)),
+        sampler._scores(trained, pool) if ranked else np.zeros(len(pool)),
         (len(picks), 1),
     )
     for i, pick in enumerate(picks):

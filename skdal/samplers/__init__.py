@@ -9,14 +9,14 @@ import numpy as np
 
 from skdal.samplers._albl import ALBLSampler
 from skdal.samplers._badge import BADGESampler
-from skdal.samplers._confidence import ConfidenceSampler
+from skdal.samplers._confidence import ConfidenceSampler, confidence_scores
 from skdal.samplers._coreset import CoresetSampler
 from skdal.samplers._dynamical import DynamicALSampler
 from skdal.samplers._egl import EGLSampler
-from skdal.samplers._entropy import EntropySampler
+from skdal.samplers._entropy import EntropySampler, entropy_scores
 from skdal.samplers._entropy_gradient import EntropyGradientSampler
 from skdal.samplers._functions import as_function
-from skdal.samplers._margin import MarginSampler
+from skdal.samplers._margin import MarginSampler, margin_scores
 from skdal.samplers._mc_dropout import MCDropoutSampler
 from skdal.samplers._pool_subset import PoolSubset
 from skdal.samplers._random import RandomSampler
@@ -67,14 +67,17 @@ __all__ = [
     "RandomSampler",
     "badge_sampling",
     "confidence_sampling",
+    "confidence_scores",
     "coreset_sampling",
     "dynamical_sampling",
     "egl_sampling",
     "entropy_gradient_sampling",
     "entropy_sampling",
+    "entropy_scores",
     "gradient_length_sampling",
     "influence_sampling",
     "margin_sampling",
+    "margin_scores",
     "mc_dropout_sampling",
     "random_sampling",
 ]

@@ -1,19 +1,21 @@
 """Active learning by learning: a bandit that chooses among samplers."""
 
 import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 
 from skdal.adapters import correct_answers
-from skdal.base import BaseSampler
+from skdal.base import BaseSampler, Selection
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.samplers._confidence import ConfidenceSampler
 from skdal.samplers._coreset import CoresetSampler
 from skdal.utils import is_number, is_positive_integer, rows_digest
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ALBLSampler(BaseSampler):
     r"""Let a bandit learn from round to round which of several samplers to ask (ALBL).
 
@@ -97,34 +99,11 @@ class ALBLSampler(BaseSampler):
     (3, (2,))
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        samplers=None,
-        per="batch",
-        delta=0.1,
-        p_min=None,
-        horizon=1,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.samplers = samplers
-        self.per = per
-        self.delta = delta
-        self.p_min = p_min
-        self.horizon = horizon
+    samplers: list[BaseSampler] | None = None
+    per: str = "batch"
+    delta: float = 0.1
+    p_min: float | None = None
+    horizon: int = 1
 
     def update(self, indices, y):
         """Say which picks of the last query the next labeled rows are; only needed where their order differs.
@@ -213,10 +192,7 @@ class ALBLSampler(BaseSampler):
         vars(self).update(zip(names, values))
 
     def _select(self, trained, X, n_instances, rng):
-        arms = [clone(arm) for arm in self._arms()]
-        for arm in arms:
-            arm.verbose = max(arm.verbose, self.verbose)
-            arm.executor = self.executor if arm.executor is None else arm.executor
+        arms = self._made_arms()
         X_labeled, y_labeled = trained.labeled_set(type(self).__name__)
         labels, correct = correct_answers(trained.classifier, X_labeled, y_labeled)
         weights, probabilities, reward = self._learned(
@@ -224,20 +200,24 @@ class ALBLSampler(BaseSampler):
         )
         q = self._draw_probabilities(weights)
         choose = _whole_batch if self.per == "batch" else _one_by_one
-        picks, scores, drawn, p, advised = choose(arms, q, trained, X, n_instances, rng)
-        query = {"arms": drawn, "q": q.tolist(), "reward": reward}
-        state = {
-            "weights_": weights,
-            "probabilities_": probabilities,
-            "history_": [*getattr(self, "history_", []), query],
-            "_bound": _Labeled(labels, rows_digest(X_labeled)),
-            "_asked": _Asked(picks, p, advised, q),
-        }
-        vars(self).update(state)  # all has gone well
-        self.unreadable_ = sorted(
-            {x for arm in arms for x in getattr(arm, "unreadable_", [])}
-        )
-        return picks, scores
+        chosen = choose(arms, q, trained, X, n_instances, rng)
+        query = {"arms": chosen.drawn, "q": q.tolist(), "reward": reward}
+        bound = _Labeled(labels, rows_digest(X_labeled))
+        asked = _Asked(chosen.picks, chosen.p, chosen.advised, q)
+        # All has gone well, so the bandit may learn.
+        self.weights_ = weights
+        self.probabilities_ = probabilities
+        self.history_ = [*getattr(self, "history_", []), query]
+        self._bound = bound
+        self._asked = asked
+        return Selection(chosen.picks, chosen.scores, chosen.unreadable)
+
+    def _made_arms(self):
+        arms = [clone(arm) for arm in self._arms()]
+        for arm in arms:
+            arm.verbose = max(arm.verbose, self.verbose)
+            arm.executor = self.executor if arm.executor is None else arm.executor
+        return arms
 
     def _learned(self, X, labels, correct, n_arms):
         """Return the weights of the arms, the probability of each labeled row, and the reward or None."""
@@ -406,30 +386,64 @@ class _Asked(NamedTuple):
         return self._replace(p=self.p[order], advised=self.advised[order])
 
 
+class _Chosen(NamedTuple):
+    """What the arms chose.
+
+    Attributes
+    ----------
+    picks : intp array (n_instances,)
+    scores : float64 array (n_instances,)
+    drawn : list of int
+        The arms that were drawn.
+    p : float64 array (n_instances,)
+        The probability of each pick.
+    advised : bool array (n_instances, N)
+        Which arms would have asked for it.
+    unreadable : list of Unreadable
+    """
+
+    picks: np.ndarray
+    scores: np.ndarray
+    drawn: list
+    p: np.ndarray
+    advised: np.ndarray
+    unreadable: list
+
+
 def _whole_batch(arms, q, trained, X, n_instances, rng):
     arm = int(rng.choice(len(arms), p=q))
-    picks, scores = arms[arm]._select(trained, X, n_instances, rng)
+    picks, scores, unreadable = arms[arm]._selected(trained, X, n_instances, rng)
     advised = np.zeros((n_instances, len(arms)), dtype=bool)
     advised[:, arm] = True
-    return np.asarray(picks), scores, [arm], np.full(n_instances, q[arm]), advised
+    p = np.full(n_instances, q[arm])
+    return _Chosen(picks, scores, [arm], p, advised, unreadable)
 
 
 def _one_by_one(arms, q, trained, X, n_instances, rng):
-    ranked = [np.asarray(arm._select(trained, X, n_instances, rng)[0]) for arm in arms]
-    picks, taken, drawn, p, advised = [], set(), [], [], []
+    found = [arm._selected(trained, X, n_instances, rng) for arm in arms]
+    picks = []
+    taken = set()
+    drawn = []
+    p = []
+    advised = []
     for _ in range(n_instances):
-        best = np.array(
-            [next(pick for pick in order if pick not in taken) for order in ranked]
-        )
-        drawn.append(int(rng.choice(len(arms), p=q)))
-        picks.append(best[drawn[-1]])
-        taken.add(picks[-1])
-        advised.append(best == picks[-1])
-        p.append(q[advised[-1]].sum())
-    return (
-        np.array(picks),
-        np.full(n_instances, np.nan),
-        drawn,
-        np.array(p),
-        np.array(advised),
+        best = np.array([_first_free(one.indices, taken) for one in found])
+        arm = int(rng.choice(len(arms), p=q))
+        would_ask = best == best[arm]
+        drawn.append(arm)
+        picks.append(best[arm])
+        taken.add(best[arm])
+        advised.append(would_ask)
+        p.append(q[would_ask].sum())
+    return _Chosen(
+        picks=np.array(picks),
+        scores=np.full(n_instances, np.nan),
+        drawn=drawn,
+        p=np.array(p),
+        advised=np.array(advised),
+        unreadable=sorted({x for one in found for x in one.unreadable}),
     )
+
+
+def _first_free(ranked, taken):
+    return next(pick for pick in ranked if pick not in taken)

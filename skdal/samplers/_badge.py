@@ -1,14 +1,38 @@
 """BADGE: k-means++ seeding on the gradients of the last layer."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from skdal.adapters import check_net, default_batch_size, last_layer
-from skdal.base import BaseSampler
+from skdal.adapters import check_net, last_layer
+from skdal.base import BaseSampler, ModuleWork, Selection, gather
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.utils import count_rows, refuse_non_finite
 
 
+@dataclass(frozen=True, kw_only=True)
+class LastLayerWork(ModuleWork):
+    """Hidden representations and class probabilities.
+
+    Parameters
+    ----------
+    is_ranked : bool
+        Whether the lengths of the embeddings are asked for.
+    """
+
+    is_ranked: bool
+
+    def __call__(self, trained, X):
+        """Return the columns "hidden" (n, d) and "proba" (n, K), where asked for with "score" (n,), the length."""
+        hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
+        if not self.is_ranked:
+            return {"hidden": hidden, "proba": proba}
+        squares = _squares(_logit_gradients(proba)) * _squares(hidden.double())
+        return {"hidden": hidden, "proba": proba, "score": squares.sqrt()}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class BADGESampler(BaseSampler):
     r"""Ask for samples that are uncertain and diverse: k-means++ on last-layer gradients (BADGE).
 
@@ -53,59 +77,22 @@ class BADGESampler(BaseSampler):
     5
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        n_candidates=None,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.n_candidates = n_candidates
+    n_candidates: int | None = None
 
     def _select(self, trained, X, n_instances, rng):
         check_n_candidates(self.n_candidates, n_instances)
-        ranked = self.n_candidates is not None
-        positions, columns = self._gathered(
-            "_last_layer",
-            trained,
-            X,
-            n_instances,
-            n_candidates=self.n_candidates,
-            ranked=ranked,
+        work = LastLayerWork(is_ranked=self.n_candidates is not None)
+        pool = gather(
+            self, work, trained, X, n_instances, n_candidates=self.n_candidates
         )
-        hidden, proba = columns["hidden"], columns["proba"]
-        refuse_non_finite(
-            positions[~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))],
-            count_rows(X),
-        )
+        hidden = pool.columns["hidden"]
+        proba = pool.columns["proba"]
+        damaged = ~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))
+        refuse_non_finite(pool.positions[damaged], count_rows(X))
         with torch.autocast(hidden.device.type, enabled=False):
-            indices, scores = kmeans_plusplus(
-                _logit_gradients(proba), hidden, n_instances, rng
-            )
-        return positions[indices], scores
-
-    def _last_layer(self, trained, X, ranked):
-        """Return hidden representations and probabilities of a shard, where asked for with the embeddings' lengths."""
-        hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
-        if not ranked:
-            return {"hidden": hidden, "proba": proba}
-        length = (_squares(_logit_gradients(proba)) * _squares(hidden.double())).sqrt()
-        return {"hidden": hidden, "proba": proba, "score": length}
-
-    def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X, trained.classifier)
+            gradients = _logit_gradients(proba)
+            picks, scores = kmeans_plusplus(gradients, hidden, n_instances, rng)
+        return Selection(pool.positions[picks], scores, pool.unreadable)
 
     def _check_estimator(self, estimator):
         check_net(estimator)
@@ -131,13 +118,14 @@ def kmeans_plusplus(u, h, n_instances, rng):
     n_instances : int
     rng : numpy.random.Generator
     """
-    u, h = u.double(), h.double()
+    u = u.double()
+    h = h.double()
     lengths = _squares(u) * _squares(h)
-    squared, left = (
-        lengths.clone(),
-        torch.ones(len(u), dtype=torch.bool, device=u.device),
-    )
-    pick, picks, scores = int(lengths.argmax()), [], []
+    squared = lengths.clone()
+    left = torch.ones(len(u), dtype=torch.bool, device=u.device)
+    pick = int(lengths.argmax())
+    picks = []
+    scores = []
     while True:
         picks.append(pick)
         scores.append(float(squared[pick]) ** 0.5)

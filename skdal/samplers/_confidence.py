@@ -1,10 +1,33 @@
 """Least confidence."""
 
-from skdal.adapters import predict_proba
-from skdal.base import ScoreSampler
+import numpy as np
+
+from skdal.base import ProbabilitySampler
 
 
-class ConfidenceSampler(ScoreSampler):
+def confidence_scores(proba):
+    """Return 1 - max_k p_k of class probabilities.
+
+    Parameters
+    ----------
+    proba : array (n, K)
+
+    Returns
+    -------
+    scores : array (n,)
+        Higher: ask first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdal.samplers import confidence_scores
+    >>> confidence_scores(np.array([[0.5, 0.5], [1.0, 0.0]])).tolist()
+    [0.5, 0.0]
+    """
+    return 1 - np.max(proba, axis=1)
+
+
+class ConfidenceSampler(ProbabilitySampler):
     """Ask first where the most probable class is least probable: score 1 - max_k p_k.
 
     Parameters
@@ -27,7 +50,4 @@ class ConfidenceSampler(ScoreSampler):
     (3,)
     """
 
-    def _score_samples(self, trained, X):
-        return 1 - predict_proba(trained.classifier, X, verbose=self.verbose).max(
-            axis=1
-        )
+    _score = staticmethod(confidence_scores)

@@ -1,20 +1,42 @@
 """Coreset: greedy k-center on hidden representations."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from skdal.base import EmbeddingSampler
+from skdal.base import EmbeddingSampler, EmbeddingWork, Selection, gather
 from skdal.exceptions import InvalidDataError
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
 from skdal.utils import count_rows, may_use_tf32, refuse_non_finite, row_slices
 
-_CENTERS, _PAIRS, _VALUES = (
-    256,
-    2**22,
-    2**20,
-)  # looked at, distances, and values of differences held at once
+_CENTERS = 256  # looked at at once
+_PAIRS = 2**22  # distances held at once
+_VALUES = 2**20  # values of differences held at once
 
 
+@dataclass(frozen=True, kw_only=True)
+class FarthestWork(EmbeddingWork):
+    """Representations of samples, and their distances to the nearest centre.
+
+    Parameters
+    ----------
+    centers : tensor (m, d)
+        Representations of the labeled set.
+    """
+
+    centers: torch.Tensor
+
+    def __call__(self, trained, X):
+        """Return the columns "embedding" (n, d) and "score" (n,), the distance."""
+        pool = self.representations(trained.classifier, X)
+        with torch.autocast(pool.device.type, enabled=False):
+            scaled, centers, scale = _scaled(pool, self.centers.to(pool.device))
+            distance = nearest_distances(scaled, centers).double() * scale
+        return {"embedding": pool, "score": distance}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class CoresetSampler(EmbeddingSampler):
     """Ask for the samples that leave no other far from all labeled ones (greedy k-center).
 
@@ -58,70 +80,35 @@ class CoresetSampler(EmbeddingSampler):
     True
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        embedding=None,
-        n_candidates=None,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            embedding=embedding,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.n_candidates = n_candidates
+    n_candidates: int | None = None
 
     def _select(self, trained, X, n_instances, rng):
         X_labeled, _ = trained.labeled_set(type(self).__name__)
         check_n_candidates(self.n_candidates, n_instances)
-        n_candidates = (
-            self.n_candidates if count_rows(X_labeled) else None
-        )  # without a centre all are as far
-        far_from = None if n_candidates is None else self._centers(trained, X_labeled)
-        positions, columns = self._gathered(
-            "_represented",
-            trained,
-            X,
-            n_instances,
-            n_candidates=n_candidates,
-            far_from=far_from,
-        )
-        pool = columns["embedding"]
-        refuse_non_finite(
-            positions[~np.isfinite(np.asarray(pool.sum(1).cpu()))], count_rows(X)
-        )
-        with torch.autocast(pool.device.type, enabled=False):
-            centers = (
-                self._centers(trained, X_labeled) if count_rows(X_labeled) else pool[:0]
-            )
-            pool, centers, scale = _scaled(pool, centers.to(pool.device))
-            indices, distances = k_center(pool, centers, n_instances, rng)
-        return positions[indices], distances * scale
+        # Without a centre all samples are as far.
+        has_centers = count_rows(X_labeled) > 0
+        n_candidates = self.n_candidates if has_centers else None
+        work = self._make_work(trained, X_labeled, n_candidates)
+        pool = gather(self, work, trained, X, n_instances, n_candidates=n_candidates)
+        embeddings = pool.columns["embedding"]
+        damaged = ~np.isfinite(np.asarray(embeddings.sum(1).cpu()))
+        refuse_non_finite(pool.positions[damaged], count_rows(X))
+        with torch.autocast(embeddings.device.type, enabled=False):
+            centers = embeddings[:0]
+            if has_centers:
+                centers = self._centers(trained, X_labeled).to(embeddings.device)
+            embeddings, centers, scale = _scaled(embeddings, centers)
+            picks, distances = k_center(embeddings, centers, n_instances, rng)
+        return Selection(pool.positions[picks], distances * scale, pool.unreadable)
+
+    def _make_work(self, trained, X_labeled, n_candidates):
+        if n_candidates is None:
+            return EmbeddingWork(embedding=self.embedding)
+        centers = self._centers(trained, X_labeled)
+        return FarthestWork(embedding=self.embedding, centers=centers)
 
     def _centers(self, trained, X_labeled):
         return self._embeddings(trained.classifier, X_labeled, labeled=True)
-
-    def _represented(self, trained, X, far_from):
-        """Return the representations of a shard, and where centres are given as its scores the distances to them."""
-        pool = self._representations(trained.classifier, X)
-        if far_from is None:
-            return {"embedding": pool}
-        with torch.autocast(pool.device.type, enabled=False):
-            scaled, centers, scale = _scaled(pool, far_from.to(pool.device))
-            return {
-                "embedding": pool,
-                "score": nearest_distances(scaled, centers).double() * scale,
-            }
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {"n_candidates": IS_N_CANDIDATES}
@@ -134,10 +121,13 @@ def _scaled(pool, centers):
             f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} in the labeled set. "
             "Both have to be of one length."
         )
-    scale, dtype = _scale(pool, centers), torch.promote_types(pool.dtype, centers.dtype)
-    return *(
-        x.to(dtype) if scale == 1 else x.to(dtype) / scale for x in (pool, centers)
-    ), scale
+    scale = _scale(pool, centers)
+    dtype = torch.promote_types(pool.dtype, centers.dtype)
+    pool = pool.to(dtype)
+    centers = centers.to(dtype)
+    if scale == 1:
+        return pool, centers, scale
+    return pool / scale, centers / scale, scale
 
 
 def _scale(*representations):
@@ -165,7 +155,9 @@ def k_center(pool, centers, n_instances, rng):
     rng : numpy.random.Generator
         For the first pick where there is no centre.
     """
-    squares, picks, scores = _squares(pool), [], []
+    squares = _squares(pool)
+    picks = []
+    scores = []
     distance = nearest_distances(pool, centers)
     while len(picks) < n_instances:
         if picks or len(centers):
@@ -182,7 +174,8 @@ def k_center(pool, centers, n_instances, rng):
 
 def nearest_distances(pool, centers):
     """Return the distance (n,) of each row of the pool to the nearest centre, infinity without centres."""
-    squares, distance = _squares(pool), pool.new_full((len(pool),), np.inf)
+    squares = _squares(pool)
+    distance = pool.new_full((len(pool),), np.inf)
     for some in row_slices(len(centers), _CENTERS):
         _lower(distance, pool, squares, centers[some])
     return distance

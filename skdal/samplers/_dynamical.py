@@ -1,24 +1,125 @@
 """dynamicAL: ask for the labels that most raise the training dynamics of the net."""
 
-import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from skdal.adapters import penalised
-from skdal.base import check_any, highest
+from skdal.adapters import open_net, penalised
+from skdal.base import (
+    OrderedSum,
+    Selection,
+    Table,
+    check_any,
+    highest,
+    run_pass,
+)
 from skdal.gradients import labeled_gradient
+from skdal.gradients._sums import chunk_rows
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
-from skdal.samplers._gradient import GradientSampler
+from skdal.samplers._gradient import GradientSampler, GradientWork
 from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
 from skdal.utils import (
     check_finite_scores,
     count_rows,
     is_number,
     is_positive_integer,
+    row_slices,
     take_rows,
+    warn_caller,
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeltaWork(GradientWork):
+    """Scores by Eq. 15, with gamma for its 2.
+
+    Parameters
+    ----------
+    gamma : float
+    direction : dict of str to tensor, or None
+        g_S; None where gamma is 0.
+    """
+
+    gamma: float
+    direction: dict[str, torch.Tensor] | None
+
+    def __call__(self, trained, X):
+        """Return the columns "score", "sq_norm", "dot" and "label", each (n,), without a term that does not count."""
+        statistics = self.statistics(
+            trained, X, direction=self.direction, only_dot=self.gamma == np.inf
+        )
+        columns = {"score": self._delta(statistics)}
+        if self.gamma != np.inf:
+            columns["sq_norm"] = statistics.sq_norm
+        if statistics.dot is not None:
+            columns["dot"] = statistics.dot
+        columns["label"] = statistics.label
+        return columns
+
+    def summary(self, columns):
+        """Return the medians of the terms; see `medians_of_terms`."""
+        return medians_of_terms(columns, self.gamma)
+
+    def _delta(self, statistics):
+        if self.gamma == 0:
+            return statistics.sq_norm
+        if self.gamma == np.inf:
+            return statistics.dot
+        return statistics.sq_norm + self.gamma * statistics.dot
+
+
+@dataclass(frozen=True, kw_only=True)
+class DotWork(GradientWork):
+    """Inner products of gradients with a direction.
+
+    Parameters
+    ----------
+    direction : dict of str to tensor
+    """
+
+    direction: dict[str, torch.Tensor]
+
+    def __call__(self, trained, X, y):
+        """Return the column "dot" (n,) of samples with labels y (n,)."""
+        statistics = self.statistics(
+            trained, X, y, direction=self.direction, only_dot=True
+        )
+        return {"dot": statistics.dot}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSumWork(GradientWork):
+    """The sum of the gradients of labeled samples."""
+
+    def __call__(self, trained, X, y=None):
+        """Return the sum, a tensor by the name of each parameter."""
+        return labeled_gradient(
+            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
+        )
+
+
+class _Choices(NamedTuple):
+    """What a batch is chosen from.
+
+    Attributes
+    ----------
+    X : data (m, ...)
+    positions : intp array (m,)
+        Of the samples in the pool, ascending.
+    columns : dict of str to array (m,)
+        As a `DeltaWork` gives them.
+    unreadable : list of Unreadable
+    """
+
+    X: Any
+    positions: np.ndarray
+    columns: dict
+    unreadable: list
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class DynamicALSampler(GradientSampler):
     r"""Ask for the labels that most raise the net's training dynamics (dynamicAL).
 
@@ -81,135 +182,76 @@ class DynamicALSampler(GradientSampler):
     True
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        gamma=2.0,
-        interaction=0.0,
-        update_size=100,
-        n_candidates=None,
-        penalty="auto",
-        layers="all",
-        backend="auto",
-        batch_size=None,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            layers=layers,
-            backend=backend,
-            batch_size=batch_size,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.gamma = gamma
-        self.interaction = interaction
-        self.update_size = update_size
-        self.n_candidates = n_candidates
-        self.penalty = penalty
+    gamma: float = 2.0
+    interaction: float = 0.0
+    update_size: int = 100
+    n_candidates: int | None = None
+    penalty: str | float | None = "auto"
 
-    def _shared(self, trained, rng):
-        return {"direction": None if self.gamma == 0 else self._direction(trained)}
-
-    def _score_columns(self, trained, X, direction):
-        statistics = self._statistics(
-            trained, X, direction=direction, only_dot=self.gamma == np.inf
-        )
-        terms = {
-            "sq_norm": statistics.sq_norm,
-            "dot": statistics.dot,
-            "label": statistics.label,
-        }
-        if self.gamma == np.inf:
-            del terms["sq_norm"]
-        return {"score": self._delta(statistics)} | {
-            name: x for name, x in terms.items() if x is not None
-        }
-
-    def _score_samples(self, trained, X, direction):
-        return self._score_columns(trained, X, direction)["score"]
-
-    def _summary(self, columns):
-        return medians_of_terms(columns, self.gamma)
+    def _work(self, trained, rng):
+        direction = None if self.gamma == 0 else self._direction(trained)
+        return DeltaWork(gamma=self.gamma, direction=direction, **self._engine_params())
 
     def _look_back(self, trained, summaries):
         warn_if_unconverged(trained, summaries, self.gamma)
 
     def _select(self, trained, X, n_instances, rng):
         check_n_candidates(self.n_candidates, n_instances)
-        if self.interaction != 0 and 1 < n_instances <= self.update_size:
-            warnings.warn(
-                f"interaction={self.interaction:g} has no effect on this query: update_size={self.update_size} is not "
-                f"below n_instances={n_instances}, so all are picked in one chunk. Pass a smaller one, such as "
-                f"update_size={in_chunks(n_instances)}.",
-                UserWarning,
-                stacklevel=4,
-            )
         if self.interaction == 0 or n_instances <= self.update_size:
+            self._warn_of_one_chunk(n_instances)
             return super()._select(trained, X, n_instances, rng)
-        left, positions, columns = self._choices(trained, X, n_instances, rng)
-        aside, scores, labels = (
-            getattr(self, "unreadable_", None),
-            columns["score"],
-            columns["label"],
-        )
-        picks, picked_scores = [], []
+        choices = self._choices(trained, X, n_instances, rng)
+        scores = choices.columns["score"]
+        labels = choices.columns["label"]
+        picks = []
+        picked_scores = []
         while True:
-            open_scores = scores.copy()
-            open_scores[picks] = -np.inf
-            chunk = highest(
-                open_scores, min(self.update_size, n_instances - len(picks))
-            )
+            n_left = n_instances - len(picks)
+            chunk = _highest_but(scores, picks, min(self.update_size, n_left))
             picks += chunk.tolist()
             picked_scores += scores[chunk].tolist()
             if len(picks) == n_instances:
-                if aside is not None:  # later passes see only what can be read
-                    self.unreadable_ = aside
-                return positions[picks], picked_scores
+                positions = choices.positions[picks]
+                return Selection(positions, picked_scores, choices.unreadable)
             # Gradients of picks add up, so a chunk adds its share to the scores.
-            picked = self._sum(trained, take_rows(left, chunk), labels[chunk])
-            share = self._mapped("_dots", trained, left, labels, direction=picked)[
-                "dot"
-            ]
+            picked = self._sum(trained, take_rows(choices.X, chunk), labels[chunk])
+            share = self._dots(trained, choices.X, labels, picked)
             scores = check_finite_scores(scores + self.interaction * share)
 
+    def _warn_of_one_chunk(self, n_instances):
+        if self.interaction == 0 or n_instances == 1:
+            return
+        warn_caller(
+            f"interaction={self.interaction:g} has no effect on this query: update_size={self.update_size} is not "
+            f"below n_instances={n_instances}, so all are picked in one chunk. Pass a smaller one, such as "
+            f"update_size={in_chunks(n_instances)}."
+        )
+
     def _choices(self, trained, X, n_instances, rng):
-        """Return what the batch is chosen from: samples, their positions and their columns."""
+        """Return the samples that the batch is chosen from: candidates, or all that can be read."""
         n = count_rows(X)
         if self.n_candidates is not None and self.n_candidates < n:
-            best = self._best(trained, X, self.n_candidates, rng)
-            order = np.argsort(best.positions)
-            positions, columns = (
-                best.positions[order],
-                {name: x[order] for name, x in best.columns.items()},
-            )
+            result = self._best(trained, X, self.n_candidates, rng)
+            positions, columns = result.value.by_position()
         else:
-            table = self._table(trained, X, rng)
-            positions = np.flatnonzero(table["label"] >= 0)  # of those that can be read
+            result = self._pass_over(trained, X, Table(n), rng)
+            table = result.value.columns
+            positions = np.flatnonzero(table["label"] >= 0)
             check_any(len(positions), n, n_instances)
             columns = {name: x[positions] for name, x in table.items()}
-        return X if len(positions) == n else take_rows(X, positions), positions, columns
+        chosen_from = X if len(positions) == n else take_rows(X, positions)
+        return _Choices(chosen_from, positions, columns, result.unreadable)
 
     def _dots(self, trained, X, labels, direction):
-        return {
-            "dot": self._statistics(trained, X, labels, direction, only_dot=True).dot
-        }
-
-    def _delta(self, statistics):
-        """Return Eq. 15 from the statistics, with gamma for its 2."""
-        if self.gamma == 0:
-            return statistics.sq_norm
-        if self.gamma == np.inf:
-            return statistics.dot
-        return statistics.sq_norm + self.gamma * statistics.dot
+        """Return the inner products (n,) of gradients under given labels with a direction."""
+        work = DotWork(
+            direction=direction, verbose=self.verbose, **self._engine_params()
+        )
+        table = Table(count_rows(X))
+        run_pass(
+            work, trained, X, self.executor, table, y=labels, description="interaction"
+        )
+        return table.columns["dot"]
 
     def _direction(self, trained):
         """Return g_S, the gradient of what the net is trained to make small: losses of the labeled set and penalty."""
@@ -220,14 +262,26 @@ class DynamicALSampler(GradientSampler):
         return penalised(trained.classifier, X, y, gradient, self.penalty)
 
     def _sum(self, trained, X, y):
+        """Return the sum of the gradients of labeled samples, the same bit for bit wherever it is taken."""
+        work = GradientSumWork(**self._engine_params())
         if self.executor is None or not self.executor.is_remote:
-            return self._sum_here(trained, X, y)
-        return self._added_up("_sum_here", trained, X, y)
-
-    def _sum_here(self, trained, X, y=None):
-        return labeled_gradient(
-            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
+            return work(trained, X, y)
+        y = open_net(trained.classifier).checked_labels(X, y)
+        n = count_rows(X)
+        size = work.unit(trained, X, self.executor.batch_size)
+        slices = list(row_slices(n, chunk_rows(n, size)))
+        total = OrderedSum()
+        run_pass(
+            work,
+            trained,
+            X,
+            self.executor,
+            total,
+            y=y,
+            slices=slices,
+            description="labeled set",
         )
+        return total.total
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {
@@ -250,6 +304,13 @@ def _is_penalty(value):
         or is_number(value)
         and 0 <= value < np.inf
     )
+
+
+def _highest_but(scores, taken, n_instances):
+    """Return the positions of the highest scores that are not taken, best first."""
+    free = scores.copy()
+    free[taken] = -np.inf
+    return highest(free, n_instances)
 
 
 def in_chunks(n_instances):

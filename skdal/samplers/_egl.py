@@ -1,6 +1,7 @@
 """Expected gradient length."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +14,61 @@ from skdal.adapters import (
     predict_proba,
 )
 from skdal.base import highest
-from skdal.samplers._gradient import GradientSampler
-from skdal.utils import count_rows, row_slices, take_rows
+from skdal.samplers._gradient import GradientSampler, GradientWork
+from skdal.utils import count_rows, positions_from, row_slices, take_rows
 
 _VALUES = 2**22  # of gradients held at once
+_PROBABILITIES = 2**20  # held at once
 
 
+@dataclass(frozen=True, kw_only=True)
+class EGLWork(GradientWork):
+    """Expected gradient lengths."""
+
+    def __call__(self, trained, X):
+        """Return the column "score" (n,)."""
+        scores = self._closed_form(trained, X)
+        return {"score": self._by_engine(trained, X) if scores is None else scores}
+
+    def unit(self, trained, X, batch_size=None):
+        """Return a mini-batch length of both gradients and probabilities; see `Work.unit`."""
+        of_net = batch_size or max(1, final_estimator(trained.classifier).batch_size)
+        return math.lcm(super().unit(trained, X, batch_size), of_net)
+
+    def _closed_form(self, trained, X):
+        """Return the scores over the head alone from forward passes, None where they would not hold."""
+        if self.layers != "last" or self.backend != "auto":
+            return None
+        scores = _closed_form(trained.classifier, X, self.batch_size, self.verbose)
+        if scores is None:
+            return None
+        # The head's weight may be used elsewhere, too, which the best samples show.
+        best = highest(scores, 2)
+        checked = self._by_engine(trained, take_rows(X, best))
+        return scores if np.allclose(checked, scores[best], rtol=1e-3) else None
+
+    def _by_engine(self, trained, X):
+        """Return the scores (n,) by a pass over the gradients for each class."""
+        unit = self.unit(trained, X)
+        n_classes = open_net(trained.classifier).n_outputs(X)
+        n_rows = unit * max(1, _PROBABILITIES // (n_classes * unit))
+        scores = []
+        for rows in row_slices(count_rows(X), n_rows):
+            with positions_from(rows.start):
+                scores.append(self._of_classes(trained, take_rows(X, rows)))
+        return np.concatenate(scores)
+
+    def _of_classes(self, trained, X):
+        proba = predict_proba(trained.classifier, X)
+        scores = np.zeros(len(proba))
+        for k in range(proba.shape[1]):
+            labels = np.full(count_rows(X), k)
+            lengths = np.sqrt(self.statistics(trained, X, labels).sq_norm)
+            scores += proba[:, k] * lengths
+        return scores
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class EGLSampler(GradientSampler):
     r"""Ask first where the gradient is longest in expectation over all classes (expected gradient length).
 
@@ -58,48 +108,22 @@ class EGLSampler(GradientSampler):
     (1697,)
     """
 
-    def _unit(self, trained, X, batch_size=None):
-        of_gradients = super()._unit(trained, X, batch_size)
-        return math.lcm(
-            of_gradients,
-            batch_size or max(1, final_estimator(trained.classifier).batch_size),
-        )
-
-    def _score_samples(self, trained, X):
-        if self.layers == "last" and self.backend == "auto":
-            scores = _closed_form(trained.classifier, X, self.batch_size, self.verbose)
-            if scores is not None and self._agrees(trained, X, scores):
-                return scores
-        return self._by_engine(trained, X)
-
-    def _agrees(self, trained, X, scores):
-        """Tell whether the closed form holds for the best samples: the head's weight may be used elsewhere, too."""
-        best = highest(scores, 2)
-        return np.allclose(
-            self._by_engine(trained, take_rows(X, best)), scores[best], rtol=1e-3
-        )
-
-    def _by_engine(self, trained, X):
-        proba = predict_proba(trained.classifier, X)
-        scores = np.zeros(len(proba))
-        for k in range(proba.shape[1]):
-            lengths = np.sqrt(
-                self._statistics(trained, X, np.full(count_rows(X), k)).sq_norm
-            )
-            scores += proba[:, k] * lengths
-        return scores
+    def _work(self, trained, rng):
+        return EGLWork(**self._engine_params())
 
 
 def _closed_form(classifier, X, batch_size, verbose=0):
     """Return the scores over the head alone from forward passes; None where the head is not all that there is to it."""
     view = open_net(classifier)
+
+    def score_of(head):
+        return (_of_head(view, head),)
+
     try:
-        parts_of = lambda head: (_of_head(view, head),)
-        return (
-            collect_heads(view, X, parts_of, batch_size=batch_size, verbose=verbose)[0]
-            .cpu()
-            .numpy()
+        (scores,) = collect_heads(
+            view, X, score_of, batch_size=batch_size, verbose=verbose
         )
+        return scores.cpu().numpy()
     except (NoLinearHeadError, _NotPlainError):
         return None
 

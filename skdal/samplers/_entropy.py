@@ -2,11 +2,32 @@
 
 from scipy.special import entr
 
-from skdal.adapters import predict_proba
-from skdal.base import ScoreSampler
+from skdal.base import ProbabilitySampler
 
 
-class EntropySampler(ScoreSampler):
+def entropy_scores(proba):
+    """Return the entropy -sum_k p_k ln p_k of class probabilities, in nats.
+
+    Parameters
+    ----------
+    proba : array (n, K)
+
+    Returns
+    -------
+    scores : array (n,)
+        Higher: ask first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdal.samplers import entropy_scores
+    >>> entropy_scores(np.array([[0.5, 0.5], [1.0, 0.0]])).round(4).tolist()
+    [0.6931, 0.0]
+    """
+    return entr(proba).sum(axis=1)
+
+
+class EntropySampler(ProbabilitySampler):
     """Ask first where the class probabilities are most spread: score -sum_k p_k ln p_k, in nats.
 
     Parameters
@@ -29,7 +50,4 @@ class EntropySampler(ScoreSampler):
     True
     """
 
-    def _score_samples(self, trained, X):
-        return entr(predict_proba(trained.classifier, X, verbose=self.verbose)).sum(
-            axis=1
-        )
+    _score = staticmethod(entropy_scores)

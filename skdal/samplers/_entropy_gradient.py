@@ -1,10 +1,24 @@
 """Norm of the gradient of the predictive entropy."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from skdal.samplers._gradient import GradientSampler
+from skdal.gradients._checks import refuse_cross_sample_layers
+from skdal.samplers._gradient import GradientSampler, GradientWork
 
 
+@dataclass(frozen=True, kw_only=True)
+class EntropyGradientWork(GradientWork):
+    """Lengths of the gradient of the predictive entropy."""
+
+    def __call__(self, trained, X):
+        """Return the column "score" (n,)."""
+        statistics = self.statistics(trained, X, loss=predictive_entropy)
+        return {"score": np.sqrt(statistics.sq_norm)}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class EntropyGradientSampler(GradientSampler):
     r"""Ask first where the predictive entropy has the longest gradient (entropy gradient norm).
 
@@ -40,10 +54,13 @@ class EntropyGradientSampler(GradientSampler):
     True
     """
 
-    _needs_losses = False
+    def _work(self, trained, rng):
+        return EntropyGradientWork(**self._engine_params())
 
-    def _score_samples(self, trained, X):
-        return np.sqrt(self._statistics(trained, X, loss=predictive_entropy).sq_norm)
+    def _check_trial(self, trial):
+        refuse_cross_sample_layers(
+            trial.module
+        )  # losses of the net's own do not matter
 
 
 def predictive_entropy(proba):

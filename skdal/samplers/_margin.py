@@ -2,11 +2,36 @@
 
 import numpy as np
 
-from skdal.adapters import predict_proba
-from skdal.base import ScoreSampler
+from skdal.base import ProbabilitySampler
 
 
-class MarginSampler(ScoreSampler):
+def margin_scores(proba):
+    """Return the negative margin -(p_first - p_second) of class probabilities, 0 for one class.
+
+    Parameters
+    ----------
+    proba : array (n, K)
+
+    Returns
+    -------
+    scores : array (n,)
+        Higher: ask first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdal.samplers import margin_scores
+    >>> margin_scores(np.array([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0]])).tolist()
+    [-0.25, 0.0]
+    """
+    proba = np.asarray(proba)
+    if proba.shape[1] == 1:
+        return np.zeros(len(proba))
+    second, first = np.partition(proba, -2, axis=1)[:, -2:].T
+    return second - first
+
+
+class MarginSampler(ProbabilitySampler):
     """Ask first where the two most probable classes are closest: score -(p_first - p_second).
 
     Parameters
@@ -29,9 +54,4 @@ class MarginSampler(ScoreSampler):
     True
     """
 
-    def _score_samples(self, trained, X):
-        proba = predict_proba(trained.classifier, X, verbose=self.verbose)
-        if proba.shape[1] == 1:
-            return np.zeros(len(proba))  # one class: no second to be close to
-        second, first = np.partition(proba, -2, axis=1)[:, -2:].T
-        return second - first
+    _score = staticmethod(margin_scores)

@@ -1,19 +1,50 @@
 """Monte-Carlo dropout: disagreement among thinned networks."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from skdal.adapters import (
     check_net,
-    default_batch_size,
     has_dropout,
     over_dropout_passes,
 )
-from skdal.base import ScoreSampler
+from skdal.base import ModuleWork, ScoreSampler
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.utils import is_positive_integer, query_generator
 
 
+@dataclass(frozen=True, kw_only=True)
+class DropoutWork(ModuleWork):
+    """Scores by thinned networks.
+
+    Parameters
+    ----------
+    criterion, n_passes
+        As in `MCDropoutSampler`.
+    seed : int
+        Of the masks.
+    """
+
+    criterion: str
+    n_passes: int
+    seed: int
+
+    def __call__(self, trained, X):
+        """Return the column "score" (n,), float64."""
+        scores = over_dropout_passes(
+            trained.classifier,
+            X,
+            self.n_passes,
+            self.seed,
+            CRITERIA[self.criterion],
+            verbose=self.verbose,
+        )
+        return {"score": scores}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class MCDropoutSampler(ScoreSampler):
     r"""Ask first where thinned networks, drawn by the net's own dropout, are least sure (MC dropout).
 
@@ -64,55 +95,29 @@ class MCDropoutSampler(ScoreSampler):
     True
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        criterion="bald",
-        n_passes=20,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.criterion = criterion
-        self.n_passes = n_passes
+    criterion: str = "bald"
+    n_passes: int = 20
 
     def fit(self, X, y=None, **fit_params):
         """Train as `BaseSampler.fit` does."""
         super().fit(X, y, **fit_params)
-        self._own_seed = int(
-            np.random.default_rng().integers(2**32)
-        )  # for random_state=None
+        # For random_state=None.
+        self._own_seed = int(np.random.default_rng().integers(2**32))
         return self
 
-    def _shared(self, trained, rng):
+    def _work(self, trained, rng):
+        return DropoutWork(
+            criterion=self.criterion,
+            n_passes=self.n_passes,
+            seed=self._seed(trained, rng),
+        )
+
+    def _seed(self, trained, rng):
         if rng is None and self.random_state is None:
-            return {"seed": self._own_seed}
-        rng = (
-            query_generator(self.random_state, trained.n_labeled)
-            if rng is None
-            else rng
-        )
-        return {"seed": int(rng.integers(2**32))}
-
-    def _score_samples(self, trained, X, seed):
-        criterion = CRITERIA[self.criterion]
-        return over_dropout_passes(
-            trained.classifier, X, self.n_passes, seed, criterion, verbose=self.verbose
-        )
-
-    def _unit(self, trained, X, batch_size=None):
-        return batch_size or default_batch_size(X, trained.classifier)
+            return self._own_seed
+        if rng is None:
+            rng = query_generator(self.random_state, trained.n_labeled)
+        return int(rng.integers(2**32))
 
     def _check_estimator(self, estimator):
         check_net(estimator)

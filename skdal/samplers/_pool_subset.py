@@ -1,14 +1,17 @@
 """A wrapper that lets any sampler see a random part of the pool."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.base import clone
 
-from skdal.base import BaseSampler
+from skdal.base import BaseSampler, Selection
 from skdal.exceptions import InvalidParameterError, InvalidSampleError
 from skdal.samplers._dynamical import DynamicALSampler
 from skdal.utils import count_rows, is_positive_integer, take_rows
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PoolSubset(BaseSampler):
     """Let a sampler choose from a random part of the pool, drawn anew for each query.
 
@@ -46,28 +49,8 @@ class PoolSubset(BaseSampler):
     (200, True)
     """
 
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        sampler=None,
-        subset_size=10_000,
-        warm_start=True,
-        reset_optimizer=True,
-        verbose=0,
-        random_state=None,
-        executor=None,
-    ):
-        super().__init__(
-            estimator,
-            warm_start=warm_start,
-            reset_optimizer=reset_optimizer,
-            verbose=verbose,
-            random_state=random_state,
-            executor=executor,
-        )
-        self.sampler = sampler
-        self.subset_size = subset_size
+    sampler: BaseSampler | None = None
+    subset_size: int = 10_000
 
     def _select(self, trained, X, n_instances, rng):
         if n_instances > self.subset_size:
@@ -76,29 +59,28 @@ class PoolSubset(BaseSampler):
                 "enlarge subset_size or ask for fewer."
             )
         n = count_rows(X)
-        seen = (
-            np.arange(n)
-            if n <= self.subset_size
-            else np.sort(rng.choice(n, self.subset_size, replace=False))
-        )
+        seen = np.arange(n)
+        if n > self.subset_size:
+            seen = np.sort(rng.choice(n, self.subset_size, replace=False))
         part = X if len(seen) == n else take_rows(X, seen)
         sampler = self._inner()
         try:
-            picks, scores = sampler._select(trained, part, n_instances, rng)
+            selection = sampler._selected(trained, part, n_instances, rng)
         except InvalidSampleError as error:
             if error.of != "the pool" or error.position is None:
                 raise
             raise error.at(int(seen[error.position])) from error.__cause__
-        self.sampler_, self.seen_ = sampler, seen
-        self.unreadable_ = [
-            x._replace(position=int(seen[x.position]))
-            for x in getattr(sampler, "unreadable_", [])
+        self.sampler_ = sampler
+        self.seen_ = seen
+        unreadable = [
+            x._replace(position=int(seen[x.position])) for x in selection.unreadable
         ]
-        return seen[np.asarray(picks)], scores
+        return Selection(seen[selection.indices], selection.scores, unreadable)
 
     def _inner(self):
         """Return what was asked before, with today's parameters, or a clone."""
-        wanted, known = self._sampler(), getattr(self, "sampler_", None)
+        wanted = self._sampler()
+        known = getattr(self, "sampler_", None)
         inner = known if type(known) is type(wanted) else clone(wanted)
         inner.set_params(**wanted.get_params(deep=False))
         inner.verbose = max(wanted.verbose, self.verbose)

@@ -26,6 +26,5 @@ class RandomSampler(BaseSampler):
     """
 
     def _select(self, trained, X, n_instances, rng):
-        return rng.choice(count_rows(X), size=n_instances, replace=False), np.full(
-            n_instances, np.nan
-        )
+        indices = rng.choice(count_rows(X), size=n_instances, replace=False)
+        return indices, np.full(n_instances, np.nan)

@@ -1,12 +1,11 @@
 """A warning where a net has not converged, and what its training left over decides the query."""
 
-import warnings
 import weakref
 
 import numpy as np
 
 from skdal.adapters import correct_answers, open_net, tensors_digest
-from skdal.utils import count_rows
+from skdal.utils import count_rows, warn_caller
 
 _LARGE = 9  # the inner product is nine tenths of a score
 _KNOWN = 0.9  # of the labels, from which a net counts as converged
@@ -56,11 +55,9 @@ def warn_if_unconverged(trained, medians, gamma):
     if is_right.mean() >= _KNOWN:
         return
     times = f"{dot / sq_norm:.3g} times" if sq_norm > 0 else "against"
-    warnings.warn(
+    warn_caller(
         f"the net has not converged, and what its training has left over decides this query: over the pool the median "
         f"of |{gamma:g} g . g_S| is {dot:.3g}, {times} the {sq_norm:.3g} of |g|^2, and the net predicts only "
         f"{is_right.mean():.0%} of its {len(labels)} labels right. Train on, with more epochs, until it knows its "
-        "labels; or pass gamma=0, which asks by |g|^2 alone.",
-        UserWarning,
-        stacklevel=2,
+        "labels; or pass gamma=0, which asks by |g|^2 alone."
     )

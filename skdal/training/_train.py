@@ -5,6 +5,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skdal.adapters import (
+    as_fitted,
     check_fitted,
     check_labels,
     check_transformable,
@@ -137,7 +138,8 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     watch = Watch(
         check,
         n_epochs_of(estimator, fit_params),
-        check_labels_of_batches=labels is None,
+        labeled=rows,
+        has_labels=labels is None,
     )
     guard = RoundGuard(Keepers(estimator))
     try:
@@ -238,7 +240,7 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
     check_transformable(X)
     earlier = pipeline[:-1]
     if go_on and is_fitted(earlier):
-        return earlier.transform(X), fit_params
+        return earlier.transform(as_fitted(X, earlier)), fit_params
     X = earlier.fit_transform(X, labels, **earlier_params)
     pipeline.steps[:-1] = earlier.steps  # with `memory` a Pipeline fits clones
     return X, fit_params

@@ -7,8 +7,9 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
-from skdal.adapters import check_labels
+from skdal.adapters import labels_of_items
 from skdal.exceptions import InvalidLabelsError
+from skdal.training._passes import Passes
 
 
 class _Watcher(Callback):
@@ -36,14 +37,18 @@ class Watch(_Watcher):
         Called without arguments before the first step; what it raises ends the training.
     n_epochs : int or None
         How many epochs there will be; None: only the net knows.
-    check_labels_of_batches : bool
-        Whether labels come out of a Dataset, so that they are not known before.
+    labeled : data
+        The labeled set, as skorch gets it.
+    has_labels : bool
+        Whether labels come out of it, so that they are not known before.
     """
 
-    def __init__(self, check, n_epochs, check_labels_of_batches):
+    def __init__(self, check, n_epochs, labeled, has_labels):
         self.check = check
         self.n_epochs = n_epochs
-        self.check_labels_of_batches = check_labels_of_batches
+        self.labeled = labeled
+        self.has_labels = has_labels
+        self.passes = Passes(labeled)
         self.n_outputs = None
         self.n_begun = 0
         self.n_ended = 0
@@ -53,25 +58,29 @@ class Watch(_Watcher):
         """Check the net, which is whole now."""
         self.n_outputs = self.check()
 
-    def on_epoch_begin(self, net, **kwargs):
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Count; skorch has noted its classes by now."""
         self.n_begun += 1
+        self.passes.begin(net, dataset_train, dataset_valid)
         net.classes_inferred_ = np.arange(self.n_outputs)
 
     def on_train_end(self, net, **kwargs):
         """Let the net have its classes after no epoch, too."""
         net.classes_inferred_ = np.arange(self.n_outputs)
 
-    def on_epoch_end(self, net, **kwargs):
-        """Count."""
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Count, and see that no item ended the epoch early."""
         self.n_ended += 1
+        self.passes.check(dataset_train, dataset_valid)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Check the labels of a mini-batch and give them the type that losses take; take note of its inputs."""
+        self.passes.count(training)
         self.inputs = batch[0] if training else None
-        if not (training and self.check_labels_of_batches):
+        if not training or not self.has_labels:
             return
-        labels = torch.from_numpy(check_labels(batch[1], n_outputs=self.n_outputs))
+        labels = labels_of_items(net, self.labeled, batch[1], self.n_outputs)
+        labels = torch.from_numpy(labels)
         if isinstance(batch, list):
             batch[1] = labels
         elif batch[1].dtype != torch.int64:

@@ -40,6 +40,7 @@ from skdal.utils._validation import (
     optional,
     refuse_non_finite,
 )
+from skdal.utils._warn import warn_caller
 from skdal.utils._wrappers import unwrapped
 
 __all__ = [
@@ -96,5 +97,6 @@ __all__ = [
     "uncompiled",
     "untouched",
     "unwrapped",
+    "warn_caller",
     "write_atomically",
 ]

@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
-from skdal.adapters import Trained
-from skdal.base._shards import ShardCall, parts_of, shards_of
+from skdal.adapters import default_batch_size
+from skdal.base import Table, run_pass
 from skdal.exceptions import (
     GatherTooLargeError,
     InvalidDataError,
@@ -81,14 +81,7 @@ OVER_SHARDS = [
 
 @pytest.mark.parametrize("sampler", OVER_SHARDS, ids=str)
 def test_samplers_whose_shards_are_longer(sampler, two_workers):
-    assert (
-        len(
-            shards_of(
-                sampler.set_params(executor=two_workers), Trained(trained_net()), MANY
-            )
-        )
-        == 3
-    )
+    assert len(two_workers.slices(len(MANY), default_batch_size(MANY))) == 3
     assert_equal(both(sampler.set_params(executor=None), two_workers, MANY))
 
 
@@ -428,15 +421,18 @@ def test_threads_take_turns(two_workers):
 
 
 def test_a_query_within_a_query_is_refused(two_workers):
-    class Nested(MarginSampler):
-        def _reduce(self, trained, pool, into, rng, n_top=None):
-            with parts_of(
-                self, ShardCall(self, trained, "_score_columns"), pool
-            ) as parts:
-                next(parts)
-                super()._reduce(trained, pool, into, rng, n_top)
+    inner = fitted(MarginSampler(executor=two_workers), trained_net(), X, y)
 
-    sampler = fitted(Nested(executor=two_workers), trained_net(), X, y)
+    class Nested(Table):
+        def add(self, part):
+            inner.query(POOL, 3)
+
+    class Outer(MarginSampler):
+        def _select(self, trained, pool, n_instances, rng):
+            work = self._work(trained, rng)
+            run_pass(work, trained, pool, two_workers, Nested(len(pool)))
+
+    sampler = fitted(Outer(), trained_net(), X, y)
     with pytest.raises(
         InvalidParameterError, match="in the middle of another query of this thread"
     ):

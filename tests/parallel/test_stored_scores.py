@@ -19,6 +19,7 @@ from skdal import DynamicALSampler
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.parallel import SerialExecutor
 from skdal.samplers import EGLSampler, MarginSampler
+from skdal.samplers._dynamical import DeltaWork
 
 pq = needs("pyarrow.parquet")
 
@@ -26,13 +27,14 @@ pq = needs("pyarrow.parquet")
 @pytest.fixture
 def counted(monkeypatch):
     """The number of rows of each shard that is scored."""
-    rows, score = [], DynamicALSampler._score_columns
+    rows = []
+    score = DeltaWork.__call__
 
-    def counting(self, trained, pool, direction):
+    def counting(self, trained, pool):
         rows.append(len(pool))
-        return score(self, trained, pool, direction)
+        return score(self, trained, pool)
 
-    monkeypatch.setattr(DynamicALSampler, "_score_columns", counting)
+    monkeypatch.setattr(DeltaWork, "__call__", counting)
     return rows
 
 

@@ -1,14 +1,19 @@
-"""Images of any depth as 8 bits a channel, and as they are stored; turned as the camera was held, and square."""
+"""Images of any depth as 8 bits a channel, and as they are stored."""
 
 import io
 from contextlib import contextmanager
 
 import numpy as np
-import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.pools._deep import FULL, cut_kind, deep_values, refuse_upper_bits
+from skdal.pools._deep_values import FULL, cut_kind, deep_values, refuse_upper_bits
+from skdal.pools._geometry import (
+    scaled_sides,
+    square_values,
+    turned_image,
+    turned_values,
+)
 from skdal.utils import is_boolean, is_positive_integer
 
 _USUAL = 2**14  # cameras and microscopes that store values in 16 bits give 10, 12 or 14
@@ -21,15 +26,6 @@ _WORDS = {
 }
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes
 _RAW = "A transform= of a pool (skdal score --transform) gets the values as they are, as an array."
-_TURNS = {  # by EXIF orientation: whether rows and columns change places; whether rows, columns are reversed then
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 
 
 def check_reading(size, exif, depth):
@@ -61,10 +57,10 @@ def read_rgb(source, *, size=None, exif=False, depth=None):
     """
     with _opened(source) as image:
         rgb = as_rgb(image, depth=depth)
-        rgb = _turned_image(rgb, image) if exif else rgb
+        rgb = turned_image(rgb, image) if exif else rgb
     if size is None:
         return rgb
-    sides, (left, top) = _scaled_sides(rgb.size, size)
+    sides, (left, top) = scaled_sides(rgb.size, size)
     return rgb.resize(sides, Image.Resampling.BILINEAR).crop(
         (left, top, left + size, top + size)
     )
@@ -93,8 +89,8 @@ def read_stored(source, *, size=None, exif=False):
         deep = deep_values(image)
         if deep is None:
             return read_rgb(image, size=size, exif=exif)
-        values = _turned(deep.values, _orientation(image)) if exif else deep.values
-    return np.array(values) if size is None else _square_values(values, size)
+        values = turned_values(deep.values, image) if exif else deep.values
+    return np.array(values) if size is None else square_values(values, size)
 
 
 def square(image, size, *, exif=False, depth=None):
@@ -185,57 +181,6 @@ def _check_levels(values, found):
             f"{n_before} levels. Pass depth= (skdal score --depth), the bits that the camera gives: 12, say, or 16 if "
             f"the image is just dark. {_RAW}"
         )
-
-
-# --- turned, and square -------------------------------------------------------------------------------------------
-
-
-def _orientation(image):
-    image.load()  # Pillow turns a TIFF while it decodes it
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
-
-
-def _turned_image(rgb, image):
-    """Return an image turned by the orientation of the one it was made of."""
-    orientation = _orientation(image)
-    return (
-        Image.fromarray(_turned(np.asarray(rgb), orientation))
-        if orientation in _TURNS
-        else rgb
-    )
-
-
-def _turned(values, orientation):
-    """Return an array (height, width, ...) as `ImageOps.exif_transpose` turns images."""
-    is_transposed, rows_reversed, columns_reversed = _TURNS.get(
-        orientation, (False, False, False)
-    )
-    values = values.swapaxes(0, 1) if is_transposed else values
-    values = values[::-1] if rows_reversed else values
-    return values[:, ::-1] if columns_reversed else values
-
-
-def _scaled_sides(sides, size):
-    """Return (width, height) whose shorter side is `size`, and the corner (left, top) of the middle."""
-    scale = size / min(sides)
-    scaled = [max(size, round(side * scale)) for side in sides]
-    return scaled, [(side - size) // 2 for side in scaled]
-
-
-def _square_values(values, size):
-    """Return values of any type made square, as Pillow does it with 8 bits; integers are rounded."""
-    (width, height), (left, top) = _scaled_sides(values.shape[1::-1], size)
-    channels_first = (
-        torch.from_numpy(np.array(values, dtype=np.float64))
-        .reshape(*values.shape[:2], -1)
-        .permute(2, 0, 1)
-    )
-    scaled = torch.nn.functional.interpolate(
-        channels_first[None], (height, width), mode="bilinear", antialias=True
-    )
-    kept = scaled[0, :, top : top + size, left : left + size].permute(1, 2, 0).numpy()
-    kept = kept.reshape(size, size, *values.shape[2:])
-    return (kept if values.dtype.kind == "f" else np.rint(kept)).astype(values.dtype)
 
 
 @contextmanager
