@@ -153,11 +153,10 @@ def _digest(network, rows, columns):
 
 def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and mirrored."""
-    n_rows, n_columns = rows.pixels.shape[2], columns.pixels.shape[2]
-    side, width = (
-        _side_of_tile(network, rows.pixels),
-        _side_of_tile(network, columns.pixels),
-    )
+    n_rows = rows.pixels.shape[2]
+    n_columns = columns.pixels.shape[2]
+    side = _side_of_tile(network, rows.pixels)
+    width = _side_of_tile(network, columns.pixels)
     spans = [
         slice(start, min(start + side, n_rows)) for start in range(0, n_rows, side)
     ]

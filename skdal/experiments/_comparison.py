@@ -214,7 +214,8 @@ def _data_names(found):
             held.add(run.records[0]["data"])
     names = {}
     for run in found:
-        dataset, ratio = run.spec.dataset, run.spec.imbalance_ratio
+        dataset = run.spec.dataset
+        ratio = run.spec.imbalance_ratio
         paths = sources[data_name(dataset)]
         name = data_name(dataset) if len(paths) == 1 else dataset
         if ratio != 1:

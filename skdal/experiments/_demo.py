@@ -172,7 +172,8 @@ def _draw_half(figure, title, query, ranks):
 
 
 def _draw_image(axes, query, rank):
-    predicted, true = query.predicted[rank], query.true[rank]
+    predicted = query.predicted[rank]
+    true = query.true[rank]
     score = query.scores[rank]
     axes.imshow(query.images[rank, ..., 0], cmap="gray_r", vmin=0, vmax=255)
     number = f"{score:,.0f}" if abs(score) >= 100 else f"{score:.2g}"

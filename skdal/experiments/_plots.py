@@ -100,7 +100,8 @@ def draw(comparison, *, measure="accuracy"):
 
 def _band(axes, n_labeled, curves, spread, color, label):
     seen = ~np.isnan(curves).all(axis=0)
-    n_labeled, curves = n_labeled[seen], curves[:, seen]
+    n_labeled = n_labeled[seen]
+    curves = curves[:, seen]
     if not curves.size:
         return
     mean = np.nanmean(curves, axis=0)

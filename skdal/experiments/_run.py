@@ -260,9 +260,12 @@ class _Run:
     """The state of a run between two rounds."""
 
     def __init__(self, spec, data, device):
-        self.spec, self.data, self.device = spec, data, device
+        self.spec = spec
+        self.data = data
+        self.device = device
         self.n_labeled = n_labeled(spec, len(data.train))
-        self.net, self.sampler = make_net(spec, data, device), make_sampler(spec)
+        self.net = make_net(spec, data, device)
+        self.sampler = make_sampler(spec)
         self.labeled = initial_set(spec, data)
         self.round = 0
 
@@ -325,7 +328,9 @@ class _Run:
             yield record
 
     def _train(self):
-        spec, net, looks = self.spec, self.net, []
+        spec = self.spec
+        net = self.net
+        looks = []
         labeled = self.data.train.take(self.labeled)
         seconds_looking = 0.0
 

@@ -40,7 +40,9 @@ class Executor(ABC):
         Numbers that samplers which look at all representations at once may gather; None: no limit.
     """
 
-    is_remote, batch_size, gather_limit = False, None, None
+    is_remote = False
+    batch_size = None
+    gather_limit = None
 
     def __init__(self, *, shard_size=None, scores_dir=None):
         self.shard_size = shard_size

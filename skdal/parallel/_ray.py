@@ -93,7 +93,8 @@ class RayExecutor(Executor):
         self.max_retries = max_retries
         self.gather_limit = gather_limit
         check_parameters(self, _CHECKS)
-        self._lock, self._holder = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._holder = None  # the thread whose pass is under way
 
     def map(self, task, X, y, slices):
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""

@@ -161,7 +161,8 @@ def kernel_images(images, indices, pixels):
 
 def check_enough(settings, data, n_more):
     """Raise if there are not as many training images as labels at the start and `n_more`."""
-    n, needed = len(data.train), settings.n_initial + n_more
+    n = len(data.train)
+    needed = settings.n_initial + n_more
     if needed > n:
         raise InvalidParameterError(
             f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
