@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -29,6 +30,7 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
 html_title = f"skdal {release}"
 html_show_sourcelink = False
 html_theme_options = {
@@ -36,11 +38,9 @@ html_theme_options = {
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
 }
-html_sidebars = {
-    "[!ag]*": [],
-    "api": [],
-    "genindex": [],
-}  # only gallery and API pages have siblings to list
+html_sidebars = {  # pages without siblings have nothing to list
+    page: [] for page in ("index", "baselines", "changelog", "genindex", "search")
+}
 
 # The CIFAR-10 example needs images that do not come with skdal: without them it is shown, not executed.
 data = Path(os.environ.get("SKDAL_DATA", ROOT.parent / "shared" / "data"))
