@@ -11,9 +11,9 @@ from skdal.adapters._batches import NetBatches, NetSamples, own_batch_size
 from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._foreign import is_foreign
-from skdal.adapters._net import LABELED, NetView, tensors_of
+from skdal.adapters._net import LABELED, NetView
 from skdal.exceptions import InvalidDataError
-from skdal.utils import count_rows
+from skdal.utils import count_rows, tree_leaves
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _samples_of_training(net, X, y):
 
 
 def _refuse_one_alone(inputs, error):
-    if len(next(iter(tensors_of(inputs)), ())) == 1:
+    if len(next(iter(tree_leaves(inputs)), ())) == 1:
         raise InvalidDataError(
             "the net's module takes a mini-batch of one sample, and does not train on it. If it normalizes by "
             "mini-batches, pass iterator_train__drop_last=True or a batch_size that leaves no mini-batch of one. It "
