@@ -1,7 +1,9 @@
 """Tensors of a whole pool, or of its candidates, for samplers that look at all samples at once."""
 
+from __future__ import annotations
+
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +32,15 @@ class Gathered(NamedTuple):
     unreadable: list
 
 
-def gather(sampler, work, trained, X, n_instances=1, *, n_candidates=None):
+def gather(
+    sampler: Any,
+    work: Any,
+    trained: Any,
+    X: Any,
+    n_instances: int = 1,
+    *,
+    n_candidates: int | None = None,
+) -> Any:
     """Return what a work gives for all samples of the pool that can be read.
 
     Parameters

@@ -41,7 +41,7 @@ class Part(NamedTuple):
     damaged: np.ndarray
     summary: Any = None
 
-    def of_shard(self, index, start):
+    def of_shard(self, index: int, start: Any) -> Any:
         """Return the part as that of the shard `index`, which begins at `start`."""
         unreadable = [x._replace(position=x.position + start) for x in self.unreadable]
         return self._replace(

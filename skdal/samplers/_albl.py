@@ -1,8 +1,10 @@
 """Active learning by learning: a bandit that chooses among samplers."""
 
+from __future__ import annotations
+
 import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -107,7 +109,7 @@ class ALBLSampler(BaseSampler):
 
     keeps_state_over_rounds = True
 
-    def update(self, indices, y):
+    def update(self, indices: Any, y: Any) -> None:
         """Say which picks of the last query the next labeled rows are; only needed where their order differs.
 
         Parameters
@@ -137,7 +139,7 @@ class ALBLSampler(BaseSampler):
             order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y
         )
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
         """Return what the bandit has learned, for `torch.save` and `load_state_dict`: plain lists, {} at the start."""
         if not hasattr(self, "_bound"):
             return {}
@@ -154,7 +156,7 @@ class ALBLSampler(BaseSampler):
             "asked": asked,
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         """Go on from a `state_dict`; {} forgets everything.
 
         Parameters
