@@ -18,7 +18,14 @@ from skdal.utils import check_finite_scores, count_rows, progress_bar
 
 
 def gradient_statistics(
-    net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None
+    net,
+    X,
+    y=None,
+    *,
+    direction=None,
+    layers="all",
+    backend="auto",
+    batch_size=None,
 ):
     """Compute each sample's squared gradient norm and inner product with a direction, exactly.
 
@@ -44,8 +51,7 @@ def gradient_statistics(
         "ghost": layer rules at about the cost of a training step. "functorch": torch.func, for
         modules without a rule. "loop": one backward pass a sample, works for every module. "auto"
         tries these three in this order and says each step down in the log. "backpack": BackPACK's
-        per-sample gradients, on a copy of the module, for the layers that BackPACK covers; it
-        refuses every other net.
+        per-sample gradients, for the layers that BackPACK covers; it refuses every other net.
     batch_size : int, optional
         Samples a mini-batch. None: 2**19 values a mini-batch, rounded down to a power of two, from
         16 to 256 samples (128 for 32x32 colour images).
@@ -150,7 +156,14 @@ def compute_statistics(
     return total
 
 
-def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
+def labeled_gradient(
+    net,
+    X,
+    y=None,
+    *,
+    layers="all",
+    batch_size=None,
+):
     """Compute the sum over a labeled set of the gradients of the samples' losses.
 
     Parameters

@@ -50,7 +50,8 @@ def walk(starts, stop=()):
             if following is None:
                 continue
             if hasattr(following, "variable"):
-                uses.setdefault(id(following.variable), []).append(Use(node, slot))
+                leaf = id(following.variable)
+                uses.setdefault(leaf, []).append(Use(node, slot))
             else:
                 stack.append(following)
     return uses, nodes

@@ -65,7 +65,16 @@ def dense_costs(t, d, p, with_dot):
     return {"gradient": gradient, "gram": gram}
 
 
-def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
+def convolution_costs(
+    t,
+    d,
+    p,
+    groups,
+    channels,
+    pixels,
+    shifted,
+    with_dot,
+):
     """Return the Cost by form of a convolution's weight.
 
     Parameters
