@@ -101,7 +101,7 @@ def _gradients(layer, x, grad, names):
     try:
         with weight_jac_t_save_memory(saves):
             extension(twin, (None,), (grad,))
-    except Exception as error:  # whatever BackPACK raises
+    except Exception as error:
         if is_out_of_memory(error):
             raise
         raise NotImplementedError(f"BackPACK's rule fails ({reason(error)})") from error

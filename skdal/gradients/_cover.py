@@ -246,8 +246,8 @@ def _own_names(module_name, trace, covers, kind):
         own_names.setdefault(id(parameter), own)
     return {
         own_names[id(trace.parameters[name])]: name
-        for name, found in covers.items()
-        if found == Cover(kind, module_name)
+        for name, covering in covers.items()
+        if covering == Cover(kind, module_name)
     }
 
 

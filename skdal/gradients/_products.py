@@ -38,7 +38,8 @@ class Products:
     def _ways(self):
         parts = self._model.module.modules()
         if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
-            return [self._one_by_one]  # the parameters of such a part cannot be swapped
+            # The parameters of a scripted part cannot be swapped.
+            return [self._one_by_one]
         checked = [
             self._checked(way)
             for way in (self._by_forward_mode, self._by_two_backwards)

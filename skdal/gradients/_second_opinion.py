@@ -40,7 +40,8 @@ def is_alone_right(model, sample, alone, together):
     direction = {name: part / size for name, part in difference.items()}
     try:
         slope = _slope(model, sample, direction)
-    except Exception as error:  # whatever a copy of the module in float64 raises
+    except Exception as error:
+        # A copy of the module in float64 may raise anything.
         if is_out_of_memory(error):
             raise
         logger.info("the self-check has no second opinion: %s", reason(error))

@@ -6,8 +6,8 @@ form on the layers of common nets, fits the constants and reports what each choi
 
 from typing import NamedTuple
 
-# What one of each costs, in multiply-adds of a product that is made for each sample; as
-# fitted by the benchmark.
+# What one of each costs, in multiply-adds of a product that is made for each sample. The
+# benchmark fitted these.
 _PRICES = {
     "small": 1.0,
     "large": 0.95,

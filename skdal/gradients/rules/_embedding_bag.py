@@ -20,7 +20,8 @@ def embedding_bag(layer, inputs, output_grads, direction):
         raise NotImplementedError(
             "its bags are cut from one long input, whose first axis is not the sample"
         )
-    b = torch.stack(output_grads, dim=1)  # (n, use, feature)
+    # The axes are sample, use and feature.
+    b = torch.stack(output_grads, dim=1)
     v = direction["weight"]
     if layer.mode == "max":
         return _maxima(layer, bags, b, v)

@@ -8,8 +8,8 @@ import threading
 
 import torch
 
-# Values of the temporaries of a chunk: they stay in a processor's cache, and a CUDA device
-# wants few, large kernels.
+# A chunk's temporaries have so many values: they stay in a processor's cache, and a CUDA
+# device wants few, large kernels.
 _CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**26}
 _CHUNK_VALUES_ELSEWHERE = 2**19
 
