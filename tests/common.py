@@ -3,7 +3,7 @@
 import copy
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -17,17 +17,11 @@ import skdal.samplers
 from skdal.samplers import (
     SAMPLERS,
     ALBLSampler,
-    BADGESampler,
     ConfidenceSampler,
     CoresetSampler,
     DynamicALSampler,
-    EGLSampler,
-    EntropyGradientSampler,
-    EntropySampler,
     MarginSampler,
-    MCDropoutSampler,
     PoolSubset,
-    RandomSampler,
 )
 
 _X, _y = load_iris(return_X_y=True)
@@ -96,10 +90,10 @@ class Promise:
 
     Attributes
     ----------
-    cls : type
-        Its class.
     params : dict
         For mini-batches of 8, and small numbers.
+    cls : type or None
+        Its class; None: that of its key in the registry.
     for_classifiers : dict or None
         Parameters with which it takes any classifier; None: it needs a net.
     scores : {"samples", "picks", "none"}
@@ -120,8 +114,8 @@ class Promise:
         Samples a mini-batch: 8 where the parameter or the net says so, else what is documented for four features.
     """
 
-    cls: type
     params: dict = field(default_factory=dict)
+    cls: type | None = None
     for_classifiers: dict | None = None
     scores: str = "samples"
     draws: bool = False
@@ -136,27 +130,23 @@ class Promise:
 SMALL = {"batch_size": 8}
 ARMS = {"samplers": [CoresetSampler(embedding=features), ConfidenceSampler()]}
 PROMISES = {
-    "dynamical": Promise(DynamicALSampler, SMALL, labeled=True),
-    "gradient_length": Promise(DynamicALSampler, SMALL),
-    "influence": Promise(DynamicALSampler, SMALL, labeled=True),
-    "egl": Promise(EGLSampler, SMALL),
-    "entropy_gradient": Promise(EntropyGradientSampler, SMALL),
-    "random": Promise(
-        RandomSampler, for_classifiers={}, scores="none", draws=True, looks=False
-    ),
-    "confidence": Promise(ConfidenceSampler, for_classifiers={}),
-    "margin": Promise(MarginSampler, for_classifiers={}),
-    "entropy": Promise(EntropySampler, for_classifiers={}),
+    "dynamical": Promise(SMALL, labeled=True),
+    "gradient_length": Promise(SMALL),
+    "influence": Promise(SMALL, labeled=True),
+    "egl": Promise(SMALL),
+    "entropy_gradient": Promise(SMALL),
+    "random": Promise(for_classifiers={}, scores="none", draws=True, looks=False),
+    "confidence": Promise(for_classifiers={}),
+    "margin": Promise(for_classifiers={}),
+    "entropy": Promise(for_classifiers={}),
     "coreset": Promise(
-        CoresetSampler,
         for_classifiers={"embedding": features},
         scores="picks",
         labeled=True,
         batch_size=256,
     ),
-    "badge": Promise(BADGESampler, scores="picks", draws=True, batch_size=256),
+    "badge": Promise(scores="picks", draws=True, batch_size=256),
     "albl": Promise(
-        ALBLSampler,
         for_classifiers=ARMS,
         scores="picks",
         draws=True,
@@ -164,7 +154,6 @@ PROMISES = {
         keeps=True,
     ),
     "mc_dropout": Promise(
-        MCDropoutSampler,
         {"n_passes": 5},
         draws=True,
         draws_on_device=True,
@@ -172,8 +161,8 @@ PROMISES = {
     ),
     # not in the registry
     "albl_per_sample": Promise(
-        ALBLSampler,
         {"per": "sample"},
+        ALBLSampler,
         for_classifiers=ARMS,
         scores="none",
         draws=True,
@@ -181,8 +170,8 @@ PROMISES = {
         keeps=True,
     ),
     "pool_subset": Promise(
-        PoolSubset,
         {"sampler": DynamicALSampler(batch_size=8), "subset_size": 30},
+        PoolSubset,
         for_classifiers={"sampler": MarginSampler()},
         scores="picks",
         draws=True,
@@ -190,6 +179,10 @@ PROMISES = {
         keeps=True,
         sees=30,
     ),
+}
+PROMISES = {
+    key: replace(promise, cls=promise.cls or type(SAMPLERS[key]()))
+    for key, promise in PROMISES.items()
 }
 FOR_CLASSIFIERS = {
     key: p.for_classifiers

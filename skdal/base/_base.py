@@ -81,6 +81,7 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
     warm_start : bool, default=True
         Later fits continue the net from its current weights, whatever the net's own `warm_start`
         says. False: every fit starts from a fresh clone. Classifiers that are not nets are refitted.
+        A cold start reached higher accuracies in our records, see :ref:`warm-or-cold`.
     reset_optimizer : bool, default=True
         Rebuild the optimizer before a net continues: weights stay, moments go.
     verbose : int, default=0

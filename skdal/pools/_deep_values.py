@@ -10,8 +10,14 @@ from PIL import Image
 from skdal.exceptions import InvalidDataError
 
 FULL = 2**16 - 1
-_BITS, _SIGNS, _BLACK_OR_WHITE, _PLANES = 258, 339, 262, 284  # tags of TIFF
-_SIGNED, _ZERO_IS_WHITE, _SEPARATE = 2, 0, 2  # values of the last three
+# Tags of TIFF, and values of three of them.
+_BITS = 258
+_BLACK_OR_WHITE = 262
+_PLANES = 284
+_SIGNS = 339
+_SIGNED = 2
+_ZERO_IS_WHITE = 0
+_SEPARATE = 2
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _COLOURS = ("RGB", "RGBA", "RGBX")  # of which Pillow can give the lower 8 bits, too
 _CUT = ("RGBa", "CMYK")  # of which it cannot

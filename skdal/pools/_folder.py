@@ -148,11 +148,13 @@ class _Strings:
     """Many short strings in two arrays: a list of them would take several times the memory."""
 
     def __init__(self, strings):
-        blob, ends = bytearray(), [0]
+        blob = bytearray()
+        ends = [0]
         for text in strings:
             blob += os.fsencode(text)
             ends.append(len(blob))
-        self._blob, self._ends = bytes(blob), np.array(ends, dtype=np.int64)
+        self._blob = bytes(blob)
+        self._ends = np.array(ends, dtype=np.int64)
 
     def __len__(self):
         return len(self._ends) - 1

@@ -161,7 +161,8 @@ def _check_range(values, white):
             f"its values are {_WORDS[kind.name]}, of which nothing says what is black and what is white. {by_depth}"
             f"{_RAW} Or store the image with 8 or 16 bits, unsigned."
         )
-    low, high = int(values.min()), int(values.max())
+    low = int(values.min())
+    high = int(values.max())
     if low < 0 or high > white:
         raise InvalidDataError(
             f"its values are from {low} to {high}, and those of {white.bit_length()} bits from 0 to {white}. Pass "
@@ -174,7 +175,8 @@ def _check_levels(values, found):
     highest = int(values.max())
     if highest >= _USUAL:
         return
-    n_before, n_after = len(np.unique(values)), len(np.unique(found))
+    n_before = len(np.unique(values))
+    n_after = len(np.unique(found))
     if n_after < n_before:
         raise InvalidDataError(
             f"its values go up to {highest} where 16 bits could hold {FULL}, so that 8 bits would keep {n_after} of "

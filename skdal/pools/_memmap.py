@@ -28,7 +28,9 @@ class MemmapPool(Pool):
 
     def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
         super().__init__(transform, max_unreadable=max_unreadable)
-        self.file, self._keys, self._rows = Path(file).absolute(), keys, None
+        self.file = Path(file).absolute()
+        self._keys = keys
+        self._rows = None
         _check_numbers(file, self.rows)
         n_rows = len(self)
         if keys is not None and len(keys) != n_rows:

@@ -48,32 +48,32 @@ class ParquetPool(TablePool):
         exif=False,
         depth=None,
     ):
-        self.path, parts, n_rows = (
-            Path(path).absolute(),
-            [],
-            [],
-        )  # a part: (file, row group, number of its first row)
-        files = (
-            sorted(self.path.rglob("*.parquet")) if self.path.is_dir() else [self.path]
-        )
+        self.path = Path(path).absolute()
+        files = [self.path]
+        if self.path.is_dir():
+            files = sorted(self.path.rglob("*.parquet"))
         if not files or not all(file.is_file() for file in files):
             raise InvalidDataError(f"there is no Parquet file at {path}.")
+        parts = []  # (file, row group, number of its first row)
+        n_rows = []
         for file in files:
             counts, schema = _opened(file)
             check_columns(file, schema, column, key)
-            parts += [
-                (file, group, sum(counts[:group])) for group in range(len(counts))
-            ]
+            for group in range(len(counts)):
+                parts.append((file, group, sum(counts[:group])))
             n_rows += counts
-        shape = shape or shape_of(schema.field(column))
-        how = {
-            "shape": shape,
-            "size": size,
-            "transform": transform,
-            "max_unreadable": max_unreadable,
-        }
-        how |= {"exif": exif, "depth": depth}
-        super().__init__(parts, n_rows, column, key, **how)
+        super().__init__(
+            parts,
+            n_rows,
+            column,
+            key,
+            shape=shape or shape_of(schema.field(column)),
+            size=size,
+            transform=transform,
+            max_unreadable=max_unreadable,
+            exif=exif,
+            depth=depth,
+        )
 
     def _read(self, number, column):
         file, group, _ = self._parts[number]

@@ -76,7 +76,8 @@ class Pool(Dataset):
             The pool does not have them all, or has one twice.
         """
         keys = [str(key) for key in keys]
-        known, wanted = {}, set(keys)
+        known = {}
+        wanted = set(keys)
         for start in range(0, len(self), 2**16):
             some = range(start, min(len(self), start + 2**16))
             for i, key in zip(some, self.keys(some)):

@@ -40,27 +40,23 @@ class RayDataPool(TablePool):
         exif=False,
         depth=None,
     ):
-        found = [
-            (block, about)
-            for block, about in _executed(dataset, column, key)
-            if about.n_rows
-        ]
+        executed = _executed(dataset, column, key)
+        found = [(block, about) for block, about in executed if about.n_rows]
         for _, about in found:
             check_columns("the dataset", about.schema, column, key)
-        shape = shape or (shape_of(found[0][1].schema.field(column)) if found else None)
-        how = {
-            "shape": shape,
-            "size": size,
-            "transform": transform,
-            "max_unreadable": max_unreadable,
-        }
-        how |= {"exif": exif, "depth": depth}
+        if shape is None and found:
+            shape = shape_of(found[0][1].schema.field(column))
         super().__init__(
             [block for block, _ in found],
             [about.n_rows for _, about in found],
             column,
             key,
-            **how,
+            shape=shape,
+            size=size,
+            transform=transform,
+            max_unreadable=max_unreadable,
+            exif=exif,
+            depth=depth,
         )
         self._digests = [(str(about.schema), about.digest) for _, about in found]
 

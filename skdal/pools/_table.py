@@ -30,8 +30,11 @@ class TablePool(Pool):
 
     def __init__(self, parts, n_rows, column, key, *, shape, transform, **reading):
         super().__init__(transform, **reading)
-        self.column, self.key, self.shape = column, key, shape
-        self._parts, self._stops = parts, np.cumsum(n_rows, dtype=np.int64).tolist()
+        self.column = column
+        self.key = key
+        self.shape = shape
+        self._parts = parts
+        self._stops = np.cumsum(n_rows, dtype=np.int64).tolist()
         self._kept = None, None
 
     @abstractmethod
@@ -54,7 +57,8 @@ class TablePool(Pool):
 
     def keys(self, positions):
         """Return the values of the key column, a list; where there is none or it is damaged, what rows are called."""
-        found, held = [], (None, None)
+        found = []
+        held = None, None  # the number of a part, and its keys
         for i in positions:
             number, row = self._find(int(i))
             if held[0] != number:

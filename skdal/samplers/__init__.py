@@ -1,6 +1,6 @@
 """Samplers: which labels to ask for.
 
-To add one: one file here with a sampler class, one line in `SAMPLERS`, one test case.
+To add one: one file here with a sampler class, its line in `SAMPLERS` (and the import of the class), one test case.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from skdal.samplers._dynamical import DynamicALSampler
 from skdal.samplers._egl import EGLSampler
 from skdal.samplers._entropy import EntropySampler, entropy_scores
 from skdal.samplers._entropy_gradient import EntropyGradientSampler
-from skdal.samplers._functions import as_function
+from skdal.samplers._functions import as_function, is_stateless
 from skdal.samplers._margin import MarginSampler, margin_scores
 from skdal.samplers._mc_dropout import MCDropoutSampler
 from skdal.samplers._pool_subset import PoolSubset
@@ -37,47 +37,22 @@ SAMPLERS = {
     "mc_dropout": MCDropoutSampler,
 }
 
-# As functions, for modAL; ALBL keeps state from round to round, so it is passed as an instance.
-dynamical_sampling = as_function("dynamical", SAMPLERS)
-gradient_length_sampling = as_function("gradient_length", SAMPLERS)
-influence_sampling = as_function("influence", SAMPLERS)
-egl_sampling = as_function("egl", SAMPLERS)
-entropy_gradient_sampling = as_function("entropy_gradient", SAMPLERS)
-random_sampling = as_function("random", SAMPLERS)
-confidence_sampling = as_function("confidence", SAMPLERS)
-margin_sampling = as_function("margin", SAMPLERS)
-entropy_sampling = as_function("entropy", SAMPLERS)
-coreset_sampling = as_function("coreset", SAMPLERS)
-badge_sampling = as_function("badge", SAMPLERS)
-mc_dropout_sampling = as_function("mc_dropout", SAMPLERS)
+# Every other public name comes from the registry: the classes, and a function KEY_sampling
+# for each key whose sampler learns nothing from round to round.
+_CLASSES = {getattr(make, "func", make) for make in SAMPLERS.values()}
+_FUNCTIONS = {
+    f"{key}_sampling": as_function(key, SAMPLERS)
+    for key in SAMPLERS
+    if is_stateless(SAMPLERS[key])
+}
+globals().update(_FUNCTIONS)
 
 __all__ = [
     "SAMPLERS",
-    "ALBLSampler",
-    "BADGESampler",
-    "ConfidenceSampler",
-    "CoresetSampler",
-    "DynamicALSampler",
-    "EGLSampler",
-    "EntropyGradientSampler",
-    "EntropySampler",
-    "MCDropoutSampler",
-    "MarginSampler",
     "PoolSubset",
-    "RandomSampler",
-    "badge_sampling",
-    "confidence_sampling",
     "confidence_scores",
-    "coreset_sampling",
-    "dynamical_sampling",
-    "egl_sampling",
-    "entropy_gradient_sampling",
-    "entropy_sampling",
     "entropy_scores",
-    "gradient_length_sampling",
-    "influence_sampling",
-    "margin_sampling",
     "margin_scores",
-    "mc_dropout_sampling",
-    "random_sampling",
+    *sorted(cls.__name__ for cls in _CLASSES),
+    *sorted(_FUNCTIONS),
 ]

@@ -105,6 +105,8 @@ class ALBLSampler(BaseSampler):
     p_min: float | None = None
     horizon: int = 1
 
+    keeps_state_over_rounds = True
+
     def update(self, indices, y):
         """Say which picks of the last query the next labeled rows are; only needed where their order differs.
 

@@ -18,6 +18,22 @@ def check_trial_of(strategy):
     return getattr(sampler, "_check_trial", None)
 
 
+def is_stateless(make):
+    """Return whether samplers of a factory learn nothing from round to round, so that a function can make one anew.
+
+    Parameters
+    ----------
+    make : sampler class, or partial of one
+        A class whose instances learn declares `keeps_state_over_rounds = True`, as callbacks of nets do.
+
+    Returns
+    -------
+    bool
+    """
+    cls = getattr(make, "func", make)
+    return not getattr(cls, "keeps_state_over_rounds", False)
+
+
 def as_function(key, samplers):
     """Return the query-strategy function of a sampler: it makes one and calls it.
 

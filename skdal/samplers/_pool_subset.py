@@ -52,6 +52,8 @@ class PoolSubset(BaseSampler):
     sampler: BaseSampler | None = None
     subset_size: int = 10_000
 
+    keeps_state_over_rounds = True
+
     def _select(self, trained, X, n_instances, rng):
         if n_instances > self.subset_size:
             raise InvalidParameterError(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from skdal.utils._digest import digest
+from skdal.utils._torch import BOOKKEEPING, input_hooks_of, output_hooks_of
 
 logger = logging.getLogger("skdal")
 
@@ -23,13 +24,8 @@ _CODE_OF = (
     property,
     functools.cached_property,
 )
-_NO_PART = (
-    "_hooks",
-    "_hooks_with_kwargs",
-    "_hooks_always_called",
-    "training",
-    "_is_full_backward_hook",
-)  # of a module
+# No part of what a module computes with.
+_NO_PART = ("training", *BOOKKEEPING)
 
 
 def describe(value):
@@ -100,11 +96,7 @@ def _described(value, inside):
 def _attributes(value, parts):
     held = getattr(value, "__dict__", None)
     if isinstance(value, torch.nn.Module):
-        hooks = [
-            hook
-            for name in ("_forward_pre_hooks", "_forward_hooks")
-            for hook in held[name].values()
-        ]
+        hooks = [*input_hooks_of(value).values(), *output_hooks_of(value).values()]
         names = sorted(name for name in held if not name.endswith(_NO_PART))
         return [names, parts(held[name] for name in names), parts(hooks)]
     slots = [

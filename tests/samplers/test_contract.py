@@ -65,11 +65,20 @@ def fitted(key, **params):
 
 
 def test_every_sampler_has_a_promise():
-    assert set(SAMPLERS) <= set(PROMISES)
+    assert [key for key in SAMPLERS if key not in PROMISES] == []
     classes = {name for name in skdal.samplers.__all__ if name.endswith("Sampler")}
     assert classes == {promise.cls.__name__ for promise in PROMISES.values()} - {
         "PoolSubset"
     }
+
+
+@every
+def test_only_samplers_that_learn_nothing_have_a_function(key):
+    keeps = getattr(PROMISES[key].cls, "keeps_state_over_rounds", False)
+    assert keeps == PROMISES[key].keeps
+    function = getattr(skdal.samplers, f"{key}_sampling", None)
+    assert (function is None) == (keeps or key not in SAMPLERS)
+    assert pickle.loads(pickle.dumps(function)) is function
 
 
 @every

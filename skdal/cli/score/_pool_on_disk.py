@@ -84,7 +84,9 @@ class Labeled(Dataset):
     """Samples of a pool with their labels."""
 
     def __init__(self, pool, positions, labels):
-        self.pool, self.positions, self.labels = pool, positions, labels
+        self.pool = pool
+        self.positions = positions
+        self.labels = labels
 
     def __len__(self):
         return len(self.positions)
