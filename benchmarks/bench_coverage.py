@@ -23,7 +23,6 @@ from torchvision import models
 from skdal.adapters import open_net
 from skdal.gradients import labeled_gradient
 from skdal.gradients._backends import StatisticsPass
-from skdal.gradients._isolated import Isolated
 
 REPEATS = 5
 N_CLASSES = 10
@@ -119,14 +118,8 @@ def ways(run):
         }
     count = Counter(directly=len(plan.direct))
     for layer in plan.layers.values():
-        way = (
-            "by itself"
-            if isinstance(layer.statistics, Isolated)
-            else "rule"
-            if layer.module
-            else "linear"
-        )
-        count[way] += len(layer.names)
+        count[layer.kind] += len(layer.names)
+    count["by itself"] = count.pop("alone", 0)
     return {
         "backend": "ghost",
         **{way: count[way] for way in ("rule", "linear", "directly", "by itself")},

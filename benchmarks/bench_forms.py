@@ -13,7 +13,7 @@ import torch
 from _common import print_table, write_results
 from scipy.optimize import nnls
 
-from skdal.gradients.rules import _conv, _cost, _linear
+from skdal.gradients.rules import _conv, _cost, _geometry, _linear
 
 REPEATS = 5
 FORMS = ("gradient", "gram", "pixels")
@@ -59,7 +59,7 @@ LINEARS = {
 def convolution_case(shape):
     """Return (run by form, costs) of a convolution."""
     n, c, p, k, stride, padding, size, groups = shape
-    geometry = _conv.Geometry(
+    geometry = _geometry.Geometry(
         (k, k), (stride, stride), (1, 1), (padding, padding), groups
     )
     x, v = torch.randn(n, c, size, size), torch.randn(p, c // groups, k, k)

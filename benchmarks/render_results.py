@@ -1,37 +1,71 @@
 """Keep the results of experiments in the documentation.
 
-`python benchmarks/render_results.py [--add DIR ...] [--theory DIR ...]` copies the specs and logs of all finished runs
-below each DIR (a folder that `skdal run` wrote) to docs/results/records, without checkpoints, and the results of
-`skdal theory` to docs/results/theory; it draws the tables and plots of all of them anew: docs/results/tables/*.rst and
-docs/results/plots. A test holds the tables against the records.
+`python benchmarks/render_results.py [--add DIR ...] [--theory DIR ...]` adds the specs and records of all finished runs
+below each DIR (a folder that `skdal run` wrote) to docs/results/records, one compressed file a suite, and copies the
+results of `skdal theory` to docs/results/theory; it draws the tables and plots of all of them anew:
+docs/results/tables/*.rst and docs/results/plots. A test holds the tables against the records.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
-from skdal.experiments import comparisons, format_comparison, write_plots
-from skdal.experiments._plots import save_figure
+from skdal.experiments import (
+    SUITES,
+    comparisons,
+    format_comparison,
+    read_records,
+    write_plots,
+    write_records,
+)
 from skdal.experiments._statistics import area_under_curve, paired_difference
+from skdal.experiments._store import data_name
 from skdal.experiments.theory import THEORY, figure_stem, stored_results
+from skdal.utils._style import save_figure
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+RECORDS = RESULTS / "records"
 MEASURES = ("accuracy", "optimistic_accuracy")
 
 
-def add(folder):
-    """Copy what a folder has of finished runs: after the last round nothing was queried."""
-    for log in sorted(Path(folder).glob("*/rounds.jsonl")):
-        last = json.loads(log.read_text().splitlines()[-1])
-        if not last["queried"]:
-            target = RESULTS / "records" / log.parent.name
-            target.mkdir(parents=True, exist_ok=True)
-            for name in ("spec.json", "rounds.jsonl"):
-                shutil.copyfile(log.parent / name, target / name)
+def add(folders):
+    """Put the finished runs of some folders, in which nothing was queried after the last round, to the records."""
+    runs = {run.spec: run for run in _records()}
+    for folder in folders:
+        for run in read_records(folder):
+            if run.records and not run.records[-1]["queried"]:
+                runs[run.spec] = run
+    by_suite = {}
+    for spec, run in runs.items():
+        by_suite.setdefault(_suite_of(spec), []).append(run)
+    RECORDS.mkdir(exist_ok=True)
+    for file in RECORDS.glob("*.runs.xz"):
+        file.unlink()
+    for name, found in by_suite.items():
+        write_records(RECORDS / f"{name}.runs.xz", found)
+
+
+def _records():
+    return read_records(RECORDS) if RECORDS.exists() else []
+
+
+def _suite_of(spec):
+    """Return the name of the suite whose file a run goes to; several suites have plain runs in common.
+
+    It is the first one for such data, those of table 1 last, whose runs are parts of others.
+    """
+    own = [suite for suite in SUITES.values() if suite.label(spec) is not None]
+    rank = {
+        suite.name: (
+            not data_name(spec.dataset).startswith(suite.base["dataset"]),
+            suite.name.startswith("table1-"),
+        )
+        for suite in own
+    }
+    return min(rank, key=rank.get, default="other")
 
 
 def picks_table(comparison):
@@ -105,7 +139,7 @@ def _effective(counts):
 def tables():
     """Return the text of every table of the records, by name."""
     found = {}
-    for comparison in comparisons(RESULTS / "records"):
+    for comparison in comparisons(RECORDS):
         stem = f"{comparison.name}-{comparison.dataset}"
         for measure in MEASURES:
             for part in ("rounds", "summary", "penalty"):
@@ -146,8 +180,8 @@ def main():
     parser.add_argument("--add", nargs="+", default=[], metavar="DIR")
     parser.add_argument("--theory", nargs="+", default=[], metavar="DIR")
     args = parser.parse_args()
-    for folder in args.add:
-        add(folder)
+    if args.add:
+        add(args.add)
     for folder in args.theory:
         (RESULTS / "theory").mkdir(exist_ok=True)
         for file in Path(folder).glob("*.json"):
@@ -156,7 +190,7 @@ def main():
     (RESULTS / "tables").mkdir(parents=True)
     for name, text in tables().items():
         (RESULTS / "tables" / f"{name}.rst").write_text(text)
-    for comparison in comparisons(RESULTS / "records"):
+    for comparison in comparisons(RECORDS):
         for measure in MEASURES:
             write_plots(comparison, RESULTS / "plots", measure=measure)
     for name, settings, result in stored_results(RESULTS / "theory"):

@@ -20,7 +20,13 @@ API = re.findall(
 )
 
 
-HEADINGS = "Classes", "Functions", "Errors and warnings", "Values", "Documented elsewhere"
+HEADINGS = (
+    "Classes",
+    "Functions",
+    "Errors and warnings",
+    "Values",
+    "Documented elsewhere",
+)
 
 
 def kind_of(value):

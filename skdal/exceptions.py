@@ -6,6 +6,7 @@ __all__ = [
     "CrossSampleLayerError",
     "DivergedTrainingError",
     "EmptyPoolError",
+    "FailingModuleError",
     "GatherTooLargeError",
     "GradientMismatchError",
     "IllConditionedWarning",
@@ -110,6 +111,10 @@ class UnsupportedEstimatorError(SkdalError, TypeError, ValueError):
     """An estimator of a kind that skdal does not work with."""
 
 
+class FailingModuleError(UnsupportedEstimatorError, InvalidDataError):
+    """A net's module fails on all samples alike: it is wrong, or all samples have another form than it takes."""
+
+
 class UnsupportedLayerError(SkdalError, NotImplementedError, ValueError):
     """The backend asked for cannot handle some layers of the module; all of them are listed."""
 
@@ -123,7 +128,17 @@ class NonFiniteScoreError(SkdalError, ValueError):
 
 
 class GradientMismatchError(SkdalError, ArithmeticError):
-    """The self-check found statistics that differ from plain autograd."""
+    """The self-check found statistics that differ from plain autograd.
+
+    Attributes
+    ----------
+    is_noise : bool
+        Whether the module does not give the same twice, so that no backend can be right.
+    """
+
+    def __init__(self, message="", *, is_noise=False):
+        super().__init__(message)
+        self.is_noise = is_noise
 
 
 class SampleTooLargeError(SkdalError, MemoryError):

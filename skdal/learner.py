@@ -10,6 +10,7 @@ from skdal.adapters import (
     as_fitted,
     check_labels,
     check_pool,
+    classes_of,
     estimator_router,
     is_fitted,
     is_net,
@@ -106,9 +107,13 @@ class ActiveLearner(ModalActiveLearner):
         self.warm_start = warm_start
         self.reset_optimizer = reset_optimizer
         self._fit_kwargs = fit_kwargs
-        self._start = StartingWeights(estimator)
+        self._start = self._starting_weights(estimator)
+        self._sample = None
         if X_training is not None:
             self.fit(X_training, y_training, bootstrap=bootstrap_init, **fit_kwargs)
+
+    def _starting_weights(self, estimator):
+        return StartingWeights(estimator)
 
     def fit(self, X, y=None, bootstrap=False, **fit_kwargs):
         """Train on X and y, which become the labeled set.
@@ -178,6 +183,7 @@ class ActiveLearner(ModalActiveLearner):
         """
         with exclusive():
             in_order = self._aligned(X_pool, "the pool")
+            self._note(in_order)
             result = self.query_strategy(self, in_order, *query_args, **query_kwargs)
         indices = (
             result[0] if isinstance(result, tuple) else result
@@ -199,6 +205,7 @@ class ActiveLearner(ModalActiveLearner):
     def _of_estimator(self, method, X, *labels, **params):
         params = routed(self, method, params)
         X = to_predict_on(X, self.estimator, self.X_training)
+        self._note(X)
         with exclusive(), turns(module_of(self.estimator)):
             return getattr(answering(self.estimator), method)(X, *labels, **params)
 
@@ -286,8 +293,20 @@ class ActiveLearner(ModalActiveLearner):
 
     @property
     def classes_(self):
-        """Class labels of the trained estimator."""
-        return self.estimator.classes_
+        """Class labels of the trained estimator, one for each column of `predict_proba`.
+
+        The outputs of a net tell them. Of a net that was trained elsewhere they are skorch's, of its latest labels alone,
+        until the learner has samples to give it: a labeled set, a pool, or what it was asked to predict.
+        """
+        known = self._sample if self.X_training is None else self.X_training
+        if known is None or not is_fitted(self.estimator):
+            return self.estimator.classes_
+        return classes_of(self.estimator, known)
+
+    def _note(self, X):
+        """Keep a sample, which tells how many outputs a net has that was trained elsewhere."""
+        if self.X_training is None and self._sample is None and is_net(self.estimator):
+            self._sample = take_rows(X, slice(0, 1))
 
     def __sklearn_is_fitted__(self):
         return is_fitted(self.estimator)

@@ -5,6 +5,11 @@ from functools import cached_property
 import torch
 from reference import reference
 
+from skdal.adapters import open_net
+from skdal.gradients._context import differentiating
+from skdal.gradients._engine import GhostBackend
+from skdal.gradients._minibatch import MiniBatch, Question
+
 
 class Problem:
     """A case's net, samples, labels and a random direction, with the reference for own and for given labels."""
@@ -27,3 +32,28 @@ class Problem:
     @cached_property
     def given(self):
         return reference(self.net, self.X, self.y, self.direction)
+
+    def shares(self):
+        """Return every parameter's own (sq_norm, dot), by name, as the ghost backend finds them.
+
+        A layer's parameters are asked for one after the other, so that none hides behind another.
+        """
+        view = open_net(self.net)
+        parameters = {
+            name: p
+            for name, p in self.net.module_.named_parameters()
+            if name in self.direction
+        }
+        with differentiating(view):
+            ((inputs, _),) = view.pool_batches(self.X, None, batch_size=len(self.X))
+            batch = MiniBatch(inputs)
+            layers = list(self._found(view, batch, parameters).shares)
+            found = {}
+            for k in range(max(map(len, layers))):
+                names = {names[k] for names in layers if k < len(names)}
+                some = {name: p for name, p in parameters.items() if name in names}
+                found |= self._found(view, batch, some).shares
+        return {name: share for (name,), share in found.items()}
+
+    def _found(self, view, batch, parameters):
+        return GhostBackend()(view, batch, Question(parameters, self.direction))

@@ -9,6 +9,7 @@ import torch
 from common import POOL, POOL_y, X, make_net, make_sampler, snapshot, trained_net, y
 from modAL.models import Committee
 from needs import needs
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -211,6 +212,22 @@ def test_a_net_trained_in_place_tells_all_its_classes(rows):
     learner = ActiveLearner(make_net(), margin_sampling, *rows)
     assert learner.estimator.classes_.tolist() == [0, 1, 2]
     assert without_one().estimator_.classes_.tolist() == [0, 1, 2]
+
+
+def test_a_learner_of_a_net_that_skorch_trained_tells_all_its_classes():
+    net = make_net().fit(X[TWO], y[TWO])
+    assert net.classes_.tolist() == [0, 2]
+    for estimator in (net, FrozenEstimator(net), make_pipeline(StandardScaler(), net)):
+        if estimator is not net:
+            estimator = clone(estimator).fit(X[TWO], y[TWO])
+        asked = ActiveLearner(estimator, margin_sampling)
+        asked.query(POOL)
+        assert asked.classes_.tolist() == [0, 1, 2]
+        predicting = ActiveLearner(estimator, margin_sampling)
+        assert len(predicting.predict_proba(POOL)[0]) == len(predicting.classes_)
+    frozen = ActiveLearner(FrozenEstimator(net), margin_sampling, X[TWO], y[TWO])
+    assert frozen.classes_.tolist() == [0, 1, 2]
+    assert net.classes_.tolist() == [0, 2]
 
 
 def test_a_net_may_name_its_classes():

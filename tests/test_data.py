@@ -1,5 +1,6 @@
 """The same samples in every form that X may have give the same scores."""
 
+import random
 import tracemalloc
 import warnings
 
@@ -13,6 +14,7 @@ from common import (
     PROMISES,
     X,
     assert_same,
+    global_rng,
     keys,
     make_net,
     make_sampler,
@@ -331,6 +333,37 @@ def test_random_transforms_are_warned_of(key, net):
     pool = Items(lambda i: POOL[i] + np.random.rand(), len(POOL))
     with pytest.warns(UserWarning, match="random transforms.*un-augmented"):
         make_sampler(key, FrozenEstimator(net)).fit(X, y).query(pool, 2)
+
+
+def flipped(draw):
+    return Items(lambda i: POOL[i] * (1 if draw() < 0.5 else -1), len(POOL))
+
+
+@pytest.mark.parametrize(
+    "draw", [np.random.rand, lambda: torch.rand(()).item(), random.random]
+)
+def test_a_flip_is_missed_in_one_query_of_sixteen(draw, net):
+    sampler = make_sampler("random", FrozenEstimator(net)).fit(X, y)
+    n_warned = 0
+    for seed in range(200):
+        np.random.seed(seed)
+        random.seed(seed)
+        torch.manual_seed(seed)
+        state = global_rng()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sampler.query(flipped(draw), 2)
+        n_warned += any("random transforms" in str(w.message) for w in caught)
+        assert global_rng() == state
+    assert 175 <= n_warned < 200  # 187.5 are expected, with a deviation of 3.4
+
+
+def test_a_pool_without_chance_is_looked_at_a_few_times(net):
+    looks = []
+    pool = Items(lambda i: looks.append(i) or POOL[i], len(POOL))
+    make_sampler("random", FrozenEstimator(net)).fit(X, y).query(pool, 2)
+    assert set(looks) == {0}
+    assert len(looks) <= 8
 
 
 @every

@@ -975,6 +975,7 @@ KINDS = {
     "CrossSampleLayerError": ValueError,
     "DivergedTrainingError": ArithmeticError,
     "EmptyPoolError": ValueError,
+    "FailingModuleError": (ValueError, TypeError),
     "GatherTooLargeError": MemoryError,
     "GradientMismatchError": ArithmeticError,
     "InvalidKernelError": ValueError,

@@ -23,7 +23,7 @@ from skdal.exceptions import (
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool, ParquetPool, SetAside
-from skdal.pools._pixels import as_rgb
+from skdal.pools._images import as_rgb
 
 tifffile = needs("tifffile")
 

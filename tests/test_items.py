@@ -23,6 +23,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 from skdal import ActiveLearner, DynamicALSampler
 from skdal.exceptions import (
+    FailingModuleError,
     InvalidDataError,
     InvalidLabelsError,
     InvalidParameterError,
@@ -498,6 +499,108 @@ def test_a_token_that_the_embedding_does_not_have():
         )
         with pytest.raises(InvalidSampleError, match="sample 33 of the pool"):
             sampler.query(tokens, 2)
+
+
+class Buggy(nn.Linear):
+    """Fails as a module with a bug does, on all samples or on those below a value."""
+
+    fails = staticmethod(lambda x: undefined)  # noqa: F821
+    below = np.inf
+
+    def forward(self, input):
+        if (input[:, 0] < self.below).any():
+            self.fails(input)
+        return super().forward(input)
+
+
+def failed_assertion(x):
+    raise AssertionError
+
+
+BUGS = {
+    "NameError": lambda x: undefined,  # noqa: F821
+    "AttributeError": lambda x: x.no_such_thing,
+    "AssertionError": failed_assertion,
+    "KeyError": lambda x: {}["mask"],
+    "RuntimeError": lambda x: x @ x[:, :3],
+}
+ASKED_OF_MODULES = {
+    "fit": lambda net: MarginSampler(net).fit(ROWS, LABELS),
+    "margin": lambda net: make_sampler("margin")(net.initialize(), ROWS, 2),
+    "coreset": lambda net: make_sampler("coreset")(
+        net.initialize(), ROWS, 2, X_labeled=ROWS
+    ),
+    "gradients": lambda net: gradient_statistics(net.initialize(), ROWS),
+    "labeled gradient": lambda net: labeled_gradient(net.initialize(), ROWS, LABELS),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED_OF_MODULES.values(), ids=ASKED_OF_MODULES)
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_module_that_fails_on_all_samples_is_to_blame(bug, ask, monkeypatch):
+    monkeypatch.setattr(Buggy, "fails", staticmethod(BUGS[bug]))
+    with pytest.raises(
+        FailingModuleError, match=f"^forward of Buggy raises {bug} for each of"
+    ) as caught:
+        ask(net(Buggy, **FLAT))
+    assert type(caught.value.__cause__).__name__ == bug
+
+
+@pytest.mark.parametrize("ask", ASKED_OF_MODULES.values(), ids=ASKED_OF_MODULES)
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_sample_that_alone_makes_the_module_fail_is_to_blame(bug, ask, monkeypatch):
+    monkeypatch.setattr(Buggy, "fails", staticmethod(BUGS[bug]))
+    lowest = int(ROWS[:, 0].argmin())
+    monkeypatch.setattr(Buggy, "below", float(ROWS[:, 0].sort().values[:2].mean()))
+    with pytest.raises(InvalidSampleError, match=f"^sample {lowest} of the") as caught:
+        ask(net(Buggy, **FLAT))
+    assert type(caught.value.__cause__).__name__ == bug
+
+
+class BuggyLoss(NeuralNetClassifier):
+    n_good = 0
+
+    def get_loss(self, *args, **kwargs):
+        if kwargs["training"] or self.n_good == 0:
+            return undefined  # noqa: F821
+        return super().get_loss(*args, **kwargs)
+
+
+@pytest.mark.parametrize("key", ["margin", "dynamical"])
+@pytest.mark.parametrize("n_good", [0, 1])
+def test_a_loss_that_fails_is_to_blame(key, n_good, monkeypatch):
+    monkeypatch.setattr(BuggyLoss, "n_good", n_good)
+    settings = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    sampler = make_sampler(key, BuggyLoss(nn.Linear, **FLAT, **settings))
+    with pytest.raises(
+        UnsupportedEstimatorError, match="get_loss of BuggyLoss fails.*NameError"
+    ):
+        sampler.fit(ROWS, LABELS)
+
+
+class Named(Callback):
+    """Fails in functions that are called as those of skorch and torch are."""
+
+    def on_batch_end(self, net, **kwargs):
+        self.infer()
+
+    def infer(self):
+        self.get_loss()
+
+    def get_loss(self):
+        raise KeyError("of the callback")
+
+
+def test_names_of_functions_do_not_tell_what_failed():
+    with pytest.raises(KeyError, match="of the callback"):
+        MarginSampler(linear(callbacks=[Named()])).fit(ROWS, LABELS)
+
+    def get_loss(i):
+        raise KeyError("of the item")
+
+    rows = items(lambda i: (get_loss(i) if i == 33 else ROWS[i], int(LABELS[i])))
+    with pytest.raises(InvalidSampleError, match="sample 33 of the labeled set"):
+        MarginSampler(linear()).fit(rows)
 
 
 def stop(i):

@@ -1,8 +1,10 @@
 """The public names and signatures, which code outside relies on."""
 
+import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from common import FUNCTIONS
@@ -147,18 +149,100 @@ def test_version():
     assert str(Version(skdal.__version__)) == skdal.__version__
 
 
-IMPORTS = {
-    "import skdal; skdal.__version__": "torch, sklearn, modAL, numpy, matplotlib",
-    "from skdal.gradients import gradient_statistics": "modAL, matplotlib",
-    "from skdal.samplers import SAMPLERS": "modAL, matplotlib",
-    "from skdal import ActiveLearner": "matplotlib",
+MOVED = {  # by old module: the new one, and the names, which docs/migration.rst lists
+    "skdal.datasets": (
+        "skdal.pools",
+        "ImageFolderPool MemmapPool NothingReadableError ParquetPool Pool RayDataPool SetAside Unreadable "
+        "has_keys keys_of max_unreadable may_be_unreadable unit_of",
+    ),
+    "skdal.score": (
+        "skdal.cli.score",
+        "load_net open_pool read_labels score unlabeled",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "old, name", [(old, name) for old in MOVED for name in MOVED[old][1].split()]
+)
+def test_old_names_warn_and_are_the_new_ones(old, name):
+    new = MOVED[old][0]
+    page = Path(__file__).resolve().parent.parent / "docs" / "migration.rst"
+    with pytest.warns(DeprecationWarning, match=f"{old}.{name} is now {new}.{name}"):
+        found = getattr(importlib.import_module(old), name)
+    assert found is getattr(importlib.import_module(new), name)
+    assert f"``{old}.{name}``" in page.read_text()
+    assert f"``{new}.{name}``" in page.read_text()
+
+
+@pytest.mark.parametrize("module", MOVED)
+def test_other_names_of_old_modules_are_refused(module):
+    with pytest.raises(AttributeError, match=f"'{module}' has no attribute 'nope'"):
+        importlib.import_module(module).nope  # noqa: B018
+
+
+# What no import of a sampler or a pool needs, nor a query.
+HEAVY = "torchvision, matplotlib, tabulate, backpack, modAL, ray, pandas, pyarrow, skactiveml"
+OF_A_QUERY = """
+from skdal.gradients import gradient_statistics
+from skdal.pools import ImageFolderPool, view
+from skdal.parallel import RayExecutor
+from skdal.samplers import SAMPLERS, MarginSampler
+"""
+IMPORTS = {  # by statement: what it must not import, unless skorch has
+    "import skdal; skdal.__version__": "torch, sklearn, modAL, numpy, matplotlib, PIL",
+    OF_A_QUERY: f"{HEAVY}, torch._dynamo",
+    "from skdal import ActiveLearner": HEAVY.replace("modAL, ", ""),
 }
 
 
 @pytest.mark.parametrize("statement", IMPORTS)
 def test_imports_are_light(statement):
-    program = f"{statement}\nimport sys\nprint([name for name in {IMPORTS[statement].split(', ')} if name in sys.modules])"
+    is_all_of_it = statement.startswith("import skdal;")
+    before = "import sys" if is_all_of_it else "import sys, skorch"
+    names = IMPORTS[statement].split(", ")
+    program = f"""
+{before}
+there = set(sys.modules)
+{statement}
+print([name for name in {names} if name in sys.modules and name not in there])
+"""
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+A_QUERY = """
+import sys
+import numpy as np, PIL.Image, scipy, sklearn, skorch, torch, tqdm
+from pathlib import Path
+from sklearn.linear_model import LogisticRegression
+for name in {names}:
+    sys.modules.setdefault(name, None)  # whoever imports it now fails
+
+from skdal import DynamicALSampler
+from skdal.pools import ImageFolderPool
+from skdal.samplers import MarginSampler
+
+images = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3), dtype=np.uint8)
+for i, image in enumerate(images):
+    PIL.Image.fromarray(image).save(f"{{i:02d}}.png")
+pool = ImageFolderPool(".")
+X, y = np.stack([sample.numpy() for sample in pool]), np.arange(30) % 3
+module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
+criterion = torch.nn.CrossEntropyLoss
+net = skorch.NeuralNetClassifier(module, criterion=criterion, train_split=None, verbose=0)
+rows = X.reshape(30, -1)
+assert len(MarginSampler(LogisticRegression()).fit(rows[:9], y[:9]).query(rows, 5)) == 5
+for sampler in (MarginSampler(net), DynamicALSampler(net, gamma=0)):
+    sampler.fit(X[:9], y[:9])
+    assert len(sampler.query(X, 5)) == len(sampler.query(pool, 5)) == 5
+"""
+
+
+def test_a_query_imports_no_more_than_it_needs(tmp_path):
+    program = A_QUERY.format(names=HEAVY.split(", "))
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], check=True, cwd=tmp_path
+    )

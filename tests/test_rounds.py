@@ -623,3 +623,129 @@ def test_an_error_undoes_freezing_buffers_and_records():
         [p.requires_grad for p in net.module_.parameters()],
     )
     assert now == found
+
+
+# --- a fit of a net's own -------------------------------------------------------------------------
+
+
+class Weighted(NeuralNetClassifier):
+    """Takes weights of the samples as a parameter of its fit."""
+
+    def fit(self, X, y, weight=None):
+        weight = np.ones(len(X)) if weight is None else weight
+        return super().fit({"x": X, "weight": np.asarray(weight)}, y)
+
+    def infer(self, x, **params):
+        return super().infer(x["x"] if isinstance(x, dict) else x, **params)
+
+    def get_loss(self, outputs, labels, X=None, training=False):
+        losses = nn.functional.cross_entropy(outputs, labels, reduction="none")
+        weight = X["weight"] if isinstance(X, dict) else torch.ones(len(labels))
+        return (losses * weight.to(losses)).mean() if training else losses
+
+
+class Counting(NeuralNetClassifier):
+    """Sets a parameter of its criterion by what it is trained on, without a parameter of its fit."""
+
+    def fit(self, X, y, **fit_params):
+        self.set_params(criterion__label_smoothing=len(X) / 100)
+        return super().fit(X, y, **fit_params)
+
+
+class Sized(NeuralNetClassifier):
+    """Makes its module for what it is trained on; skorch makes a new one each time."""
+
+    def fit(self, X, y, **fit_params):
+        self.set_params(module__n_features=X.shape[1])
+        return super().fit(X, y, **fit_params)
+
+
+class Anew(NeuralNetClassifier):
+    """Initializes itself."""
+
+    def fit(self, X, y, **fit_params):
+        self.initialize()
+        return self.partial_fit(X, y, **fit_params)
+
+
+def rounds_of(kind, net, **params):
+    """Return what trains a net on the first samples, by a sampler or a learner, and gives the net."""
+    owner = (
+        make_sampler("margin", net, random_state=None, **params)
+        if kind == "sampler"
+        else ActiveLearner(net, margin_sampling, **params)
+    )
+
+    def fit(n, **fit_params):
+        owner.fit(X[:n], y[:n], **fit_params)
+        return owner.estimator_ if kind == "sampler" else owner.estimator
+
+    return fit
+
+
+both = pytest.mark.parametrize("kind", ["sampler", "learner"])
+
+
+@both
+@pytest.mark.parametrize("reset_optimizer", [True, False])
+def test_parameters_of_an_own_fit_count_in_every_round(kind, reset_optimizer):
+    """The weights of three rounds are those of skorch alone, with its own warm_start."""
+    torch.manual_seed(0)
+    fit = rounds_of(kind, make_net(cls=Weighted), reset_optimizer=reset_optimizer)
+    for n in (20, 26, 30):
+        found = fit(n, weight=np.arange(n) % 3)
+    torch.manual_seed(0)
+    alone = make_net(cls=Weighted, warm_start=True)
+    for n in (20, 26, 30):
+        if n > 20 and reset_optimizer:
+            alone.initialize_optimizer()
+        alone.fit(X[:n], y[:n], weight=np.arange(n) % 3)
+    assert weights(found) == weights(alone)
+    assert len(found.history) == 6
+    assert not found.warm_start
+
+
+@both
+def test_an_own_fit_is_called_in_every_round(kind):
+    fit = rounds_of(kind, make_net(cls=Counting))
+    for n in (20, 30):
+        assert fit(n).criterion_.label_smoothing == n / 100
+
+
+@both
+@pytest.mark.parametrize("cls", [Sized, Anew])
+@pytest.mark.parametrize("reset_optimizer", [True, False])
+def test_an_own_fit_that_makes_a_new_module_keeps_the_old_one(
+    kind, cls, reset_optimizer
+):
+    fit = rounds_of(kind, make_net(cls=cls), reset_optimizer=reset_optimizer)
+    net = fit(20)
+    module, optimizer = net.module_, net.optimizer_
+    before = {name: plain(p) for name, p in module.named_parameters()}
+    n_steps = optimizer.state[module.head.weight]["step"].item()
+    assert n_steps == 6
+    assert fit(30).module_ is module
+    after = {name: plain(p) for name, p in module.named_parameters()}
+    assert all(after[name] != before[name] for name in before)
+    assert (net.optimizer_ is optimizer) != reset_optimizer
+    n_steps = net.optimizer_.state[module.head.weight]["step"].item()
+    assert n_steps == (8 if reset_optimizer else 14)
+    assert len(net.history) == 4
+
+
+class Growing(NeuralNetClassifier):
+    """Makes another module each time."""
+
+    def fit(self, X, y, **fit_params):
+        self.set_params(module__n_classes=len(X))
+        return super().fit(X, y, **fit_params)
+
+
+@both
+def test_an_own_fit_that_makes_another_module_is_refused(kind):
+    fit = rounds_of(kind, make_net(cls=Growing))
+    net = fit(20)
+    before = snapshot(net)
+    with pytest.raises(InvalidParameterError, match="Growing.*warm_start=False"):
+        fit(30)
+    assert snapshot(net) == before

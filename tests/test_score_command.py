@@ -14,19 +14,22 @@ import pytest
 import torch
 from needs import needs
 from PIL import Image
+from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal import DynamicALSampler
 from skdal.cli import main
+from skdal.cli._sampler_params import sampler_params_of
+from skdal.cli.score import load_net, open_pool, score, unlabeled
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool
+from skdal.samplers import SAMPLERS
 from skdal.samplers._dynamical import DeltaWork
-from skdal.score import load_net, open_pool, score, unlabeled
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 MODULE = """
@@ -361,6 +364,21 @@ WRONG = [
         2,
         "depth=12 is for images that become 8 bits",
     ),
+    ({"transform": "factories:none"}, 2, "--transform 'factories:none' cannot be"),
+    ({"labeled": None}, 2, "DynamicALSampler needs the labeled set.*--labeled CSV"),
+    ({"labeled": None, "sampler": "coreset"}, 2, "CoresetSampler needs the labeled"),
+    ({"labeled": None, "sampler": "margin", "n": "41"}, 2, "from 1 to 40"),
+    ({"sampler": "margn"}, 2, "'margn'.*did you mean 'margin'?.*badge.*mc_dropout"),
+    ({"sampler_param": "gama=1"}, 2, "'gama'.*--sampler dynamical.*'gamma'.*penalty"),
+    ({"sampler": "margin", "sampler_param": "gamma=1"}, 2, "'gamma'.*random_state."),
+    ({"sampler": "margin", "gamma": "1"}, 2, "'gamma'.*--sampler margin"),
+    ({"sampler": "margin", "batch_size": "8"}, 2, "--sampler margin.*--batch-size"),
+    ({"sampler_param": "executor=1"}, 2, "'executor'.*--sampler dynamical"),
+    ({"sampler_param": "classes=1"}, 2, "'classes'.*--sampler dynamical"),
+    ({"sampler_param": "gamma"}, 2, "--sampler-param must be NAME=VALUE.*'gamma'"),
+    ({"sampler_param": "=1"}, 2, "--sampler-param must be NAME=VALUE.*'=1'"),
+    ({"sampler_param": "gamma=1", "gamma": "1"}, 2, "'gamma' is given twice"),
+    ({"sampler_param": "gamma=much"}, 2, "gamma must be.*'much'"),
 ]
 
 
@@ -545,3 +563,119 @@ def test_the_rest_of_the_pool_travels_light():
     assert (len(rest), rest[0], rest[1], rest[-1]) == (99_997, 1, 3, 99_998)
     assert len(pickle.dumps(rest.indices)) < 8 * 100_000 + 1000
     assert isinstance(rest.indices, np.ndarray)
+
+
+def readable(n_labeled):
+    """Return the net, the pool on disk, the labeled positions, and those without labels that can be read."""
+    net = load_net("factories:make_net", "net.pt")
+    pool = ImageFolderPool("pool", 8, max_unreadable=0.1)
+    labeled = pool.positions([row["key"] for row in rows_of("labels.csv")][:n_labeled])
+    damaged = pool.positions(["a/38.png", "b/39.png"])
+    return net, pool, labeled, np.setdiff1d(np.arange(40), [*labeled, *damaged])
+
+
+NEED_NO_LABELS = ("gradient_length", "egl", "entropy_gradient", "confidence", "margin")
+NEED_NO_LABELS += ("entropy", "badge")
+
+
+@pytest.mark.parametrize(
+    "key, labeled",
+    [(key, "labels.csv") for key in ("margin", "coreset", "albl", "influence")]
+    + [(key, None) for key in NEED_NO_LABELS],
+)
+def test_any_sampler(key, labeled, folder):
+    net, pool, known, rest = readable(9 if labeled else 0)
+    call = words(sampler=key, labeled=labeled, sampler_param="random_state=3")
+    assert main(call) == 0
+    sampler = SAMPLERS[key](FrozenEstimator(net), random_state=3)
+    images, X_labeled = (
+        torch.stack([pool[i] for i in some]) if len(some) else None
+        for some in (rest, known)
+    )
+    sampler.fit(X_labeled, np.arange(9) % 3 if labeled else None)
+    indices, scores = sampler.query(images, 6, return_scores=True)
+    rows = rows_of("picks.csv")
+    assert [row["key"] for row in rows] == pool.keys(rest[indices])
+    assert [row["rank"] for row in rows] == list("123456")
+    found = [float(row["score"]) for row in rows]
+    assert found == pytest.approx(scores.tolist(), rel=1e-4)
+    predicted = net.predict(images[indices])
+    assert [row["label"] for row in rows] == predicted.astype(str).tolist()
+    assert len(rows_of("picks-unreadable.csv")) == 2
+
+
+def test_a_sampler_without_scores(folder):
+    call = words(sampler="random", n="31", sampler_param="random_state=0")
+    assert main(call) == 0
+    rows = rows_of("picks.csv")
+    assert len({row["key"] for row in rows}) == 31
+    assert {row["score"] for row in rows} == {""}
+    unlooked = {row["key"] for row in rows if not row["label"]}
+    assert unlooked == {"a/38.png", "b/39.png"}  # it reads no image
+    assert {row["key"] for row in rows_of("picks-unreadable.csv")} == unlooked
+
+
+def test_names_where_nothing_is_labeled(folder, capsys):
+    call = words(sampler="random", n="40", labeled=None)
+    assert main([*call, "--classes", "cat,dog"]) == 2
+    assert "the net has 3 outputs" in capsys.readouterr().err
+    assert main([*call, "--classes", "cat,dog,bear"]) == 0
+    labels = [row["label"] for row in rows_of("picks.csv")]
+    assert set(labels) <= {"cat", "dog", "bear", ""}
+    assert labels.count("") == 2
+
+
+def test_parameters_of_the_sampler(folder):
+    assert main(words(sampler_param="gamma=inf", out="parameter.csv")) == 0
+    assert main(words(gamma="inf", out="option.csv")) == 0
+    assert main(words(sampler="influence", out="key.csv")) == 0
+    first, *others = [(folder / f"{name}.csv").read_text() for name in NAMES_OF_RUNS]
+    assert others == [first, first]
+    several = ["--sampler-param", "layers=last", "--sampler-param", "penalty=None"]
+    assert main([*words(out="several.csv"), *several]) == 0
+    net, pool, known, rest = readable(9)
+    sampler = DynamicALSampler(FrozenEstimator(net), layers="last", penalty=None)
+    images, X_labeled = (torch.stack([pool[i] for i in some]) for some in (rest, known))
+    indices = sampler.fit(X_labeled, np.arange(9) % 3).query(images, 6)
+    keys = [row["key"] for row in rows_of("several.csv")]
+    assert keys == pool.keys(rest[indices])
+
+
+NAMES_OF_RUNS = ("parameter", "option", "key")
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("2", 2),
+        (" 0.5", 0.5),
+        ("None", None),
+        ("inf", np.inf),
+        ("-inf", -np.inf),
+        ("last", "last"),
+        ("a=b", "a=b"),
+        ("['conv', 'fc']", ["conv", "fc"]),
+        ("__import__('os')", "__import__('os')"),
+    ],
+)
+def test_values_of_parameters(text, value):
+    assert sampler_params_of([f"x={text}"], gamma=None) == {"x": value}
+
+
+def test_scores_of_another_sampler_are_kept_too(folder):
+    needs("pyarrow")
+    call = words(sampler="margin", labeled=None, scores_dir="scores")
+    assert main(call) == 0
+    first = (folder / "picks.csv").read_bytes()
+    (part,) = (folder / "scores").glob("*/*.parquet")
+    written = part.stat().st_mtime_ns
+    assert main([*call, "--overwrite"]) == 0
+    assert part.stat().st_mtime_ns == written  # not scored again
+    assert (folder / "picks.csv").read_bytes() == first
+
+
+def test_the_help_names_every_sampler(capsys):
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    shown = capsys.readouterr().out
+    assert [key for key in SAMPLERS if key not in shown] == []

@@ -9,6 +9,7 @@ from skdal.adapters._batches import (
     paired,
 )
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
+from skdal.adapters._explained import explained_training
 from skdal.adapters._first_step import chooses_by_name
 from skdal.adapters._fitted_columns import as_fitted, to_predict_on
 from skdal.adapters._foreign import refuse_stopped
@@ -63,7 +64,6 @@ from skdal.adapters._travel import (
 )
 from skdal.adapters._trial import (
     Trial,
-    explained,
     labels_of_items,
     told_apart,
     try_training,
@@ -95,7 +95,7 @@ __all__ = [
     "default_batch_size",
     "estimator_digest",
     "explaining_absent_labels",
-    "explained",
+    "explained_training",
     "estimator_router",
     "final_estimator",
     "first_output",

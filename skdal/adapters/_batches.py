@@ -39,7 +39,7 @@ from skdal.exceptions import (
 from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shape
 
 
-def default_batch_size(X, estimator=None, of="the pool"):
+def default_batch_size(X, estimator=None):
     """Return the mini-batch length used where none is given.
 
     2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from 16 to 256: 128 for
@@ -49,9 +49,7 @@ def default_batch_size(X, estimator=None, of="the pool"):
     net = final_estimator(estimator)
     if isinstance(net, NeuralNet) and own_batch_size(net) == 1:
         return 1
-    with looking_at_first(X, of):
-        shape = sample_shape(X)
-    values = max(1, sum(map(math.prod, _shapes(shape))))
+    values = max(1, sum(map(math.prod, _shapes(sample_shape(X)))))
     return int(min(256, max(16, 2 ** int(math.log2(max(1, 2**19 / values))))))
 
 

@@ -10,7 +10,10 @@ import torch
 from skdal.adapters._foreign import is_foreign, not_fetched, quoted
 from skdal.adapters._item_labels import refuse_absent_label
 from skdal.adapters._items import described, nesting, remedy_for_parts
-from skdal.exceptions import InvalidSampleError
+from skdal.exceptions import FailingModuleError, InvalidSampleError
+
+_NOT_TAKEN = "is not taken by the net's module"
+_MOST_TRIED = 8  # samples that tell whether the module is to blame
 
 
 class UnstackableSampleError(InvalidSampleError):
@@ -35,7 +38,7 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
     """
     forms = {}
     for i in rows:
-        forms[i] = _form_of_one(samples, i, run, of)
+        forms[i] = _form_of_one(samples, i, run, of, is_first=not forms)
     if run is not None or len(forms) < 2:
         return
     (common, _), *others = Counter(forms.values()).most_common()
@@ -55,8 +58,11 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
         refuse_absent_label(samples.fetch(i), i, of, error)
 
 
-def _form_of_one(samples, i, run, of):
-    """Return the words for an input after it went through all that a mini-batch goes through, alone."""
+def _form_of_one(samples, i, run, of, is_first):
+    """Return the words for an input after it went through all that a mini-batch goes through, alone.
+
+    Where the module does not take the one that is tried first, others tell whether that is due to the module.
+    """
     x = None
     try:
         stage = "cannot be fetched"
@@ -65,17 +71,46 @@ def _form_of_one(samples, i, run, of):
         stage = "cannot be made a mini-batch"
         inputs = samples.collated([item])
         if run is not None:
-            stage = "is not taken by the net's module"
+            stage = _NOT_TAKEN
             run(inputs)
     except Exception as error:
         if not is_foreign(error):
             raise
         if stage == "cannot be made a mini-batch":
             refuse_absent_label(item, i, of, error)
+        if stage == _NOT_TAKEN and is_first:
+            _refuse_module(samples, i, run, of, error)
         raise InvalidSampleError(
             explanation(samples.net, stage, x, error), i, of
         ) from error
     return described(x)
+
+
+def _refuse_module(samples, i, run, of, error):
+    """Raise a FailingModuleError if the module fails on other samples as it does on the i-th one."""
+    x = samples.input_of(samples.fetch(i))
+    if _known_remedy(samples.net, x, error) is not None:
+        return
+    n_all = len(samples.dataset)
+    step = max(1, n_all // _MOST_TRIED)
+    others = [j for j in range(0, n_all, step) if j != i][: _MOST_TRIED - 1]
+    if not others or not all(_fails_alike(samples, j, run, error) for j in others):
+        return
+    name = type(samples.net.module_).__name__
+    raise FailingModuleError(
+        f"forward of {name} raises {type(error).__name__} for each of {len(others) + 1} samples of {of} that were "
+        f"tried, so it is due to the module, or to the form of all samples. {quoted(error)}. A sample is a "
+        f"{described(x)}; {_expected(samples.net)}. Look at the module's forward, or bring the samples into the form "
+        "that it takes."
+    ) from error
+
+
+def _fails_alike(samples, i, run, error):
+    try:
+        run(samples.collated([samples.fetch(i)]))
+    except Exception as other:
+        return is_foreign(other) and type(other) is type(error)
+    return False
 
 
 def _do_not_stack(samples, one, other):
@@ -111,10 +146,18 @@ def _expected(net):
 
 def _remedy(net, x, error):
     """Return the words for the first thing that is not as it should be."""
+    known = _known_remedy(net, x, error)
+    if known is not None:
+        return known
+    return "Bring the sample into the form that the module takes, in the Dataset or in the module's forward."
+
+
+def _known_remedy(net, x, error):
+    """Return the words for what is known to be wrong with an input, None where nothing is."""
     for is_so, words in _REMEDIES:
         if is_so(net, x, error):
             return words(net, x)
-    return "Bring the sample into the form that the module takes, in the Dataset or in the module's forward."
+    return None
 
 
 def _leaves(x):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from skdal.adapters._net import cloned, open_net, over_tensors
+from skdal.adapters._net import cloned, open_net
 from skdal.exceptions import UnsupportedEstimatorError
-from skdal.utils import count_rows, progress_bar
+from skdal.utils import count_rows, progress_bar, tree_map, version_of
 
 _DROPOUTS = (
     nn.Dropout,
@@ -75,7 +75,7 @@ def _sample_axes(view, inputs):
         with _hooked(
             view.module, lambda key, x, seen=seen: seen.update({key: x.shape})
         ):
-            view.forward(over_tensors(lambda x, rows=rows: x[rows], inputs))
+            view.forward(tree_map(lambda x, rows=rows: x[rows], inputs))
         shapes.append(seen)
     return {
         key: _grown(view.module, key, shape, shapes[1].get(key, shape))
@@ -186,7 +186,7 @@ def _rest_of(view, inputs):
         entered.append((cloned(list(args)), kwargs))
 
     def leave(part, args, output):
-        left.append((output, getattr(output, "_version", None)))
+        left.append((output, version_of(output)))
 
     handles = [
         tail[0].register_forward_pre_hook(enter, with_kwargs=True),
@@ -200,7 +200,7 @@ def _rest_of(view, inputs):
     if not (
         len(entered) == 1 == len(left)
         and left[0][0] is outputs
-        and left[0][1] == outputs._version
+        and left[0][1] == version_of(outputs)
     ):
         return None, outputs
     (args, kwargs) = entered[0]

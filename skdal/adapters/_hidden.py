@@ -13,7 +13,15 @@ from skdal.exceptions import (
     InvalidParameterError,
     UnsupportedEstimatorError,
 )
-from skdal.utils import count_rows, frozen, progress_bar
+from skdal.utils import (
+    count_rows,
+    frozen,
+    input_hooks_of,
+    output_hooks_of,
+    own_parameters,
+    progress_bar,
+    version_of,
+)
 
 
 class LastLayer(NamedTuple):
@@ -292,21 +300,21 @@ def _is_plain(linear, module):
     """Tell whether a Linear is just that and shares its parameters with no other part of the module."""
     own = [
         id(parameter)
-        for parameter in linear._parameters.values()
+        for parameter in own_parameters(linear).values()
         if parameter is not None
     ]
     used = [
         id(p)
         for part in module.modules()
-        for p in part._parameters.values()
+        for p in own_parameters(part).values()
         if p is not None
     ]
     return (
         type(linear) is torch.nn.Linear
-        and set(linear._parameters) == {"weight", "bias"}
+        and set(own_parameters(linear)) == {"weight", "bias"}
         and "forward" not in vars(linear)
-        and not linear._forward_pre_hooks
-        and len(linear._forward_hooks) == 1  # the one that watches
+        and not input_hooks_of(linear)
+        and len(output_hooks_of(linear)) == 1  # the one that watches
         and all(used.count(i) == 1 for i in own)
     )
 
@@ -326,11 +334,11 @@ class _Call:
         self.output = (
             first.detach().clone() if isinstance(first, torch.Tensor) else first
         )
-        self._version = getattr(result, "_version", None)
+        self._version = version_of(result)
 
     @property
     def is_untouched(self):
-        return getattr(self.result, "_version", None) == self._version
+        return version_of(self.result) == self._version
 
 
 def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):

@@ -1,7 +1,6 @@
 """A skorch net as the gradient engine sees it: a module, a forward pass, losses, mini-batches."""
 
 import copy
-from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -20,7 +19,7 @@ from skdal.adapters._blame import (
     explanation,
     refuse_samples,
 )
-from skdal.adapters._foreign import is_foreign
+from skdal.adapters._foreign import is_foreign, looking_at_first
 from skdal.adapters._items import settled
 from skdal.adapters._kinds import (
     check_fitted,
@@ -41,13 +40,17 @@ from skdal.exceptions import (
 from skdal.utils import (
     count_rows,
     is_positive_integer,
+    is_softmax_of_rows,
     iter_shards,
     positions_from,
     preserved_rng,
     take_rows,
+    tree_leaves,
+    tree_map,
     uncompiled,
     untouched,
     unwrapped,
+    version_of,
 )
 
 OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
@@ -252,9 +255,36 @@ class NetView:
             )
         return losses
 
-    def _loss_of(self, wide, others, labels, given):
-        return self._loss_net.get_loss(
-            (wide, *others) if others else wide, labels, X=given, training=False
+    def _loss_of(self, wide, others, labels, given, net=None):
+        net = self._loss_net if net is None else net
+        outputs = (wide, *others) if others else wide
+        is_training = net is self._net
+        try:
+            return net.get_loss(outputs, labels, X=given, training=is_training)
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            words = self._words_of_loss(wide, labels, error)
+            raise UnsupportedEstimatorError(words) from error
+
+    def try_training_loss(self, outputs, labels):
+        """Raise an UnsupportedEstimatorError if the loss that the net is trained with fails on some outputs."""
+        others, given = self._others_of(outputs), self._given_for(outputs)
+        self._loss_of(outputs, others, labels, given, net=self._net)
+
+    def _words_of_loss(self, outputs, labels, error):
+        asked, remedy = (
+            f"the criterion {self.criterion_name}",
+            "Use a criterion of class labels, such as CrossEntropyLoss for outputs that are logits, or NLLLoss for "
+            "probabilities.",
+        )
+        if self.overrides_loss:
+            asked = f"the get_loss of {type(self._net).__name__}"
+            remedy = f"Look at that get_loss. {remedy}"
+        shape, dtype = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
+        return (
+            f"{asked} fails on outputs {tuple(outputs.shape)} and labels {shape} of {dtype}, {type(error).__name__}: "
+            f"{error}. {remedy}"
         )
 
     @cached_property
@@ -329,7 +359,8 @@ class NetView:
         """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
         if batch_size is None:
             own = getattr(self._net, OWN_LENGTH, None)
-            return own or default_batch_size(X, self._net, of)
+            with looking_at_first(X, of):
+                return own or default_batch_size(X, self._net)
         if not is_positive_integer(batch_size):
             raise InvalidParameterError(
                 f"batch_size must be None or an integer of at least 1; got {batch_size!r}."
@@ -405,7 +436,7 @@ class NetView:
         size = self.batch_size(X, batch_size, of)
         if self.estimator is final_estimator(self.estimator):
             X = self._told_apart(X, y, labeled)
-            yield from self._given(
+            yield from self.given(
                 NetBatches(self._net, X, y, labeled=labeled, batch_size=size, of=of), 0
             )
             return
@@ -416,7 +447,7 @@ class NetView:
             stop = start + count_rows(shard)
             rows = transform_rows(self.estimator, shard)
             part = None if y is None else y[start:stop]
-            yield from self._given(
+            yield from self.given(
                 NetBatches(
                     self._net, rows, part, labeled=labeled, batch_size=size, of=of
                 ),
@@ -428,7 +459,7 @@ class NetView:
         """Return X with items that are told apart from labels that do not count."""
         return X if labeled and y is None else self.settled(X)[0]
 
-    def _given(self, batches, start):
+    def given(self, batches, start):
         """Yield mini-batches; the view knows which one was given last."""
         with positions_from(start):
             for batch in batches:
@@ -466,26 +497,6 @@ def _without_fast_path():
         torch.backends.mha.set_fastpath_enabled(found)
 
 
-def over_tensors(function, inputs):
-    """Return a mini-batch with a function applied to a tensor, or to each in a dict, list or tuple."""
-    if isinstance(inputs, torch.Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {key: over_tensors(function, value) for key, value in inputs.items()}
-    return (
-        type(inputs)(over_tensors(function, x) for x in inputs)
-        if type(inputs) in (list, tuple)
-        else inputs
-    )
-
-
-def tensors_of(inputs):
-    """Return the tensors of a mini-batch."""
-    found = []
-    over_tensors(found.append, inputs)
-    return found
-
-
 def _refuse_shared(pairs, n):
     """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean over all."""
     if shared := [tuple(x.shape) for x, _ in pairs if not x.ndim or len(x) != n]:
@@ -498,25 +509,16 @@ def _refuse_shared(pairs, n):
 def _rows_of(rows, n, values):
     """Return some rows of what belongs to n samples: of each tensor of which these are the first axis."""
     cut = lambda x: x[rows] if x.ndim and len(x) == n else x
-    return [over_tensors(cut, value) for value in values]
+    return [tree_map(cut, value) for value in values]
 
 
 def cloned(inputs):
     """Return a copy of a mini-batch."""
-    return over_tensors(lambda x: x.detach().clone(), inputs)
+    return tree_map(lambda x: x.detach().clone(), inputs)
 
 
 def _versions(inputs):
-    if isinstance(inputs, torch.Tensor):
-        return [inputs._version]
-    parts = (
-        inputs.values()
-        if isinstance(inputs, Mapping)
-        else inputs
-        if isinstance(inputs, (list, tuple))
-        else ()
-    )
-    return [version for part in parts for version in _versions(part)]
+    return [version_of(tensor) for tensor in tree_leaves(inputs)]
 
 
 def first_output(outputs):
@@ -616,11 +618,7 @@ def _per_sample_criterion(net):
 
 def _is_softmax(outputs):
     """Tell whether `outputs` (n, K) come straight from a softmax over the classes."""
-    node = outputs.grad_fn
-    return type(node).__name__ == "SoftmaxBackward0" and node._saved_dim in (
-        1,
-        2**64 - 1,
-    )
+    return is_softmax_of_rows(outputs.grad_fn)
 
 
 def _without_cancellation(gradient, outputs):

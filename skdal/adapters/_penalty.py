@@ -34,7 +34,7 @@ WITHOUT = ("LBFGS", "Rprop", "SparseAdam")
 _REMEDY = "A number as penalty= is taken for its L2 factor, and penalty=None says that there is none."
 
 
-def penalised(estimator, X, y, gradient, penalty):
+def penalised(estimator, X, y, gradient, penalty, counts=None):
     """Return the summed gradient of a labeled set, with the gradient of the L2 penalty that the net is trained with.
 
     A training minimizes mean loss + decay / 2 ||w||^2, and so the sum of the losses + n decay / 2 ||w||^2 with n what
@@ -51,6 +51,8 @@ def penalised(estimator, X, y, gradient, penalty):
     penalty : "auto" or float
         "auto": each parameter's decay is what the net's optimizer has for its group now. A number: the decay of all
         parameters, of a loss that is minimized.
+    counts : tensor (K,), optional
+        How many samples are of each class, where it is known; None: labels are counted, which reads those of a Dataset.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def penalised(estimator, X, y, gradient, penalty):
     }
     if not factors:
         return gradient
-    n = _divisor(net, view, X, y)
+    n = _divisor(net, view, X, y, counts)
     total = dict(gradient)
     for name, factor in factors.items():
         total[name] = gradient[name] + n * factor * parameters[name].detach().to(
@@ -169,7 +171,7 @@ def _say_once(message):
     logger.warning(message)
 
 
-def _divisor(net, view, X, y):
+def _divisor(net, view, X, y, counts):
     """Return n: training minimizes the sum of the labeled set's losses over n, and the penalty.
 
     Raises
@@ -185,9 +187,13 @@ def _divisor(net, view, X, y):
         return count_rows(
             X
         )  # what a get_loss of one's own makes of it is taken to be the mean over the samples
-    classes, counts = np.unique(_labels(view, X, y), return_counts=True)
+    if counts is None:
+        counts = np.bincount(_labels(view, X, y), minlength=view.n_outputs(X))
+    counts = np.asarray(counts.cpu() if isinstance(counts, torch.Tensor) else counts)
+    classes = np.flatnonzero(counts)
     device = next(view.module.parameters()).device
-    return float(counts @ _class_weights(criterion, classes, view.n_outputs(X), device))
+    weights = _class_weights(criterion, classes, len(counts), device)
+    return float(counts[classes] @ weights)
 
 
 def _labels(view, X, y):

@@ -16,6 +16,8 @@ from skdal.utils import (
     warn_caller,
 )
 
+_LOOKS = 5  # at the first item, to see whether it is the same each time
+
 
 def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=None):
     """Raise if the samples of the pool and of the labeled set, or of others, differ in shape.
@@ -75,12 +77,17 @@ def _has_items(X):
 
 
 def warn_of_random_transforms(X, name="the pool"):
-    """Fetch the first item of a Dataset twice and warn if the two differ."""
+    """Look at the first item of a Dataset up to five times and warn if it differs from the first look.
+
+    A transform that changes an item with the chance p is missed with the chance (1 - p)**5 + p**5 if it has two
+    outcomes, as a flip has: 1 / 16 for p = 1 / 2. One that draws from many outcomes is hardly ever missed.
+    """
     if not _has_items(X) or not count_rows(X):
         return
     with preserved_rng():
-        first, second = X[0], X[0]
-    if not _same(first, second):
+        first = X[0]
+        is_same = all(_same(first, X[0]) for _ in range(_LOOKS - 1))
+    if not is_same:
         warn_caller(
             f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
             "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform)."

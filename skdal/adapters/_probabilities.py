@@ -5,12 +5,12 @@ import torch
 
 from skdal.adapters._accelerate import loaders_forgotten
 from skdal.adapters._batches import own_batch_size, paired
+from skdal.adapters._explained import explained_prediction
 from skdal.adapters._foreign import refuse_stopped
 from skdal.adapters._kinds import final_estimator, is_net
 from skdal.adapters._net import NetView, no_probabilities, shallow_copy
 from skdal.adapters._steps import transform_rows
 from skdal.adapters._travel import with_final
-from skdal.adapters._trial import explained
 from skdal.exceptions import (
     InvalidDataError,
     InvalidParameterError,
@@ -90,7 +90,7 @@ def _of_net(classifier, final, X, verbose):
         shard = of_net.settled(transform_rows(classifier, shard))[0]
         rows = paired(shard, None, labeled=False)
         with (
-            explained(final, rows, training=False, of="the pool"),
+            explained_prediction(final, rows),
             loaders_forgotten(final),
         ):
             proba = net.predict_proba(rows)

@@ -1,7 +1,6 @@
 """Estimators that travel: light on the way, on another device at the end, known by a digest of what they compute."""
 
 import copy
-import hashlib
 from typing import Any, NamedTuple
 
 import joblib
@@ -12,7 +11,7 @@ from skorch.hf import AccelerateMixin
 from skdal.adapters._accelerate import OneProcess
 from skdal.adapters._kinds import final_estimator, is_net, unfrozen
 from skdal.adapters._net import OWN_LENGTH
-from skdal.utils import describe, unwrapped
+from skdal.utils import describe, digest, unwrapped
 
 _PARTS = ("module_", "criterion_")
 
@@ -91,12 +90,15 @@ def estimator_digest(estimator):
 
 def tensors_digest(tensors):
     """Return a digest of named tensors."""
-    digest = hashlib.blake2b(digest_size=16)
+    return digest(_bytes_of(tensors))
+
+
+def _bytes_of(tensors):
+    """Yield the name and kind of each tensor, and its values: one at a time, as they may come from a GPU."""
     for name, tensor in tensors.items():
         values = tensor.detach().cpu().contiguous()
-        digest.update(repr((name, values.dtype, tuple(values.shape))).encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+        yield repr((name, values.dtype, tuple(values.shape))).encode()
+        yield values.reshape(-1).view(torch.uint8).numpy()
 
 
 def _net_digest(net):

@@ -2,8 +2,6 @@
 
 import copy
 import os
-import traceback
-from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -12,17 +10,12 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils import data
 
 from skdal.adapters._batches import NetSamples, labels_in
-from skdal.adapters._blame import refuse_samples
-from skdal.adapters._devices import device_of, on_device
-from skdal.adapters._foreign import is_foreign
 from skdal.adapters._items import settled
 from skdal.adapters._labels import check_labels
-from skdal.adapters._net import LABELED, NetView, tensors_of
+from skdal.adapters._net import LABELED, NetView
 from skdal.exceptions import (
-    InvalidDataError,
     InvalidLabelsError,
     InvalidParameterError,
-    UnsupportedEstimatorError,
 )
 from skdal.utils import is_torch_dataset, preserved_rng
 
@@ -99,15 +92,8 @@ class Trial:
             The criterion, or the net's get_loss, does not.
         """
         for outputs, labels in self._passes:
-            try:
-                with self._view.reading():
-                    self._view.losses(outputs, labels)
-            except Exception as error:
-                if not is_foreign(error):
-                    raise
-                raise UnsupportedEstimatorError(
-                    _of_loss(self._view, outputs, labels, error)
-                ) from error
+            with self._view.reading():
+                self._view.losses(outputs, labels)
 
     @cached_property
     def _passes(self):
@@ -190,97 +176,3 @@ def labels_of_items(net, X, labels, n_outputs):
         samples = NetSamples(net, X)
         rows = range(len(samples.dataset))
         return labels_in(samples, rows, labels, n_outputs, of=LABELED)
-
-
-@contextmanager
-def explained(net, X, y=None, *, training, of, latest=None):
-    """Run a block in which skorch goes through X; an error of others that comes of a sample tells of which.
-
-    Parameters
-    ----------
-    net : NeuralNetClassifier
-    X : data
-        As `paired` returns it.
-    y : array (n,), optional
-    training : bool
-        Whether its mini-batches are those of training.
-    of : str
-        What X is, for the error.
-    latest : callable, optional
-        Gives the inputs of the mini-batch that skorch went through last, or None.
-    """
-    try:
-        yield
-    except Exception as error:
-        if is_foreign(error) and getattr(net, "initialized_", False):
-            inputs = None if latest is None else latest()
-            inputs = (
-                None
-                if inputs is None or _stage(error) != "infer"
-                else on_device(inputs, device_of(net))
-            )
-            if inputs is None or not _is_taken(NetView(net), inputs):
-                _refuse(net, X, y, training, of, error)
-            elif len(next(iter(tensors_of(inputs)), ())) == 1:
-                raise InvalidDataError(
-                    "the net's module takes a mini-batch of one sample, and does not train on it. If it normalizes by "
-                    "mini-batches, pass iterator_train__drop_last=True or a batch_size that leaves no mini-batch of "
-                    f"one. It raised {type(error).__name__}: {error}"
-                ) from error
-        raise
-
-
-def _is_taken(view, inputs):
-    """Tell whether the module takes a mini-batch in eval mode; then no sample is to blame for an error in training."""
-    with view.reading(), torch.no_grad():
-        try:
-            view.forward(inputs)
-        except Exception:
-            return False  # which sample it is will be told
-    return True
-
-
-def _refuse(net, X, y, training, of, error):
-    stage, view = _stage(error), NetView(net)
-    if stage is None:
-        return
-    samples = NetSamples(net, X, y)
-    with view.reading(), torch.no_grad():
-        if stage == "get_loss":
-            inputs = samples.collated([samples.fetch(0)])
-            raise UnsupportedEstimatorError(
-                _of_loss(view, view.forward(inputs), None, error)
-            ) from error
-        loader = net.get_iterator(samples.dataset, training=training)
-        samples = NetSamples(net, X, y, getattr(loader, "collate_fn", None))
-        run = view.forward if stage == "infer" else None
-        refuse_samples(samples, range(len(samples.dataset)), error, run=run, of=of)
-
-
-def _stage(error):
-    """Return where skorch was when an error came up: "infer", "get_loss", "load", or None for elsewhere."""
-    frames = [
-        (frame.f_code.co_name, frame.f_code.co_filename)
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    ]
-    names = {name for name, _ in frames}
-    for stage in ("get_loss", "infer"):
-        if stage in names:
-            return stage
-    is_loading = "unpack_data" in names or any(
-        file.startswith(_LOADER) for _, file in frames
-    )
-    return "load" if is_loading else None
-
-
-def _of_loss(view, outputs, labels, error):
-    asked = (
-        "its get_loss"
-        if view.overrides_loss
-        else f"the criterion {view.criterion_name}"
-    )
-    of_labels = "" if labels is None else f" and labels {tuple(labels.shape)} of int64"
-    return (
-        f"{asked} fails on outputs {tuple(outputs.shape)}{of_labels}, {type(error).__name__}: {error}. Use a criterion "
-        "of class labels, such as CrossEntropyLoss for outputs that are logits, or NLLLoss for probabilities."
-    )

@@ -1,6 +1,5 @@
 """Data sets by name: torchvision's, digits, and files."""
 
-import difflib
 import re
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from skdal.datasets._images import image_data
 from skdal.datasets._imbalance import imbalanced
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.pools import square
+from skdal.utils import did_you_mean
 
 _CALTECH_SIZE = 64
 
@@ -177,9 +177,8 @@ def load_dataset(
             _below(root, folder), size=int(size or 64), exif=exif, depth=depth
         )
     else:
-        near = difflib.get_close_matches(str(name), DATASETS, 1)
         raise InvalidParameterError(
-            f"{name!r} is no data set{f' (did you mean {near[0]!r}?)' if near else ''}: pass one of "
+            f"{name!r} is no data set{did_you_mean(name, DATASETS)}: pass one of "
             f"{', '.join(DATASETS)}, the path of an .npz file, or of a folder with train and test."
         )
     return (

@@ -10,7 +10,9 @@ from skdal.adapters import open_net
 from skdal.exceptions import EmptyPoolError
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._context import differentiating
-from skdal.gradients._factors import Factorizer, RunsOtherwise, concatenated
+from skdal.gradients._factorizer import Factorizer, RunsOtherwise
+from skdal.gradients._factors import concatenated
+from skdal.gradients._minibatch import FEW, MiniBatch
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._products import Products
 from skdal.utils import count_rows, progress_bar, take_rows
@@ -79,9 +81,9 @@ def gradient_gram(
 
 
 def _filled(view, values, rows, columns, traced, layers, factors, verbose):
-    first = next(rows.batches(slice(0, 3)))
-    parameters = select_parameters(view, layers, first[0])
-    factorizer = Factorizer(view, parameters, values, *first, factors=factors)
+    first = next(rows.batches(slice(0, FEW)))
+    parameters = select_parameters(view, layers, first.inputs)
+    factorizer = Factorizer(view, parameters, values, first, factors=factors)
     m = 1 if traced else factorizer.n_values
     dtype = (
         np.float64
@@ -120,11 +122,11 @@ class _Samples:
         return count_rows(self._X)
 
     def batches(self, rows):
-        """Yield (inputs, labels) of a slice of the samples."""
+        """Yield the MiniBatches of a slice of the samples."""
         y = None if self._y is None else self._y[rows]
-        yield from self._view.pool_batches(
-            take_rows(self._X, rows), y, batch_size=self._size
-        )
+        part = take_rows(self._X, rows)
+        for inputs, labels in self._view.pool_batches(part, y, batch_size=self._size):
+            yield MiniBatch(inputs, labels)
 
     def slices(self, size=None, end=None):
         """Return slices of consecutive samples, of all or of those before `end`."""
@@ -140,7 +142,7 @@ def _chunk(entries, n_held, m):
 def _by_contraction(factorizer, rows, columns, sizes, traced, result, bar):
     """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns after another."""
     factors = lambda samples, some: concatenated(
-        [factorizer(*batch) for batch in samples.batches(some)]
+        [factorizer(batch) for batch in samples.batches(some)]
     )
     block_of = lambda one, other: _four_axes(
         one.gram(other, traced=traced).cpu().numpy()
@@ -167,7 +169,7 @@ def _by_products(products, rows, columns, traced, result, bar):
     j, m = 0, result.shape[3]
     for there in columns.slices():
         for batch in columns.batches(there):
-            for gradients in products.gradients(*batch):
+            for gradients in products.gradients(batch):
                 gradients = list(gradients)
                 for here in rows.slices():
                     if rows is columns and here.stop <= j:  # mirrored already
@@ -194,6 +196,6 @@ def _by_products(products, rows, columns, traced, result, bar):
 def _along(products, gradients, batch):
     """Return the inner products (n, m, m') of a mini-batch's gradients with those of one sample."""
     block = torch.stack(
-        [products.along(gradient, *batch) for gradient in gradients], dim=2
+        [products.along(gradient, batch) for gradient in gradients], dim=2
     )
     return block.to(torch.promote_types(block.dtype, torch.float32))

@@ -1,11 +1,11 @@
 """Kernels of infinitely wide networks, in tiles, kept on disk where asked."""
 
-import hashlib
 import math
-import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,16 @@ from skdal.dynamics._inputs import (
 )
 from skdal.dynamics._recursion import kernel_block
 from skdal.exceptions import InvalidDataError
-from skdal.utils import check_device, check_known, prepare_folder, write_atomically
+from skdal.utils import (
+    AS_ARRAY,
+    check_device,
+    check_known,
+    digest,
+    keep,
+    one_thread,
+    prepare_folder,
+    read_kept,
+)
 
 # Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
 # displacement takes four times as much in each of eight arrays, 2 GB.
@@ -134,21 +143,20 @@ def infinite_ntk(
 
 
 def _digest(network, rows, columns):
-    digest = hashlib.sha256(
-        f"{_VERSION} {tuple(network)} {rows.dtype} {rows is columns}".encode()
-    )
+    """Return the name of a kernel: rows that are kept under another one are of another kernel."""
+    settings = f"{_VERSION} {tuple(network)} {rows.dtype} {rows is columns}"
+    parts = [settings.encode()]
     for x in (rows, columns):
-        digest.update(str(tuple(x.shape)).encode() + x.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:24]
+        parts += [str(tuple(x.shape)).encode(), x.contiguous().numpy()]
+    return digest(parts, n_digits=24, method="sha256")
 
 
 def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and mirrored."""
-    n_rows, n_columns = rows.pixels.shape[2], columns.pixels.shape[2]
-    side, width = (
-        _side_of_tile(network, rows.pixels),
-        _side_of_tile(network, columns.pixels),
-    )
+    n_rows = rows.pixels.shape[2]
+    n_columns = columns.pixels.shape[2]
+    side = _side_of_tile(network, rows.pixels)
+    width = _side_of_tile(network, columns.pixels)
     spans = [
         slice(start, min(start + side, n_rows)) for start in range(0, n_rows, side)
     ]
@@ -186,24 +194,12 @@ def _side_of_tile(network, pixels):
     return -(-n // n_tiles)
 
 
-_lock, _inside = threading.Lock(), []  # how many threads torch had, by calls that run
-
-
 @contextmanager
 def _tile_workers(device):
     """Yield an executor: a thread for each of torch's, which for so small operations are better not shared."""
-    with _lock:
-        n_threads = _inside[0] if _inside else torch.get_num_threads()
-        _inside.append(n_threads)
-        torch.set_num_threads(1)  # of each worker
-    try:
+    with one_thread() as n_threads:
         with ThreadPoolExecutor(n_threads if device.type == "cpu" else 1) as workers:
             yield workers
-    finally:
-        with _lock:
-            _inside.pop()
-            if not _inside:
-                torch.set_num_threads(n_threads)
 
 
 def _begun(network, rows, columns, width, workers):
@@ -216,6 +212,51 @@ def _begun(network, rows, columns, width, workers):
         workers.submit(lambda tile=tile: kernel_block(network, rows, tile).cpu())
         for tile in tiles
     ]
+
+
+class _Row(NamedTuple):
+    """A row of tiles: what it has to be, where it is kept, and the tiles that are being worked.
+
+    Attributes
+    ----------
+    shape : (int, int)
+    dtype : str
+    file : Path or None
+        None: the row is not kept.
+    futures : list of Future or None
+        Of its tiles; None where the file is there.
+    """
+
+    shape: tuple
+    dtype: str
+    file: Path | None
+    futures: list | None
+
+    def result(self):
+        """Return the row, read or computed; what is computed is kept."""
+        if self.futures is None:
+            return read_kept(self.file, AS_ARRAY, self._fault_of)
+        tiles = [future.result() for future in self.futures]
+        array = torch.cat(tiles, dim=1).numpy()
+        if self.file is not None:
+            keep(self.file, array, AS_ARRAY)
+        return array
+
+    def _fault_of(self, array):
+        """Say what is wrong with an array that was read, or return None."""
+        shape = getattr(array, "shape", None)
+        dtype = str(getattr(array, "dtype", None))
+        if (shape, dtype) == (self.shape, self.dtype) and np.isfinite(array).all():
+            return None
+        return (
+            f"it holds {shape} of {dtype} and not {self.shape} finite numbers of "
+            f"{self.dtype}"
+        )
+
+    def cancel(self):
+        """Let go of the tiles that no worker has begun."""
+        for future in self.futures or ():
+            future.cancel()
 
 
 def _kept_rows(folder, spans, ends, begin, dtype):
@@ -231,48 +272,25 @@ def _kept_rows(folder, spans, ends, begin, dtype):
     begun = deque()
     try:
         for span, end in zip(spans, ends):
-            shape = span.stop - span.start, end
-            file = (
-                None
-                if folder is None
-                else folder / f"rows-{span.start}-{shape[0]}x{shape[1]}.npy"
-            )
-            is_there = file is not None and file.exists()
-            begun.append((file, (shape, dtype), None if is_there else begin(span, end)))
+            begun.append(_begun_row(folder, span, end, begin, dtype))
             if len(begun) > 1:
-                yield _finished(*begun[0])
+                yield begun[0].result()
                 begun.popleft()
         while begun:
-            yield _finished(*begun[0])
+            yield begun[0].result()
             begun.popleft()
     finally:
-        for _, _, futures in begun:
-            for future in futures or ():
-                future.cancel()
+        for row in begun:
+            row.cancel()
 
 
-def _finished(file, expected, futures):
-    """Return a row of tiles when it is done, and store it; or read it."""
-    if futures is None:
-        return _read(file, expected)
-    array = torch.cat([future.result() for future in futures], dim=1).numpy()
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda out: np.save(out, array))
-    return array
-
-
-def _read(file, expected):
-    try:
-        array = np.load(file)
-    except (ValueError, EOFError) as error:
-        raise InvalidDataError(
-            f"{file} is damaged ({error}); remove it to compute it again."
-        ) from error
-    found = (getattr(array, "shape", None), str(getattr(array, "dtype", None)))
-    if found != expected or not np.isfinite(array).all():
-        raise InvalidDataError(
-            f"{file} is damaged: it holds {found[0]} of {found[1]} and not {expected[0]} finite numbers of "
-            f"{expected[1]}; remove it to compute it again."
-        )
-    return array
+def _begun_row(folder, span, end, begin, dtype):
+    """Return a `_Row`, whose tiles are begun unless its file is there."""
+    n_rows = span.stop - span.start
+    if folder is None:
+        file = None
+    else:
+        file = folder / f"rows-{span.start}-{n_rows}x{end}.npy"
+    is_there = file is not None and file.exists()
+    futures = None if is_there else begin(span, end)
+    return _Row((n_rows, end), dtype, file, futures)

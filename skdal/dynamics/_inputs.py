@@ -9,11 +9,11 @@ from skdal.dynamics._recursion import Network, prepare
 from skdal.exceptions import (
     IllConditionedWarning,
     InvalidDataError,
-    InvalidParameterError,
 )
 from skdal.utils import (
     as_array,
     check_known,
+    check_values,
     is_number,
     is_positive_integer,
     row_slices,
@@ -28,6 +28,26 @@ _COPY = 1e-6  # and one that is rounding
 _CANDIDATES = 4096  # pairs that are looked at more closely, of each part of the samples
 
 
+def _is_odd(value):
+    return is_positive_integer(value) and value % 2 == 1
+
+
+def _is_scale(value):
+    return is_number(value) and _SCALES[0] <= value <= _SCALES[1]
+
+
+def _is_scale_or_zero(value):
+    return _is_scale(value) or is_number(value) and value == 0
+
+
+_CHECKS = {
+    "depth": (is_positive_integer, "an integer of at least 1, the hidden layers"),
+    "kernel_size": (_is_odd, "an odd positive integer"),
+    "weight_std": (_is_scale, "a number above 0, from 1e-100 to 1e100"),
+    "bias_std": (_is_scale_or_zero, "0 or a number from 1e-100 to 1e100"),
+}
+
+
 def check_network(kind, depth, weight_std, bias_std, readout, kernel_size, kernel):
     """Return the `Network` that the arguments of `infinite_ntk` are of.
 
@@ -39,23 +59,13 @@ def check_network(kind, depth, weight_std, bias_std, readout, kernel_size, kerne
     check_known("kind of network", kind, ("mlp", "conv"))
     check_known("readout", readout, ("gap", "flatten"))
     check_known("kernel", kernel, ("ntk", "nngp"))
-    if not is_positive_integer(depth):
-        raise InvalidParameterError(
-            f"depth must be an integer of at least 1, the hidden layers; got {depth!r}."
-        )
-    if not is_positive_integer(kernel_size) or kernel_size % 2 == 0:
-        raise InvalidParameterError(
-            f"kernel_size must be an odd positive integer; got {kernel_size!r}."
-        )
-    is_scale = lambda value: is_number(value) and _SCALES[0] <= value <= _SCALES[1]
-    if not is_scale(weight_std):
-        raise InvalidParameterError(
-            f"weight_std must be a number above 0, from 1e-100 to 1e100; got {weight_std!r}."
-        )
-    if not is_scale(bias_std) and not (is_number(bias_std) and bias_std == 0):
-        raise InvalidParameterError(
-            f"bias_std must be 0 or a number from 1e-100 to 1e100; got {bias_std!r}."
-        )
+    values = {
+        "depth": depth,
+        "kernel_size": kernel_size,
+        "weight_std": weight_std,
+        "bias_std": bias_std,
+    }
+    check_values(values, _CHECKS)
     is_conv = kind == "conv"
     return Network(
         depth=int(depth),

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from skdal.exceptions import InvalidParameterError
-
-_POOL, _PICKS = "#b8bcc2", "#1f5fa8"
+from skdal.utils._style import BLUE, ORANGE, PALE, tidy
 
 
 def check_figure_file(path):
@@ -54,15 +53,14 @@ def draw_page(found, picks):
     _cosines(axes[1, 2], found)
     for one in axes.flat:
         one.title.set_fontsize(10)
-        one.tick_params(labelsize=8)
-        one.spines[["top", "right"]].set_visible(False)
+        tidy(one, grid=False, label_size=8)
     return figure
 
 
 def _terms(axes, found, picks):
     dot = found["dot"] if np.isinf(found["gamma"]) else found["gamma"] * found["dot"]
-    axes.scatter(found["sq_norm"], dot, s=4, color=_POOL, label="pool", rasterized=True)
-    axes.scatter(found["sq_norm"][picks], dot[picks], s=6, color=_PICKS, label="picks")
+    axes.scatter(found["sq_norm"], dot, s=4, color=PALE, label="pool", rasterized=True)
+    axes.scatter(found["sq_norm"][picks], dot[picks], s=6, color=BLUE, label="picks")
     axes.set_title(f"the two terms (correlation {found['correlation']:+.2f})")
     axes.set_xlabel("squared gradient length")
     axes.set_ylabel(
@@ -73,7 +71,7 @@ def _terms(axes, found, picks):
 
 def _overlap(axes, found):
     names = list(found["overlap"])[::-1]
-    axes.barh(names, [found["overlap"][name] for name in names], color=_PICKS)
+    axes.barh(names, [found["overlap"][name] for name in names], color=BLUE)
     axes.set_xlim(0, 1)
     axes.set_title("picks that another criterion would take")
     axes.set_xlabel("share")
@@ -100,14 +98,14 @@ def _classes(axes, found):
         at - 0.2,
         found["classes_pool"] / found["n_pool"],
         0.4,
-        color=_POOL,
+        color=PALE,
         label="pool",
     )
     axes.bar(
         at + 0.2,
         found["classes_picked"] / found["n_instances"],
         0.4,
-        color=_PICKS,
+        color=BLUE,
         label="picks",
     )
     axes.set_title("predicted classes")
@@ -119,9 +117,9 @@ def _classes(axes, found):
 def _spectrum(axes, found):
     total = found["eigenvalues"].sum()
     shares = np.cumsum(found["eigenvalues"]) / (total if total > 0 else 1)
-    axes.plot(np.arange(1, len(shares) + 1), shares, color=_PICKS)
+    axes.plot(np.arange(1, len(shares) + 1), shares, color=BLUE)
     axes.axvline(
-        found["effective_rank"], color="#d9822b", linewidth=1, label="effective rank"
+        found["effective_rank"], color=ORANGE, linewidth=1, label="effective rank"
     )
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
@@ -133,7 +131,7 @@ def _spectrum(axes, found):
 
 def _cosines(axes, found):
     cosines = found["nearest_cosine"]
-    axes.hist(cosines[np.isfinite(cosines)], bins=np.linspace(-1, 1, 41), color=_PICKS)
+    axes.hist(cosines[np.isfinite(cosines)], bins=np.linspace(-1, 1, 41), color=BLUE)
     axes.set_title("each pick's nearest pick")
     axes.set_xlabel("cosine of their gradients")
     axes.set_ylabel("picks")

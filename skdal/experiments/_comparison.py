@@ -1,15 +1,15 @@
 """From folders of runs to comparisons: which runs answer the same question."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.experiments._spec import RunSpec, Training
-from skdal.experiments._store import RunFolder, data_name
-from skdal.experiments._suites import SUITES
+from skdal.exceptions import InvalidDataError
+from skdal.experiments._records import read_records
+from skdal.experiments._spec import Training
+from skdal.experiments._store import data_name
+from skdal.experiments._suites import SUITES, Suite
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,6 @@ class Comparison:
         return "random" if "random" in self.runs else None
 
 
-class Stored(NamedTuple):
-    """A run as it is stored: its records may be none, its failure None."""
-
-    spec: RunSpec
-    records: list
-    failure: str | None
-
-
 def comparisons(root, suites=None):
     """Return what the runs below a folder compare.
 
@@ -97,6 +89,7 @@ def comparisons(root, suites=None):
     Parameters
     ----------
     root : str or Path
+        As in `read_records`.
     suites : list of Suite, optional
         Only these. None: all that have runs which are not all in another one, and by setting what belongs to none.
 
@@ -109,28 +102,23 @@ def comparisons(root, suites=None):
     InvalidDataError
         The folder holds no finished round of these suites, or what cannot be read.
     """
-    found = stored_runs(root)
+    found = read_records(root)
     names = _data_names(found)
     groups = {}
     for suite in SUITES.values() if suites is None else suites:
         for run in found:
             label = suite.label(run.spec)
             if label is not None:
-                key = (
-                    suite.name,
-                    suite.title,
-                    names[run.spec],
-                    suite.is_paper_setting(run.spec),
-                )
+                key = _Group(suite, suite.title, names[run.spec])
                 groups.setdefault(key, []).append((label, run))
     if suites is None:
         groups = _without_parts(groups)
         used = {run.spec for members in groups.values() for _, run in members}
         for run in found:
             if run.spec not in used:
-                key = ("other", _setting(run.spec), names[run.spec], False)
+                key = _Group(None, _setting(run.spec), names[run.spec])
                 groups.setdefault(key, []).append((_label(run.spec), run))
-    made = [_comparison(*key, members) for key, members in groups.items()]
+    made = [_comparison(group, members) for group, members in groups.items()]
     made = [comparison for comparison in made if comparison.runs]
     if not made:
         what = (
@@ -144,45 +132,29 @@ def comparisons(root, suites=None):
     return made
 
 
-def stored_runs(root):
-    """Return a `Stored` for each run below a folder.
+def comparison_of(suite, runs):
+    """Return the Comparison of some runs of one suite, on the same data.
 
-    Raises
-    ------
-    InvalidDataError
-        There is none, or one cannot be read.
+    Parameters
+    ----------
+    suite : Suite
+    runs : list of StoredRun
     """
-    found = []
-    folders = sorted(
-        {
-            file.parent
-            for name in ("spec.json", "rounds.jsonl")
-            for file in Path(root).glob(f"*/{name}")
-        }
-    )
-    for path in folders:
-        try:
-            spec = RunSpec.from_json((path / "spec.json").read_text())
-        except (OSError, InvalidParameterError) as error:
-            raise InvalidDataError(
-                f"{path / 'spec.json'} cannot be read ({error}). The `skdal run` of this run restores it; or move the "
-                "folder away."
-            ) from error
-        folder = RunFolder(root, spec)
-        if folder.path != path:
-            raise InvalidDataError(
-                f"{path / 'spec.json'} is of the run {folder.path.name}; the folder has another name."
-            )
-        found.append(Stored(spec, folder.rounds(), folder.failure))
-    if not found:
-        raise InvalidDataError(
-            f"there are no runs in {Path(root).resolve()}; `skdal run SUITE --out DIR` makes some."
-        )
-    return found
+    group = _Group(suite, suite.title, _data_names(runs)[runs[0].spec])
+    return _comparison(group, [(suite.label(run.spec), run) for run in runs])
 
 
-def _comparison(name, title, dataset, is_paper, members):
-    suite = SUITES.get(name)
+class _Group(NamedTuple):
+    """What runs have in common that are compared; the suite is None where they belong to none."""
+
+    suite: Suite | None
+    title: str
+    dataset: str
+
+
+def _comparison(group, members):
+    """Return the Comparison of the pairs (label, StoredRun) of a group."""
+    suite = group.suite
     order = {label: i for i, label in enumerate(suite.variants if suite else ())}
     runs = {}
     for label, run in sorted(
@@ -193,9 +165,19 @@ def _comparison(name, title, dataset, is_paper, members):
             records = records[: suite.spec(label, 0).n_rounds + 1]
         if len(records) > len(runs.get(label, {}).get(run.spec.seed, [])):
             runs.setdefault(label, {})[run.spec.seed] = records
-    n_failed = sum(run.failure is not None for _, run in members)
     return Comparison(
-        name, title, dataset, runs, suite.paper if is_paper else None, n_failed
+        name="other" if suite is None else suite.name,
+        title=group.title,
+        dataset=group.dataset,
+        runs=runs,
+        paper=suite.paper if _is_paper_setting(group, members) else None,
+        n_failed=sum(run.failure is not None for _, run in members),
+    )
+
+
+def _is_paper_setting(group, members):
+    return group.suite is not None and all(
+        group.suite.is_paper_setting(run.spec) for _, run in members
     )
 
 
@@ -204,11 +186,14 @@ def _without_parts(groups):
 
     Of groups of the same runs that of the data which the paper's numbers are for stays, else the first.
     """
-    members = [{run.spec for _, run in group} for group in groups.values()]
-    rank = [(not is_paper, n) for n, (*_, is_paper) in enumerate(groups)]
+    members = [{run.spec for _, run in found} for found in groups.values()]
+    rank = [
+        (not _is_paper_setting(group, found), n)
+        for n, (group, found) in enumerate(groups.items())
+    ]
     return {
-        key: group
-        for n, (key, group) in enumerate(groups.items())
+        group: found
+        for n, (group, found) in enumerate(groups.items())
         if not any(
             members[n] < other or members[n] == other and rank[m] < rank[n]
             for m, other in enumerate(members)
@@ -229,7 +214,8 @@ def _data_names(found):
             held.add(run.records[0]["data"])
     names = {}
     for run in found:
-        dataset, ratio = run.spec.dataset, run.spec.imbalance_ratio
+        dataset = run.spec.dataset
+        ratio = run.spec.imbalance_ratio
         paths = sources[data_name(dataset)]
         name = data_name(dataset) if len(paths) == 1 else dataset
         if ratio != 1:

@@ -1,22 +1,29 @@
 """Many runs, several at once in processes of their own; what goes wrong in one does not touch the others."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import wait
 
 import torch
+from joblib.externals.loky import (
+    FIRST_COMPLETED,
+    BrokenProcessPool,
+    ProcessPoolExecutor,
+    wait,
+)
 
-from skdal.exceptions import RunInUseError, SkdalError
+from skdal.exceptions import InvalidDataError, RunInUseError
 from skdal.experiments._run import run
-from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import RunFolder
+
+_SECONDS_BETWEEN_LOOKS = 0.5  # at the folders of runs, for new rounds
+_SECONDS_WITHOUT_PARENT = 1.0  # that a process may outlive the one that started it
 
 
 @dataclass
@@ -61,30 +68,24 @@ def run_all(specs, root, *, n_jobs=1, data_root="data", device="cpu", report=Non
     Ended
         A run that fails does not stop the others.
     """
-    report = report or (lambda spec, record: None)
+    if report is None:
+        report = _say_nothing
     settings = {"data_root": data_root, "device": device}
     if n_jobs == 1:
         return _one_by_one(specs, root, settings, report)
-    waiting, ended = deque(specs), Ended()
-    settings["n_threads"] = max(1, torch.get_num_threads() // n_jobs)
-    workers = [_Worker(root, settings) for _ in range(min(n_jobs, len(specs)))]
+    n_threads = max(1, torch.get_num_threads() // n_jobs)
+    slots = [
+        _Slot(root, settings, n_threads, report) for _ in range(min(n_jobs, len(specs)))
+    ]
     try:
-        for worker in workers:
-            worker.take(waiting)
-        while busy := [worker for worker in workers if worker.spec is not None]:
-            ready = wait([worker.connection for worker in busy])
-            for worker in (worker for worker in busy if worker.connection in ready):
-                kind, what = worker.receive()
-                if kind == "round":
-                    report(worker.spec, what)
-                elif kind != "hello":
-                    ended.add(worker.spec, kind, what)
-                    report(worker.spec, None)
-                    worker.take(waiting)
+        return _all_at_once(specs, slots)
     finally:
-        for worker in workers:
-            worker.stop()
-    return ended
+        for slot in slots:
+            slot.stop()
+
+
+def _say_nothing(spec, record):
+    pass
 
 
 def _one_by_one(specs, root, settings, report):
@@ -95,66 +96,97 @@ def _one_by_one(specs, root, settings, report):
     return ended
 
 
-class _Worker:
-    """A process that does runs, one after the other; a new one takes the place of one that died."""
+def _all_at_once(specs, slots):
+    """Do all runs, each in the first slot that is free."""
+    waiting = deque(specs)
+    ended = Ended()
+    while True:
+        for slot in slots:
+            if slot.spec is None and waiting:
+                slot.begin(waiting.popleft())
+        busy = [slot for slot in slots if slot.spec is not None]
+        if not busy:
+            return ended
+        futures = [slot.future for slot in busy]
+        wait(futures, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+        for slot in busy:
+            slot.report_rounds()
+            if slot.future.done():
+                slot.end(ended)
 
-    def __init__(self, root, settings):
-        self._root, self._settings, self.spec = root, settings, None
-        self._start()
 
-    def _start(self):
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_work, args=(theirs, self._root, self._settings), daemon=True
-        )
-        with (
-            _ignored_interrupts()
-        ):  # which the process inherits: Ctrl-C is for the one that waits for it
-            self._process.start()
-        theirs.close()  # so that the pipe ends with the process
-        self._has_spoken = False
+class _Slot:
+    """Room for one run at a time, in a process of its own; the death of that process fails this run alone.
 
-    def take(self, waiting):
-        """Begin the next run; `spec` is None where none is left."""
-        self.spec = waiting.popleft() if waiting else None
-        if self.spec is not None:
-            with contextlib.suppress(BrokenPipeError):  # `receive` will tell
-                self.connection.send(self.spec.to_json())
+    Attributes
+    ----------
+    spec : RunSpec or None
+        Of the run that is being done.
+    future : Future
+        Of its outcome.
+    """
 
-    def receive(self):
-        """Return ("hello", None) once, ("round", record) for each, and how the run ended and why.
+    def __init__(self, root, settings, n_threads, report):
+        self.spec = None
+        self.future = None
+        self._root = root
+        self._settings = settings
+        self._n_threads = n_threads
+        self._report = report
+        self._executor = None
 
-        Raises
-        ------
-        SkdalError
-            Processes cannot be started here.
-        """
-        try:
-            message = self.connection.recv()
-            self._has_spoken = True
-            return message
-        except (EOFError, ConnectionResetError):
-            self._process.join()
-        if not self._has_spoken and self._process.exitcode > 0:  # no signal
-            raise SkdalError(
-                f"a process for runs ended with exit code {self._process.exitcode} before it began. Called from a "
-                'script, this must stand below `if __name__ == "__main__":`; or use one job at a time.'
+    def begin(self, spec):
+        """Begin a run, in a new process where there is none yet or the last one died."""
+        self.spec = spec
+        self._n_reported = len(self._rounds())
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                max_workers=1, initializer=_prepare, initargs=(self._n_threads,)
             )
-        why = f"the process of the run ended with exit code {self._process.exitcode}; -9 is also out of memory.\n"
-        self._start()
-        return "failed", _noted(RunFolder(self._root, self.spec), why)
+        with _ignored_interrupts():  # Ctrl-C is for this process, which waits
+            self.future = self._executor.submit(
+                _outcome, spec, self._root, **self._settings
+            )
+
+    def report_rounds(self):
+        """Report the rounds that were stored since the last look."""
+        records = self._rounds()
+        for record in records[self._n_reported :]:
+            self._report(self.spec, record)
+        self._n_reported = len(records)
+
+    def _rounds(self):
+        """Return the records of the run so far."""
+        try:
+            return RunFolder(self._root, self.spec).rounds()
+        except InvalidDataError:
+            return []  # the run will fail, and say what is wrong with its folder
+
+    def end(self, ended):
+        """Take note of how the run ended, and make room for the next one."""
+        try:
+            how, why = self.future.result()
+        except BrokenProcessPool as error:
+            how = "failed"
+            why = _noted(
+                RunFolder(self._root, self.spec),
+                f"the process of the run ended: {error}\n",
+            )
+            self._executor = None
+        self.report_rounds()
+        ended.add(self.spec, how, why)
+        self._report(self.spec, None)
+        self.spec = None
 
     def stop(self):
         """End the process, in the middle of a run if need be: nothing that is stored is lost."""
-        self.connection.close()  # an idle one ends at this
-        if self.spec is not None:
-            self._process.terminate()
-        self._process.join()
+        if self._executor is not None:
+            self._executor.shutdown(kill_workers=self.spec is not None)
 
 
 @contextlib.contextmanager
 def _ignored_interrupts():
+    """Start processes in a block that Ctrl-C does not reach, as they inherit what a signal does."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change what a signal does
         return
@@ -165,19 +197,21 @@ def _ignored_interrupts():
         signal.signal(signal.SIGINT, before)
 
 
-def _work(connection, root, settings):
-    """Do the runs whose specs come through the pipe, until it ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(settings.pop("n_threads"))
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        connection.send(("hello", None))
-        while True:
-            spec = RunSpec.from_json(connection.recv())
-            report = lambda record: connection.send(("round", record))
-            connection.send(_outcome(spec, root, report=report, **settings))
+def _prepare(n_threads):
+    """Prepare a process for its runs."""
+    torch.set_num_threads(n_threads)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent):
+    """End this process when the one that started it has ended, however that was: nobody waits for the run any more."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_WITHOUT_PARENT)
+    os._exit(1)
 
 
 def _outcome(spec, root, **settings):
+    """Do a run; return how it ended, "done", "failed" or "in_use", and why it failed."""
     try:
         run(spec, root, **settings)
         return "done", None
@@ -194,9 +228,3 @@ def _noted(folder, why):
     except OSError as error:
         why += f"(and {error}, as this was to be stored in {folder.path})\n"
     return why
-
-
-def _end_with_parent():
-    """End this process when the one that started it does, however it ends: nobody waits for the run any more."""
-    multiprocessing.parent_process().join()
-    os._exit(1)

@@ -1,28 +1,31 @@
 """Learning curves of comparisons."""
 
-import hashlib
 import re
 from functools import partial
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from skdal.experiments._tables import MEASURES
-from skdal.utils import prepare_folder, write_atomically
-
-# dynamicAL first, random in grey; otherwise in the order of the variants
-_COLORS = {"dynamical": "#1f5fa8", "random": "#7f7f7f"}
-_OTHERS = (
-    "#d9822b",
-    "#2a9d5c",
-    "#c0392b",
-    "#8e44ad",
-    "#17a2b8",
-    "#b5a400",
-    "#e377c2",
-    "#5d4037",
+from skdal.utils import digest, prepare_folder, write_atomically
+from skdal.utils._style import (
+    BLUE,
+    BROWN,
+    CYAN,
+    GREEN,
+    GREY,
+    OLIVE,
+    ORANGE,
+    PINK,
+    PURPLE,
+    RED,
+    save_figure,
+    tidy,
 )
+
+# Samplers without a colour of their own take the next of the others, in the order of the variants.
+_COLORS = {"dynamical": BLUE, "random": GREY}
+_OTHERS = (ORANGE, GREEN, RED, PURPLE, CYAN, OLIVE, PINK, BROWN)
 _FORMATS = ("png", "svg")
 
 
@@ -53,7 +56,7 @@ def _stem(comparison, measure):
     """Return a file name for a comparison; settings of no suite share a name, so theirs has a digest."""
     parts = [comparison.name, comparison.dataset]
     if comparison.name == "other":
-        parts.append(hashlib.sha256(comparison.title.encode()).hexdigest()[:6])
+        parts.append(digest([comparison.title.encode()], n_digits=6, method="sha256"))
     if measure != "accuracy":
         parts.append(measure)
     return re.sub(r"[^\w.-]+", "-", "-".join(parts)).rstrip("-")
@@ -91,14 +94,14 @@ def draw(comparison, *, measure="accuracy"):
         axes[1].set_ylabel("points")
     for one in axes:
         one.set_xlabel("labels")
-        one.grid(alpha=0.25, linewidth=0.6)
-        one.spines[["top", "right"]].set_visible(False)
+        tidy(one)
     return figure
 
 
 def _band(axes, n_labeled, curves, spread, color, label):
     seen = ~np.isnan(curves).all(axis=0)
-    n_labeled, curves = n_labeled[seen], curves[:, seen]
+    n_labeled = n_labeled[seen]
+    curves = curves[:, seen]
     if not curves.size:
         return
     mean = np.nanmean(curves, axis=0)
@@ -133,14 +136,3 @@ def _seeds(comparison):
     counts = {len(seeds) for seeds in comparison.runs.values()}
     words = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     return f"{words} seed{'' if counts == {1} else 's'}"
-
-
-def save_figure(figure, kind, out):
-    """Write a figure so that the same runs give the same file."""
-    with rc_context({"svg.hashsalt": "skdal"}):
-        figure.savefig(
-            out,
-            format=kind,
-            dpi=150,
-            metadata={"Date": None} if kind == "svg" else None,
-        )

@@ -5,10 +5,10 @@ cut short is done again from the checkpoint of the one before, and comes out the
 """
 
 import functools
-import hashlib
 import itertools
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,15 @@ from skdal.datasets import Batches, load_dataset
 from skdal.exceptions import InvalidDataError, InvalidParameterError, RunInUseError
 from skdal.experiments._environment import PeakMemory, versions
 from skdal.experiments._store import RunFolder
-from skdal.experiments._train import RunningAccuracy, measure, train_until_learned
+from skdal.experiments._train import (
+    RunningAccuracy,
+    measure,
+    outputs_of,
+    train_until_learned,
+)
 from skdal.models import MODELS
 from skdal.samplers import SAMPLERS
-from skdal.utils import check_known, forked_rng
+from skdal.utils import check_known, digest, forked_rng
 
 logger = logging.getLogger("skdal")
 
@@ -59,7 +64,7 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
     RunInUseError
         Another process is busy with it.
     """
-    data, digest = load(spec, data_root)
+    data, data_digest = load(spec, data_root)
     check(spec, data)
     work = _Run(spec, data, device)
     work.try_out()
@@ -71,13 +76,13 @@ def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=No
             )
         records, state = folder.resume()
         folder.clear_failure()
-        check_same_data(records, digest, folder)
+        check_same_data(records, data_digest, folder)
         _tell_of_other_numbers(records, device)
         work.restore(records, state)
         n_left = None if n_records is None else max(0, n_records - len(records))
         for record in itertools.islice(work.rounds(), n_left):
             record |= {
-                "data": digest,
+                "data": data_digest,
                 "device": device,
                 "threads": torch.get_num_threads(),
                 "versions": versions(),
@@ -105,11 +110,10 @@ def load(spec, data_root="data"):
 @functools.lru_cache(maxsize=1)
 def _load(name, root, imbalance_ratio, seed, version):
     data = load_dataset(name, root, imbalance_ratio=imbalance_ratio, seed=seed)
-    digest = hashlib.blake2b(digest_size=8)
+    parts = []
     for part in (data.train, data.test):
-        digest.update(np.ascontiguousarray(part.images))
-        digest.update(part.targets)
-    return data, digest.hexdigest()
+        parts += [np.ascontiguousarray(part.images), part.targets]
+    return data, digest(parts, n_digits=16)
 
 
 def check(spec, data):
@@ -150,6 +154,39 @@ def prepared_net(spec, data, device):
     return work.net
 
 
+@dataclass(frozen=True)
+class NextQuery:
+    """What the sampler of a finished run would ask for next: its whole pool, most wanted first.
+
+    Attributes
+    ----------
+    images : array (n, height, width, channels)
+    scores : array (n,)
+    predicted, true : int arrays (n,)
+        The net's classes and the right ones.
+    n_labeled : int
+        Labels that the net was trained on.
+    """
+
+    images: np.ndarray
+    scores: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
+    n_labeled: int
+
+
+def next_query(spec, root, data_root="data"):
+    """Return the `NextQuery` of a run that is done, from its net as it is stored."""
+    data, _ = load(spec, data_root)
+    work = _Run(spec, data, "cpu")
+    work.restore(*RunFolder(root, spec).resume())
+    ranked, scores = work.ask()
+    images = data.train.take(ranked)
+    predicted = outputs_of(work.net, images).argmax(1).numpy()
+    shown = data.train.images[ranked]
+    return NextQuery(shown, scores, predicted, images.targets, len(work.labeled))
+
+
 def n_labeled(spec, n_pool):
     """Return the number of labels in each round: with `last_round="partial"` no more than the pool has."""
     counts = spec.n_initial + spec.n_instances * np.arange(spec.n_rounds + 1)
@@ -187,12 +224,12 @@ def make_sampler(spec):
     return sampler
 
 
-def check_same_data(records, digest, folder):
+def check_same_data(records, data_digest, folder):
     """Raise if the rounds of a run were made with other data."""
-    if records and records[-1]["data"] != digest:
+    if records and records[-1]["data"] != data_digest:
         raise InvalidDataError(
             f"the rounds in {folder.path} were made with other data (digest {records[-1]['data']}) than those found "
-            f"now ({digest}). Restore the data, or use another folder."
+            f"now ({data_digest}). Restore the data, or use another folder."
         )
 
 
@@ -223,9 +260,12 @@ class _Run:
     """The state of a run between two rounds."""
 
     def __init__(self, spec, data, device):
-        self.spec, self.data, self.device = spec, data, device
+        self.spec = spec
+        self.data = data
+        self.device = device
         self.n_labeled = n_labeled(spec, len(data.train))
-        self.net, self.sampler = make_net(spec, data, device), make_sampler(spec)
+        self.net = make_net(spec, data, device)
+        self.sampler = make_sampler(spec)
         self.labeled = initial_set(spec, data)
         self.round = 0
 
@@ -247,17 +287,17 @@ class _Run:
         self.sampler._check_trial(Trial(self.net, self.data.train, None))
 
     def restore(self, records, state):
-        """Go back to where the last record was stored."""
+        """Go back to where the last record was stored; of a run that is done only the net is left."""
         self.net.initialize()
         self.round = len(records)
-        if state is None or self.round == len(self.n_labeled):
+        if not state:
             return
-        self.labeled = np.concatenate(
-            [self.labeled, *(record["queried"] for record in records)]
-        ).astype(np.intp)
+        queried = [record["queried"] for record in records]
+        self.labeled = np.concatenate([self.labeled, *queried]).astype(np.intp)
         self.net.module_.load_state_dict(state["module"])
-        self.net.initialize_optimizer()
-        self.net.optimizer_.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            self.net.initialize_optimizer()
+            self.net.optimizer_.load_state_dict(state["optimizer"])
         if state["sampler"] is not None:
             self.sampler.load_state_dict(state["sampler"])
 
@@ -288,7 +328,9 @@ class _Run:
             yield record
 
     def _train(self):
-        spec, net, looks = self.spec, self.net, []
+        spec = self.spec
+        net = self.net
+        looks = []
         labeled = self.data.train.take(self.labeled)
         seconds_looking = 0.0
 
@@ -332,24 +374,31 @@ class _Run:
                 "classes": None,
                 "query_seconds": None,
             }
-        train = self.data.train
-        pool = np.setdiff1d(np.arange(len(train)), self.labeled)
         n_instances = self.n_labeled[self.round + 1] - len(self.labeled)
         start = time.perf_counter()
-        self.sampler.estimator = FrozenEstimator(self.net)
-        self.sampler.fit(train.take(self.labeled))
-        picked, scores = self.sampler.query(
-            train.take(pool).unlabeled(), n_instances, return_scores=True
-        )
+        queried, scores = self.ask(n_instances)
         seconds = time.perf_counter() - start
-        queried = pool[picked]
         return {
             "queried": queried.tolist(),
             "scores": None
             if np.isnan(scores).all()
             else [_rounded(score) for score in scores],
             "classes": np.bincount(
-                train.targets[queried], minlength=len(self.data.class_names)
+                self.data.train.targets[queried],
+                minlength=len(self.data.class_names),
             ).tolist(),
             "query_seconds": round(seconds, 3),
         }
+
+    def ask(self, n_instances=None):
+        """Return which training images the sampler asks for, best first, and their scores; None: all of the pool."""
+        train = self.data.train
+        pool = np.setdiff1d(np.arange(len(train)), self.labeled)
+        self.sampler.estimator = FrozenEstimator(self.net)
+        self.sampler.fit(train.take(self.labeled))
+        picked, scores = self.sampler.query(
+            train.take(pool).unlabeled(),
+            len(pool) if n_instances is None else n_instances,
+            return_scores=True,
+        )
+        return pool[picked], scores

@@ -1,19 +1,60 @@
 """A run as a frozen spec: what is trained on what, how samples are asked for, and every seed."""
 
 import dataclasses
-import hashlib
 import json
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from skdal.exceptions import InvalidParameterError
+from skdal.utils import check_values, digest, integer_from, is_boolean, is_number
 
 # The order is part of every seed: new sources go last.
 _SOURCES = ("split", "initial", "weights", "order", "query")
+
+
+def _is_name(value):
+    return isinstance(value, str) and bool(value)
+
+
+def _is_last_round(value):
+    return value in ("refuse", "partial")
+
+
+def _is_ratio(value):
+    return is_number(value) and 1 <= value < math.inf
+
+
+def _is_share(value):
+    return is_number(value) and 0 <= value <= 1
+
+
+def _is_rate(value):
+    return is_number(value) and 0 < value < math.inf
+
+
+_FLAG = (is_boolean, "True or False")
+_CHECKS = {
+    "n_initial": integer_from(1),
+    "n_instances": integer_from(1),
+    "n_rounds": integer_from(0),
+    "seed": integer_from(0),
+    "eval_every": integer_from(0),
+    "dataset": (_is_name, "a name"),
+    "model": (_is_name, "a name"),
+    "sampler": (_is_name, "a name"),
+    "last_round": (_is_last_round, '"refuse" or "partial"'),
+    "imbalance_ratio": (_is_ratio, "a number of at least 1"),
+    "training.accuracy": (_is_share, "a number from 0 to 1"),
+    "training.lr": (_is_rate, "a number above 0"),
+    "training.n_epochs_above": integer_from(1),
+    "training.max_epochs": integer_from(1),
+    "training.batch_size": integer_from(1),
+    "training.warm_start": _FLAG,
+    "training.reset_optimizer": _FLAG,
+}
 
 
 @dataclass(frozen=True)
@@ -98,69 +139,14 @@ class RunSpec:
         object.__setattr__(
             self, "sampler_params", _canonical(dict(self.sampler_params))
         )
-        wrong = [
-            f"{name} must be {allowed}; got {value!r}"
-            for name, value, allowed in self._faults()
-        ]
-        if wrong:
-            raise InvalidParameterError("; ".join(wrong) + ".")
+        training = {f"training.{k}": v for k, v in vars(self.training).items()}
+        check_values(vars(self) | training, _CHECKS)
         object.__setattr__(self, "imbalance_ratio", float(self.imbalance_ratio))
         own = {name: float(getattr(self.training, name)) for name in ("accuracy", "lr")}
         object.__setattr__(self, "training", dataclasses.replace(self.training, **own))
 
     def __hash__(self):
         return hash(self.to_json())
-
-    def _faults(self):
-        checks = {
-            **dict.fromkeys(
-                ("n_initial", "n_instances"), (_is_count(1), "an integer of at least 1")
-            ),
-            **dict.fromkeys(
-                ("n_rounds", "seed", "eval_every"),
-                (_is_count(0), "an integer of at least 0"),
-            ),
-            **dict.fromkeys(
-                ("dataset", "model", "sampler"),
-                (lambda v: isinstance(v, str) and bool(v), "a name"),
-            ),
-            "last_round": (
-                lambda v: v in ("refuse", "partial"),
-                '"refuse" or "partial"',
-            ),
-            "imbalance_ratio": (
-                lambda v: _is_number(v) and 1 <= v < math.inf,
-                "a number of at least 1",
-            ),
-            "training.accuracy": (
-                lambda v: _is_number(v) and 0 <= v <= 1,
-                "a number from 0 to 1",
-            ),
-            "training.lr": (
-                lambda v: _is_number(v) and 0 < v < math.inf,
-                "a number above 0",
-            ),
-            **dict.fromkeys(
-                (
-                    "training.n_epochs_above",
-                    "training.max_epochs",
-                    "training.batch_size",
-                ),
-                (_is_count(1), "an integer of at least 1"),
-            ),
-            **dict.fromkeys(
-                ("training.warm_start", "training.reset_optimizer"),
-                (lambda v: isinstance(v, bool), "True or False"),
-            ),
-        }
-        for name, (is_allowed, allowed) in checks.items():
-            value = (
-                getattr(self.training, name[9:])
-                if name.startswith("training.")
-                else getattr(self, name)
-            )
-            if not is_allowed(value):
-                yield name, value, allowed
 
     def to_json(self):
         """Return canonical JSON: sorted keys, no blanks, infinity as the string "inf"."""
@@ -193,7 +179,7 @@ class RunSpec:
     @property
     def digest(self):
         """A name for this spec, 12 hexadecimal digits."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return digest([self.to_json().encode()], n_digits=12, method="sha256")
 
     def seed_of(self, source, *counters):
         """Return the seed (32 bits) of one source of chance: "split", "initial", "weights", "order" or "query".
@@ -204,16 +190,6 @@ class RunSpec:
             self.seed, spawn_key=(_SOURCES.index(source), *counters)
         )
         return int(sequence.generate_state(1)[0])
-
-
-def _is_count(least):
-    return lambda v: (
-        isinstance(v, numbers.Integral) and not isinstance(v, bool) and v >= least
-    )
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _canonical(value):

@@ -55,10 +55,8 @@ def area_under_curve(n_labeled, accuracy):
     array (...)
         NaN where a point is missing; of a single point its height.
     """
-    n_labeled, accuracy = (
-        np.asarray(n_labeled, dtype=float),
-        np.asarray(accuracy, dtype=float),
-    )
+    n_labeled = np.asarray(n_labeled, dtype=float)
+    accuracy = np.asarray(accuracy, dtype=float)
     if len(n_labeled) == 1:
         return accuracy[..., 0]
     return np.trapezoid(accuracy, n_labeled, axis=-1) / (n_labeled[-1] - n_labeled[0])

@@ -49,10 +49,8 @@ class RunFolder:
         self.spec = spec
         name = f"{data_name(spec.dataset)}-{spec.model}-{spec.sampler}-{spec.seed}-{spec.digest}"
         self.path = Path(root) / name
-        self._log, self._checkpoint = (
-            self.path / "rounds.jsonl",
-            self.path / "checkpoint.pt",
-        )
+        self._log = self.path / "rounds.jsonl"
+        self._checkpoint = self.path / "checkpoint.pt"
         self._failed = self.path / "failed.txt"
 
     @contextmanager
@@ -87,7 +85,8 @@ class RunFolder:
         InvalidDataError
             The folder holds another one; both are shown.
         """
-        file, text = self.path / "spec.json", self.spec.to_json()
+        file = self.path / "spec.json"
+        text = self.spec.to_json()
         found = file.read_text().strip() if file.exists() else ""
         if not found:
             write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
@@ -124,7 +123,8 @@ class RunFolder:
         held = self._load() if self._checkpoint.exists() else None
         if held is not None:
             self._complete(held)
-        rounds, expected = self.rounds(), 0 if held is None else held["n_rounds"]
+        rounds = self.rounds()
+        expected = 0 if held is None else held["n_rounds"]
         if len(rounds) != expected:
             raise InvalidDataError(
                 f"{self._log} has {len(rounds)} rounds, and the checkpoint beside it is of {expected}. Nothing was "

@@ -92,7 +92,8 @@ def run_suite(
 
 def _plans(specs, data_root, download, device):
     """Return the numbers of labels in the rounds of each run, after checking it on its data."""
-    tried, plans = set(), {}
+    tried = set()  # combinations of data, net and sampler
+    plans = {}
     for spec in sorted(specs, key=lambda spec: spec.dataset):
         if download and spec.dataset not in {dataset for dataset, *_ in tried}:
             load_dataset(spec.dataset, data_root, download=True)
@@ -110,7 +111,8 @@ class _Progress:
     """A bar whose unit is a label trained on in a round: what a round costs grows about with these."""
 
     def __init__(self, plans, stored, verbose):
-        self._n_runs, self._n_rounds = len(plans), sum(map(len, plans))
+        self._n_runs = len(plans)
+        self._n_rounds = sum(map(len, plans))
         self._runs_done = sum(
             len(records) == len(plan) for plan, records in zip(plans, stored)
         )

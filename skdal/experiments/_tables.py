@@ -76,38 +76,33 @@ def format_csv(found, *, measure="accuracy"):
     writer.writerow(header.split())
     for comparison in found:
         for label in comparison.labels:
-            paper = _paper(comparison, label, measure)
-            ours, random = (
-                _percent(comparison, name, measure)
-                for name in (label, comparison.baseline)
-            )
-            for i, n in enumerate(comparison.n_labeled):
-                values = ours[:, i][~np.isnan(ours[:, i])]
-                if len(values):
-                    difference = paired_difference(ours[:, i], random[:, i])
-                    numbers = [values.mean(), _deviation(values), *difference[:3]]
-                    row = [
-                        comparison.name,
-                        comparison.dataset,
-                        measure,
-                        label,
-                        n,
-                        len(values),
-                    ]
-                    row += ["" if np.isnan(v) else f"{v:.4f}" for v in numbers]
-                    writer.writerow(
-                        [
-                            *row,
-                            difference.n_pairs,
-                            *("" if np.isnan(v) else v for v in paper[:, i]),
-                        ]
-                    )
+            writer.writerows(_csv_rows(comparison, label, measure))
     return out.getvalue()
+
+
+def _csv_rows(comparison, label, measure):
+    """Yield a row for each number of labels at which a sampler was measured."""
+    ours = _percent(comparison, label, measure)
+    random = _percent(comparison, comparison.baseline, measure)
+    paper = _paper(comparison, label, measure)
+    for i, n in enumerate(comparison.n_labeled):
+        values = ours[:, i][~np.isnan(ours[:, i])]
+        if not len(values):
+            continue
+        difference = paired_difference(ours[:, i], random[:, i])
+        numbers = [values.mean(), _deviation(values), *difference[:3]]
+        yield [
+            *(comparison.name, comparison.dataset, measure, label, n, len(values)),
+            *("" if np.isnan(value) else f"{value:.4f}" for value in numbers),
+            difference.n_pairs,
+            *("" if np.isnan(value) else value for value in paper[:, i]),
+        ]
 
 
 def rounds_table(comparison, measure):
     """Return (title, header, rows): mean and deviation over seeds by number of labels, the paper's in brackets."""
-    header, rows = ["labels", *comparison.labels], []
+    header = ["labels", *comparison.labels]
+    rows = []
     for i, n in enumerate(comparison.n_labeled):
         cells = []
         for label in comparison.labels:
@@ -124,72 +119,68 @@ def rounds_table(comparison, measure):
     return f"Mean ± standard deviation over seeds{source}", header, rows
 
 
+_SECONDS = ("train_seconds", "query_seconds")
+_SUMMARY = (
+    "sampler",
+    "seeds",
+    "at the end",
+    "minus random",
+    "paper",
+    "paper minus random",
+    "mean of the curve",
+    "curve minus random",
+    "labels saved",
+    "s training",
+    "s query",
+)
+
+
 def summary_table(comparison, measure):
     """Return (title, header, rows): a row a sampler, at the last number of labels that the paper has, else the last."""
     at = _last_of_paper(comparison)
-    base = comparison.baseline
-    header = [
-        "sampler",
-        "seeds",
-        "at the end",
-        "minus random",
-        "paper",
-        "paper minus random",
-    ]
-    header += [
-        "mean of the curve",
-        "curve minus random",
-        "labels saved",
-        "s training",
-        "s query",
-    ]
-    rows = []
-    for label in comparison.labels:
-        curves, random = (
-            _percent(comparison, name, measure)[:, : at + 1] for name in (label, base)
-        )
-        own = ~np.isnan(curves).all(
-            axis=0
-        )  # variants of other batch sizes have other points
-        n_labeled, curves, random = (
-            np.array(comparison.n_labeled[: at + 1])[own],
-            curves[:, own],
-            random[:, own],
-        )
-        whole = ~np.isnan(curves).any(axis=1)
-        if not whole.any():
-            rows.append([label, 0, *[""] * 9])
-            continue
-        area, random_area = (
-            area_under_curve(n_labeled, curves),
-            area_under_curve(n_labeled, random),
-        )
-        saved = [labels_saved(n_labeled, a, b) for a, b in zip(curves, random)]
-        paper, paper_random = (
-            _paper(comparison, name, measure)[0, at] for name in (label, base)
-        )
-        beside = [
-            _interval(paired_difference(curves[:, -1], random[:, -1])),
-            _number(paper),
-            _number(paper - paper_random, "+.2f"),
-            _spread(area),
-            _interval(paired_difference(area, random_area)),
-            _interval(paired_difference(saved, np.zeros(len(saved))), "+.0f"),
-        ]
-        if label == base:
-            beside = ["", beside[1], "", beside[3], "", ""]
-        seconds = [
-            _seconds(comparison, label, name, whole, at)
-            for name in ("train_seconds", "query_seconds")
-        ]
-        rows.append(
-            [label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds]
-        )
+    rows = [_summary_row(comparison, label, measure, at) for label in comparison.labels]
+    # There may be no numbers of the paper, and no random sampling to compare with.
+    columns = [i for i in range(len(_SUMMARY)) if any(row[i] != "" for row in rows)]
     title = f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% confidence intervals"
-    kept = [
-        i for i in range(len(header)) if any(row[i] != "" for row in rows)
-    ]  # there may be no paper and no random
-    return title, [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    header = [_SUMMARY[i] for i in columns]
+    return title, header, [[row[i] for i in columns] for row in rows]
+
+
+def _summary_row(comparison, label, measure, at):
+    """Return the cells of a sampler, one for each column of the summary."""
+    curves = _percent(comparison, label, measure)[:, : at + 1]
+    random = _percent(comparison, comparison.baseline, measure)[:, : at + 1]
+    # Variants of other batch sizes have points of their own.
+    own = ~np.isnan(curves).all(axis=0)
+    n_labeled = np.array(comparison.n_labeled[: at + 1])[own]
+    curves = curves[:, own]
+    random = random[:, own]
+    whole = ~np.isnan(curves).any(axis=1)
+    if not whole.any():
+        return [label, 0, *[""] * (len(_SUMMARY) - 2)]
+    paper = _paper(comparison, label, measure)[0, at]
+    paper_random = _paper(comparison, comparison.baseline, measure)[0, at]
+    end, area, saved = _gains(n_labeled, curves, random)
+    height = _spread(area_under_curve(n_labeled, curves))
+    if label == comparison.baseline:
+        beside = ["", _number(paper), "", height, "", ""]
+    else:
+        of_paper = [_number(paper), _number(paper - paper_random, "+.2f")]
+        beside = [end, *of_paper, height, area, saved]
+    seconds = [_seconds(comparison, label, name, whole, at) for name in _SECONDS]
+    return [label, int(whole.sum()), _spread(curves[:, -1]), *beside, *seconds]
+
+
+def _gains(n_labeled, curves, random):
+    """Return in words what a sampler gains over random: at the end, over the curve, in labels."""
+    area = area_under_curve(n_labeled, curves)
+    area_random = area_under_curve(n_labeled, random)
+    saved = [labels_saved(n_labeled, ours, base) for ours, base in zip(curves, random)]
+    return (
+        _interval(paired_difference(curves[:, -1], random[:, -1])),
+        _interval(paired_difference(area, area_random)),
+        _interval(paired_difference(saved, np.zeros(len(saved))), "+.0f"),
+    )
 
 
 def penalty_table(comparison, measure):
@@ -214,10 +205,8 @@ def _heading(comparison, measure, style):
     if style == "rst":
         title += "\n" + "-" * len(title)
     sentences = [f"Data: {comparison.dataset}; {MEASURES[measure]}."]
-    n_limited, n_rounds = (
-        sum(not r["converged"] for r in comparison.records),
-        len(comparison.records),
-    )
+    n_limited = sum(not r["converged"] for r in comparison.records)
+    n_rounds = len(comparison.records)
     if n_limited:
         sentences.append(
             f"{n_limited} of {n_rounds} trainings ended at the limit of epochs, not by their rule."

@@ -40,7 +40,8 @@ class RunningAccuracy(Callback):
 
     def on_epoch_begin(self, net, **kwargs):
         """Forget the epoch before."""
-        self._n_right, self._n_seen = 0, 0
+        self._n_right = 0
+        self._n_seen = 0
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
         """Count, on the net's device: a transfer a step would make a GPU wait."""
@@ -107,7 +108,8 @@ def measure(net, test, epoch):
             f"the net gives NaN or infinity after epoch {epoch}: its training has diverged. Lower "
             "the learning rate, or look for unusual values in the images."
         )
-    predicted, labels = outputs.argmax(1).cpu().numpy(), test.targets
+    predicted = outputs.argmax(1).cpu().numpy()
+    labels = test.targets
     macro_f1 = f1_score(
         labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
     )

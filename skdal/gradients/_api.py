@@ -9,6 +9,7 @@ from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._context import differentiating
 from skdal.gradients._loop import gradient_of
 from skdal.gradients._memory import Halving
+from skdal.gradients._minibatch import MiniBatch
 from skdal.gradients._parameters import select_parameters
 from skdal.gradients._statistics import empty_statistics, store
 from skdal.gradients._sums import add_to, chunk_rows
@@ -84,7 +85,7 @@ def gradient_statistics(
     >>> statistics.sq_norm.shape, statistics.dot.shape, statistics.label.dtype
     ((4,), (4,), dtype('int64'))
     """
-    found = compute_statistics(
+    statistics = compute_statistics(
         net,
         X,
         y,
@@ -94,10 +95,11 @@ def gradient_statistics(
         batch_size=batch_size,
         verbose=0,
     )
-    check_finite_scores(
-        found.sq_norm if found.dot is None else found.sq_norm + found.dot
-    )
-    return found
+    scores = statistics.sq_norm
+    if statistics.dot is not None:
+        scores = scores + statistics.dot
+    check_finite_scores(scores)
+    return statistics
 
 
 def compute_statistics(
@@ -113,11 +115,23 @@ def compute_statistics(
     only_dot=False,
     loss=None,
 ):
-    """`gradient_statistics` with a progress bar for `verbose` above 0, and `sq_norm` NaN for `only_dot`.
+    """Compute `gradient_statistics` with a progress bar for `verbose` above 0.
 
-    `loss` stands for the criterion: a function of the class probabilities (n, K) in float64, (n,).
+    Parameters
+    ----------
+    net, X, y, direction, layers, backend, batch_size
+        As there.
+    verbose : int
+        Above 0 there is a progress bar.
+    only_dot : bool
+        Leave `sq_norm` out; it is NaN then.
+    loss : callable, optional
+        In place of the criterion: a function of the class probabilities (n, K) in float64,
+        (n,).
     """
-    view = open_net(net) if loss is None else open_net(net).with_loss(loss)
+    view = open_net(net)
+    if loss is not None:
+        view = view.with_loss(loss)
     n_samples = count_rows(X)
     if not n_samples:
         raise EmptyPoolError("X is empty: pass at least one sample.")
@@ -175,35 +189,74 @@ def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
     >>> {name: tuple(g.shape) for name, g in gradient.items()}
     {'weight': (2, 4), 'bias': (2,)}
     """
+    return gradient_and_counts(net, X, y, layers=layers, batch_size=batch_size)[0]
+
+
+def gradient_and_counts(net, X, y=None, *, layers, batch_size):
+    """Return the `labeled_gradient`, and how many samples are of each class: a float64 tensor (K,)."""
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
-    parameters, total, chunk, n_added, halving = {}, None, None, 0, Halving()
-    run = lambda inputs, labels: gradient_of(
-        view, view.forward(inputs), labels, parameters
-    )
+    n_samples = count_rows(X)
+    total = None
     with differentiating(view):
         for inputs, labels in view.labeled_batches(X, y, batch_size=batch_size):
-            if chunk is None:
-                n_chunk = chunk_rows(count_rows(X), view.batch_size(X, batch_size))
-                parameters |= select_parameters(view, layers, inputs)
-                chunk = {
-                    name: torch.zeros_like(p, dtype=torch.float64)
-                    for name, p in parameters.items()
-                }
-            elif n_added % n_chunk == 0:
-                total = add_to(total, chunk)
-                chunk = {name: torch.zeros_like(sum_) for name, sum_ in chunk.items()}
-            for gradients, scale in halving(run, inputs, labels, len(labels)):
-                for name, gradient in gradients.items():
-                    chunk[name].add_(gradient, alpha=1 / float(scale))
-            n_added += len(labels)
-    return _finite(add_to(total, chunk))
+            if total is None:
+                parameters = select_parameters(view, layers, inputs)
+                size = chunk_rows(n_samples, view.batch_size(X, batch_size))
+                total = _LabeledSum(view, parameters, size)
+            total.add(MiniBatch(inputs, labels))
+    return total.finish()
 
 
-def _finite(gradient):
-    if not all(part.isfinite().all() for part in gradient.values()):
-        raise InvalidDataError(
-            "the summed gradient of the labeled set is NaN or infinite. Look for NaN or infinite values in the labeled "
-            "samples or in the weights of the net (a diverged training)."
-        )
-    return gradient
+class _LabeledSum:
+    """The sum of the gradients of mini-batches, by chunks of `chunk_size` samples."""
+
+    def __init__(self, view, parameters, chunk_size):
+        self._view = view
+        self._parameters = parameters
+        self._chunk_size = chunk_size
+        self._halving = Halving()
+        self._total = None
+        self._chunk = self._zeros()
+        self._n_samples = 0
+        self._labels = []
+        self._n_outputs = 0
+
+    def _zeros(self):
+        return {
+            name: torch.zeros_like(parameter, dtype=torch.float64)
+            for name, parameter in self._parameters.items()
+        }
+
+    def add(self, batch):
+        if self._n_samples and self._n_samples % self._chunk_size == 0:
+            self._total = add_to(self._total, self._chunk)
+            self._chunk = self._zeros()
+        for gradients, scale in self._halving(self._gradient, batch):
+            for name, gradient in gradients.items():
+                self._chunk[name].add_(gradient, alpha=1 / float(scale))
+        self._n_samples += len(batch.labels)
+        self._labels.append(batch.labels)
+
+    def _gradient(self, batch):
+        outputs = self._view.forward(batch.inputs)
+        self._n_outputs = outputs.shape[1]
+        return gradient_of(self._view, outputs, batch.labels, self._parameters)
+
+    def finish(self):
+        """Return the sum, and how many samples are of each class, a float64 tensor (K,).
+
+        Raises
+        ------
+        InvalidDataError
+            It is NaN or infinite.
+        """
+        total = add_to(self._total, self._chunk)
+        if not all(part.isfinite().all() for part in total.values()):
+            raise InvalidDataError(
+                "the summed gradient of the labeled set is NaN or infinite. Look for NaN or "
+                "infinite values in the labeled samples or in the weights of the net (a "
+                "diverged training)."
+            )
+        labels = torch.cat(self._labels)
+        return total, torch.bincount(labels, minlength=self._n_outputs).double()

@@ -1,19 +1,21 @@
-"""The one way to a backward pass: `torch.autograd.grad`, and what it takes that its numbers are right.
+"""The one way to a backward pass: `torch.autograd.grad`, made right for all layouts.
 
-On the CPU, torch's backward pass of batch and instance norm tells from strides how its input and the gradient of its
-output lie in memory. The strides of an axis of size 1 tell nothing. So where such an axis meets a change of layout, as
-of one sample alone, torch takes values with their channels last for such with their channels first, or the other way
-round, and the gradients are wrong in silence. A gradient with gaps in memory is of neither layout; torch then goes by
-its strides alone, and is right.
+On the CPU, torch's backward pass of batch and instance norm tells from strides how its
+input and the gradient of its output lie in memory. The strides of an axis of size 1 tell
+nothing. So where such an axis meets a change of layout, as of one sample alone, torch takes
+values with their channels last for such with their channels first, or the other way round,
+and the gradients are wrong in silence. A gradient with gaps in memory is of neither layout;
+torch then goes by its strides alone, and is right.
 """
 
 import torch
 
 from skdal.gradients._graph import nodes_of, walk
+from skdal.utils import is_batch_norm, saved
 
 
-def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **how):
-    """Return the gradients of outputs with respect to inputs, as `torch.autograd.grad` does.
+def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **options):
+    """Return the gradients of outputs by inputs, as `torch.autograd.grad` does.
 
     Parameters
     ----------
@@ -25,36 +27,48 @@ def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **how):
         Gradients of the outputs.
     nodes : iterable of graph nodes, optional
         Those of the outputs' graph, where they are known.
-    how
+    options
         More arguments of `torch.autograd.grad`.
     """
-    nodes = walk(nodes_of(outputs))[1] if nodes is None else nodes
+    if nodes is None:
+        _, nodes = walk(nodes_of(outputs))
     handles = [
         node.register_prehook(_layout_guard(node))
         for node in nodes
-        if "BatchNorm" in node.name()
+        if is_batch_norm(node)
     ]
     try:
-        return torch.autograd.grad(outputs, inputs, grad_outputs, **how)
+        return torch.autograd.grad(outputs, inputs, grad_outputs, **options)
     finally:
         for handle in handles:
             handle.remove()
 
 
+def dense_gradients(outputs, parameters, grad_outputs=None, **options):
+    """Return the gradients of outputs by parameters: dense, zeros of what is unused."""
+    gradients = differentiate(
+        outputs, parameters, grad_outputs, allow_unused=True, **options
+    )
+    return [_dense(gradient, p) for gradient, p in zip(gradients, parameters)]
+
+
+def _dense(gradient, parameter):
+    if gradient is None:
+        return torch.zeros_like(parameter)
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
 def _layout_guard(node):
-    """Return a hook that gives a norm's gradient gaps in memory where torch would misread it."""
-    weight = getattr(node, "_saved_weight", None)
-    is_misread = (
-        weight is not None and not weight.is_contiguous()
-    )  # a weight is read as if it had no gaps
+    """Return a hook that gives a norm's gradient gaps where torch would misread it."""
+    # torch reads a weight as if it had no gaps in memory.
+    weight = saved(node, "weight")
+    has_gaps = weight is not None and not weight.is_contiguous()
 
     def guard(grads):
         first, *others = grads
-        if (
-            first is None
-            or first.device.type != "cpu"
-            or not (is_misread or 1 in first.shape)
-        ):
+        if first is None or first.device.type != "cpu":
+            return None
+        if not has_gaps and 1 not in first.shape:
             return None
         return with_gaps(first), *others
 
@@ -62,5 +76,5 @@ def _layout_guard(node):
 
 
 def with_gaps(x):
-    """Return a copy of a tensor that is contiguous in no layout, unless it holds one value."""
+    """Return a copy that is contiguous in no layout, unless it holds one value."""
     return x.new_empty(*x.shape, 2)[..., 0].copy_(x)

@@ -1,9 +1,9 @@
 """What is refused before anything is computed."""
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from skdal.exceptions import CrossSampleLayerError
+from skdal.utils import BatchNorm
 
 
 def refuse_cross_sample_layers(module):
@@ -12,32 +12,26 @@ def refuse_cross_sample_layers(module):
     Raises
     ------
     CrossSampleLayerError
-        Batch-norm without running statistics; Embedding with `scale_grad_by_freq` (scales by the
-        mini-batch) or `max_norm` (rewrites its weights whenever it runs).
+        Batch-norm without running statistics; Embedding with `scale_grad_by_freq` (scales by
+        the mini-batch) or `max_norm` (rewrites its weights whenever it runs).
     """
-    problems = []
-    for name, part in module.named_modules():
-        if isinstance(part, _BatchNorm) and part.running_mean is None:
-            problems.append(
-                f"{name} ({type(part).__name__}): no running statistics; use track_running_stats=True"
-            )
-        if (
-            isinstance(part, (nn.Embedding, nn.EmbeddingBag))
-            and part.scale_grad_by_freq
-        ):
-            problems.append(
-                f"{name} ({type(part).__name__}): use scale_grad_by_freq=False"
-            )
-        if (
-            isinstance(part, (nn.Embedding, nn.EmbeddingBag))
-            and part.max_norm is not None
-        ):
-            problems.append(
-                f"{name} ({type(part).__name__}): rewrites its weights whenever it runs; use max_norm=None"
-            )
+    problems = [
+        f"{name} ({type(part).__name__}): {problem}"
+        for name, part in module.named_modules()
+        for problem in _problems_of(part)
+    ]
     if problems:
         raise CrossSampleLayerError(
-            "these layers mix the samples of a mini-batch, so that no sample has a gradient of its own: "
-            + "; ".join(problems)
-            + "."
+            "these layers mix the samples of a mini-batch, so that no sample has a gradient "
+            f"of its own: {'; '.join(problems)}."
         )
+
+
+def _problems_of(part):
+    if isinstance(part, BatchNorm) and part.running_mean is None:
+        yield "no running statistics; use track_running_stats=True"
+    if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
+        if part.scale_grad_by_freq:
+            yield "use scale_grad_by_freq=False"
+        if part.max_norm is not None:
+            yield "rewrites its weights whenever it runs; use max_norm=None"

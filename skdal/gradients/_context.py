@@ -15,23 +15,28 @@ def differentiating(view):
 
 @contextmanager
 def _without_cudnn(module):
-    """Run recurrent parts by torch's own kernels: cuDNN's have no backward pass in eval mode."""
-    found, handles = torch.backends.cudnn.enabled, []
+    """Run recurrent parts by torch's own kernels.
 
-    def switch(value):
-        torch.backends.cudnn.enabled = value
+    Those of cuDNN have no backward pass in eval mode.
+    """
+    was_enabled = torch.backends.cudnn.enabled
 
+    def switch_off(*_):
+        torch.backends.cudnn.enabled = False
+
+    def switch_back(*_):
+        torch.backends.cudnn.enabled = was_enabled
+
+    handles = []
     try:
         for part in module.modules():
             if isinstance(part, torch.nn.RNNBase):
-                handles.append(part.register_forward_pre_hook(lambda *_: switch(False)))
+                handles.append(part.register_forward_pre_hook(switch_off))
                 handles.append(
-                    part.register_forward_hook(
-                        lambda *_: switch(found), always_call=True
-                    )
+                    part.register_forward_hook(switch_back, always_call=True)
                 )
         yield
     finally:
-        switch(found)
+        switch_back()
         for handle in handles:
             handle.remove()

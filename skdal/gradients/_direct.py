@@ -1,69 +1,56 @@
-"""Parameters that an elementwise operation takes by themselves: positions, class tokens, layer scales.
+"""Parameters that an operation takes by themselves: positions, class tokens, layer scales.
 
-No layer owns such a use; the operation's node in the autograd graph does. Its output's gradient,
-summed over the axes along which the parameter was repeated, is each sample's own. What is made of
-the parameter alone before that (a slice, another shape, its exponential) is differentiated by
-calling the nodes of the graph.
+No layer owns such a use; the operation's node in the autograd graph does. Its output's
+gradient, summed over the axes along which the parameter was repeated, is each sample's own.
+What is made of the parameter alone before that (a slice, another shape, its exponential) is
+differentiated by calling the nodes of the graph.
 """
 
 from typing import Any, NamedTuple
 
 from torch.func import vmap
 
+from skdal.gradients._backward import differentiate
 from skdal.gradients._graph import nodes_of, walk
-from skdal.gradients._tape import Uncovered
-from skdal.gradients.rules import explicit
+from skdal.gradients._uncovered import Uncovered
+from skdal.gradients.rules._forms import explicit
+from skdal.utils import operation_of, saved
 
-# What a parameter's entries, broadcast, do to the gradient of the output.
-_OPERATIONS = {
-    "AddBackward0": lambda node, slot, grad: grad * node._saved_alpha if slot else grad,
-    "SubBackward0": lambda node, slot, grad: (
-        -grad * node._saved_alpha if slot else grad
-    ),
-    "MulBackward0": lambda node, slot, grad: (
-        grad * (node._saved_self if slot else node._saved_other)
-    ),
-    "DivBackward0": lambda node, slot, grad: (
-        _quotient(node, slot, grad) / node._saved_other
-    ),
-    "ExpandBackward0": lambda node, slot, grad: grad,
-    "RepeatBackward0": lambda node, slot, grad: grad,
-}
-# Functions of one tensor: views and copies, and those that keep a scale in its range.
-_FUNCTIONS = {
-    *(
-        "ViewBackward0",
-        "UnsafeViewBackward0",
-        "ReshapeAliasBackward0",
-        "SliceBackward0",
-        "SelectBackward0",
-    ),
-    *(
-        "UnsqueezeBackward0",
-        "SqueezeBackward0",
-        "SqueezeBackward1",
-        "TransposeBackward0",
-        "PermuteBackward0",
-    ),
-    *(
-        "TBackward0",
-        "IndexBackward0",
-        "CloneBackward0",
-        "ToCopyBackward0",
-        "AliasBackward0",
-    ),
-    *(
-        "ExpBackward0",
-        "SigmoidBackward0",
-        "SoftplusBackward0",
-        "TanhBackward0",
-        "NegBackward0",
-    ),
+# --- what an operation does to the gradient of its output, for one of its inputs ------------
+
+
+def _through_sum(node, slot, grad):
+    return grad * saved(node, "alpha") if slot else grad
+
+
+def _through_difference(node, slot, grad):
+    return -grad * saved(node, "alpha") if slot else grad
+
+
+def _through_product(node, slot, grad):
+    return grad * saved(node, "self" if slot else "other")
+
+
+def _through_quotient(node, slot, grad):
+    divisor = saved(node, "other")
+    if slot:
+        grad = -grad * saved(node, "self") / divisor
+    return grad / divisor
+
+
+def _through_repetition(node, slot, grad):
+    return grad
+
+
+_THROUGH = {
+    "add": _through_sum,
+    "subtract": _through_difference,
+    "multiply": _through_product,
+    "divide": _through_quotient,
+    "repeat": _through_repetition,
 }
 
-
-def _quotient(node, slot, grad):
-    return -grad * node._saved_self / node._saved_other if slot else grad
+# --- finding such uses -------------------------------------------------------------------
 
 
 class DirectUse(NamedTuple):
@@ -85,28 +72,67 @@ class DirectUse(NamedTuple):
 
 
 def direct_uses(nodes):
-    """Return, by id of the leaf, the uses of leaves by the nodes of a graph, functions of one tensor skipped."""
+    """Return the uses of leaves by the nodes of a graph, by id of the leaf.
+
+    Functions of one tensor are skipped.
+    """
     uses = {}
     for node in nodes:
-        if node.name() in _FUNCTIONS:
+        if operation_of(node) == "function":
             continue
         for slot, (following, _) in enumerate(node.next_functions):
-            path = []
-            while following is not None and following.name() in _FUNCTIONS:
-                path.append(following)
-                following = next(
-                    (below for below, _ in following.next_functions if below), None
-                )
-            if hasattr(following, "variable"):
-                uses.setdefault(id(following.variable), []).append(
-                    DirectUse(node, slot, path)
-                )
+            path, end = _path_down(following)
+            if hasattr(end, "variable"):
+                use = DirectUse(node, slot, path)
+                uses.setdefault(id(end.variable), []).append(use)
     return uses
 
 
-def is_direct(uses):
-    """Tell whether all uses of a parameter are operations that are known here."""
-    return bool(uses) and all(use.node.name() in _OPERATIONS for use in uses)
+def _path_down(node):
+    """Return the functions of one tensor from a node downwards, and what is below them."""
+    path = []
+    while node is not None and operation_of(node) == "function":
+        path.append(node)
+        below = [following for following, _ in node.next_functions if following]
+        node = below[0] if below else None
+    return path, node
+
+
+def rows_apart(trace):
+    """Return the parameters that operations take, each sample its own part of the gradient.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of a few samples; its losses are differentiated.
+
+    Returns
+    -------
+    dict of str to set of float
+        By name, how many rows a sample has in the uses.
+    """
+    uses = direct_uses(trace.nodes)
+    direct = {
+        name: p for name, p in trace.parameters.items() if _is_known(uses.get(id(p)))
+    }
+    if not direct:
+        return {}
+    collected = DirectUses(direct, [trace.losses], trace.n_samples)
+    ends = list(direct.values())
+    differentiate(trace.losses[0], ends, retain_graph=True, allow_unused=True)
+    collected.remove()
+    return {
+        name: collected.rows[name]
+        for name, gradient in collected.gradients.items()
+        if name not in collected.problems and bool((gradient[1:] == 0).all())
+    }
+
+
+def _is_known(uses):
+    return bool(uses) and all(operation_of(use.node) in _THROUGH for use in uses)
+
+
+# --- collecting their gradients ------------------------------------------------------------
 
 
 class DirectUses:
@@ -116,11 +142,11 @@ class DirectUses:
     ----------
     parameters : dict of str to Parameter
         Used directly, and requiring a gradient.
-    seeds : list of (tensor, gradient)
+    tensors : list of tensor
         Where the backward pass begins.
-    tape : Tape
-        Takes their statistics.
-    rows : dict of str to set of float, optional
+    n_samples : int
+        Length of the mini-batch.
+    proven_rows : dict of str to set of float, optional
         How many rows a sample has in the uses of each, as proven.
 
     Attributes
@@ -128,54 +154,60 @@ class DirectUses:
     gradients : dict of str to tensor (n, size)
         What is collected so far.
     rows : dict of str to set of float
-        As found.
+        How many rows a sample has, as met.
     problems : dict of str to str
         Parameters that are not used alike for every sample, and that this is so.
     """
 
-    def __init__(self, parameters, seeds, tape, rows=None):
-        self._tape, self._proven, self._handles = tape, rows, []
-        self.gradients, self.rows, self.problems = {}, {}, {}
-        uses = (
-            direct_uses(walk(nodes_of([tensor for tensor, _ in seeds]))[1])
-            if parameters
-            else {}
-        )
+    def __init__(self, parameters, tensors, n_samples, proven_rows=None):
+        self.gradients = {}
+        self.rows = {}
+        self.problems = {}
+        self._n_samples = n_samples
+        self._proven_rows = proven_rows
+        self._handles = []
+        uses = direct_uses(walk(nodes_of(tensors))[1]) if parameters else {}
         for name, parameter in parameters.items():
             for use in uses.get(id(parameter), []):
-                hook = lambda into, out, name=name, use=use: self._collect(
-                    name, use, into[use.slot], out[0]
-                )
-                self._handles.append(use.node.register_hook(hook))
+                self._handles.append(use.node.register_hook(self._hook(name, use)))
 
-    def _collect(self, name, use, summed, grad):
-        """Take the gradients of an operation's input (over all samples, of which the shape counts) and output."""
-        if summed is None:
-            return
-        rows = len(grad) / self._tape.n_samples if grad.ndim else 0
+    def _hook(self, name, use):
+        def collect(input_grads, output_grads):
+            # The first is summed over all samples; its shape counts.
+            if input_grads[use.slot] is not None:
+                self._collect(name, use, input_grads[use.slot].shape, output_grads[0])
+
+        return collect
+
+    def _collect(self, name, use, shape, grad):
+        rows = len(grad) / self._n_samples if grad.ndim else 0
         self.rows.setdefault(name, set()).add(rows)
-        operation = _OPERATIONS.get(use.node.name())
-        gradient = operation and _per_sample(
-            operation(use.node, use.slot, grad), summed.shape, self._tape.n_samples
-        )
-        if gradient is None or (self._proven and rows not in self._proven[name]):
+        gradient = self._through(use, shape, grad)
+        is_proven = not self._proven_rows or rows in self._proven_rows[name]
+        if gradient is None or not is_proven:
             self.problems[name] = "used directly, but not alike for every sample"
             return
         for node in use.path:
             gradient = vmap(node)(gradient)
-        gradient = gradient.reshape(
-            len(gradient), -1
-        )  # (n, 1) of a parameter without axes
-        self.gradients[name] = (
-            self.gradients[name] + gradient if name in self.gradients else gradient
-        )
+        # This is (n, 1) of a parameter without axes.
+        gradient = gradient.reshape(len(gradient), -1)
+        if name in self.gradients:
+            gradient = self.gradients[name] + gradient
+        self.gradients[name] = gradient
+
+    def _through(self, use, shape, grad):
+        """Return the gradients (n, *shape) of what an operation takes, or None."""
+        through = _THROUGH.get(operation_of(use.node))
+        if through is None:
+            return None
+        return _summed(through(use.node, use.slot, grad), shape, self._n_samples)
 
     def remove(self):
         """Stop collecting; a hook holds its node, and would keep the whole graph."""
         for handle in self._handles:
             handle.remove()
 
-    def fold(self):
+    def fold(self, tape):
         """Stop collecting and give the statistics to the tape.
 
         Raises
@@ -186,14 +218,15 @@ class DirectUses:
         self.remove()
         if self.problems:
             raise Uncovered(self.problems)
-        direction = self._tape.direction
         for name, gradient in self.gradients.items():
-            v = None if direction is None else direction[name].to(gradient.dtype)
-            self._tape.add(name, *explicit({name: gradient}, {name: v}))
+            v = None
+            if tape.direction is not None:
+                v = tape.direction[name].to(gradient.dtype)
+            tape.add(name, *explicit({name: gradient}, {name: v}))
 
 
-def _per_sample(grad, shape, n_samples):
-    """Return the gradients (n, *shape) of what was broadcast from `shape` to the shape of `grad`, or None.
+def _summed(grad, shape, n_samples):
+    """Return the gradients (n, *shape) of what was broadcast from `shape`, or None.
 
     The rows of `grad` are the samples, or as many for each.
     """

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from skdal.gradients.rules import linear
-
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
 
 
@@ -32,7 +30,8 @@ class FunctionalLinears(TorchFunctionMode):
 
     def __init__(self, record):
         super().__init__()
-        self._record, self.met_attention = record, False
+        self.met_attention = False
+        self._record = record
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Run `func` and tell."""
@@ -53,104 +52,101 @@ class FunctionalLinears(TorchFunctionMode):
         return output if watched is None else watched
 
     def _attention(self, a):
-        """Compute what `multi_head_attention_forward` does; its own calls of `linear` cannot be caught."""
+        """Compute what `multi_head_attention_forward` does, of whose arguments `a` is a dict.
+
+        Its own calls of `linear` cannot be caught.
+        """
         q, k, v = self._projected(a)
-        n, length, heads = len(q), q.shape[1], a["num_heads"]
-        k, v = (
-            _extended(x, a[bias], a["add_zero_attn"])
-            for x, bias in ((k, "bias_k"), (v, "bias_v"))
-        )
-        q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+        n_samples, length, _ = q.shape
+        k = _extended(k, a["bias_k"], a["add_zero_attn"])
+        v = _extended(v, a["bias_v"], a["add_zero_attn"])
+        q, k, v = (_by_head(x, a["num_heads"]) for x in (q, k, v))
         mask = _additive_mask(a["attn_mask"], a["key_padding_mask"], q, k)
         weights = None
         if a["need_weights"]:
-            scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+            weights = _attention_weights(q, k, mask)
             mixed = weights @ v
             weights = weights.mean(1) if a["average_attn_weights"] else weights
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        mixed = mixed.transpose(1, 2).reshape(n, length, -1)
-        return self._linear(mixed, a["out_proj_weight"], a["out_proj_bias"]).transpose(
-            0, 1
-        ), weights
+        mixed = mixed.transpose(1, 2).reshape(n_samples, length, -1)
+        output = self._linear(mixed, a["out_proj_weight"], a["out_proj_bias"])
+        return output.transpose(0, 1), weights
 
     def _projected(self, a):
         """Return queries, keys and values (n, t, embedding)."""
-        query, key, value = (
-            a[name].transpose(0, 1) for name in ("query", "key", "value")
-        )
+        names = ("query", "key", "value")
+        query, key, value = (a[name].transpose(0, 1) for name in names)
         if a["use_separate_proj_weight"]:
-            projections = zip((query, key, value), "qkv")
-            maps = [
-                self._linear(x, a[f"{name}_proj_weight"]) for x, name in projections
-            ]
-            return (
-                maps
-                if a["in_proj_bias"] is None
-                else [x + c for x, c in zip(maps, _thirds(a["in_proj_bias"]))]
-            )
-        # The whole packed weight, of which only some rows are needed: so it stays one weight.
-        packed = lambda x: self._linear(
-            x, a["in_proj_weight"], a["in_proj_bias"]
-        ).chunk(3, dim=-1)
-        q, k, v = packed(query)
+            return self._separately_projected(query, key, value, a)
+        # The weight stays one, whole, also where only some of its rows are needed.
+        q, k, v = self._packed(query, a)
         if a["key"] is not a["query"]:
-            _, k, v = packed(key)
+            _, k, v = self._packed(key, a)
         if a["value"] is not a["key"]:
-            v = packed(value)[2]
+            _, _, v = self._packed(value, a)
         return q, k, v
+
+    def _packed(self, x, a):
+        projected = self._linear(x, a["in_proj_weight"], a["in_proj_bias"])
+        return projected.chunk(3, dim=-1)
+
+    def _separately_projected(self, query, key, value, a):
+        projected = [
+            self._linear(query, a["q_proj_weight"]),
+            self._linear(key, a["k_proj_weight"]),
+            self._linear(value, a["v_proj_weight"]),
+        ]
+        bias = a["in_proj_bias"]
+        if bias is None:
+            return projected
+        size = len(bias) // 3
+        thirds = [bias[i * size : (i + 1) * size] for i in range(3)]
+        return [x + third for x, third in zip(projected, thirds)]
 
 
 def _is_known(a):
     is_dropping = a["training"] and a["dropout_p"]
-    return (
-        a["query"].ndim == 3
-        and a["static_k"] is None
-        and a["static_v"] is None
-        and not is_dropping
-    )
+    is_static = a["static_k"] is not None or a["static_v"] is not None
+    return a["query"].ndim == 3 and not is_static and not is_dropping
 
 
-def _thirds(bias):
-    size = len(bias) // 3
-    return [bias[i * size : (i + 1) * size] for i in range(3)]
+def _by_head(x, n_heads):
+    return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
+
+
+def _attention_weights(q, k, mask):
+    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+    return torch.softmax(scores if mask is None else scores + mask, dim=-1)
 
 
 def _extended(x, bias, with_zeros):
-    """Return keys or values (n, t, embedding) with one more position for a learned one, and one for zeros."""
-    parts = [x] if bias is None else [x, bias.repeat(len(x), 1, 1)]
-    parts += [x.new_zeros(len(x), 1, x.shape[2])] if with_zeros else []
+    """Return keys or values (n, t, embedding) with positions for a learned one and zeros."""
+    parts = [x]
+    if bias is not None:
+        parts.append(bias.repeat(len(x), 1, 1))
+    if with_zeros:
+        parts.append(x.new_zeros(len(x), 1, x.shape[2]))
     return torch.cat(parts, dim=1) if len(parts) > 1 else x
 
 
 def _additive_mask(attn_mask, key_padding_mask, q, k):
-    """Return the sum of both masks, that broadcasts to (n, heads, queries, keys), or None."""
-    (n, heads, length, _), masks = q.shape, []
+    """Return the sum of both masks, which broadcasts to (n, heads, queries, keys), or None."""
+    n_samples, n_heads, length, _ = q.shape
+    masks = []
     if attn_mask is not None:
-        masks.append(
-            attn_mask
-            if attn_mask.ndim == 2
-            else attn_mask.reshape(n, heads, length, -1)
-        )
+        if attn_mask.ndim != 2:
+            attn_mask = attn_mask.reshape(n_samples, n_heads, length, -1)
+        masks.append(_additive(attn_mask, q))
     if key_padding_mask is not None:
-        masks.append(key_padding_mask[:, None, None])
-    masks = [
-        q.new_zeros(m.shape).masked_fill(m, -torch.inf) if m.dtype == torch.bool else m
-        for m in masks
-    ]
-    return F.pad(sum(masks), (0, k.shape[2] - masks[0].shape[-1])) if masks else None
+        masks.append(_additive(key_padding_mask[:, None, None], q))
+    if not masks:
+        return None
+    n_more = k.shape[2] - masks[0].shape[-1]
+    return F.pad(sum(masks), (0, n_more))
 
 
-def functional_linear(layer, inputs, output_grads, direction):
-    """Statistics of calls of `linear`; an input is (x, number of samples)."""
-    a = [sample_first(x, n) for x, n in inputs]
-    b = [sample_first(grad, n) for grad, (_, n) in zip(output_grads, inputs)]
-    return linear(layer, a, b, direction)
-
-
-def sample_first(x, n):
-    """Return x (n * k, ..., d), a sample's k rows together, as (n, t, d)."""
-    if len(x) % n:
-        raise NotImplementedError("the rows are no multiple of the samples")
-    return x.reshape(n, -1, x.shape[-1])
+def _additive(mask, like):
+    if mask.dtype != torch.bool:
+        return mask
+    return like.new_zeros(mask.shape).masked_fill(mask, -torch.inf)

@@ -1,86 +1,64 @@
-"""The torch.func backend: per-sample gradients of the whole module by vmap, in small chunks."""
+"""The torch.func backend: per-sample gradients of the whole module by vmap."""
 
-import warnings
+from torch.func import grad
 
-import torch
-from torch.func import grad, vmap
-
-from skdal.exceptions import SkdalError
+from skdal.gradients._ladder import (
+    UNTRACEABLE,
+    per_sample,
+    raise_if_foreign,
+    refuse_untraceable,
+    samples_held,
+)
 from skdal.gradients._loop import predicted_labels, reduce_gradient
-from skdal.gradients._memory import is_out_of_memory
-from skdal.gradients._tape import Uncovered
+from skdal.gradients._minibatch import batch_of_one
+from skdal.gradients._statistics import Found
+from skdal.gradients._uncovered import Uncovered
 from skdal.utils import frozen, reason, swapped
 
-_CHUNK_VALUES = 2**24  # gradient entries held at once
-# What the parts of a module raise where torch.func traces them; others, such as of files, are the module's own.
-UNTRACEABLE = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-)
 
+class FunctorchBackend:
+    """Per-sample statistics by torch.func, in small chunks.
 
-def functorch_backend(model, inputs, labels, parameters, direction):
-    """Return per-sample (sq_norm, dot, label) of a mini-batch; see `_backends`.
-
-    Works for modules that torch.func can trace: no data-dependent branches, no recurrent kernels.
-
-    Raises
-    ------
-    Uncovered
-        torch.func cannot trace the module.
+    It works for modules that torch.func can trace: no branches that depend on the data, no
+    recurrent kernels.
     """
-    refuse_untraceable(model.module)
-    labels = predicted_labels(model, inputs) if labels is None else labels
-    try:
-        with frozen(model.module), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "There is a performance drop"
-            )  # of torch.func; the log says it is slower
-            sq_norm, *dot = _per_sample(model, inputs, labels, parameters, direction)
-    except UNTRACEABLE as error:
-        if is_out_of_memory(error) or isinstance(error, SkdalError):
-            raise
-        raise Uncovered(
-            {"the module": f"torch.func cannot trace it ({reason(error)})"}
-        ) from error
-    return sq_norm, dot[0] if dot else None, labels
+
+    def __call__(self, model, batch, question):
+        """Return what is `Found` for a mini-batch; see `_backends`.
+
+        Raises
+        ------
+        Uncovered
+            torch.func cannot trace the module.
+        """
+        refuse_untraceable(model.module)
+        labels = batch.labels
+        if labels is None:
+            labels = predicted_labels(model, batch.inputs)
+        try:
+            with frozen(model.module):
+                sq_norm, *dot = _statistics(model, batch.inputs, labels, question)
+        except UNTRACEABLE as error:
+            raise_if_foreign(error)
+            problem = f"torch.func cannot trace it ({reason(error)})"
+            raise Uncovered({"the module": problem}) from error
+        return Found(sq_norm, dot[0] if dot else None, labels)
 
 
-def _per_sample(model, inputs, labels, parameters, direction):
+def _statistics(model, inputs, labels, question):
+    """Return (sq_norm,), or (sq_norm, dot), of a mini-batch."""
+    parameters = question.parameters
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
+
     def loss(values, sample, label):
         with swapped(model.module, parameters, values):
-            return model.losses(model.forward(batch_of_one(sample)), label[None]).sum()
+            outputs = model.forward(batch_of_one(sample))
+            return model.losses(outputs, label[None]).sum()
 
-    def statistics(sample, label):
-        sq_norm, dot = reduce_gradient(grad(loss)(values, sample, label), direction)
+    def of_sample(sample, label):
+        gradient = grad(loss)(values, sample, label)
+        sq_norm, dot = reduce_gradient(gradient, question.direction)
         return (sq_norm,) if dot is None else (sq_norm, dot)
 
-    values = {name: parameter.detach() for name, parameter in parameters.items()}
-    chunk = max(1, _CHUNK_VALUES // sum(value.numel() for value in values.values()))
-    return vmap(statistics, chunk_size=chunk)(inputs, labels)
-
-
-def refuse_untraceable(module):
-    """Raise if torch.func is known not to trace a part.
-
-    Raises
-    ------
-    Uncovered
-        It is a recurrent or scripted one.
-    """
-    for name, part in module.named_modules():
-        if isinstance(part, (torch.nn.RNNBase, torch.jit.ScriptModule)):
-            raise Uncovered({name: f"torch.func cannot trace {type(part).__name__}"})
-
-
-def batch_of_one(sample):
-    """Return a sample, a tensor or dicts and lists of them, with an axis of one sample."""
-    if isinstance(sample, dict):
-        return {key: batch_of_one(value) for key, value in sample.items()}
-    if isinstance(sample, (list, tuple)):
-        return [batch_of_one(value) for value in sample]
-    return sample[None]
+    chunk_size = samples_held(values)
+    return per_sample(of_sample, chunk_size=chunk_size)(inputs, labels)

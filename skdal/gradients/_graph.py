@@ -1,11 +1,11 @@
-"""Reading the autograd graph: who uses which parameter, and what kinds of operations there are."""
+"""Reading the autograd graph: who uses which parameter, by which operations."""
 
 from collections import Counter
 from typing import Any, NamedTuple
 
 import torch
 
-from skdal.gradients._tape import tensors_in
+from skdal.utils import picks_by_index, tree_leaves
 
 
 class Use(NamedTuple):
@@ -16,18 +16,31 @@ class Use(NamedTuple):
 
 
 def nodes_of(values):
-    """Return the graph's nodes that tensors (in tuples, lists or dicts) come from."""
-    return [
-        tensor.grad_fn for tensor in tensors_in(values) if tensor.grad_fn is not None
-    ]
+    """Return the graph's nodes that a tree of tensors comes from."""
+    nodes = [tensor.grad_fn for tensor in tree_leaves(values)]
+    return [node for node in nodes if node is not None]
 
 
 def walk(starts, stop=()):
-    """Return the uses of each leaf (dict of id to list of Use), and all nodes, from some nodes downwards.
+    """Walk the graph from some nodes downwards.
 
-    Nodes in `stop` are not entered.
+    Parameters
+    ----------
+    starts : iterable of nodes
+        Where the walk begins.
+    stop : set of nodes
+        What is not entered.
+
+    Returns
+    -------
+    uses : dict of int to list of Use
+        By the id of each leaf.
+    nodes : set
+        All that were entered.
     """
-    uses, nodes, stack = {}, set(), list(starts)
+    uses = {}
+    nodes = set()
+    stack = list(starts)
     while stack:
         node = stack.pop()
         if node in nodes or node in stop:
@@ -43,32 +56,21 @@ def walk(starts, stop=()):
     return uses, nodes
 
 
-def signature(nodes):
-    """Return the kinds of operations among nodes and how often each is there."""
+def kinds_of(nodes):
+    """Return the kinds of operations among nodes, and how often each occurs."""
     return frozenset(Counter(type(node).__name__ for node in nodes).items())
 
 
-_PICKING = {
-    "IndexBackward0",
-    "IndexSelectBackward0",
-    "GatherBackward0",
-    "IndexPutBackward0",
-    "ScatterBackward0",
-}
-
-
-def reorders(nodes):
+def any_picks(nodes):
     """Tell whether one of the nodes picks values by an index."""
-    return any(type(node).__name__ in _PICKING for node in nodes)
+    return any(picks_by_index(node) for node in nodes)
 
 
 def has_custom_function(nodes):
-    """Tell whether one of the nodes is a custom autograd function, which may hide what it runs."""
+    """Tell whether a node is a custom autograd function, which may hide what it runs."""
     return any(_is_custom(node) for node in nodes)
 
 
 def _is_custom(node):
-    return (
-        isinstance(node, torch.autograd.function.BackwardCFunction)
-        and type(node).__name__ != "_RootBackward"
-    )
+    is_python = isinstance(node, torch.autograd.function.BackwardCFunction)
+    return is_python and type(node).__name__ != "_RootBackward"  # the tape's own

@@ -6,7 +6,6 @@ import textwrap
 import torch
 
 from skdal.exceptions import SampleTooLargeError
-from skdal.gradients._loop import cut
 
 logger = logging.getLogger("skdal")
 
@@ -15,10 +14,11 @@ class Halving:
     """Runs mini-batches in parts that fit; after the first failure in halves from the start."""
 
     def __init__(self):
-        self._size, self._reason = None, None
+        self._size = None
+        self._reason = None
 
-    def __call__(self, run, inputs, labels, n_samples):
-        """Yield `run(inputs, labels)` of consecutive parts of a mini-batch.
+    def __call__(self, run, batch):
+        """Yield `run(part)` of consecutive parts of a MiniBatch.
 
         Raises
         ------
@@ -26,32 +26,30 @@ class Halving:
             Not even one sample fits.
         """
         start = 0
+        n_samples = len(batch)
         while start < n_samples:
-            stop = (
-                n_samples if self._size is None else min(n_samples, start + self._size)
-            )
-            rows = slice(start, stop)
-            whole = stop - start == n_samples
-            part = inputs if whole else cut(inputs, rows, n_samples)
-            found = self._attempt(
-                run, part, labels if whole or labels is None else labels[rows]
-            )
-            if found is not None:
-                yield found
+            size = n_samples if self._size is None else self._size
+            stop = min(n_samples, start + size)
+            is_whole = stop - start == n_samples
+            part = batch if is_whole else batch.rows(slice(start, stop))
+            result = self._attempt(run, part)
+            if result is not None:
+                yield result
                 start = stop
             else:
                 self._halve(stop - start)
 
-    def _attempt(self, run, inputs, labels):
-        """Return what the run gives, or None out of memory; what the failed run held is free then."""
+    def _attempt(self, run, batch):
+        """Return what the run gives, or None out of memory.
+
+        What the failed run held is free then: the error itself, which holds it, is dropped.
+        """
         try:
-            return run(inputs, labels)
+            return run(batch)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._reason = textwrap.shorten(
-                str(error), 300
-            )  # the error itself holds the failed run
+            self._reason = textwrap.shorten(str(error), 300)
         return None
 
     def _halve(self, size):
@@ -59,9 +57,9 @@ class Halving:
             torch.cuda.empty_cache()
         if size == 1:
             raise SampleTooLargeError(
-                "one sample alone runs out of memory. Free memory, use smaller samples or a smaller module, score "
-                'fewer layers (layers="last"), or move the net to a device with more memory. '
-                f"It was told: {self._reason}"
+                "one sample alone runs out of memory. Free memory, use smaller samples or a "
+                'smaller module, score fewer layers (layers="last"), or move the net to a '
+                f"device with more memory. It was told: {self._reason}"
             )
         self._size = (size + 1) // 2
         logger.warning(
@@ -75,6 +73,6 @@ def is_out_of_memory(error):
     """Tell whether an error says that memory ran out, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(
-        error
-    )  # torch on the CPU
+    # This is what torch says on the CPU.
+    message = "can't allocate memory"
+    return isinstance(error, RuntimeError) and message in str(error)

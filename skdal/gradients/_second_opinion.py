@@ -1,8 +1,9 @@
-"""Who is right where a sample alone and the same sample in its mini-batch have different gradients.
+"""Who is right where a sample alone has another gradient than in its mini-batch.
 
-Both are plain autograd's, so one of torch's own backward passes may be wrong for a shape, or the sample lies at a kink
-(a ReLU at 1e-9) of which the two took different sides by rounding. Losses alone decide: their difference quotient in
-float64, along the difference of both gradients, is what one of the two says, or lies between them at a kink.
+Both are plain autograd's, so one of torch's own backward passes may be wrong for a shape, or
+the sample lies at a kink (a ReLU at 1e-9) of which the two took different sides by rounding.
+Losses alone decide: their difference quotient in float64, along the difference of both
+gradients, is what one of the two says, or lies between them at a kink.
 """
 
 import copy
@@ -10,60 +11,62 @@ import logging
 
 import torch
 
-from skdal.gradients._loop import cut
 from skdal.gradients._memory import is_out_of_memory
-from skdal.gradients._tape import mapped
-from skdal.utils import reason
+from skdal.utils import reason, tree_map
 
 logger = logging.getLogger("skdal")
 _STEP = 1e-4
 
 
-def is_alone_right(model, inputs, labels, index, alone, together):
-    """Tell whether losses side with a sample's gradient alone, and against that in its mini-batch.
+def is_alone_right(model, sample, alone, together):
+    """Tell whether losses side with a sample's gradient alone, against the other.
 
     Parameters
     ----------
-    model, inputs, labels
+    model : object
         Of the pass.
-    index : int
-        The sample's row.
+    sample : MiniBatch
+        Of one sample, with its label.
     alone, together : dict of str to tensor
         Its two gradients.
     """
     difference = {
         name: alone[name].double() - together[name].double() for name in alone
     }
-    size = sum(d.square().sum() for d in difference.values()).sqrt()
+    size = sum(part.square().sum() for part in difference.values()).sqrt()
     if not size > 0:
         return False
-    direction = {name: d / size for name, d in difference.items()}
-    sample, label = (
-        cut(inputs, slice(index, index + 1), len(labels)),
-        labels[index : index + 1],
-    )
+    direction = {name: part / size for name, part in difference.items()}
     try:
-        slope = _slope(model, sample, label, direction)
+        slope = _slope(model, sample, direction)
     except Exception as error:  # whatever a copy of the module in float64 raises
         if is_out_of_memory(error):
             raise
         logger.info("the self-check has no second opinion: %s", reason(error))
         return False
     of_together = sum(
-        (together[name].double() * d).sum() for name, d in direction.items()
+        (together[name].double() * part).sum() for name, part in direction.items()
     )
-    return bool((slope - of_together) / size > 0.9)  # 0: as together; 1: as alone
+    # It is 0 if the slope is as together, and 1 if it is as alone.
+    return bool((slope - of_together) / size > 0.9)
 
 
-def _slope(model, sample, label, direction):
-    """Return the central difference quotient of a sample's loss along a direction of length one, in float64."""
-    wide = lambda x: x.double() if x.is_floating_point() else x
+def _slope(model, sample, direction):
+    """Return the difference quotient of a sample's loss along a direction of length one.
+
+    It is central, and taken in float64.
+    """
     twin = model.with_module(copy.deepcopy(model.module).double())
-    parameters, sample = dict(twin.module.named_parameters()), mapped(wide, sample)
+    parameters = dict(twin.module.named_parameters())
+    inputs = tree_map(_double, sample.inputs)
     losses = []
     with torch.no_grad():
         for step in (_STEP, -2 * _STEP):
-            for name, d in direction.items():
-                parameters[name].add_(d, alpha=step)
-            losses.append(twin.losses(twin.forward(sample), label).sum())
+            for name, part in direction.items():
+                parameters[name].add_(part, alpha=step)
+            losses.append(twin.losses(twin.forward(inputs), sample.labels).sum())
     return (losses[0] - losses[1]) / (2 * _STEP)
+
+
+def _double(x):
+    return x.double() if x.is_floating_point() else x

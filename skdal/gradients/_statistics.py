@@ -1,6 +1,6 @@
 """What a pass over samples returns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,32 @@ class GradientStatistics(NamedTuple):
     label: np.ndarray
 
 
+class Found(NamedTuple):
+    """What a backend finds for a mini-batch.
+
+    Attributes
+    ----------
+    sq_norm : float64 tensor (n,)
+        Squared length of each sample's gradient.
+    dot : float64 tensor (n,) or None
+        Inner product of each sample's gradient with the direction; None without a direction.
+    label : int64 tensor (n,)
+        The label under which the gradient was taken.
+    shares : dict of tuple of str to (sq_norm, dot)
+        Parts of both, by the names of the parameters that each is over; empty where the
+        backend knows no parts.
+    is_proven : bool
+        Whether a self-check of an earlier mini-batch of the same query holds for this one,
+        too.
+    """
+
+    sq_norm: Any
+    dot: Any
+    label: Any
+    shares: dict = {}
+    is_proven: bool = True
+
+
 def empty_statistics(n_samples, *, with_dot):
     """Return statistics of `n_samples` samples to be filled by `store`."""
     return GradientStatistics(
@@ -33,15 +59,14 @@ def empty_statistics(n_samples, *, with_dot):
 
 
 def store(part, total, start):
-    """Copy the statistics of a mini-batch (tensors on any device) into `total` and return their number.
+    """Copy the statistics of a mini-batch (tensors) into `total` and return their number.
 
-    Mini-batches are not kept until the end: small tensors between large ones that are freed pin the
-    heap, and the process would grow with the pool.
+    Mini-batches are not kept until the end: small tensors between large ones that are freed
+    pin the heap, and the process would grow with the pool.
     """
-    stop = start + len(part[-1])
+    stop = start + len(part.label)
     for column, values in zip(total, part):
-        if column is not None:
-            column[start:stop] = (
-                np.nan if values is None else values.detach().cpu().numpy()
-            )
+        if column is None:
+            continue
+        column[start:stop] = np.nan if values is None else values.detach().cpu().numpy()
     return stop - start

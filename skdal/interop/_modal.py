@@ -8,6 +8,7 @@ from skdal.base import BaseSampler
 from skdal.interop._guest import Reader, as_guest
 from skdal.interop._picks import checked_picks
 from skdal.learner import ActiveLearner
+from skdal.training import StartingWeights
 from skdal.utils import count_rows
 
 
@@ -70,7 +71,10 @@ class ModalSampler(BaseSampler):
 
 
 class _Learner(ActiveLearner):
-    """What a strategy sees; probabilities are those that our own samplers see, in float64."""
+    """What a strategy sees, which trains nothing; probabilities are those that our own samplers see, in float64."""
+
+    def _starting_weights(self, estimator):
+        return StartingWeights(None)
 
     def predict_proba(self, X, **kwargs):
         return super().predict_proba(X, **kwargs) if kwargs else self.reader.proba(X)

@@ -5,6 +5,9 @@ import os
 import pickle
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +18,9 @@ from skdal.utils import positions_from, take_rows
 
 logger = logging.getLogger("skdal")
 
-_NO_WORKER = 30.0  # seconds without any worker after which the log says so
+# After so many seconds without any worker that can work, the log says what is waited for.
+_SECONDS_OF_PATIENCE = 30.0
+# More workers in a row than these may not end before they have loaded the net.
 _FAILED_STARTS = 3
 
 
@@ -40,38 +45,44 @@ class _Worker:
     """An actor: runs shards of one job after another."""
 
     def __init__(self, n_threads, device, folders):
-        sys.path += [
-            folder
-            for folder in folders
-            if folder not in sys.path and os.path.isdir(folder)
-        ]
+        known = set(sys.path)
+        sys.path += [x for x in folders if x not in known and os.path.isdir(x)]
         torch.set_num_threads(max(1, n_threads))
-        self._device, self._common = (
-            device,
-            (None, None),
-        )  # the reference to what jobs have in common; that
+        self._device = device
+        self._common = None
+        self._common_reference = None
 
     def pid(self):
         """Return the id of this process; the first answer tells that the worker is there."""
         return os.getpid()
 
     def open(self, references):
-        """Load a job, and import what it needs: seconds that are none of its first shard's."""
-        common, own = (
-            references  # in a list, as Ray would put the objects themselves in their place
-        )
-        self._task = self._held = None
-        job = _opened(own)
-        if self._common[0] != common:
-            self._common = None, None
-            self._common = common, _opened(common).on(self._device, job.batch_size)
-        self._task, self._held = job.task.on(self._common[1], job.batch_size), job.held
+        """Load a job and import what it needs, so that these seconds do not count for its first shard.
+
+        Parameters
+        ----------
+        references : list of two
+            Of what the jobs of a query have in common, and of the job. They are in a list, as Ray would put the objects
+            themselves in their place.
+        """
+        common_reference, job_reference = references
+        self._task = None
+        self._pool = None
+        job = _opened(job_reference)
+        if self._common_reference != common_reference:
+            # The old net is let go of before the new one is loaded.
+            self._common = None
+            self._common_reference = None
+            self._common = _opened(common_reference).on(self._device, job.batch_size)
+            self._common_reference = common_reference
+        self._task = job.task.on(self._common, job.batch_size)
+        self._pool = job.held
 
     def run(self, rows, y):
-        """Return the task of the open job on some rows."""
-        return self._task(
-            rows if self._held is None else take_rows(self._held, rows), y
-        )
+        """Return the task of the open job on some rows, or on the positions of some in a pool that it holds."""
+        if self._pool is not None:
+            rows = take_rows(self._pool, rows)
+        return self._task(rows, y)
 
 
 def _opened(reference):
@@ -92,6 +103,54 @@ def _opened(reference):
         ) from None
 
 
+@dataclass
+class _Hired:
+    """A worker as the crew knows it.
+
+    Attributes
+    ----------
+    actor : ray actor
+    answer : ObjectRef
+        Of the process id, its first answer.
+    pid : int or None
+        None until it has answered.
+    is_proven : bool
+        Whether it has opened a job.
+    """
+
+    actor: Any
+    answer: Any
+    pid: int | None = None
+    is_proven: bool = False
+
+
+@dataclass
+class _Pass:
+    """One job in the hands of the crew.
+
+    Attributes
+    ----------
+    references : list of ObjectRef
+        See `_Worker.open`.
+    piece : callable
+        `piece(k)` is what a worker is sent for the k-th shard.
+    starts : list of int
+        Positions in the pool at which shards begin.
+    dispatch : Dispatch
+    opened : dict of int to bool
+        By the number of a worker that was told to open the job: whether it has.
+    running : dict of ObjectRef to (int, int or None)
+        The number of a worker and its shard, or None while it opens the job.
+    """
+
+    references: list
+    piece: Callable
+    starts: list
+    dispatch: Dispatch
+    opened: dict = field(default_factory=dict)
+    running: dict = field(default_factory=dict)
+
+
 class Crew:
     """The workers of an executor, for one job after another."""
 
@@ -103,38 +162,35 @@ class Crew:
                 address=executor.address, log_to_driver=False, configure_logging=False
             )
         self._cluster = self._connection()
-        found = self._ray.cluster_resources()
-        n_gpus, n_cpus = executor.num_gpus_per_worker, executor.num_cpus_per_worker
-        if n_gpus is None:
-            n_gpus = 1 if found.get("GPU", 0) >= 1 else 0
-        self._size = executor.num_workers or max(
-            1,
-            int(
-                found.get("GPU", 0) / n_gpus
-                if n_gpus
-                else found.get("CPU", 0) // max(1, n_cpus)
-            ),
-        )
+        n_gpus = self._gpus_per_worker(executor)
+        self._size = executor.num_workers or self._most_workers(executor, n_gpus)
+        n_cpus = executor.num_cpus_per_worker
         actor = self._ray.remote(num_cpus=n_cpus, num_gpus=n_gpus)(_Worker)
-        folders = [
-            os.path.abspath(folder) for folder in sys.path
-        ]  # what this process imports from
-        self._hire = lambda: actor.remote(n_cpus, "cuda" if n_gpus else "cpu", folders)
-        self._starting, self._ready, self._pids = (
-            {},
-            {},
-            {},
-        )  # by worker's number: (actor, reference); actor; pid
-        self._n_hired = self._failed_starts = 0
-        self._proven = set()  # workers that have opened a job
-        self._common = (
-            None,
-            None,
-        )  # what the jobs of a query have in common; the reference to it
+        folders = [os.path.abspath(folder) for folder in sys.path]  # to import from
+        device = "cuda" if n_gpus else "cpu"
+        self._new_actor = partial(actor.remote, n_cpus, device, folders)
+        self._workers = {}  # by number, in the order in which they were hired
+        self._n_hired = 0
+        self._n_failed_starts = 0
+        self._common = None  # what the jobs of a query have in common
+        self._common_reference = None
 
     def _connection(self):
         context = self._ray.get_runtime_context()
         return context.get_node_id(), context.get_job_id()
+
+    def _gpus_per_worker(self, executor):
+        if executor.num_gpus_per_worker is not None:
+            return executor.num_gpus_per_worker
+        return 1 if self._ray.cluster_resources().get("GPU", 0) >= 1 else 0
+
+    def _most_workers(self, executor, n_gpus):
+        """Return how many workers the cluster has room for, at least one."""
+        found = self._ray.cluster_resources()
+        if n_gpus:
+            return max(1, int(found.get("GPU", 0) / n_gpus))
+        n_cpus = max(1, executor.num_cpus_per_worker)
+        return max(1, int(found.get("CPU", 0) // n_cpus))
 
     @property
     def is_there(self):
@@ -142,49 +198,67 @@ class Crew:
         return self._ray.is_initialized() and self._connection() == self._cluster
 
     def pids(self):
-        return list(self._pids.values())
+        """Return the process ids of the workers that have answered."""
+        return [worker.pid for worker in self._ready().values()]
+
+    def _ready(self):
+        return {n: w for n, w in self._workers.items() if w.pid is not None}
 
     def close(self):
+        """End the workers, and the cluster where it was started here."""
         if not self.is_there:
             return
-        for worker in [*self._starting, *self._ready]:
-            self._dismiss(worker)
+        for number in list(self._workers):
+            self._dismiss(number)
         if self._owns_cluster:
             self._ray.shutdown()
 
     def run(self, task, job, piece, starts, max_retries):
         """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
-        if self._common[0] is not task.common:
-            self._common = None, None
-            self._common = task.common, self._put(task.packed_common())
-        references, dispatch = (
-            [self._common[1], self._put(job)],
-            Dispatch(len(starts), max_retries),
-        )
-        opened, running = (
-            {},
-            {},
-        )  # worker -> whether the job is open there; reference -> (worker, shard or None)
-        patience = time.monotonic() + _NO_WORKER
+        references = [self._reference_of_common(task), self._put(job)]
+        dispatch = Dispatch(len(starts), max_retries)
+        work = _Pass(references, piece, starts, dispatch)
+        deadline = time.monotonic() + _SECONDS_OF_PATIENCE
         try:
             while dispatch.n_left:
-                self._fill(min(self._size, dispatch.n_left))
-                for worker in self._ready.keys() - opened.keys():
-                    running[self._ready[worker].open.remote(references)] = worker, None
-                    opened[worker] = False
-                able = [worker for worker in self._ready if opened[worker]]
-                for worker in able:
-                    while (
-                        k := dispatch.next_for(
-                            worker, len(self._ready), time.monotonic()
-                        )
-                    ) is not None:
-                        running[self._ready[worker].run.remote(*piece(k))] = worker, k
-                patience = self._warn_of_waiting(patience, able)
-                yield from self._collect(running, opened, dispatch, starts)
+                self._hire(min(self._size, dispatch.n_left))
+                self._open(work)
+                n_able = self._give_shards(work)
+                deadline = self._warn_of_waiting(deadline, n_able)
+                yield from self._collect(work)
         finally:
-            for worker in dispatch.busy():  # with what nobody waits for any more
-                self._dismiss(worker)
+            for number in dispatch.busy():  # with what nobody waits for any more
+                self._dismiss(number)
+
+    def _reference_of_common(self, task):
+        """Return the reference of what the jobs of a query have in common, which is sent once."""
+        if self._common is not task.common:
+            self._common = None
+            self._common_reference = None
+            self._common_reference = self._put(task.packed_common())
+            self._common = task.common
+        return self._common_reference
+
+    def _open(self, work):
+        """Let the workers that are there open a job, each once."""
+        for number, worker in self._ready().items():
+            if number not in work.opened:
+                reference = worker.actor.open.remote(work.references)
+                work.running[reference] = number, None
+                work.opened[number] = False
+
+    def _give_shards(self, work):
+        """Give shards to the workers that have opened the job; return how many workers these are."""
+        ready = self._ready()
+        able = [number for number in ready if work.opened[number]]
+        for number in able:
+            while True:
+                k = work.dispatch.next_for(number, len(ready), time.monotonic())
+                if k is None:
+                    break
+                reference = ready[number].actor.run.remote(*work.piece(k))
+                work.running[reference] = number, k
+        return len(able)
 
     def _put(self, job):
         try:
@@ -195,47 +269,59 @@ class Crew:
                 "locks where they are used (a Dataset in its __getitem__), not where the object is made."
             ) from error
 
-    def _fill(self, n_workers):
-        while len(self._starting) + len(self._ready) < n_workers:
-            actor, self._n_hired = self._hire(), self._n_hired + 1
-            self._starting[self._n_hired] = actor, actor.pid.remote()
+    def _hire(self, n_workers):
+        """Start workers until there are so many."""
+        while len(self._workers) < n_workers:
+            actor = self._new_actor()
+            self._n_hired += 1
+            self._workers[self._n_hired] = _Hired(actor, actor.pid.remote())
 
-    def _collect(self, running, opened, dispatch, starts):
+    def _collect(self, work):
         """Wait for what comes next: results, workers that are there or have opened the job, workers that are lost."""
-        starting = {
-            reference: worker for worker, (_, reference) in self._starting.items()
-        }
-        pending = [*running, *starting]
+        starting = {w.answer: n for n, w in self._workers.items() if w.pid is None}
+        pending = [*work.running, *starting]
         self._ray.wait(pending, num_returns=1, timeout=1.0)
         done, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0)
         for reference in done:
-            worker, k = (
-                (starting[reference], None)
-                if reference in starting
-                else running.pop(reference)
-            )
+            if reference in starting:
+                number = starting[reference]
+                k = None
+            else:
+                number, k = work.running.pop(reference)
             try:
                 result = self._ray.get(reference)
             except self._ray.exceptions.RayError as error:
-                if self._is_of_the_task(error):
-                    with positions_from(0 if k is None else starts[k]):
-                        raise _cause(error) from error
-                reason = type(getattr(error, "cause", None) or error).__name__
-                logger.warning(
-                    "worker %d is lost (%s); its shards are done again", worker, reason
-                )
-                self._count_failed_start(worker, error)
-                self._dismiss(worker)
-                dispatch.lost(worker, reason)
+                self._raise_of_the_task(error, 0 if k is None else work.starts[k])
+                self._lose(number, error, work.dispatch)
                 continue
             if reference in starting:
-                self._ready[worker], _ = self._starting.pop(worker)
-                self._pids[worker] = result
+                self._workers[number].pid = result
             elif k is None:
-                opened[worker], self._failed_starts = True, 0
-                self._proven.add(worker)
-            elif dispatch.finished(worker, k, time.monotonic()):
+                self._note_opened(number, work)
+            elif work.dispatch.finished(number, k, time.monotonic()):
                 yield k, result
+
+    def _note_opened(self, number, work):
+        work.opened[number] = True
+        self._n_failed_starts = 0
+        if number in self._workers:  # else it was lost just after
+            self._workers[number].is_proven = True
+
+    def _raise_of_the_task(self, error, start):
+        """Raise what a task raised for a shard that begins at `start`; return where a worker was lost instead."""
+        if self._is_of_the_task(error):
+            with positions_from(start):
+                raise _cause(error) from error
+
+    def _lose(self, number, error, dispatch):
+        """Take note of the loss of a worker, whose shards go to others."""
+        reason = type(getattr(error, "cause", None) or error).__name__
+        logger.warning(
+            "worker %d is lost (%s); its shards are done again", number, reason
+        )
+        self._count_failed_start(number, error)
+        self._dismiss(number)
+        dispatch.lost(number, reason)
 
     def _is_of_the_task(self, error):
         """Tell whether an error was raised by the task, and not by Ray around it or in the midst of it."""
@@ -244,33 +330,35 @@ class Crew:
             error.cause, errors.RayError
         )
 
-    def _count_failed_start(self, worker, error):
-        is_there = (
-            worker in self._starting or worker in self._ready
-        )  # else it was counted already
-        self._failed_starts += is_there and worker not in self._proven
-        if self._failed_starts > _FAILED_STARTS:
+    def _count_failed_start(self, number, error):
+        """Count a worker that was lost before it had opened a job, once, and give up after some in a row."""
+        worker = self._workers.get(number)
+        if worker is None or worker.is_proven:
+            return
+        self._n_failed_starts += 1
+        if self._n_failed_starts > _FAILED_STARTS:
             raise WorkerLostError(
-                f"{self._failed_starts} workers in a row ended before they had loaded the net. Is skdal installed on "
+                f"{self._n_failed_starts} workers in a row ended before they had loaded the net. Is skdal installed on "
                 f"the machines of the cluster, and is memory left there? Ray says: {error}"
             ) from error
 
-    def _dismiss(self, worker):
-        self._proven.discard(worker)
-        actor = self._ready.pop(worker, None) or self._starting.pop(worker, (None,))[0]
-        self._pids.pop(worker, None)
-        if actor is not None:
-            self._ray.kill(actor)
+    def _dismiss(self, number):
+        """End a worker, if that is not done yet."""
+        worker = self._workers.pop(number, None)
+        if worker is not None:
+            self._ray.kill(worker.actor)
 
-    def _warn_of_waiting(self, patience, able):
+    def _warn_of_waiting(self, deadline, n_able):
         """Say, after a while without any worker that can work, what is waited for; return when to say so next."""
-        if able:
-            return time.monotonic() + _NO_WORKER
-        if time.monotonic() < patience:
-            return patience
-        if self._ready:
+        now = time.monotonic()
+        if n_able:
+            return now + _SECONDS_OF_PATIENCE
+        if now < deadline:
+            return deadline
+        n_loading = len(self._ready())
+        if n_loading:
             logger.warning(
-                "%d workers are still loading the net and the pool.", len(self._ready)
+                "%d workers are still loading the net and the pool.", n_loading
             )
         else:
             logger.warning(
@@ -278,7 +366,7 @@ class Crew:
                 self._ray.available_resources(),
                 self._ray.cluster_resources(),
             )
-        return time.monotonic() + _NO_WORKER
+        return now + _SECONDS_OF_PATIENCE
 
 
 def _cause(error):

@@ -5,12 +5,14 @@ from statistics import median
 
 from skdal.exceptions import WorkerLostError
 
-_AHEAD = 2  # shards that a worker holds, so that it never waits for the next one
-_N_SECONDS = 100  # shards whose durations tell what is slow
-_SLOW, _PATIENCE = (
-    3.0,
-    5.0,
-)  # times the median, and seconds, after which an idle worker tries a shard as well
+# A worker holds so many shards that it never waits for the next one.
+_AHEAD = 2
+# What counts as slow is told by the durations of so many shards, the latest ones.
+_N_SECONDS = 100
+# An idle worker tries a shard as well when its holder is busy with it for longer than both of these: a multiple of the
+# median duration, and seconds.
+_SLOW = 3.0
+_PATIENCE = 5.0
 
 
 class Dispatch:
@@ -24,15 +26,17 @@ class Dispatch:
     """
 
     def __init__(self, n_shards, max_retries):
-        self._waiting = list(range(n_shards))[
-            ::-1
-        ]  # the lowest one last; those with a result are passed over
+        # The next shard is the last of the list; those that have a result meanwhile are passed over.
+        self._waiting = list(reversed(range(n_shards)))
         self._left = set(self._waiting)
-        self._held = defaultdict(
-            list
-        )  # worker -> shards, the one that it is busy with first
-        self._since, self._seconds = {}, deque(maxlen=_N_SECONDS)
-        self._losses, self._max_retries = defaultdict(int), max_retries
+        # By worker, the shards that it holds; it is busy with the first one.
+        self._held = defaultdict(list)
+        # By worker, when it began with the shard that it is busy with.
+        self._since = {}
+        self._seconds = deque(maxlen=_N_SECONDS)
+        # By shard, how many workers were lost while they were busy with it.
+        self._n_losses = defaultdict(int)
+        self._max_retries = max_retries
 
     @property
     def n_left(self):
@@ -46,10 +50,13 @@ class Dispatch:
             self._waiting.pop()
         # Towards the end nobody holds what another one could begin at once.
         n_ahead = _AHEAD if len(self._waiting) > n_workers else 1
-        if self._waiting and len(held) < n_ahead:
-            return self._give(worker, self._waiting.pop(), now)
-        if not self._waiting and not held and (slow := self._slowest(now)) is not None:
-            return self._give(worker, slow, now)
+        if self._waiting:
+            if len(held) < n_ahead:
+                return self._give(worker, self._waiting.pop(), now)
+        elif not held:
+            slow = self._slowest(now)
+            if slow is not None:
+                return self._give(worker, slow, now)
         return None
 
     def _give(self, worker, shard, now):
@@ -60,25 +67,20 @@ class Dispatch:
 
     def _slowest(self, now):
         """Return the shard that one worker has been busy with for unusually long, or None."""
+        if not self._seconds:
+            return None  # as nothing tells yet what is usual
         holders = defaultdict(list)
         for worker, shards in self._held.items():
             for shard in shards:
                 holders[shard].append(worker)
-        alone = {
+        busy_for = {
             shard: now - self._since[workers[0]]
             for shard, workers in holders.items()
-            if len(workers) == 1
+            if len(workers) == 1 and shard in self._left
         }
-        alone = {
-            shard: seconds for shard, seconds in alone.items() if shard in self._left
-        }
-        limit = (
-            max(_PATIENCE, _SLOW * median(self._seconds))
-            if self._seconds
-            else float("inf")
-        )
-        slowest = max(alone, key=alone.get, default=None)
-        return slowest if slowest is not None and alone[slowest] > limit else None
+        slowest = max(busy_for, key=busy_for.get, default=None)
+        limit = max(_PATIENCE, _SLOW * median(self._seconds))
+        return slowest if slowest is not None and busy_for[slowest] > limit else None
 
     def finished(self, worker, shard, now):
         """Take note of a result; tell whether it is the first one of its shard."""
@@ -100,18 +102,20 @@ class Dispatch:
         """
         held = self._held.pop(worker, [])
         if held:
-            self._losses[held[0]] += 1
-            if self._losses[held[0]] > self._max_retries:
-                raise WorkerLostError(
-                    f"shard {held[0]} was tried {self._losses[held[0]]} times, and each time its worker was lost "
-                    f"({reason}). If memory ran out there, lower batch_size or shard_size, or start fewer workers a "
-                    "machine; otherwise look at the samples of this shard."
-                )
+            self._blame(held[0], reason)
         elsewhere = {shard for shards in self._held.values() for shard in shards}
-        again = [
-            shard for shard in held if shard in self._left and shard not in elsewhere
-        ]
+        again = self._left.intersection(held) - elsewhere
         self._waiting = sorted({*self._waiting, *again}, reverse=True)
+
+    def _blame(self, shard, reason):
+        """Take note that a worker was lost while it was busy with a shard."""
+        self._n_losses[shard] += 1
+        if self._n_losses[shard] > self._max_retries:
+            raise WorkerLostError(
+                f"shard {shard} was tried {self._n_losses[shard]} times, and each time its worker was lost "
+                f"({reason}). If memory ran out there, lower batch_size or shard_size, or start fewer workers a "
+                "machine; otherwise look at the samples of this shard."
+            )
 
     def busy(self):
         """Return the workers that hold shards."""

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from skdal.exceptions import InvalidParameterError
 from skdal.utils import (
+    check_parameters,
     count_rows,
-    is_positive_integer,
+    integer_from,
+    optional,
     positions_from,
     row_slices,
     take_rows,
@@ -39,11 +40,13 @@ class Executor(ABC):
         Numbers that samplers which look at all representations at once may gather; None: no limit.
     """
 
-    is_remote, batch_size, gather_limit = False, None, None
+    is_remote = False
+    batch_size = None
+    gather_limit = None
 
     def __init__(self, *, shard_size=None, scores_dir=None):
-        check_integers(self, shard_size=shard_size)
         self.shard_size = shard_size
+        check_parameters(self, {"shard_size": optional(integer_from(1))})
         self.scores_dir = None if scores_dir is None else Path(scores_dir)
 
     def slices(self, n_rows, unit):
@@ -108,17 +111,3 @@ class SerialExecutor(Executor):
 
     def __repr__(self):
         return f"SerialExecutor(shard_size={self.shard_size}, scores_dir={self.scores_dir})"
-
-
-def check_integers(owner, *, least=1, **values):
-    """Raise unless each value is None or an integer of at least `least`."""
-    wrong = [
-        f"{name} must be None or an integer of at least {least}; got {value!r}"
-        for name, value in values.items()
-        if value is not None
-        and not (is_positive_integer(value) or least == 0 and value == 0)
-    ]
-    if wrong:
-        raise InvalidParameterError(
-            f"{type(owner).__name__}: " + "; ".join(wrong) + "."
-        )

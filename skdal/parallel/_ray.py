@@ -6,8 +6,28 @@ from functools import cached_property
 
 from skdal.exceptions import InvalidParameterError
 from skdal.parallel._crew import Crew, Job, import_ray
-from skdal.parallel._executor import Executor, check_integers
-from skdal.utils import is_number, is_torch_dataset, take_rows
+from skdal.parallel._executor import Executor
+from skdal.utils import (
+    check_parameters,
+    integer_from,
+    is_number,
+    is_torch_dataset,
+    optional,
+    take_rows,
+)
+
+
+def _is_at_least_0(value):
+    return is_number(value) and value >= 0
+
+
+_CHECKS = {
+    **dict.fromkeys(
+        ("num_workers", "batch_size", "gather_limit"), optional(integer_from(1))
+    ),
+    **dict.fromkeys(("num_cpus_per_worker", "max_retries"), integer_from(0)),
+    "num_gpus_per_worker": optional((_is_at_least_0, "a number of at least 0")),
+}
 
 
 class RayExecutor(Executor):
@@ -65,24 +85,6 @@ class RayExecutor(Executor):
     ):
         import_ray()
         super().__init__(shard_size=shard_size, scores_dir=scores_dir)
-        check_integers(
-            self,
-            num_workers=num_workers,
-            batch_size=batch_size,
-            gather_limit=gather_limit,
-        )
-        check_integers(
-            self,
-            num_cpus_per_worker=num_cpus_per_worker,
-            max_retries=max_retries,
-            least=0,
-        )
-        if num_gpus_per_worker is not None and not (
-            is_number(num_gpus_per_worker) and num_gpus_per_worker >= 0
-        ):
-            raise InvalidParameterError(
-                f"num_gpus_per_worker must be None or a number of at least 0; got {num_gpus_per_worker!r}."
-            )
         self.address = address
         self.num_workers = num_workers
         self.num_gpus_per_worker = num_gpus_per_worker
@@ -90,7 +92,9 @@ class RayExecutor(Executor):
         self.num_cpus_per_worker = num_cpus_per_worker
         self.max_retries = max_retries
         self.gather_limit = gather_limit
-        self._lock, self._holder = threading.Lock(), None
+        check_parameters(self, _CHECKS)
+        self._lock = threading.Lock()
+        self._holder = None  # the thread whose pass is under way
 
     def map(self, task, X, y, slices):
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""

@@ -1,18 +1,21 @@
 """Pools as they lie on disk, of any size: image folders, Parquet files, memory maps, Ray datasets."""
 
-from skdal.pools._pixels import check_reading, square
-from skdal.pools._pools import ImageFolderPool, MemmapPool, Pool
-from skdal.pools._readable import (
-    NothingReadableError,
-    SetAside,
-    Unreadable,
+from skdal.pools._folder import ImageFolderPool
+from skdal.pools._images import check_reading, square
+from skdal.pools._memmap import MemmapPool
+from skdal.pools._parquet import ParquetPool
+from skdal.pools._pool import Pool
+from skdal.pools._ray_data import RayDataPool
+from skdal.pools._set_aside import NothingReadableError, SetAside, Unreadable
+from skdal.pools._view import (
+    PoolView,
     has_keys,
     keys_of,
     max_unreadable,
     may_be_unreadable,
     unit_of,
+    view,
 )
-from skdal.pools._tables import ParquetPool, RayDataPool
 
 __all__ = [
     "ImageFolderPool",
@@ -20,6 +23,7 @@ __all__ = [
     "NothingReadableError",
     "ParquetPool",
     "Pool",
+    "PoolView",
     "RayDataPool",
     "SetAside",
     "Unreadable",
@@ -30,4 +34,5 @@ __all__ = [
     "may_be_unreadable",
     "square",
     "unit_of",
+    "view",
 ]

@@ -15,10 +15,14 @@ from skdal.base import (
     highest,
     run_pass,
 )
-from skdal.gradients import labeled_gradient
 from skdal.gradients._sums import chunk_rows
 from skdal.samplers._candidates import IS_N_CANDIDATES, check_n_candidates
-from skdal.samplers._gradient import GradientSampler, GradientWork
+from skdal.samplers._gradient import (
+    COUNTS,
+    GradientSampler,
+    GradientSumWork,
+    GradientWork,
+)
 from skdal.samplers._unconverged import medians_of_terms, warn_if_unconverged
 from skdal.utils import (
     check_finite_scores,
@@ -87,17 +91,6 @@ class DotWork(GradientWork):
             trained, X, y, direction=self.direction, only_dot=True
         )
         return {"dot": statistics.dot}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientSumWork(GradientWork):
-    """The sum of the gradients of labeled samples."""
-
-    def __call__(self, trained, X, y=None):
-        """Return the sum, a tensor by the name of each parameter."""
-        return labeled_gradient(
-            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
-        )
 
 
 class _Choices(NamedTuple):
@@ -214,7 +207,8 @@ class DynamicALSampler(GradientSampler):
                 positions = choices.positions[picks]
                 return Selection(positions, picked_scores, choices.unreadable)
             # Gradients of picks add up, so a chunk adds its share to the scores.
-            picked = self._sum(trained, take_rows(choices.X, chunk), labels[chunk])
+            chosen = take_rows(choices.X, chunk)
+            picked, _ = self._sum(trained, chosen, labels[chunk])
             share = self._dots(trained, choices.X, labels, picked)
             scores = check_finite_scores(scores + self.interaction * share)
 
@@ -256,32 +250,41 @@ class DynamicALSampler(GradientSampler):
     def _direction(self, trained):
         """Return g_S, the gradient of what the net is trained to make small: losses of the labeled set and penalty."""
         X, y = trained.labeled_set(type(self).__name__)
-        gradient = self._sum(trained, X, y)
+        gradient, counts = self._sum(trained, X, y)
         if self.penalty is None:
             return gradient
-        return penalised(trained.classifier, X, y, gradient, self.penalty)
+        return penalised(trained.classifier, X, y, gradient, self.penalty, counts)
 
     def _sum(self, trained, X, y):
-        """Return the sum of the gradients of labeled samples, the same bit for bit wherever it is taken."""
+        """Return the summed gradient of labeled samples, and how many are of each class.
+
+        The gradient is the same bit for bit wherever it is taken.
+        """
         work = GradientSumWork(**self._engine_params())
         if self.executor is None or not self.executor.is_remote:
-            return work(trained, X, y)
+            total = work(trained, X, y)
+        else:
+            total = self._sum_of_chunks(work, trained, X, y)
+        counts = total.pop(COUNTS)
+        return total, counts
+
+    def _sum_of_chunks(self, work, trained, X, y):
         y = open_net(trained.classifier).checked_labels(X, y)
         n = count_rows(X)
         size = work.unit(trained, X, self.executor.batch_size)
         slices = list(row_slices(n, chunk_rows(n, size)))
-        total = OrderedSum()
+        reducer = OrderedSum()
         run_pass(
             work,
             trained,
             X,
             self.executor,
-            total,
+            reducer,
             y=y,
             slices=slices,
             description="labeled set",
         )
-        return total.total
+        return reducer.total
 
     def _parameter_checks(self):
         return super()._parameter_checks() | {

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 from skdal.adapters import check_net, default_batch_size
 from skdal.base import ModuleWork, ScoreSampler
-from skdal.gradients._api import compute_statistics
+from skdal.gradients._api import compute_statistics, gradient_and_counts
 from skdal.gradients._backends import BACKENDS
 from skdal.gradients._checks import refuse_cross_sample_layers
 from skdal.gradients._parameters import is_layers
 from skdal.utils import is_positive_integer
+
+# Beside the names of parameters, in the sums of a GradientSumWork.
+COUNTS = "labels of each class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,18 @@ class GradientWork(ModuleWork):
         """Return the mini-batch length of gradients; see `Work.unit`."""
         own = batch_size or self.batch_size
         return own or default_batch_size(X, trained.classifier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSumWork(GradientWork):
+    """The sum of the gradients of labeled samples, and how many samples are of each class."""
+
+    def __call__(self, trained, X, y=None):
+        """Return a dict of tensors: the sum by the name of each parameter, and the number of samples (K,)."""
+        gradient, counts = gradient_and_counts(
+            trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
+        )
+        return {**gradient, COUNTS: counts}
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

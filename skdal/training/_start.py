@@ -18,8 +18,8 @@ class StartingWeights:
 
     Parameters
     ----------
-    estimator : estimator
-        The weights of its net, if it has one, are taken now.
+    estimator : estimator or None
+        The weights of its net, if it has one, are taken now. None: of nothing.
     """
 
     def __init__(self, estimator):

@@ -9,7 +9,7 @@ from skdal.adapters import (
     check_fitted,
     check_labels,
     check_transformable,
-    explained,
+    explained_training,
     explaining_absent_labels,
     final_estimator,
     is_fitted,
@@ -30,6 +30,7 @@ from skdal.exceptions import (
     InvalidParameterError,
 )
 from skdal.training._callbacks import Keepers, begin_again, with_callbacks
+from skdal.training._own_fit import Kept, continue_by_own_fit, has_own_fit
 from skdal.training._undo import undone_on_error
 from skdal.training._watch import RoundGuard, Watch, n_epochs_of
 from skdal.utils import count_rows, exclusive, turns
@@ -127,10 +128,12 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     estimator.check_training_readiness()
     X = told_apart(estimator, X, labels)
     rows = paired(X, labels, labeled=True)
-    before = estimator.module_ if go_on else None
+    kept = Kept(estimator) if go_on else None
 
     def check():
-        trial = _check_ready(estimator, before, X, labels)
+        if go_on:
+            kept.put_back(estimator, reset_optimizer)
+        trial = try_training(estimator, X, labels)
         if check_trial is not None:
             check_trial(trial)
         return trial.n_outputs
@@ -143,19 +146,12 @@ def _train_net(estimator, X, labels, go_on, reset_optimizer, check_trial, fit_pa
     )
     guard = RoundGuard(Keepers(estimator))
     try:
-        in_words = explained(
-            estimator,
-            rows,
-            labels,
-            training=True,
-            of="the labeled set",
-            latest=lambda: watch.inputs,
-        )
+        in_words = explained_training(estimator, rows, labels, watch)
         with with_callbacks(estimator, guard, watch), in_words:
             if not go_on:
                 _train_from_scratch(estimator, rows, labels, fit_params)
             else:
-                _train_on(estimator, rows, labels, reset_optimizer, fit_params)
+                _train_on(estimator, rows, labels, reset_optimizer, fit_params, kept)
     finally:
         guard.put_back(estimator)
     if watch.was_interrupted(estimator):
@@ -187,49 +183,39 @@ def _train_from_scratch(net, X, y, fit_params):
     net.fit(X, y, **fit_params)
 
 
-def _train_on(net, X, y, reset_optimizer, fit_params):
+def _train_on(net, X, y, reset_optimizer, fit_params, kept):
     """Train on from the current weights; the new epochs are appended to the history.
 
     The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
     empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
     """
-    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
-        fit_params = {**fit_params, "_routing_method": "fit"}
     past = net.history_
     n_past = 0 if reset_optimizer else len(past)
     if reset_optimizer:
         net.initialize_optimizer()
         prepare_optimizers(net)
     net.history_ = type(past)([_without_marks(row) for row in past[:n_past]])
+    kept.rows = list(net.history_)
     with begin_again(net, is_trained=bool(len(past))):
-        net.partial_fit(X, y, **fit_params)
+        if has_own_fit(net):
+            continue_by_own_fit(net, X, y, fit_params)
+        else:
+            _continue_by_skorch(net, X, y, fit_params)
     new = list(net.history_)[n_past:]
     for number, row in enumerate(new, start=len(past) + 1):
         row["epoch"] = number
     net.history_ = type(past)([*past, *new])
 
 
+def _continue_by_skorch(net, X, y, fit_params):
+    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+        fit_params = {**fit_params, "_routing_method": "fit"}
+    net.partial_fit(X, y, **fit_params)
+
+
 def _without_marks(row):
     """Return an epoch's row of the history in which nothing was best and no event happened."""
     return {name: False if value is True else value for name, value in row.items()}
-
-
-def _check_ready(net, before, X, labels):
-    """Return the `Trial` of a net that is about to train.
-
-    Raises
-    ------
-    InvalidParameterError
-        Its module is not the one to continue.
-    InvalidDataError, InvalidLabelsError, UnsupportedEstimatorError
-        Samples, labels, outputs and callbacks do not fit together; see `try_training`.
-    """
-    if before is not None and net.module_ is not before:
-        raise InvalidParameterError(
-            "a callback of the net re-initialized its module at the start of a training that was to continue from the "
-            "current weights. Let it set parameters only where they change, or pass warm_start=False."
-        )
-    return try_training(net, X, labels)
 
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):

@@ -41,6 +41,13 @@ class Watch(_Watcher):
         The labeled set, as skorch gets it.
     has_labels : bool
         Whether labels come out of it, so that they are not known before.
+
+    Attributes
+    ----------
+    step : {"fetch", "run", None}
+        What skorch is at: "fetch" between mini-batches, "run" while it works on one, None before and after.
+    batch : pair
+        The mini-batch that it works on, or has worked on last.
     """
 
     def __init__(self, check, n_epochs, labeled, has_labels):
@@ -52,7 +59,8 @@ class Watch(_Watcher):
         self.n_outputs = None
         self.n_begun = 0
         self.n_ended = 0
-        self.inputs = None
+        self.step = None
+        self.batch = None
 
     def on_train_begin(self, net, **kwargs):
         """Check the net, which is whole now."""
@@ -61,6 +69,7 @@ class Watch(_Watcher):
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Count; skorch has noted its classes by now."""
         self.n_begun += 1
+        self.step = "fetch"
         self.passes.begin(net, dataset_train, dataset_valid)
         net.classes_inferred_ = np.arange(self.n_outputs)
 
@@ -71,12 +80,13 @@ class Watch(_Watcher):
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Count, and see that no item ended the epoch early."""
         self.n_ended += 1
+        self.step = None
         self.passes.check(dataset_train, dataset_valid)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        """Check the labels of a mini-batch and give them the type that losses take; take note of its inputs."""
+        """Check the labels of a mini-batch and give them the type that losses take; take note of it."""
         self.passes.count(training)
-        self.inputs = batch[0] if training else None
+        self.step, self.batch = "run", batch
         if not training or not self.has_labels:
             return
         labels = labels_of_items(net, self.labeled, batch[1], self.n_outputs)
@@ -88,6 +98,10 @@ class Watch(_Watcher):
                 f"the net's collate_fn gives labels of {batch[1].dtype} in a {type(batch).__name__}; losses need "
                 "int64. Convert them there: torch.as_tensor(labels, dtype=torch.int64)."
             )
+
+    def on_batch_end(self, net, **kwargs):
+        """Take note that the next mini-batch is fetched now."""
+        self.step = "fetch"
 
     def was_interrupted(self, net):
         """Tell whether a training that is over was ended by Ctrl-C, which skorch swallows.

@@ -2,7 +2,6 @@
 
 import enum
 import functools
-import hashlib
 import inspect
 import logging
 import types
@@ -10,6 +9,9 @@ import uuid
 
 import numpy as np
 import torch
+
+from skdal.utils._digest import digest
+from skdal.utils._torch import BOOKKEEPING, input_hooks_of, output_hooks_of
 
 logger = logging.getLogger("skdal")
 
@@ -22,13 +24,8 @@ _CODE_OF = (
     property,
     functools.cached_property,
 )
-_NO_PART = (
-    "_hooks",
-    "_hooks_with_kwargs",
-    "_hooks_always_called",
-    "training",
-    "_is_full_backward_hook",
-)  # of a module
+# No part of what a module computes with.
+_NO_PART = ("training", *BOOKKEEPING)
 
 
 def describe(value):
@@ -99,11 +96,7 @@ def _described(value, inside):
 def _attributes(value, parts):
     held = getattr(value, "__dict__", None)
     if isinstance(value, torch.nn.Module):
-        hooks = [
-            hook
-            for name in ("_forward_pre_hooks", "_forward_hooks")
-            for hook in held[name].values()
-        ]
+        hooks = [*input_hooks_of(value).values(), *output_hooks_of(value).values()]
         names = sorted(name for name in held if not name.endswith(_NO_PART))
         return [names, parts(held[name] for name in names), parts(hooks)]
     slots = [
@@ -158,14 +151,13 @@ def _function(value):
 
 
 def _code(code):
-    digest = hashlib.blake2b(digest_size=16)
-    for x in (code.co_code, code.co_names, code.co_varnames):
-        digest.update(repr(x).encode())
-    for x in code.co_consts:
-        text = (
-            _code(x)
-            if isinstance(x, types.CodeType)
-            else repr(sorted(map(repr, x)) if type(x) is frozenset else x)
-        )
-        digest.update(text.encode())
-    return digest.hexdigest()
+    held = (code.co_code, code.co_names, code.co_varnames)
+    parts = [*map(repr, held), *map(_constant, code.co_consts)]
+    return digest(part.encode() for part in parts)
+
+
+def _constant(value):
+    """Return a constant of some code as text; the order within sets differs between processes."""
+    if isinstance(value, types.CodeType):
+        return _code(value)
+    return repr(sorted(map(repr, value)) if type(value) is frozenset else value)

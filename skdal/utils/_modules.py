@@ -6,6 +6,14 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from skdal.utils._locks import turns
+from skdal.utils._torch import (
+    gradient_hooks,
+    is_compiled,
+    own_buffers,
+    own_parameters,
+    version_of,
+)
+from skdal.utils._trees import tree_leaves
 
 
 @contextmanager
@@ -26,13 +34,13 @@ def _put_back(module):
     attributes = _Attributes(module)
     entries = [(held, dict(held)) for part in parts for held in _registered(part)]
     buffers = [
-        (buffer, buffer._version, buffer.detach().clone())
+        (buffer, version_of(buffer), buffer.detach().clone())
         for buffer in module.buffers()
     ]
     hooks = [
-        (p._backward_hooks, dict(p._backward_hooks))
+        (gradient_hooks(p), dict(gradient_hooks(p)))
         for p in module.parameters()
-        if p._backward_hooks
+        if gradient_hooks(p)
     ]
     try:
         for held, _ in hooks:
@@ -47,7 +55,7 @@ def _put_back(module):
         for held, found in hooks:
             _refill(held, found)
         for buffer, version, value in buffers:
-            if buffer._version != version:
+            if version_of(buffer) != version:
                 with torch.no_grad():
                     buffer.copy_(value)
 
@@ -94,11 +102,7 @@ class _Attributes:
 
 
 def _has_tensor(value):
-    if isinstance(value, (list, tuple, dict)):
-        return any(
-            map(_has_tensor, value.values() if isinstance(value, dict) else value)
-        )
-    return isinstance(value, torch.Tensor)
+    return bool(tree_leaves(value))
 
 
 # Kept by torch, or by `untouched` in another way.
@@ -130,7 +134,9 @@ def swapped(module, parameters, values):
     torch.func.functional_call leaves a module broken that is registered under two names.
     """
     names = {id(parameter): name for name, parameter in parameters.items()}
-    entries = [(part._parameters, dict(part._parameters)) for part in module.modules()]
+    entries = [
+        (own_parameters(part), dict(own_parameters(part))) for part in module.modules()
+    ]
     try:
         for held, found in entries:
             held.update(
@@ -151,7 +157,7 @@ def _registered(part):
     return (
         []
         if isinstance(part, torch.jit.ScriptModule)
-        else [part._parameters, part._buffers]
+        else [own_parameters(part), own_buffers(part)]
     )
 
 
@@ -162,13 +168,7 @@ def _refill(held, found):
 
 def uncompiled(module):
     """Run parts that are compiled as they were written: a compiled part has no tensors between its layers."""
-    is_compiled = lambda part: (
-        hasattr(part, "_orig_mod")
-        or getattr(part, "_compiled_call_impl", None) is not None
-    )
     has_stance = hasattr(torch.compiler, "set_stance")  # torch 2.6
-    return (
-        torch.compiler.set_stance("force_eager")
-        if has_stance and any(map(is_compiled, module.modules()))
-        else nullcontext()
-    )
+    if has_stance and any(map(is_compiled, module.modules())):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()

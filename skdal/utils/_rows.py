@@ -1,6 +1,5 @@
 """Rows of whatever holds samples: arrays, tensors, sparse matrices, frames, dicts, Datasets."""
 
-import hashlib
 from collections.abc import Mapping
 from numbers import Number
 
@@ -10,6 +9,7 @@ from scipy import sparse
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from skdal.exceptions import InvalidDataError
+from skdal.utils._digest import digest
 from skdal.utils._frames import append_to, full_name, has_names, is_array, library_of
 
 _ALLOWED = (
@@ -165,7 +165,7 @@ def _digest(array, like=None):
         if array.dtype.hasobject
         else np.ascontiguousarray(array)
     )
-    return array.dtype.str, hashlib.blake2b(found).hexdigest()
+    return array.dtype.str, digest([found], n_digits=128)
 
 
 def sample_shape(X):

@@ -49,15 +49,55 @@ def check_parameters(owner, checks):
     InvalidParameterError
         Names the parameter, what is allowed and what came; all that are wrong are listed.
     """
+    values = {name: getattr(owner, name) for name in checks}
+    check_values(values, checks, type(owner).__name__)
+
+
+def check_values(values, checks, owner=None):
+    """Check values that belong together, and list all that are wrong.
+
+    Parameters
+    ----------
+    values : dict of str to object
+        By name; values without a check are left alone.
+    checks : dict of str to (predicate, str)
+        As for `check_parameters`.
+    owner : str, optional
+        Whose values they are, for the message.
+
+    Raises
+    ------
+    InvalidParameterError
+        Names the value, what is allowed and what came; all that are wrong are listed.
+    """
     wrong = [
-        f"{name} must be {allowed}; got {getattr(owner, name)!r}"
-        for name, (predicate, allowed) in checks.items()
-        if not predicate(getattr(owner, name))
+        f"{name} must be {allowed}; got {values[name]!r}"
+        for name, (is_allowed, allowed) in checks.items()
+        if not is_allowed(values[name])
     ]
     if wrong:
-        raise InvalidParameterError(
-            f"{type(owner).__name__}: " + "; ".join(wrong) + "."
-        )
+        prefix = "" if owner is None else f"{owner}: "
+        raise InvalidParameterError(f"{prefix}{'; '.join(wrong)}.")
+
+
+def integer_from(least):
+    """Return the check of an integer of at least `least`: a predicate, and the words for what is allowed."""
+
+    def is_allowed(value):
+        is_integer = isinstance(value, numbers.Integral) and not is_boolean(value)
+        return is_integer and value >= least
+
+    return is_allowed, f"an integer of at least {least}"
+
+
+def optional(check):
+    """Return the check that allows None besides what another one allows."""
+    is_allowed, allowed = check
+
+    def is_none_or_allowed(value):
+        return value is None or is_allowed(value)
+
+    return is_none_or_allowed, f"None or {allowed}"
 
 
 def check_known(kind, name, known):
@@ -70,10 +110,15 @@ def check_known(kind, name, known):
     """
     if isinstance(name, str) and name in known:
         return name
-    near = difflib.get_close_matches(str(name), known, 1)
     raise InvalidParameterError(
-        f"{name!r} is no {kind}{f' (did you mean {near[0]!r}?)' if near else ''}; known are {', '.join(known)}."
+        f"{name!r} is no {kind}{did_you_mean(name, known)}; known are {', '.join(known)}."
     )
+
+
+def did_you_mean(name, known):
+    """Return " (did you mean ...?)" with the known name that is nearest, or nothing where none is near."""
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def check_finite_scores(scores):

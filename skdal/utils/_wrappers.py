@@ -2,6 +2,8 @@
 
 import torch
 
+from skdal.utils._torch import original_of
+
 
 def unwrapped(module):
     """Return a module without what torch.compile and DataParallel put around it."""
@@ -10,7 +12,7 @@ def unwrapped(module):
             module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
         ):
             module = module.module
-        elif hasattr(module, "_orig_mod"):  # torch.compile
-            module = module._orig_mod
+        elif original_of(module) is not None:
+            module = original_of(module)
         else:
             return module

@@ -24,7 +24,7 @@ from skdal.exceptions import (
     NotFittedError,
 )
 from skdal.gradients import _products
-from skdal.gradients._factors import Factorizer
+from skdal.gradients._factorizer import Factorizer
 from skdal.utils import take_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")

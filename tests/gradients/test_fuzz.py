@@ -23,7 +23,8 @@ from torch import nn
 from skdal.exceptions import GradientMismatchError, UnsupportedLayerError
 from skdal.gradients._backends import StatisticsPass
 from skdal.gradients._engine import GhostBackend
-from skdal.gradients._tape import arguments, output_hooks, tensors_in
+from skdal.gradients._hooks import arguments, output_hooks
+from skdal.gradients._minibatch import MiniBatch, Question
 from skdal.gradients.rules import (
     RULES,
     _bilinear,
@@ -35,6 +36,7 @@ from skdal.gradients.rules import (
 )
 from skdal.gradients.rules._cost import cheapest
 from skdal.gradients.rules._forms import inner
+from skdal.utils import tree_leaves
 
 N_DRAWS = int(os.environ.get("SKDAL_FUZZ", 1000))
 NEW_SEED = random.SystemRandom().randrange(2**32) if "SKDAL_FUZZ" in os.environ else 0
@@ -181,10 +183,9 @@ def statistics(run, X, y):
     try:
         return *run(X, y), False
     except GradientMismatchError:
-        sq_norm, *others = run._backend(
-            run._model, X, y, run._parameters, run._direction
-        )
-        return None if run._only_dot else sq_norm, *others, True
+        found = run._backend(run._model, MiniBatch(X, y), run._question)
+        sq_norm = None if run._question.only_dot else found.sq_norm
+        return sq_norm, found.dot, found.label, True
 
 
 class Model:
@@ -288,7 +289,8 @@ def absolute_sums(names, net, X, labels, direction):
             stack.enter_context(
                 mock.patch.object(module, "inner", lambda x, y: inner(x.abs(), y.abs()))
             )
-        return GhostBackend()(Model(net), X, labels, parameters, direction)[:2]
+        batch, question = MiniBatch(X, labels), Question(parameters, direction)
+        return GhostBackend()(Model(net), batch, question)[:2]
 
 
 def check_sign(draw):
@@ -299,7 +301,7 @@ def check_sign(draw):
         torch.no_grad(),
         output_hooks(
             {"": layer},
-            lambda _, given, output: calls.append((given, tensors_in(output))),
+            lambda _, given, output: calls.append((given, tree_leaves(output))),
         ),
     ):
         net(X)

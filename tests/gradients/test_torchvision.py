@@ -22,8 +22,12 @@ from torchvision.models.swin_transformer import (
 )
 from torchvision.models.vision_transformer import VisionTransformer
 
-from skdal.gradients import _engine, gradient_statistics, labeled_gradient
-from skdal.gradients._isolated import Isolated
+from skdal.adapters import open_net
+from skdal.gradients import gradient_statistics, labeled_gradient
+from skdal.gradients._context import differentiating
+from skdal.gradients._cover import cover
+from skdal.gradients._minibatch import MiniBatch
+from skdal.gradients.rules import RULEBOOK
 
 # No false alarm of the self-check, and no step down because of one.
 pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance drop")
@@ -115,12 +119,12 @@ NETS = [
 
 
 @over(NETS)
-def test_every_parameter_has_its_share(problem, shares):
+def test_every_parameter_has_its_share(problem):
     actual = gradient_statistics(
         problem.net, problem.X, direction=problem.direction, backend="ghost"
     )
     assert_statistics(actual, problem.own)
-    assert_every_share(shares, problem.own)
+    assert_every_share(problem.shares(), problem.own)
 
 
 @over(NETS)
@@ -146,17 +150,14 @@ def test_in_mini_batches_and_with_labels(problem):
 
 
 @over(NETS)
-def test_no_more_is_handled_by_itself_than_is_known(problem, monkeypatch):
-    plans, cover = [], _engine.cover
-    monkeypatch.setattr(
-        _engine, "cover", lambda *args: plans.append(cover(*args)) or plans[-1]
-    )
-    gradient_statistics(problem.net, problem.X, backend="ghost")
-    alone = [
-        layer.names.values()
-        for layer in plans[0].layers.values()
-        if isinstance(layer.statistics, Isolated)
-    ]
+def test_no_more_is_handled_by_itself_than_is_known(problem):
+    view = open_net(problem.net)
+    parameters = dict(problem.net.module_.named_parameters())
+    with differentiating(view):
+        inputs, _ = next(iter(view.pool_batches(problem.X, None, batch_size=3)))
+        plan = cover(view, MiniBatch(inputs), parameters, RULEBOOK)
+    layers = plan.layers.values()
+    alone = [layer.names.values() for layer in layers if layer.kind == "alone"]
     names = [name for names in alone for name in names]
     assert [
         name for name in names if not any(known in name for known in problem.case.alone)

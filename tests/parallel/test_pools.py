@@ -14,7 +14,7 @@ from common import POOL, X, make_net, trained_net, y
 from helpers_parallel import Rows, fitted
 from needs import needs
 from PIL import Image
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from skdal import DynamicALSampler
 from skdal.exceptions import (
@@ -30,6 +30,7 @@ from skdal.pools import (
     RayDataPool,
     SetAside,
     keys_of,
+    view,
 )
 from skdal.samplers import (
     BADGESampler,
@@ -254,6 +255,60 @@ def test_keys_through_subsets():
     ]
     with pytest.raises(InvalidDataError, match="has no keys"):
         sampler.query_keys(POOL, 3)
+
+
+class Photos(Rows):
+    """Rows that say what they are, and in which some may be unreadable."""
+
+    unit = "photos"
+
+    def __init__(self, X, share):
+        super().__init__(X)
+        self.max_unreadable = share
+
+
+PHOTOS, PLAIN = Photos(POOL, 0.2), TensorDataset(torch.zeros(3, 2))
+VIEWS = [  # a pool, its keys at 0 and at its end (None: it has none), its unit, its share that may be unreadable
+    (POOL, None, "samples", None),
+    (PLAIN, None, "samples", None),
+    (PHOTOS, ["row-000", "row-040"], "photos", 0.2),
+    (SetAside(PHOTOS), ["row-000", "row-040"], "photos", 0.2),
+    (Subset(SetAside(PHOTOS), [5, 7]), ["row-005", "row-007"], "photos", 0.2),
+    (SetAside(Subset(PHOTOS, [5, 7])), ["row-005", "row-007"], "photos", 0.2),
+    (
+        ConcatDataset([Subset(PHOTOS, [5, 7]), Photos(POOL, 0.4)]),
+        ["row-005", "row-040"],
+        "photos",
+        0.4,
+    ),
+    (SetAside(ConcatDataset([PHOTOS, PLAIN])), None, "samples", 0.2),
+]
+
+
+@pytest.mark.parametrize("pool, keys, unit, share", VIEWS)
+def test_what_a_pool_says_of_itself(pool, keys, unit, share):
+    seen = view(pool)
+    assert (seen.has_keys, seen.unit, seen.max_unreadable) == (bool(keys), unit, share)
+    ends = np.array([0, len(pool) - 1])
+    if keys:
+        assert seen.keys(ends) == keys
+        return
+    with pytest.raises(InvalidDataError, match="(ndarray|TensorDataset) has no keys"):
+        seen.keys(ends[:0])
+
+
+def test_each_part_of_a_pool_is_asked_for_keys_once():
+    asked = []
+
+    class Asked(Rows):
+        def keys(self, positions):
+            asked.append(len(positions))
+            return super().keys(positions)
+
+    pool = ConcatDataset([Asked(POOL), Asked(POOL)])
+    picked = keys_of(pool, [41, 0, 81, 40])
+    assert picked == ["row-000", "row-000", "row-040", "row-040"]
+    assert asked == [2, 2]
 
 
 class Costly(list):

@@ -470,7 +470,7 @@ def test_idle_workers_that_were_lost_are_replaced(cluster):
         )
         wanted = sampler.query(POOL, 5).tolist()
         for _ in range(2):
-            executor._crew._failed_starts = 3  # one more ends it
+            executor._crew._n_failed_starts = 3  # one more ends it
             (pid,) = executor.worker_pids()
             os.kill(pid, signal.SIGKILL)
             assert sampler.query(POOL, 5).tolist() == wanted

@@ -23,6 +23,7 @@ from skdal.adapters import _penalty, packed
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
+from skdal.parallel import SerialExecutor
 from skdal.samplers import dynamical_sampling
 
 
@@ -716,3 +717,29 @@ def test_the_net_is_as_it_was():
     assert str(before) == str(after)
     assert [p.grad for p in net.module_.parameters()] == grads
     assert net.criterion_.reduction == "mean"
+
+
+class Read(TensorDataset):
+    """Counts how often each item is read."""
+
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.n_reads = [0] * len(self)
+
+    def __getitem__(self, i):
+        self.n_reads[i] += 1
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("executor", [None, SerialExecutor()])
+def test_labels_of_a_dataset_are_read_once(executor):
+    criterion = {"criterion__weight": WEIGHTS, "optimizer__weight_decay": 0.02}
+    net = make_net(optimizer=torch.optim.SGD, **criterion).fit(X, y)
+    found = []
+    for penalty in (None, "auto"):
+        data = Read(torch.as_tensor(X), torch.as_tensor(y))
+        sampler = DynamicALSampler(penalty=penalty, batch_size=8, executor=executor)
+        sampler(net, POOL, 3, X_labeled=data)
+        found.append(data.n_reads)
+    assert found[0] == found[1]
+    assert set(found[1][2:]) == {1}

@@ -66,50 +66,66 @@ def compute(settings, folder, *, data_root, device, verbose):
         seed=settings.seed,
     )
     data, _ = load(spec, data_root)
-    kernel_images(data.train, [0], settings.pixels)  # raises, before the training
+    _check(settings, data)
+    together, draws = _drawn(settings, initial_set(spec, data), len(data.train))
+    theta = infinite_ntk(
+        kernel_images(data.train, together, settings.pixels),
+        **THEORY_NET,
+        dtype=settings.dtype,
+        cache_dir=folder / "kernels",
+        device=device,
+        verbose=verbose,
+    )
+    Y = as_one_hot(data.train.targets[together], len(data.class_names))
+    net = prepared_net(spec, data, device)
+    of_net = _probabilities(net, data.train.take(together))
+    of_kernels = _of_kernels(theta, Y, settings, draws, of_net, verbose)
+    return of_kernels | {
+        "kernel": {
+            "mean_diagonal": float(np.diag(theta).mean()),
+            "eigenvalues": extreme_eigenvalues(theta),
+        }
+    }
+
+
+def _of_kernels(theta, Y, settings, draws, of_net, verbose):
+    """Return what `_measured` gives of both kernels, and the accuracy of predictions for the candidates."""
+    n = settings.n_initial
+    found = {"accuracy": {"net": _accuracy(of_net[n:], Y[n:])}}
+    with progress_bar(2 * len(draws), "draws", verbose, unit="draws") as bar:
+        for name, kernel in zip(KERNELS, (theta, _with_unit_diagonal(theta))):
+            predictions = _predictions(kernel, Y, n, of_net)
+            found[name] = _measured(
+                kernel, Y, n, predictions, draws, settings.seed, bar
+            )
+            if name == "raw":
+                of_kernel = predictions["kernel"]
+                found["accuracy"]["kernel"] = _accuracy(of_kernel[n:], Y[n:])
+    return found
+
+
+def _check(settings, data):
+    """Raise, before any training, if the images are too small or too few."""
+    kernel_images(data.train, [0], settings.pixels)
     check_enough(settings, data, settings.n_candidates)
     if settings.n_query > settings.n_candidates:
         raise InvalidParameterError(
             f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; ask for fewer."
         )
-    together, draws = _drawn(settings, initial_set(spec, data), len(data.train))
-    images = kernel_images(data.train, together, settings.pixels)
-    how = {
-        "dtype": settings.dtype,
-        "cache_dir": folder / "kernels",
-        "device": device,
-        "verbose": verbose,
-    }
-    theta = infinite_ntk(images, **THEORY_NET, **how)
-    Y, n = (
-        as_one_hot(data.train.targets[together], len(data.class_names)),
-        settings.n_initial,
-    )
-    of_net = softmax(
-        outputs_of(prepared_net(spec, data, device), data.train.take(together))
-        .cpu()
-        .double()
-        .numpy()
-    )
+
+
+def _probabilities(net, images):
+    """Return a net's probabilities (n, K)."""
+    return softmax(outputs_of(net, images).cpu().double().numpy())
+
+
+def _with_unit_diagonal(theta):
     lengths = np.sqrt(np.diag(theta))
-    found, regression = {}, {}
-    with progress_bar(2 * len(draws), "draws", verbose, unit="draws") as bar:
-        for name, kernel in zip(KERNELS, (theta, theta / np.outer(lengths, lengths))):
-            predictions = _predictions(kernel, Y, n, of_net)
-            found[name] = _measured(
-                kernel, Y, n, predictions, draws, settings.seed, bar
-            )
-            regression[name] = predictions["kernel"]
-    found["kernel"] = {
-        "mean_diagonal": float(np.diag(theta).mean()),
-        "eigenvalues": extreme_eigenvalues(theta),
-    }
-    predicted = {"kernel": regression["raw"], "net": of_net}
-    found["accuracy"] = {
-        f: float((p[n:].argmax(1) == Y[n:].argmax(1)).mean())
-        for f, p in predicted.items()
-    }
-    return found
+    return theta / np.outer(lengths, lengths)
+
+
+def _accuracy(predictions, Y):
+    return float((predictions.argmax(1) == Y.argmax(1)).mean())
 
 
 def _drawn(settings, initial, n_images):
@@ -135,43 +151,49 @@ def _measured(theta, Y, n, predictions, draws, seed, bar):
         a list; "error": the same by steps, for the largest rate that all draws allow; "random": by "alignment" or
         "bound" and f, Kendall's tau with G of each of the labelings by chance.
     """
-    residuals, by_chance = (
-        _residuals(predictions, Y, n),
-        _by_chance(predictions, Y, n, seed),
-    )
+    residuals = _residuals(predictions, Y, n)
+    by_chance = _by_chance(predictions, Y, n, seed)
     rate = 1 / np.linalg.eigvalsh(theta.astype(np.float64))[-1]
     found = {
         "alignment": [],
         "bound": [],
         "trace": [],
         "error": {f"{t}": [] for t in STEPS},
+        "dynamics": {key: [] for key in residuals},
     }
-    found |= {"dynamics": {key: [] for key in residuals}}
     random = {f: [] for f in by_chance}
     for draw in draws:
         rows = np.concatenate([np.arange(n), n + draw])
-        of_rows = theta[np.ix_(rows, rows)]
-        found["alignment"].append(alignment(of_rows, Y[rows]))
-        found["bound"].append(generalization_bound(of_rows, Y[rows]))
-        found["trace"].append(float(np.trace(of_rows[n:, n:])))
-        for t in STEPS:
-            found["error"][f"{t}"].append(
-                convergence_error(of_rows, Y[rows], t=t, learning_rate=rate)
-            )
+        kernel = theta[np.ix_(rows, rows)]
+        _add_draw(found, kernel, Y[rows], n, rate)
         for key, residual in residuals.items():
-            found["dynamics"][key].append(
-                mse_training_dynamics(of_rows, residual[rows])
-            )
-        for f, many in by_chance.items():
-            some = many[:, rows]
-            random[f].append(np.einsum("mik,mik->m", some, of_rows @ some))
+            found["dynamics"][key].append(mse_training_dynamics(kernel, residual[rows]))
+        for f, labelings in by_chance.items():
+            some = labelings[:, rows]
+            random[f].append(np.einsum("mik,mik->m", some, kernel @ some))
         bar.update(1)
-    taus = lambda against: {
-        f: [tau(one, found[against])[0] for one in np.transpose(v)]
-        for f, v in random.items()
+    found["random"] = {
+        against: _taus_by_chance(random, found[against])
+        for against in ("alignment", "bound")
     }
-    return found | {
-        "random": {against: taus(against) for against in ("alignment", "bound")}
+    return found
+
+
+def _add_draw(found, kernel, Y, n, rate):
+    """Add what does not depend on f: alignment, bound, trace of Q's part of the kernel, and errors by steps."""
+    found["alignment"].append(alignment(kernel, Y))
+    found["bound"].append(generalization_bound(kernel, Y))
+    found["trace"].append(float(np.trace(kernel[n:, n:])))
+    for t in STEPS:
+        error = convergence_error(kernel, Y, t=t, learning_rate=rate)
+        found["error"][f"{t}"].append(error)
+
+
+def _taus_by_chance(random, values):
+    """Return Kendall's tau with some values (n_draws,) of G of each labeling by chance, by f."""
+    return {
+        f: [tau(dynamics, values)[0] for dynamics in np.transpose(of_draws)]
+        for f, of_draws in random.items()
     }
 
 
@@ -196,7 +218,8 @@ def _residuals(predictions, Y, n):
 
 def _by_chance(predictions, Y, n, seed):
     """Return f - Y by f, (n_labelings, n_samples, K), with labels of Q that are drawn uniformly."""
-    rng, n_classes = np.random.default_rng([seed, 6]), Y.shape[1]
+    rng = np.random.default_rng([seed, 6])
+    n_classes = Y.shape[1]
     drawn = np.eye(n_classes)[rng.integers(n_classes, size=(_N_RANDOM, len(Y) - n))]
     labels = np.concatenate(
         [np.broadcast_to(Y[:n], (_N_RANDOM, *Y[:n].shape)), drawn], axis=1

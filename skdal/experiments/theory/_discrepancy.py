@@ -15,11 +15,10 @@ from skdal.experiments.theory._settings import (
     as_one_hot,
     check_enough,
     extreme_eigenvalues,
-    kept,
-    kept_array,
+    kept_rows,
     kernel_images,
 )
-from skdal.utils import progress_bar
+from skdal.utils import AS_ARRAY, kept, progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 HOLDS = ("rows", "orders")
@@ -47,43 +46,60 @@ def compute(settings, folder, *, data_root, device, verbose):
     check_enough(settings, data, settings.budget)
     there = folder / "discrepancies" / settings.digest(*USES)
     series = [
-        *(("dynamical", b) for b in settings.batches),
+        *(("dynamical", batch) for batch in settings.batches),
         ("random", min(settings.batches)),
     ]
     specs = [_spec(settings, *one) for one in series]
-    orders = []
-    with progress_bar(
-        sum(spec.n_rounds for spec in specs),
-        "trainings and queries",
-        verbose,
-        unit="queries",
-    ) as bar:
-        where = {"root": folder / "runs", "data_root": data_root, "device": device}
-        for one, spec in zip(series, specs):
-            ask = partial(_asked_for, spec, specs[:-1], data, where, bar)
-            orders.append(kept(there / f"{_name(one)}-order.json", ask))
-            bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
-    how = {
+    runs = {"root": folder / "runs", "data_root": data_root, "device": device}
+    orders = _orders(series, specs, data, runs, there, verbose)
+    kernel_settings = {
         "dtype": settings.dtype,
         "cache_dir": folder / "kernels",
         "device": device,
         "verbose": verbose,
     }
-    found, kernels = [], []
-    for one, order in zip(series, map(np.asarray, orders)):
-        rows, kernel = (there / f"{_name(one)}.{kind}" for kind in ("json", "npy"))
-        if not rows.exists() or kernel.exists():
-            make = lambda order=order: _kernel(
-                data.train, order, kernels, settings.pixels, how
-            )
-            kernels.append((order, kept_array(kernel, make)))
-        found += kept(
-            rows, lambda one=one: _rows(*one, *kernels[-1], data, settings.n_initial)
-        )
+    rows = _rows_of_all(series, orders, data, settings, there, kernel_settings)
     return {
-        "rows": found,
+        "rows": rows,
         "orders": {_name(one): order for one, order in zip(series, orders)},
     }
+
+
+def _rows_of_all(series, orders, data, settings, there, kernel_settings):
+    """Return the rows of all series, one series after the other, which share parts of their kernels."""
+    rows = []
+    kernels = []  # of the series so far: (order, kernel)
+    for one, order in zip(series, map(np.asarray, orders)):
+        file = there / f"{_name(one)}.json"
+        kernel_file = file.with_suffix(".npy")
+        if not file.exists() or kernel_file.exists():
+            make = partial(
+                _kernel, data.train, order, kernels, settings.pixels, kernel_settings
+            )
+            kernels.append((order, kept(kernel_file, make, AS_ARRAY)))
+        make = partial(_rows_of_last, *one, kernels, data, settings.n_initial)
+        rows += kept_rows(file, make)
+    return rows
+
+
+def _orders(series, specs, data, runs, there, verbose):
+    """Return the labeled set of each series after its last query, in the order of the queries."""
+    n_queries = sum(spec.n_rounds for spec in specs)
+    orders = []
+    with progress_bar(
+        n_queries, "trainings and queries", verbose, unit="queries"
+    ) as bar:
+        for one, spec in zip(series, specs):
+            ask = partial(_asked_for, spec, specs[:-1], data, runs, bar)
+            orders.append(kept_rows(there / f"{_name(one)}-order.json", ask))
+            bar.update(sum(spec.n_rounds for spec in specs[: len(orders)]) - bar.n)
+    return orders
+
+
+def _rows_of_last(sampler, batch, kernels, data, n_initial):
+    """Return the rows of the series whose kernel is the last one."""
+    order, theta = kernels[-1]
+    return _rows(sampler, batch, order, theta, data, n_initial)
 
 
 def _name(series):
@@ -153,10 +169,8 @@ def _kernel(images, order, kernels, pixels, how):
 
     Images are grouped by the other series that they are in: what no series has both of is worked, group by group.
     """
-    theta, member = (
-        np.empty((len(order), len(order)), dtype=how["dtype"]),
-        np.zeros(len(order), dtype=int),
-    )
+    theta = np.empty((len(order), len(order)), dtype=how["dtype"])
+    member = np.zeros(len(order), dtype=int)
     for k, (other, known) in enumerate(kernels):
         _, here, there = np.intersect1d(order, other, return_indices=True)
         theta[np.ix_(here, here)] = known[np.ix_(there, there)]
@@ -164,12 +178,14 @@ def _kernel(images, order, kernels, pixels, how):
     groups = [np.flatnonzero(member == value) for value in np.unique(member)]
     inputs = [kernel_images(images, order[rows], pixels) for rows in groups]
     for i, j in itertools.combinations_with_replacement(range(len(groups)), 2):
-        rows, columns = groups[i], groups[j]
+        rows = groups[i]
+        columns = groups[j]
         if not member[rows[0]] & member[columns[0]]:
             block = infinite_ntk(
                 inputs[i], None if i == j else inputs[j], **THEORY_NET, **how
             )
-            theta[np.ix_(rows, columns)], theta[np.ix_(columns, rows)] = block, block.T
+            theta[np.ix_(rows, columns)] = block
+            theta[np.ix_(columns, rows)] = block.T
     return theta
 
 

@@ -14,13 +14,15 @@ from skdal.experiments.theory._correlation import (
 )
 from skdal.experiments.theory._discrepancy import ratio
 from skdal.experiments.theory._paper import PAPER_TABLE_10
+from skdal.utils._style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, tidy
 
-_COLORS = ("#1f5fa8", "#d9822b", "#2a9d5c", "#8e44ad", "#7f7f7f")
+_COLORS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 
 
 def draw_correlation(found, settings, name):
     """Return G against alignment (Figures 2 and 6) or B (Figure 7), a panel a variant that is not degenerate."""
-    against, found = "bound" if name == "fig7" else "alignment", found["raw"]
+    against = "bound" if name == "fig7" else "alignment"
+    found = found["raw"]
     labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
     shown = [
         (f, y)
@@ -46,7 +48,7 @@ def draw_correlation(found, settings, name):
         one.set_ylabel("bound B" if against == "bound" else "alignment A", fontsize=9)
     for one in axes[len(shown) :]:
         one.axis("off")
-    return _tidy(figure)
+    return _tidied(figure)
 
 
 def draw_discrepancy(found, settings, name):
@@ -58,15 +60,13 @@ def draw_discrepancy(found, settings, name):
     figure.axes[0].legend(
         frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1)
     )
-    return _tidy(figure)
+    return _tidied(figure)
 
 
 def _first_queries(axes, rows):
     first = [row for row in rows if row["round"] == 1]
-    at, mmd = (
-        np.arange(len(first)),
-        np.array([np.sqrt(max(0, row["mmd_squared"])) for row in first]),
-    )
+    at = np.arange(len(first))
+    mmd = np.array([np.sqrt(max(0, row["mmd_squared"])) for row in first])
     axes.bar(
         at - 0.2, [row["bound"] for row in first], 0.4, label="B", color=_COLORS[0]
     )
@@ -94,10 +94,8 @@ def _over_rounds(axes, rows):
         some = [
             row for row in rows if (row["sampler"], row["batch"]) == (sampler, batch)
         ]
-        at, values = (
-            [row["n"] for row in some],
-            [ratio(row, normalized=True) for row in some],
-        )
+        at = [row["n"] for row in some]
+        values = [ratio(row, normalized=True) for row in some]
         axes.plot(
             at,
             values,
@@ -111,7 +109,7 @@ def _over_rounds(axes, rows):
             negative,
             np.zeros(len(negative)),
             "x",
-            color="#444444",
+            color=INK,
             markersize=7,
             label="MMD^2 < 0",
         )
@@ -155,58 +153,48 @@ def draw_ratio(found, settings, name):
     models = list(dict.fromkeys(row["model"] for row in found["rows"]))
     figure = Figure(figsize=(4.6 * len(models) + 1.4, 4.0), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
-    for one, model in zip(panels, models):
+    for axes, model in zip(panels, models):
         rows = [row for row in found["rows"] if row["model"] == model]
-        for color, batch in zip(
-            cycle(_COLORS), dict.fromkeys(row["batch"] for row in rows)
-        ):
-            some = [row for row in rows if row["batch"] == batch]
-            at = np.array([max(row["epoch"], 0.5) for row in some])
-            values = np.array(
-                [row["random"] for row in some], dtype=float
-            )  # NaN where the change is zero
-            with (
-                warnings.catch_warnings()
-            ):  # where there is nothing else, NaN is what is shown
-                warnings.filterwarnings("ignore", "All-NaN slice")
-                low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
-            low[np.sign(low) != np.sign(high)] = (
-                np.nan
-            )  # quartiles about a pole are no band
-            own = np.array([row["own"] for row in some], dtype=float)
-            for part in _of_one_sign(median):
-                one.plot(at[part], median[part], marker="o", markersize=3, color=color)
-                one.fill_between(
-                    at[part],
-                    low[part],
-                    high[part],
-                    color=color,
-                    alpha=0.15,
-                    linewidth=0,
-                )
-            for part in _of_one_sign(own):
-                one.plot(
-                    at[part],
-                    own[part],
-                    marker=".",
-                    markersize=4,
-                    linestyle="--",
-                    color=color,
-                )
-            one.plot(
-                [], [], color=color, marker="o", markersize=3, label=f"random, {batch}"
-            )
-            one.plot([], [], color=color, linestyle="--", label=f"own, {batch}")
-        one.axhline(1, color="#444444", linewidth=0.8)
-        one.set_xscale("log")
-        one.set_ylim(-1, 2)
-        one.set_title(f"{settings.dataset}, {model}", fontsize=10)
-        one.set_xlabel("epochs of training (0 at the left edge)")
+        batches = dict.fromkeys(row["batch"] for row in rows)
+        for color, batch in zip(cycle(_COLORS), batches):
+            _draw_ratios(axes, [row for row in rows if row["batch"] == batch], color)
+        axes.axhline(1, color=INK, linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_ylim(-1, 2)
+        axes.set_title(f"{settings.dataset}, {model}", fontsize=10)
+        axes.set_xlabel("epochs of training (0 at the left edge)")
     panels[0].set_ylabel("approximation ratio, median and quartiles")
     panels[-1].legend(
         frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
     )
-    return _tidy(figure)
+    return _tidied(figure)
+
+
+def _draw_ratios(axes, rows, color):
+    """Draw the ratios of one net and one size of a query over epochs."""
+    epochs = np.array([max(row["epoch"], 0.5) for row in rows])
+    low, median, high = _quartiles(rows)
+    own = np.array([row["own"] for row in rows], dtype=float)
+    dots = {"color": color, "marker": "o", "markersize": 3}
+    dashes = {"color": color, "linestyle": "--"}
+    for part in _of_one_sign(median):
+        band = (epochs[part], low[part], high[part])
+        axes.plot(epochs[part], median[part], **dots)
+        axes.fill_between(*band, color=color, alpha=0.15, linewidth=0)
+    for part in _of_one_sign(own):
+        axes.plot(epochs[part], own[part], marker=".", markersize=4, **dashes)
+    axes.plot([], [], label=f"random, {rows[0]['batch']}", **dots)
+    axes.plot([], [], label=f"own, {rows[0]['batch']}", **dashes)
+
+
+def _quartiles(rows):
+    """Return the quartiles (3, n_rows) of the random queries of each row, NaN where there is no band."""
+    values = np.array([row["random"] for row in rows], dtype=float)
+    with warnings.catch_warnings():  # where all changes are zero, NaN is what is shown
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
+    low[np.sign(low) != np.sign(high)] = np.nan  # quartiles about a pole are no band
+    return low, median, high
 
 
 def _of_one_sign(values):
@@ -219,9 +207,7 @@ def _of_one_sign(values):
     return [slice(start, stop) for start, stop in zip(ends, ends[1:])]
 
 
-def _tidy(figure):
+def _tidied(figure):
     for one in figure.axes:
-        one.tick_params(labelsize=8)
-        one.grid(alpha=0.25, linewidth=0.6)
-        one.spines[["top", "right"]].set_visible(False)
+        tidy(one, label_size=8)
     return figure

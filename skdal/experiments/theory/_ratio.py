@@ -6,7 +6,7 @@ from skdal.base import highest
 from skdal.experiments._run import check_net, initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import measure
-from skdal.experiments.theory._settings import check_enough, kept
+from skdal.experiments.theory._settings import check_enough, kept_rows
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
 from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar
@@ -59,14 +59,16 @@ def _of_model(spec, settings, data, there, device, verbose):
     """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
     model = spec.model
     net = make_net(spec, data, device).initialize()
-    initial, rng = initial_set(spec, data), np.random.default_rng([settings.seed, 4])
+    initial = initial_set(spec, data)
+    rng = np.random.default_rng([settings.seed, 4])
     labeled = data.train.take(initial)
     pool = data.train.take(np.setdiff1d(np.arange(len(data.train)), initial))
     draws = [
         rng.choice(len(pool), max(settings.batches), replace=False)
         for _ in range(settings.n_ratio_draws)
     ]
-    rows, trained = [], 0
+    rows = []
+    trained = 0
     bar = progress_bar(len(settings.epochs), f"looks at {model}", verbose, unit="looks")
     with bar, forked_rng(spec.seed_of("order", 0), 0):
         for epoch in settings.epochs:
@@ -79,7 +81,7 @@ def _of_model(spec, settings, data, there, device, verbose):
             with (
                 preserved_rng()
             ):  # whether they are kept or not, training goes on the same
-                rows += kept(there / f"{model}-{epoch}.json", make)
+                rows += kept_rows(there / f"{model}-{epoch}.json", make)
             bar.update(1)
     return rows
 
@@ -109,13 +111,16 @@ def _ratios(net, labeled, pool, draws, batches):
 
 def _nested(net, pool, picks, statistics, direction, sizes):
     """Return the approximation ratio of the first b picks, by b; the gradients of each are summed once."""
-    found, total, start = {}, {name: 0.0 for name in direction}, 0
+    found = {}
+    total = dict.fromkeys(direction, 0.0)
+    start = 0
     for b in sorted(sizes):
         part = picks[start:b]
         more = labeled_gradient(
             net, pool.take(part).unlabeled(), statistics.label[part]
         )
-        total, start = {name: total[name] + more[name] for name in total}, b
+        total = {name: total[name] + more[name] for name in total}
+        start = b
         dots = float(sum((total[name] * direction[name]).sum() for name in total))
         together = float(sum((g * g).sum() for g in total.values())) + 2 * dots
         apart = float(statistics.sq_norm[picks[:b]].sum()) + 2 * dots

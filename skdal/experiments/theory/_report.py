@@ -1,6 +1,5 @@
 """The verification experiments by name: computed once, kept, shown."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from skdal.datasets import load_dataset
 from skdal.exceptions import InvalidDataError
 from skdal.experiments._environment import versions
-from skdal.experiments._plots import save_figure
 from skdal.experiments._run import load
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import data_name
@@ -23,8 +21,17 @@ from skdal.experiments.theory import (
     _ratio,
     _tables,
 )
-from skdal.experiments.theory._settings import TheorySettings, read_json
-from skdal.utils import check_device, check_known, prepare_folder, write_atomically
+from skdal.experiments.theory._settings import TheorySettings, fault_of
+from skdal.utils import (
+    AS_JSON,
+    check_device,
+    check_known,
+    keep,
+    prepare_folder,
+    read_kept,
+    write_atomically,
+)
+from skdal.utils._style import save_figure
 
 
 class Theory(NamedTuple):
@@ -186,14 +193,16 @@ def stored_results(root):
 
 
 def _read(file, experiment):
-    found = read_json(file, dict)
+    return read_kept(file, AS_JSON, partial(_fault_of, experiment=experiment))
+
+
+def _fault_of(found, experiment):
+    """Say what is wrong with a result that was read, or return None."""
+    if fault := fault_of(found, dict):
+        return fault
     missing = {"settings", "data", *experiment.HOLDS} - set(found)
     missing = missing or set(experiment.USES) - set(found["settings"])
-    if missing:
-        raise InvalidDataError(
-            f"{file} is damaged (no {min(missing)}); move it away to compute it again."
-        )
-    return found
+    return f"no {min(missing)}" if missing else None
 
 
 def _stem(theory):
@@ -203,23 +212,21 @@ def _stem(theory):
 def _found(theory, root, settings, data_root, device, verbose):
     file = result_file(theory, root, settings)
     digest = _same_data(root, settings, data_root)
-    if file.exists():
-        found = _read(file, theory.experiment)
-        _check_same(file, found["data"], digest, settings)
-        return found
-    found = theory.experiment.compute(
-        settings, root, data_root=data_root, device=device, verbose=verbose
-    )
-    found |= {
-        "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
-        "data": digest,
-        "versions": versions(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-    }
-    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
-    write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
-    return json.loads(text)
+    if not file.exists():
+        found = theory.experiment.compute(
+            settings, root, data_root=data_root, device=device, verbose=verbose
+        )
+        found |= {
+            "settings": {key: getattr(settings, key) for key in theory.experiment.USES},
+            "data": digest,
+            "versions": versions(),
+            "device": device,
+            "threads": torch.get_num_threads(),
+        }
+        keep(file, found, AS_JSON)
+    found = _read(file, theory.experiment)
+    _check_same(file, found["data"], digest, settings)
+    return found
 
 
 def _same_data(root, settings, data_root):

@@ -1,16 +1,61 @@
 """What the verification experiments have in common: settings, and the images that kernels are of."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.utils import check_known, is_count, write_atomically
+from skdal.exceptions import InvalidParameterError
+from skdal.utils import (
+    AS_JSON,
+    check_known,
+    check_values,
+    digest,
+    integer_from,
+    is_count,
+    is_positive_integer,
+    kept,
+)
+
+
+def _is_name(value):
+    return isinstance(value, str) and bool(value)
+
+
+def _are(values, is_one):
+    return isinstance(values, (tuple, list)) and values and all(map(is_one, values))
+
+
+def _ascend(values):
+    return _are(values, is_count) and all(a < b for a, b in zip(values, values[1:]))
+
+
+def _are_sizes(values):
+    return _are(values, is_positive_integer) and len(set(values)) == len(values)
+
+
+def _are_names(values):
+    return _are(values, _is_name) and len(set(values)) == len(values)
+
+
+_CHECKS = {
+    "dataset": (_is_name, "a name"),
+    "pixels": integer_from(1),
+    "n_initial": integer_from(1),
+    "n_query": integer_from(1),
+    "n_candidates": integer_from(1),
+    "budget": integer_from(1),
+    "n_draws": integer_from(2),
+    "n_ratio_draws": integer_from(2),
+    "batches": (_are_sizes, "a tuple of different integers of at least 1"),
+    "epochs": (_ascend, "a tuple of ascending integers of at least 0"),
+    "models": (_are_names, "a tuple of different names"),
+    "seed": integer_from(0),
+}
 
 
 @dataclass(frozen=True)
@@ -60,54 +105,12 @@ class TheorySettings:
     def __post_init__(self):
         """Raise if a setting is not allowed."""
         check_known("dtype", self.dtype, ("float64", "float32"))
-        wrong = [
-            f"{name} must be {allowed}; got {value!r}"
-            for name, value, allowed in self._faults()
-        ]
-        if wrong:
-            raise InvalidParameterError("; ".join(wrong) + ".")
-
-    def _faults(self):
-        from_1, from_2 = (
-            lambda v, least=least: is_count(v) and v >= least for least in (1, 2)
-        )
-        are = lambda values, is_one: (
-            isinstance(values, (tuple, list))
-            and len(values) > 0
-            and all(map(is_one, values))
-        )
-        ascends = lambda values: (
-            are(values, is_count) and all(a < b for a, b in zip(values, values[1:]))
-        )
-        differ = lambda values, is_one: (
-            are(values, is_one) and len(set(values)) == len(values)
-        )
-        is_name = lambda v: isinstance(v, str) and bool(v)
-        sizes = ("pixels", "n_initial", "n_query", "n_candidates", "budget")
-        checks = {
-            "dataset": (is_name, "a name"),
-            **dict.fromkeys(sizes, (from_1, "an integer of at least 1")),
-            **dict.fromkeys(
-                ("n_draws", "n_ratio_draws"), (from_2, "an integer of at least 2")
-            ),
-            "batches": (
-                lambda v: differ(v, from_1),
-                "a tuple of different integers of at least 1",
-            ),
-            "epochs": (ascends, "a tuple of ascending integers of at least 0"),
-            "models": (lambda v: differ(v, is_name), "a tuple of different names"),
-            "seed": (is_count, "an integer of at least 0"),
-        }
-        return [
-            (k, getattr(self, k), allowed)
-            for k, (is_allowed, allowed) in checks.items()
-            if not is_allowed(getattr(self, k))
-        ]
+        check_values(vars(self), _CHECKS)
 
     def digest(self, *names):
         """Return a hash of some of the settings."""
         held = json.dumps({name: getattr(self, name) for name in names}, sort_keys=True)
-        return hashlib.sha256(held.encode()).hexdigest()[:12]
+        return digest([held.encode()], n_digits=12, method="sha256")
 
     def to_dict(self):
         """Return the settings for JSON."""
@@ -158,33 +161,13 @@ def kernel_images(images, indices, pixels):
 
 def check_enough(settings, data, n_more):
     """Raise if there are not as many training images as labels at the start and `n_more`."""
-    n, needed = len(data.train), settings.n_initial + n_more
+    n = len(data.train)
+    needed = settings.n_initial + n_more
     if needed > n:
         raise InvalidParameterError(
             f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
             f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or smaller sizes (--quick has them)."
         )
-
-
-def read_json(file, kind):
-    """Return what a file holds: a dict or a list, not empty.
-
-    Raises
-    ------
-    InvalidDataError
-        It is damaged.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidDataError(
-            f"{file} is damaged ({error}); move it away to compute it again."
-        ) from error
-    if not isinstance(found, kind) or not found:
-        raise InvalidDataError(
-            f"{file} is damaged (no {kind.__name__} of results); move it away to compute it again."
-        )
-    return found
 
 
 THEORY_NET = {
@@ -194,40 +177,16 @@ THEORY_NET = {
 }  # three convolutions and global average pooling
 
 
-def kept(file, make):
-    """Return the list that a JSON file holds; make and store it if there is none.
-
-    Raises
-    ------
-    InvalidDataError
-        It is damaged.
-    """
-    if not file.exists():
-        text = json.dumps(make(), allow_nan=False)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda out: out.write(text.encode()))
-    return read_json(file, list)
+def kept_rows(file, make):
+    """Return the list that a JSON file holds; see `kept`."""
+    return kept(file, make, AS_JSON, partial(fault_of, kind=list))
 
 
-def kept_array(file, make):
-    """Return the array that an .npy file holds; make and store it if there is none.
-
-    Raises
-    ------
-    InvalidDataError
-        It is damaged.
-    """
-    if not file.exists():
-        array = make()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda out: np.save(out, array))
-        return array
-    try:
-        return np.load(file)
-    except (ValueError, EOFError) as error:
-        raise InvalidDataError(
-            f"{file} is damaged ({error}); move it away to compute it again."
-        ) from error
+def fault_of(value, kind):
+    """Say what is wrong with a result that was read from JSON, which has to be of a kind and not empty, or None."""
+    if isinstance(value, kind) and value:
+        return None
+    return f"no {kind.__name__} of results"
 
 
 def as_one_hot(labels, n_classes):

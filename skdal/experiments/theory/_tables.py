@@ -17,40 +17,21 @@ from skdal.experiments.theory._correlation import (
 from skdal.experiments.theory._discrepancy import ratio
 from skdal.experiments.theory._paper import PAPER_DISCREPANCY, PAPER_TABLE_10, PAPER_TAU
 
+_OF_FIGURE = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}
+
 
 def correlation_table(found, settings, name, style):
     """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7), and of controls."""
     against = "bound" if name == "fig7" else "alignment"
     taus = {kernel: rank_correlations(found[kernel], against) for kernel in KERNELS}
-    labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
-    rows = []
-    for f in PREDICTIONS:
-        for y in labels:
-            cells = [
-                cell
-                for kernel in KERNELS
-                for cell in _tau_cells(*taus[kernel][f"{f}, {y}"])
-            ]
-            known = degenerate(f, y) or ("" if cells[0] else "G does not vary")
-            if name == "fig7" and (f, y) == ("zero", "true"):
-                known = "G is the alignment"
-            rows.append([f, y, *cells, known])
-    for f in PREDICTIONS:
-        chance = [np.array(found[kernel]["random"][against][f]) for kernel in KERNELS]
-        cells = [
-            cell
-            for some in chance
-            for cell in (f"{some.mean():+.3f} ± {some.std(ddof=1):.2g}", "")
-        ]
-        rows.append([f, f"by chance ({len(chance[0])} times)", *cells, "control"])
+    rows = [
+        _variant_row(f, y, taus, name) for f in PREDICTIONS for y in _OF_FIGURE[name]
+    ]
+    rows += [_chance_row(f, found, against) for f in PREDICTIONS]
     cells = _tau_cells(*tau(found["raw"]["trace"], found["raw"][against]))
     rows.append(["none", "trace of Q's kernel for G", *cells, "", "", "control"])
     paper = PAPER_TAU[name] if name == "fig2" else f"{PAPER_TAU[name]:+.3f}"
     rows.append(["paper", "", paper, "", "", "", "f is not said"])
-    note, n = "", settings.n_initial + settings.n_candidates
-    if name == "fig7" and _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
-        note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
-    note += _other_links(found) if name == "fig7" else ""
     header = [
         "f",
         "labels of Q",
@@ -60,7 +41,37 @@ def correlation_table(found, settings, name, style):
         "p",
         "by construction",
     ]
+    note = _notes_of_bound(found, settings) if name == "fig7" else ""
     return _table(rows, header, style) + note
+
+
+def _variant_row(f, y, taus, name):
+    """Return the cells of a variant of G: on each kernel tau and p, and what it is by construction."""
+    cells = []
+    for kernel in KERNELS:
+        cells += _tau_cells(*taus[kernel][f"{f}, {y}"])
+    known = degenerate(f, y) or ("" if cells[0] else "G does not vary")
+    if name == "fig7" and (f, y) == ("zero", "true"):
+        known = "G is the alignment"
+    return [f, y, *cells, known]
+
+
+def _chance_row(f, found, against):
+    """Return the cells of a control: tau of labels that were drawn by chance."""
+    cells = []
+    for kernel in KERNELS:
+        taus = np.array(found[kernel]["random"][against][f])
+        cells += [f"{taus.mean():+.3f} ± {taus.std(ddof=1):.2g}", ""]
+    return [f, f"by chance ({len(taus)} times)", *cells, "control"]
+
+
+def _notes_of_bound(found, settings):
+    """Return what is to know of Figure 7 below its table."""
+    n = settings.n_initial + settings.n_candidates
+    note = ""
+    if _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
+        note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
+    return note + _other_links(found)
 
 
 def _tau_cells(value, p):

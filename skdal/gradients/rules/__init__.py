@@ -5,13 +5,14 @@ A rule is a function `(layer, inputs, output_grads, direction) -> (sq_norm, dot)
 layer : torch.nn.Module
     Of exactly the class it is registered for, with its own parameters.
 inputs, output_grads : list of tensor
-    One entry a use of the layer; the first axis is the sample. Floating-point entries are at least
-    float32. Output gradients are those of the sum of the samples' losses. An input is the tuple of
-    the arguments of `forward`, in their order, where it was called with several, and a gradient the
-    tuple of those of several outputs, None where the loss does not depend on one.
+    One entry per use of the layer; the first axis is the sample. Floating-point entries are
+    at least float32. Output gradients are those of the sum of the samples' losses. An input
+    is the tuple of the arguments of `forward`, in their order, where it was called with
+    several, and a gradient the tuple of those of several outputs, None where the loss does
+    not depend on one.
 direction : dict of str to (tensor or None)
-    The keys are the layer's own parameters that are scored ("weight", "bias"); the values are the
-    direction's slices, all None where only the norm is wanted.
+    The keys are the layer's own parameters that are scored ("weight", "bias"); the values
+    are the direction's slices, all None where only the norm is wanted.
 sq_norm, dot : tensor (n,), tensor (n,) or None
     Over the scored parameters of this layer.
 
@@ -21,11 +22,14 @@ To add a rule: one file here, one line in `RULES`, one test case.
 """
 
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import nn
 
 from skdal.gradients.rules._bilinear import bilinear
-from skdal.gradients.rules._conv import convolution, transposed_convolution
+from skdal.gradients.rules._conv import convolution
+from skdal.gradients.rules._conv_transposed import transposed_convolution
 from skdal.gradients.rules._dot import inner_products
 from skdal.gradients.rules._embedding import embedding
 from skdal.gradients.rules._embedding_bag import embedding_bag
@@ -35,14 +39,14 @@ from skdal.gradients.rules._norm import batch_norm, layer_norm
 from skdal.gradients.rules._norm_per_sample import group_norm, instance_norm, rms_norm
 from skdal.gradients.rules._prelu import prelu
 from skdal.gradients.rules._recurrent import recurrent
+from skdal.utils import own_parameters
 
 __all__ = [
-    "DOTS",
+    "RULEBOOK",
     "RULES",
+    "Rulebook",
     "concatenated",
     "explicit",
-    "inner_products",
-    "linear",
     "rule_for",
 ]
 
@@ -72,11 +76,16 @@ RULES = {
     nn.GRU: recurrent,
 }
 
-# Those that are cheaper run with the direction as their parameters, where squared norms are not wanted.
-DOTS = {
+# Those that are cheaper run with the direction as their parameters, where squared norms are
+# not wanted.
+_LINEAR_IN_PARAMETERS = {
     nn.Linear,
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
 }
 
 _OWN_NAME = re.compile(r"(weight|bias)(_(ih|hh|hr)_l\d+(_reverse)?)?")
@@ -88,11 +97,42 @@ def rule_for(module):
     A subclass, a parametrized or re-wired layer (weight norm, pruning, an own `forward`, one
     parameter under two names) computes something else than its class says, so it has none.
     """
-    if type(module) not in RULES:
+    rule = RULES.get(type(module))
+    if rule is None or "forward" in vars(module):
         return None
-    own = [p for p in module._parameters.values() if p is not None]
-    rewired = "forward" in vars(module) or not all(
-        _OWN_NAME.fullmatch(name) for name in module._parameters
-    )
-    rewired = rewired or len(set(map(id, own))) < len(own)
-    return None if rewired else RULES[type(module)]
+    own = own_parameters(module)
+    ids = [id(parameter) for parameter in own.values() if parameter is not None]
+    is_plain = all(_OWN_NAME.fullmatch(name) for name in own)
+    return rule if is_plain and len(set(ids)) == len(ids) else None
+
+
+def _rule_of_dot_for(module):
+    """Return what takes the inner product alone, cheaper than the rule, or None."""
+    return inner_products if type(module) in _LINEAR_IN_PARAMETERS else None
+
+
+def _no_rule_of_dot(module):
+    return None
+
+
+class Rulebook(NamedTuple):
+    """Which rules there are.
+
+    Attributes
+    ----------
+    rule_for : callable
+        Module to its rule, or None.
+    rule_of_dot_for : callable
+        Module that has a rule to one that is cheaper and gives the inner product alone (any
+        sq_norm), or None.
+    refusal_of : callable or None
+        Module to the reason why a parameter of it is refused that no rule covers. None:
+        other ways are tried.
+    """
+
+    rule_for: Callable
+    rule_of_dot_for: Callable = _no_rule_of_dot
+    refusal_of: Callable | None = None
+
+
+RULEBOOK = Rulebook(rule_for, _rule_of_dot_for)

@@ -1,7 +1,6 @@
-"""Convolutions: a linear layer on patches, with one position an output pixel."""
+"""Convolutions: a linear layer on patches, with one position per output pixel."""
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,74 +12,39 @@ from skdal.gradients.rules._forms import (
     gradient_form,
     gram_form,
     inner,
+    joined,
     pair_sum,
     row_chunks,
     scratch,
     total,
+)
+from skdal.gradients.rules._geometry import (
+    geometry_of,
+    n_shifted_values,
+    patches,
+    shifts,
+    touched,
 )
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def convolution(layer, inputs, output_grads, direction):
-    """Statistics of Conv1d/2d/3d with any stride, padding, dilation and groups; see `rules`."""
+    """Statistics of Conv1d/2d/3d, any stride, padding, dilation and groups; see `rules`."""
     parts = []
     if "weight" in direction:
-        geometry, images = _prepared(layer, inputs)
-        parts.append(
-            weight_statistics(geometry, images, output_grads, direction["weight"])
-        )
+        geometry, images = geometry_of(layer, inputs)
+        v = direction["weight"]
+        parts.append(weight_statistics(geometry, images, output_grads, v))
     if "bias" in direction:
-        parts.append(
-            explicit(
-                {"bias": sum(y.flatten(2).sum(2) for y in output_grads)}, direction
-            )
-        )
+        parts.append(bias_statistics(output_grads, direction))
     return total(parts)
 
 
-def transposed_convolution(layer, inputs, output_grads, direction):
-    """Statistics of ConvTranspose1d/2d/3d: a convolution that reads the output's gradient; see `rules`.
-
-    Its weight's gradient is that of the convolution with the same weight whose input is the output's
-    gradient and whose output's gradient is the input.
-    """
-    parts = []
-    if "weight" in direction:
-        geometry = Geometry(
-            layer.kernel_size, layer.stride, layer.dilation, layer.padding, layer.groups
-        )
-        inputs = [
-            x[0] if isinstance(x, tuple) else x for x in inputs
-        ]  # the other is the output's size
-        parts.append(
-            weight_statistics(geometry, output_grads, inputs, direction["weight"])
-        )
-    if "bias" in direction:
-        parts.append(
-            explicit(
-                {"bias": sum(y.flatten(2).sum(2) for y in output_grads)}, direction
-            )
-        )
-    return total(parts)
-
-
-class Geometry(NamedTuple):
-    """Where a kernel is applied: one entry a spatial axis, zeros around the image.
-
-    Attributes
-    ----------
-    kernel, stride, dilation, padding : tuple of int
-        Of the layer.
-    groups : int
-        Of channels.
-    """
-
-    kernel: tuple
-    stride: tuple
-    dilation: tuple
-    padding: tuple
-    groups: int
+def bias_statistics(output_grads, direction):
+    """Return (sq_norm, dot) of the bias of a convolution."""
+    gradient = sum(grad.flatten(2).sum(2) for grad in output_grads)
+    return explicit({"bias": gradient}, direction)
 
 
 def weight_statistics(geometry, images, grads, v):
@@ -91,252 +55,177 @@ def weight_statistics(geometry, images, grads, v):
     geometry : Geometry
         Where it is applied.
     images : list of tensor (n, g * c, *space)
-        What it is applied to, one entry a use.
+        What it is applied to, one entry per use.
     grads : list of tensor (n, g * p, *positions)
         Gradients of what it gives; positions beyond these do not count.
     v : tensor (g * p, c, *kernel) or None
         Direction.
     """
-    return in_form(
-        cheapest(costs(geometry, images, grads, v is not None)),
-        geometry,
-        images,
-        grads,
-        v,
-    )
+    form = cheapest(costs(geometry, images, grads, v is not None))
+    return in_form(form, geometry, images, grads, v)
 
 
 def in_form(form, geometry, images, grads, v):
     """Return `weight_statistics` by one of the forms "gradient", "gram", "pixels"."""
     if form == "gradient":
-        w = None if v is None else v.reshape(geometry.groups, -1, v[0].numel())
-        return concatenated(
-            [
-                gradient_form(a, b, w)
-                for a, b in _patch_chunks(geometry, images, grads, form)
-            ]
-        )
-    dot = (
-        None
-        if v is None
-        else sum(_inner_product(geometry, x, y, v) for x, y in zip(images, grads))
-    )
+        return _gradient_statistics(geometry, images, grads, v)
+    dot = None
+    if v is not None:
+        dot = sum(_inner_product(geometry, x, b, v) for x, b in zip(images, grads))
     if form == "gram":
-        return torch.cat(
-            [gram_form(a, b) for a, b in _patch_chunks(geometry, images, grads, form)]
-        ), dot
-    return _pixel_form(*_touched(geometry, images[0]), grads[0]), dot
+        chunks = _patch_chunks(geometry, images, grads, _values_of_gram)
+        return torch.cat([gram_form(a, b) for a, b in chunks]), dot
+    return _pixel_form(*touched(geometry, images[0]), grads[0]), dot
+
+
+def _gradient_statistics(geometry, images, grads, v):
+    if v is not None:
+        v = v.reshape(geometry.groups, -1, v[0].numel())
+    chunks = _patch_chunks(geometry, images, grads, _values_of_gradient)
+    return concatenated([gradient_form(a, b, v) for a, b in chunks])
+
+
+def _values_of_gradient(t, d, p):
+    """Return how many values the gradient of a sample and group has."""
+    return p * d
+
+
+def _values_of_gram(t, d, p):
+    """Return how many values the Gram matrices of a sample and group have."""
+    return 2 * t * t
 
 
 def costs(geometry, images, grads, with_dot):
     """Return the Cost by form."""
-    channels, p = (
-        images[0].shape[1] // geometry.groups,
-        grads[0].shape[1] // geometry.groups,
-    )
-    t, d = (
-        sum(math.prod(y.shape[2:]) for y in grads),
-        channels * math.prod(geometry.kernel),
-    )
-    touched, image = _touched(geometry, images[0])
-    space, out = image.shape[2:], grads[0].shape[2:]
-    shifted = _shifted_values(touched, space, out)
-    found = convolution_costs(
-        t, d, p, geometry.groups, channels, math.prod(space), shifted, with_dot
+    channels = images[0].shape[1] // geometry.groups
+    reduced_geometry, image = touched(geometry, images[0])
+    space = image.shape[2:]
+    shifted = n_shifted_values(reduced_geometry, space, grads[0].shape[2:])
+    by_form = convolution_costs(
+        t=sum(math.prod(b.shape[2:]) for b in grads),
+        d=channels * math.prod(geometry.kernel),
+        p=grads[0].shape[1] // geometry.groups,
+        groups=geometry.groups,
+        channels=channels,
+        pixels=math.prod(space),
+        shifted=shifted,
+        with_dot=with_dot,
     )
     if len(images) > 1:
-        del found["pixels"]  # pairs of positions in different images are missing there
-    return found
+        # Pairs of positions in different images are missing in this form.
+        del by_form["pixels"]
+    return by_form
 
 
 def _inner_product(geometry, image, grads, v):
     convolve = _CONVOLVE[len(geometry.kernel)]
-    _, stride, dilation, padding, groups = geometry
     out = convolve(
-        image, v, stride=stride, padding=padding, dilation=dilation, groups=groups
+        image,
+        v,
+        stride=geometry.stride,
+        padding=geometry.padding,
+        dilation=geometry.dilation,
+        groups=geometry.groups,
     )
-    out = out[(..., *(slice(size) for size in grads.shape[2:]))]
-    return inner(out.flatten(1), grads.flatten(1))
+    met = tuple(slice(size) for size in grads.shape[2:])
+    return inner(out[(..., *met)].flatten(1), grads.flatten(1))
 
 
-def _patch_chunks(geometry, images, grads, form):
-    """Yield (a, b): patches (n, g, d, t) and output gradients (n, g, p, t) of a few samples each.
+def _patch_chunks(geometry, images, grads, values_of):
+    """Yield (a, b) of a few samples each.
 
-    The patches of all chunks share their memory: fresh memory costs more than filling it.
+    They are patches (n, g, d, t) and output gradients (n, g, p, t). The patches of all
+    chunks share their memory: fresh memory costs more than filling it.
+
+    Parameters
+    ----------
+    values_of : callable
+        (t, d, p) -> the values of what is made of the patches of a sample and group.
     """
-    g, n = geometry.groups, len(grads[0])
-    lengths = [math.prod(y.shape[2:]) for y in grads]
-    t, p, d = (
-        sum(lengths),
-        grads[0].shape[1] // g,
-        images[0].shape[1] // g * math.prod(geometry.kernel),
-    )
-    bs = [y.unflatten(1, (g, -1)).flatten(3) for y in grads]
-    views = [
-        None if any(geometry.padding) else _patches(geometry, x, y.shape[2:])
-        for x, y in zip(images, grads)
+    n = len(grads[0])
+    g = geometry.groups
+    ts = [math.prod(b.shape[2:]) for b in grads]
+    t = sum(ts)
+    d = images[0].shape[1] // g * math.prod(geometry.kernel)
+    p = grads[0].shape[1] // g
+    bs = [b.unflatten(1, (g, -1)).flatten(3) for b in grads]
+    sources = [
+        _PatchSource(geometry, image, b.shape[2:]) for image, b in zip(images, grads)
     ]
     memory = None
-    for rows in row_chunks(
-        grads[0], g * max(t * d, p * d if form == "gradient" else 2 * t * t)
-    ):
-        m = min(rows.stop, n) - rows.start
-        memory = scratch(images[0], (m, g, d, t)) if memory is None else memory[:m]
-        for x, y, view, part in zip(images, grads, views, memory.split(lengths, dim=3)):
-            patches = (
-                _patches(geometry, x[rows], y.shape[2:]) if view is None else view[rows]
-            )
-            part.view(patches.shape).copy_(
-                patches
-            ) if part.is_contiguous() else part.copy_(patches.reshape(part.shape))
-        yield (
-            memory,
-            bs[0][rows] if len(bs) == 1 else torch.cat([b[rows] for b in bs], dim=3),
-        )
+    for rows in row_chunks(grads[0], g * max(t * d, values_of(t, d, p))):
+        size = min(rows.stop, n) - rows.start
+        if memory is None:
+            memory = scratch(images[0], (size, g, d, t))
+        memory = memory[:size]
+        for source, part in zip(sources, memory.split(ts, dim=3)):
+            source.copy_to(part, rows)
+        yield memory, joined([b[rows] for b in bs], dim=3)
 
 
-def _patches(geometry, x, out):
-    """Return the patches (n, g, c, *kernel, *out) of x (n, g * c, *space): a view, but for padding."""
-    if any(geometry.padding):
-        x = F.pad(
-            x, [side for pad in reversed(geometry.padding) for side in (pad, pad)]
-        )
-    for axis, (size, stride, dilation) in enumerate(
-        zip(geometry.kernel, geometry.stride, geometry.dilation)
-    ):
-        # The window is the last axis afterwards; the output's position takes the old axis' place.
-        x = x.unfold(2 + axis, dilation * (size - 1) + 1, stride)[
-            ..., ::dilation
-        ].narrow(2 + axis, 0, out[axis])
-    n_axes = len(out)
-    x = x.movedim(
-        tuple(range(2, 2 + n_axes)), tuple(range(-n_axes, 0))
-    )  # (n, g * c, *kernel, *out)
-    return x.unflatten(1, (geometry.groups, -1))
+class _PatchSource:
+    """The patches of an image, which are a view but for padding."""
+
+    def __init__(self, geometry, image, out):
+        self._geometry = geometry
+        self._image = image
+        self._out = out
+        self._view = None
+        if not any(geometry.padding):
+            self._view = patches(geometry, image, out)
+
+    def copy_to(self, target, rows):
+        """Copy the patches of some samples to memory (n, g, d, t)."""
+        if self._view is None:
+            source = patches(self._geometry, self._image[rows], self._out)
+        else:
+            source = self._view[rows]
+        if target.is_contiguous():
+            target.view(source.shape).copy_(source)
+        else:
+            target.copy_(source.reshape(target.shape))
 
 
 def _pixel_form(geometry, image, grads):
-    """Return sq_norm from the Gram matrix of pixels, shifted by each offset of the kernel and added up.
+    """Return sq_norm from the Gram matrix of pixels, shifted by each offset of the kernel.
 
-    The patches' Gram matrix is sum_k P[s t + k, s t' + k] with P of the pixels; a kernel's offsets
-    are a product over axes, so the axes are added up one after the other. No patch is made.
+    The patches' Gram matrix is sum_k P[s t + k, s t' + k] with P of the pixels; a kernel's
+    offsets are a product over axes, so the axes are added up one after the other. No patch
+    is made.
     """
-    g, space, out = geometry.groups, image.shape[2:], grads.shape[2:]
-    x, b = (tensor.unflatten(1, (g, -1)).flatten(3) for tensor in (image, grads))
+    g = geometry.groups
+    space = image.shape[2:]
+    out = grads.shape[2:]
+    x = image.unflatten(1, (g, -1)).flatten(3)
+    b = grads.unflatten(1, (g, -1)).flatten(3)
     parts = []
     for rows in row_chunks(x, 2 * g * x.shape[3] ** 2):
-        gram = (
-            (x[rows].transpose(2, 3) @ x[rows])
-            .flatten(0, 1)
-            .unflatten(2, space)
-            .unflatten(1, space)
-        )
+        gram = (x[rows].transpose(2, 3) @ x[rows]).flatten(0, 1)
+        gram = gram.unflatten(2, space).unflatten(1, space)
         for axis in reversed(range(len(space))):
-            gram = _shifted_sum(
-                gram,
-                axis,
-                len(space),
-                _shifts(geometry, axis, space[axis], out[axis]),
-                out[axis],
-            )
-        parts.append(
-            pair_sum(gram.unflatten(0, (-1, g)), b[rows].transpose(2, 3) @ b[rows])
-        )
+            of_axis = shifts(geometry, axis, space[axis], out[axis])
+            gram = _shifted_sum(gram, axis, len(space), of_axis, out[axis])
+        b_gram = b[rows].transpose(2, 3) @ b[rows]
+        parts.append(pair_sum(gram.unflatten(0, (-1, g)), b_gram))
     return torch.cat(parts)
 
 
 def _shifted_sum(gram, axis, n_axes, shifts, size):
-    """Return `gram` (m, *space, *space) with both instances of an axis summed over the kernel's offsets."""
-    first, second = 1 + axis, 1 + n_axes + axis
-    if len(shifts) == 1 and shifts[0] == (
-        slice(0, gram.shape[first], 1),
-        slice(0, size),
-    ):
+    """Return `gram` (m, *space, *space) with an axis summed over the kernel's offsets.
+
+    Both instances of the axis are.
+    """
+    first = 1 + axis
+    second = 1 + n_axes + axis
+    if shifts == [(slice(0, gram.shape[first], 1), slice(0, size))]:
         return gram
     shape = list(gram.shape)
     shape[first] = shape[second] = size
-    total = gram.new_zeros(shape)
+    shifted = gram.new_zeros(shape)
     for source, target in shifts:
         index = [slice(None)] * gram.ndim
         index[first] = index[second] = target
-        view = total[tuple(index)]
+        view = shifted[tuple(index)]
         index[first] = index[second] = source
         view += gram[tuple(index)]
-    return total
-
-
-def _shifts(geometry, axis, space, out):
-    """Return, for each offset of the kernel on an axis, the pixels (slice) that meet positions (slice)."""
-    stride, dilation, padding = (
-        geometry.stride[axis],
-        geometry.dilation[axis],
-        geometry.padding[axis],
-    )
-    shifts = []
-    for k in range(geometry.kernel[axis]):
-        offset = k * dilation - padding  # pixel = stride * position + offset
-        start, stop = (
-            max(0, -(offset // stride)),
-            min(out, (space - 1 - offset) // stride + 1),
-        )
-        if start < stop:
-            pixels = slice(
-                stride * start + offset, stride * (stop - 1) + offset + 1, stride
-            )
-            shifts.append((pixels, slice(start, stop)))
-    return shifts
-
-
-def _shifted_values(geometry, space, out):
-    """Return how many values `_pixel_form` adds up for a sample and group."""
-    sizes, values = list(space), 0
-    for axis in reversed(range(len(space))):
-        sizes[axis] = 1
-        rest = math.prod(sizes) ** 2
-        values += rest * sum(
-            (t.stop - t.start) ** 2
-            for _, t in _shifts(geometry, axis, space[axis], out[axis])
-        )
-        sizes[axis] = out[axis]
-    return values
-
-
-def _touched(geometry, image):
-    """Return geometry and image without the pixels that a kernel of one pixel steps over."""
-    kernel, stride, _, padding, _ = geometry
-    skips = [size == 1 and pad == 0 for size, pad in zip(kernel, padding)]
-    image = image[
-        (
-            ...,
-            *(
-                slice(None, None, step if skip else 1)
-                for step, skip in zip(stride, skips)
-            ),
-        )
-    ]
-    return geometry._replace(
-        stride=tuple(1 if skip else step for step, skip in zip(stride, skips))
-    ), image
-
-
-def _prepared(layer, inputs):
-    """Return the geometry of a convolution and its inputs, with padding other than even zeros put around them."""
-    kernel, dilation = layer.kernel_size, layer.dilation
-    if layer.padding == "valid":
-        pairs = [(0, 0)] * len(kernel)
-    elif layer.padding == "same":
-        extra = [step * (size - 1) for size, step in zip(kernel, dilation)]
-        pairs = [(e // 2, e - e // 2) for e in extra]
-    else:
-        pairs = [(pad, pad) for pad in layer.padding]
-    if layer.padding_mode == "zeros" and all(
-        before == after for before, after in pairs
-    ):
-        return Geometry(
-            kernel, layer.stride, dilation, tuple(pad for pad, _ in pairs), layer.groups
-        ), inputs
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    sides = [side for pair in reversed(pairs) for side in pair]
-    return Geometry(kernel, layer.stride, dilation, (0,) * len(kernel), layer.groups), [
-        F.pad(x, sides, mode=mode) for x in inputs
-    ]
+    return shifted

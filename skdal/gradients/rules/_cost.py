@@ -6,8 +6,15 @@ form on the layers of common nets, fits the constants and reports what each choi
 
 from typing import NamedTuple
 
-# What one of each costs, in multiply-adds of a product that is made for each sample; as fitted by the benchmark.
-_PRICES = {"small": 1.0, "large": 0.95, "copied": 40.0, "read": 13.0, "added": 24.0}
+# What one of each costs, in multiply-adds of a product that is made for each sample; as
+# fitted by the benchmark.
+_PRICES = {
+    "small": 1.0,
+    "large": 0.95,
+    "copied": 40.0,
+    "read": 13.0,
+    "added": 24.0,
+}
 
 
 class Cost(NamedTuple):
@@ -38,6 +45,10 @@ class Cost(NamedTuple):
         """In multiply-adds."""
         return sum(price * part for price, part in zip(_PRICES.values(), self))
 
+    def of_groups(self, n_groups):
+        """Return what as much for each of several groups costs."""
+        return Cost(*(n_groups * part for part in self))
+
 
 def dense_costs(t, d, p, with_dot):
     """Return the Cost by form of G = sum_t b_t a_t^T (p, d) over t positions.
@@ -45,10 +56,13 @@ def dense_costs(t, d, p, with_dot):
     "gradient" forms G, whose norm and inner product are then read off; "gram" sums over pairs of
     positions and takes the inner product from one large product with the direction.
     """
-    return {
-        "gradient": Cost(small=t * p * d, read=(1 + with_dot) * p * d),
-        "gram": Cost(small=t * t * (p + d), read=2 * t * t, large=with_dot * t * p * d),
-    }
+    gradient = Cost(small=t * p * d, read=(1 + with_dot) * p * d)
+    gram = Cost(
+        small=t * t * (p + d),
+        read=2 * t * t,
+        large=with_dot * t * p * d,
+    )
+    return {"gradient": gradient, "gram": gram}
 
 
 def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
@@ -67,17 +81,15 @@ def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
     with_dot : bool
         Whether the inner product is wanted.
     """
-    costs = {
-        form: cost._replace(copied=t * d)
-        for form, cost in dense_costs(t, d, p, with_dot).items()
-    }
-    pairs = pixels * pixels * channels + t * t * p
+    costs = dense_costs(t, d, p, with_dot)
+    costs = {form: cost._replace(copied=t * d) for form, cost in costs.items()}
     costs["pixels"] = Cost(
-        small=pairs, read=2 * t * t, added=shifted, large=with_dot * t * p * d
+        small=pixels * pixels * channels + t * t * p,
+        read=2 * t * t,
+        added=shifted,
+        large=with_dot * t * p * d,
     )
-    return {
-        form: Cost(*(groups * part for part in cost)) for form, cost in costs.items()
-    }
+    return {form: cost.of_groups(groups) for form, cost in costs.items()}
 
 
 def cheapest(costs):

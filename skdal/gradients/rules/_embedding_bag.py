@@ -1,16 +1,16 @@
-"""Bags of embeddings: a token's row collects its weight in the bag times the bag's output gradient."""
+"""Bags of embeddings: a token's row collects its weight in the bag times the bag's gradient."""
 
 import torch
 import torch.nn.functional as F
 
-from skdal.gradients.rules._forms import inner
+from skdal.gradients.rules._forms import inner, numbered
 
 
 def embedding_bag(layer, inputs, output_grads, direction):
-    """Statistics of EmbeddingBag on bags (n, t), one a sample; see `rules`.
+    """Statistics of EmbeddingBag on bags (n, t), one per sample; see `rules`.
 
-    An entry of `inputs` is the bags, or the layer's positional inputs (bags, offsets, per-sample
-    weights) up to the last that is given.
+    An entry of `inputs` is the bags, or the layer's positional inputs (bags, offsets,
+    per-sample weights) up to the last that is given.
     """
     calls = [entry if isinstance(entry, tuple) else (entry,) for entry in inputs]
     bags = [call[0] for call in calls]
@@ -18,43 +18,44 @@ def embedding_bag(layer, inputs, output_grads, direction):
         raise NotImplementedError(
             "its bags are cut from one long input, whose first axis is not the sample"
         )
-    b, v = torch.stack(output_grads, dim=1), direction["weight"]  # (n, use, feature)
+    b = torch.stack(output_grads, dim=1)  # (n, use, feature)
+    v = direction["weight"]
     if layer.mode == "max":
         return _maxima(layer, bags, b, v)
-    return _sums(
-        layer, bags, [call[2] if len(call) > 2 else None for call in calls], b, v
-    )
+    weights = [call[2] if len(call) > 2 else None for call in calls]
+    return _sums(layer, bags, weights, b, v)
 
 
 def _sums(layer, bags, weights, b, v):
     """Return the statistics of the modes "sum" and "mean".
 
-    G_k = sum_u s_uk b_u for row k, where s_uk is the weight of token k in the bag of use u, so
-    ||G||^2 = sum_k sum_uu' s_uk s_u'k (b_u . b_u'): nothing of length (token, feature) is made.
+    G_k = sum_u s_uk b_u for row k, where s_uk is the weight of token k in the bag of use u,
+    so ||G||^2 = sum_k sum_uu' s_uk s_u'k (b_u . b_u'): nothing of length (token, feature) is
+    made.
     """
     n, n_uses, _ = b.shape
-    sample = torch.arange(n, device=b.device)[:, None]
-    unique, row = torch.unique(
-        sample * layer.num_embeddings + torch.cat(bags, dim=1), return_inverse=True
-    )
-    owner = torch.div(unique, layer.num_embeddings, rounding_mode="floor")
+    row, owner = numbered(torch.cat(bags, dim=1), layer.num_embeddings)
     use = torch.cat([torch.full_like(bag[0], u) for u, bag in enumerate(bags)])
     shares = torch.cat(
         [_shares(layer, bag, weight, b) for bag, weight in zip(bags, weights)], dim=1
     )
-    s = b.new_zeros(len(unique) * n_uses).index_add_(
-        0, (row * n_uses + use).flatten(), shares.flatten()
-    )
-    s, gram = s.unflatten(0, (-1, n_uses)), b @ b.transpose(1, 2)
+    s = b.new_zeros(len(owner) * n_uses)
+    s.index_add_(0, (row * n_uses + use).flatten(), shares.flatten())
+    s = s.unflatten(0, (-1, n_uses))
+    gram = b @ b.transpose(1, 2)
     squares = sum(s[:, u] * inner(s, gram[owner, u]) for u in range(n_uses))
-    sq_norm = (
-        b.new_zeros(n).index_add_(0, owner, squares).clamp_min(0)
-    )  # may round to just below zero
+    # A sum may round to just below zero.
+    sq_norm = b.new_zeros(n).index_add_(0, owner, squares).clamp_min(0)
     if v is None:
         return sq_norm, None
-    options = {"mode": layer.mode, "padding_idx": layer.padding_idx}
     outputs = [
-        F.embedding_bag(bag, v, per_sample_weights=weight, **options)
+        F.embedding_bag(
+            bag,
+            v,
+            mode=layer.mode,
+            padding_idx=layer.padding_idx,
+            per_sample_weights=weight,
+        )
         for bag, weight in zip(bags, weights)
     ]
     return sq_norm, inner(torch.stack(outputs, dim=1).flatten(1), b.flatten(1))
@@ -62,11 +63,10 @@ def _sums(layer, bags, weights, b, v):
 
 def _shares(layer, bag, weight, b):
     """Return the weight (n, t) of each position in its bag; padding has none."""
-    counts = (
-        torch.ones_like(bag, dtype=torch.bool)
-        if layer.padding_idx is None
-        else bag != layer.padding_idx
-    )
+    if layer.padding_idx is None:
+        counts = torch.ones_like(bag, dtype=torch.bool)
+    else:
+        counts = bag != layer.padding_idx
     if weight is not None:
         return weight.to(b) * counts
     if layer.mode == "mean":
@@ -75,11 +75,14 @@ def _shares(layer, bag, weight, b):
 
 
 def _maxima(layer, bags, b, v):
-    """Return the statistics of the mode "max": feature d of b_u goes to the row that was the largest there."""
+    """Return the statistics of the mode "max".
+
+    Feature d of b_u goes to the row that was the largest there.
+    """
     picks = torch.stack([_picks(layer, bag) for bag in bags], dim=1)
     if layer.padding_idx is not None:
-        empty = torch.stack([(bag == layer.padding_idx).all(1) for bag in bags], dim=1)
-        b = b.masked_fill(empty[..., None], 0)
+        is_empty = [(bag == layer.padding_idx).all(1) for bag in bags]
+        b = b.masked_fill(torch.stack(is_empty, dim=1)[..., None], 0)
     n_uses = len(bags)
     same = (
         inner(b[:, u] * (picks[:, u] == picks[:, w]), b[:, w])
@@ -89,27 +92,24 @@ def _maxima(layer, bags, b, v):
     sq_norm = sum(same).clamp_min(0)
     if v is None:
         return sq_norm, None
-    return sq_norm, inner(
-        v.gather(0, picks.flatten(0, 1)).reshape(len(b), -1), b.flatten(1)
-    )
+    of_picks = v.gather(0, picks.flatten(0, 1)).reshape(len(b), -1)
+    return sq_norm, inner(of_picks, b.flatten(1))
 
 
 def _picks(layer, bag):
-    """Return the row (n, feature) that was the largest, as torch itself picks among equals."""
+    """Return the row (n, feature) that was the largest, as torch picks among equals."""
     n, t = bag.shape
     offsets = torch.arange(0, n * t, t, device=bag.device, dtype=bag.dtype)
-    options = {
-        "mode": 2,
-        "sparse": False,
-        "per_sample_weights": None,
-        "include_last_offset": False,
-    }
     *_, picks = torch.embedding_bag(
         layer.weight,
         bag.flatten(),
         offsets,
         scale_grad_by_freq=False,
+        mode=2,
+        sparse=False,
+        per_sample_weights=None,
+        include_last_offset=False,
         padding_idx=layer.padding_idx,
-        **options,
     )
-    return picks.long().clamp_min(0)  # below zero in an empty bag
+    # It is below zero in an empty bag.
+    return picks.long().clamp_min(0)
