@@ -12,7 +12,7 @@ help:
 	@echo "make demo    a few rounds of active learning on handwritten digits"
 	@echo "make test    every test, the doctests of package, README and docs included"
 	@echo "make fuzz    the layer rules on $(DRAWS) layers and nets drawn at random; DRAWS=... sets how many"
-	@echo "make lint    ruff (rules and format) and import-linter"
+	@echo "make lint    ruff (rules and format), import-linter, mypy, and the rules of tests/lint.py"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    the documentation, into docs/_build/html"
 	@echo "make matrix  contract tests with several versions of scikit-learn and modAL"
@@ -45,6 +45,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python tests/lint.py
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,9 @@
 """Errors of skdal: each a `SkdalError`, and each the builtin that a caller would expect."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import sklearn.exceptions
 
 __all__ = [
@@ -57,7 +61,13 @@ class InvalidSampleError(InvalidDataError):
         Its key, None where the pool has no keys.
     """
 
-    def __init__(self, reason, position=None, of="the pool", key=None):
+    def __init__(
+        self,
+        reason: str,
+        position: int | None = None,
+        of: str = "the pool",
+        key: Any = None,
+    ) -> None:
         super().__init__(reason, position, of, key)
         self.reason, self.position, self.of, self.key = reason, position, of, key
 
@@ -69,7 +79,7 @@ class InvalidSampleError(InvalidDataError):
             else f"sample {self.position} of {self.of}{key}: {self.reason}"
         )
 
-    def at(self, position, of=None, key=None):
+    def at(self, position: int | None, of: str | None = None, key: Any = None) -> Any:
         """Return the same error of a sample at another position, of `of` if given."""
         moved = type(self)(
             self.reason,
@@ -136,7 +146,7 @@ class GradientMismatchError(SkdalError, ArithmeticError):
         Whether the module does not give the same twice, so that no backend can be right.
     """
 
-    def __init__(self, message="", *, is_noise=False):
+    def __init__(self, message: str = "", *, is_noise: bool = False) -> None:
         super().__init__(message)
         self.is_noise = is_noise
 

@@ -1,5 +1,9 @@
 """modAL's ActiveLearner for today's scikit-learn, nets that train on, and torch Datasets."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from modAL.models import ActiveLearner as ModalActiveLearner
 from sklearn.base import BaseEstimator, clone
@@ -83,17 +87,17 @@ class ActiveLearner(ModalActiveLearner):
 
     def __init__(
         self,
-        estimator,
-        query_strategy=dynamical_sampling,
-        X_training=None,
-        y_training=None,
-        bootstrap_init=False,
-        on_transformed=False,
+        estimator: Any,
+        query_strategy: Any = dynamical_sampling,
+        X_training: Any = None,
+        y_training: Any = None,
+        bootstrap_init: bool = False,
+        on_transformed: bool = False,
         *,
-        warm_start=True,
-        reset_optimizer=True,
-        **fit_kwargs,
-    ):
+        warm_start: bool = True,
+        reset_optimizer: bool = True,
+        **fit_kwargs: Any,
+    ) -> None:
         if not callable(query_strategy):
             raise InvalidParameterError(
                 f"query_strategy must be callable, such as skdal.dynamical_sampling; got {query_strategy!r}."
@@ -115,7 +119,9 @@ class ActiveLearner(ModalActiveLearner):
     def _starting_weights(self, estimator):
         return StartingWeights(estimator)
 
-    def fit(self, X, y=None, bootstrap=False, **fit_kwargs):
+    def fit(
+        self, X: Any, y: Any = None, bootstrap: bool = False, **fit_kwargs: Any
+    ) -> Any:
         """Train on X and y, which become the labeled set.
 
         Parameters
@@ -142,7 +148,14 @@ class ActiveLearner(ModalActiveLearner):
             self.X_training, self.y_training = X, y
         return self
 
-    def teach(self, X, y=None, bootstrap=False, only_new=False, **fit_kwargs):
+    def teach(
+        self,
+        X: Any,
+        y: Any = None,
+        bootstrap: bool = False,
+        only_new: bool = False,
+        **fit_kwargs: Any,
+    ) -> None:
         """Append X and y to the labeled set and train on.
 
         Parameters
@@ -164,7 +177,7 @@ class ActiveLearner(ModalActiveLearner):
             )
             self.X_training, self.y_training = X_all, y_all
 
-    def query(self, X_pool, *query_args, **query_kwargs):
+    def query(self, X_pool: Any, *query_args: Any, **query_kwargs: Any) -> Any:
         """Ask the query strategy which samples of the pool to label.
 
         Parameters
@@ -190,15 +203,15 @@ class ActiveLearner(ModalActiveLearner):
         )  # modAL 0.4.2.1's own return scores too
         return indices, take_rows(X_pool, np.atleast_1d(indices))
 
-    def predict(self, X, **predict_kwargs):
+    def predict(self, X: Any, **predict_kwargs: Any) -> Any:
         """Predict labels with the estimator, whose `predict` gets the keyword arguments."""
         return self._of_estimator("predict", X, **predict_kwargs)
 
-    def predict_proba(self, X, **predict_proba_kwargs):
+    def predict_proba(self, X: Any, **predict_proba_kwargs: Any) -> np.ndarray:
         """Predict class probabilities (n_samples, n_classes) with the estimator."""
         return self._of_estimator("predict_proba", X, **predict_proba_kwargs)
 
-    def score(self, X, y=None, **score_kwargs):
+    def score(self, X: Any, y: Any = None, **score_kwargs: Any) -> float:
         """Return the estimator's score, for classifiers the accuracy."""
         return self._of_estimator("score", X, y, **score_kwargs)
 
@@ -209,7 +222,7 @@ class ActiveLearner(ModalActiveLearner):
         with exclusive(), turns(module_of(self.estimator)):
             return getattr(answering(self.estimator), method)(X, *labels, **params)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Return the MetadataRouter by which scikit-learn passes metadata through a learner to its estimator."""
         return estimator_router(self)
 
@@ -292,7 +305,7 @@ class ActiveLearner(ModalActiveLearner):
         return f"{type(self).__name__}({self.estimator!r}, query_strategy={strategy}, n_labeled={n_labeled})"
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """Class labels of the trained estimator, one for each column of `predict_proba`.
 
         The outputs of a net tell them. Of a net that was trained elsewhere they are skorch's, of its latest labels alone,

@@ -114,7 +114,7 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
 
     # --- training ---------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Train the classifier on the labeled set and bind the labeled set.
 
         Parameters
@@ -214,7 +214,9 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
 
     # --- querying ---------------------------------------------------------------------------------
 
-    def query(self, X, n_instances=1, *, return_scores=False):
+    def query(
+        self, X: Any, n_instances: int = 1, *, return_scores: bool = False
+    ) -> Any:
         """Choose the samples of the pool whose labels to ask for.
 
         Parameters
@@ -237,7 +239,7 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
             indices, scores = self._query(self._trained(), X, n_instances)
         return (indices, scores) if return_scores else indices
 
-    def query_keys(self, X, n_instances=1):
+    def query_keys(self, X: Any, n_instances: int = 1) -> list:
         """Choose as `query` does, and return the keys of the samples.
 
         Parameters
@@ -260,7 +262,15 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         keys_of(X, [])  # raises, before anything expensive
         return keys_of(X, self.query(X, n_instances))
 
-    def __call__(self, classifier, X, n_instances=1, *, X_labeled=None, y_labeled=None):
+    def __call__(
+        self,
+        classifier: Any,
+        X: Any,
+        n_instances: int = 1,
+        *,
+        X_labeled: Any = None,
+        y_labeled: Any = None,
+    ) -> Any:
         """Choose samples as a modAL query strategy; trains nothing.
 
         Parameters

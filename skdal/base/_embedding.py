@@ -1,7 +1,10 @@
 """The base of samplers that look at representations of samples."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +34,11 @@ class EmbeddingWork(ModuleWork):
 
     embedding: None | str | Callable[..., torch.Tensor] = None
 
-    def __call__(self, trained, X):
+    def __call__(self, trained: Any, X: Any) -> Any:
         """Return the column "embedding" (n, d), a tensor, damaged or not."""
         return {"embedding": self.representations(trained.classifier, X)}
 
-    def representations(self, classifier, X):
+    def representations(self, classifier: Any, X: Any) -> Any:
         """Return the representations (n, d) of samples, a tensor."""
         if self.embedding is None:
             return last_hidden(classifier, X, verbose=self.verbose)

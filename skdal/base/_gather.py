@@ -1,7 +1,9 @@
 """Tensors of a whole pool, or of its candidates, for samplers that look at all samples at once."""
 
+from __future__ import annotations
+
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +32,15 @@ class Gathered(NamedTuple):
     unreadable: list
 
 
-def gather(sampler, work, trained, X, n_instances=1, *, n_candidates=None):
+def gather(
+    sampler: Any,
+    work: Any,
+    trained: Any,
+    X: Any,
+    n_instances: int = 1,
+    *,
+    n_candidates: int | None = None,
+) -> Any:
     """Return what a work gives for all samples of the pool that can be read.
 
     Parameters
@@ -59,15 +69,15 @@ def gather(sampler, work, trained, X, n_instances=1, *, n_candidates=None):
         )
     if n_candidates is None or n_candidates >= n_rows:
         limit = None if executor is None else executor.gather_limit
-        reducer = Gather(n_rows, limit, name)
-        result = run_pass(work, trained, X, executor, reducer, description="embeddings")
-        columns = reducer.columns
-        positions = reducer.positions
+        rows = Gather(n_rows, limit, name)
+        result = run_pass(work, trained, X, executor, rows, description="embeddings")
+        columns = rows.columns
+        positions = rows.positions
     else:
-        reducer = Best(n_candidates)
-        result = run_pass(work, trained, X, executor, reducer, description="candidates")
+        best = Best(n_candidates)
+        result = run_pass(work, trained, X, executor, best, description="candidates")
         refuse_non_finite(result.damaged, n_rows)
-        positions, arrays = reducer.by_position()
+        positions, arrays = best.by_position()
         columns = {name: torch.from_numpy(x) for name, x in arrays.items()}
     check_any(len(positions), n_rows, n_instances)
     return Gathered(positions, columns, result.unreadable)

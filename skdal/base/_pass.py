@@ -51,17 +51,17 @@ class PassResult(NamedTuple):
 
 
 def run_pass(
-    work,
-    trained,
-    X,
-    executor,
-    reducer,
+    work: Any,
+    trained: Any,
+    X: Any,
+    executor: Any,
+    reducer: Any,
     *,
-    y=None,
-    slices=None,
-    store=None,
-    description="samples",
-):
+    y: Any = None,
+    slices: list[slice] | None = None,
+    store: Any = None,
+    description: str = "samples",
+) -> Any:
     """Run a work on all shards of a pool and give what comes of it to a reducer.
 
     Parameters
@@ -120,7 +120,7 @@ def shards_of(work, trained, X, executor=None):
     return executor.slices(count_rows(X), unit)
 
 
-def check_any(n_readable, n, n_instances=1):
+def check_any(n_readable: int, n: int, n_instances: int = 1) -> None:
     """Raise if a query has fewer readable samples to choose from than it needs."""
     if n_readable < n_instances:
         raise InvalidDataError(

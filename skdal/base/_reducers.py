@@ -1,6 +1,9 @@
 """Reducers: what a pass over a pool makes of the parts that come of its shards, in any order."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +11,7 @@ import torch
 from skdal.exceptions import GatherTooLargeError
 
 
-def highest(scores, n_instances):
+def highest(scores: np.ndarray, n_instances: int) -> np.ndarray:
     """Return the positions of the highest scores, best first, ties by lower position."""
     return np.argsort(-scores, kind="stable")[:n_instances]
 
@@ -25,7 +28,7 @@ class Reducer(ABC):
         be readable.
     """
 
-    n_top = None
+    n_top: int | None = None
     has_rows = True
 
     @abstractmethod
@@ -47,12 +50,12 @@ class Best(Reducer):
     columns : dict of str to array
     """
 
-    def __init__(self, n_top):
+    def __init__(self, n_top: int) -> None:
         self.n_top = n_top
         self.positions = np.empty(0, dtype=np.intp)
-        self.columns = {}
+        self.columns: dict[str, np.ndarray] = {}
 
-    def add(self, part):
+    def add(self, part: Any) -> None:
         """Take note of a Part, whose "score" counts."""
         if not len(part.positions):
             return
@@ -65,7 +68,7 @@ class Best(Reducer):
         self.positions = positions[best]
         self.columns = {name: x[best] for name, x in columns.items()}
 
-    def by_position(self):
+    def by_position(self) -> tuple:
         """Return (positions, columns), ascending by position."""
         order = np.argsort(self.positions)
         columns = {name: x[order] for name, x in self.columns.items()}
@@ -85,11 +88,11 @@ class Table(Reducer):
     columns : dict of str to array (n_rows,)
     """
 
-    def __init__(self, n_rows):
+    def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows
-        self.columns = {}
+        self.columns: dict[str, np.ndarray] = {}
 
-    def add(self, part):
+    def add(self, part: Any) -> None:
         """Take note of a Part."""
         for name, x in part.columns.items():
             if name not in self.columns:
@@ -116,14 +119,14 @@ class Gather(Reducer):
     columns : dict of str to tensor (m, ...)
     """
 
-    def __init__(self, n_rows, limit=None, asker=""):
+    def __init__(self, n_rows: int, limit: int | None = None, asker: str = "") -> None:
         self._n_rows = n_rows
         self._limit = limit
         self._asker = asker
         self._is_there = np.zeros(n_rows, dtype=bool)
-        self._total = {}
+        self._total: dict[str, torch.Tensor] = {}
 
-    def add(self, part):
+    def add(self, part: Any) -> None:
         """Take note of a Part."""
         columns = {name: _as_tensor(x) for name, x in part.columns.items()}
         if not columns:
@@ -142,12 +145,12 @@ class Gather(Reducer):
             self._total[name][part.positions] = x
 
     @property
-    def positions(self):
+    def positions(self) -> np.ndarray:
         """Positions (m,) of the samples that are there."""
         return np.flatnonzero(self._is_there)
 
     @property
-    def columns(self):
+    def columns(self) -> dict:
         """Tensors (m, ...) of the samples that are there."""
         if self._is_there.all():
             return self._total
@@ -173,14 +176,14 @@ class OrderedSum(Reducer):
 
     has_rows = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.total = None
-        self._waiting = {}
+        self._waiting: dict[int, dict] = {}
         self._n_added = 0
 
-    def add(self, part):
+    def add(self, part: Any) -> None:
         """Take note of a Part, and add up as far as all earlier ones are there."""
-        self._waiting[part.index] = part.columns
+        self._waiting[part.shard] = part.columns
         while self._n_added in self._waiting:
             self._add_next(self._waiting.pop(self._n_added))
             self._n_added += 1

@@ -1,6 +1,11 @@
 """The base of samplers that rank the pool by a score of each sample by itself."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
+from typing import Any
+
+import numpy as np
 
 from skdal.adapters import warn_of_one_class
 from skdal.base._base import BaseSampler, Selection
@@ -18,7 +23,7 @@ class ScoreSampler(BaseSampler):
     pool may be scored in any pieces. A sampler's author writes `_work`, which gives what scores a piece.
     """
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> np.ndarray:
         """Score each sample of the pool.
 
         Parameters
@@ -37,7 +42,7 @@ class ScoreSampler(BaseSampler):
             self._set_unreadable(X, result.unreadable)
             return result.value.columns["score"]
 
-    def best(self, X, n_instances=1):
+    def best(self, X: Any, n_instances: int = 1) -> Any:
         """Choose as `query` does, and return all that is known of the samples.
 
         Parameters

@@ -34,7 +34,7 @@ class Work(ABC):
     verbose: int = 0
 
     @abstractmethod
-    def __call__(self, trained, X):
+    def __call__(self, trained: Any, X: Any) -> Any:
         """Return a dict of arrays or tensors (n, ...) for the n samples of a shard; "score" ranks them.
 
         Parameters
@@ -45,7 +45,7 @@ class Work(ABC):
             Where a pass is given labels, they come as a third argument.
         """
 
-    def unit(self, trained, X, batch_size=None):
+    def unit(self, trained: Any, X: Any, batch_size: int | None = None) -> int:
         """Return the mini-batch length at whose multiples shards are cut, so that scores repeat bit for bit.
 
         Parameters
@@ -60,7 +60,7 @@ class Work(ABC):
             return batch_size or 1
         return batch_size or proba_batch_size(final_estimator(trained.classifier))
 
-    def summary(self, columns):
+    def summary(self, columns: Any) -> Any:
         """Return what to know of all samples of a shard, of which a query keeps only the best; None for nothing.
 
         Parameters
@@ -70,19 +70,20 @@ class Work(ABC):
         """
         return None
 
-    def with_batch_size(self, batch_size):
+    def with_batch_size(self, batch_size: int | None) -> Any:
         """Return the work with mini-batches of that length, where it has a length of its own and one is given."""
         has_own = any(x.name == "batch_size" for x in dataclasses.fields(self))
         if batch_size is None or not has_own:
             return self
-        return dataclasses.replace(self, batch_size=batch_size)
+        changes: dict[str, Any] = {"batch_size": batch_size}
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleWork(Work):
     """Base of the works that read mini-batches of a net's module themselves."""
 
-    def unit(self, trained, X, batch_size=None):
+    def unit(self, trained: Any, X: Any, batch_size: int | None = None) -> int:
         """Return the mini-batch length that the module is read in; see `Work.unit`."""
         return batch_size or default_batch_size(X, trained.classifier)
 
@@ -101,7 +102,7 @@ class FunctionWork(Work):
         return {"score": np.asarray(found, dtype=np.float64)}
 
 
-def as_work(work, verbose):
+def as_work(work: Any, verbose: int) -> Any:
     """Return a Work that shows a progress bar for `verbose` above 0; a function becomes one."""
     if not isinstance(work, Work):
         return FunctionWork(function=work, verbose=verbose)

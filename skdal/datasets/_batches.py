@@ -1,6 +1,9 @@
 """Mini-batches of images, made ahead."""
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +26,7 @@ class Batches:
         would be alone joins the mini-batch before it, since batch normalization cannot train on one.
     """
 
-    def __init__(self, dataset, batch_size, shuffle=False):
+    def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False) -> None:
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
 
     def __len__(self):

@@ -1,9 +1,12 @@
 """People's own data: an .npz file, or folders of images."""
 
+from __future__ import annotations
+
 import zipfile
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torchvision.datasets import ImageFolder
@@ -15,7 +18,7 @@ from skdal.pools import check_reading, square
 _PARTS = ("X_train", "y_train", "X_test", "y_test")
 
 
-def load_npz(path, *, normalize=True):
+def load_npz(path: Any, *, normalize: bool = True) -> Any:
     """Load an .npz file of `X_train`, `y_train`, `X_test`, `y_test`, and optionally `class_names`.
 
     Images are (n, height, width) or (n, height, width, channels), uint8 or floating-point numbers; labels are
@@ -57,7 +60,14 @@ def load_npz(path, *, normalize=True):
         return image_data(train, test, names, normalize=normalize)
 
 
-def load_folder(path, *, size=64, normalize=True, exif=False, depth=None):
+def load_folder(
+    path: Any,
+    *,
+    size: Any = 64,
+    normalize: bool = True,
+    exif: bool = False,
+    depth: int | None = None,
+) -> Any:
     """Load folders `train/CLASS/*` and `test/CLASS/*` of images (the layout of torchvision's ImageFolder).
 
     Parameters

@@ -1,7 +1,9 @@
 """Images in memory as a torch Dataset."""
 
+from __future__ import annotations
+
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +32,15 @@ class Images(Dataset):
         Shapes or dtypes are others.
     """
 
-    def __init__(self, images, labels, *, mean=None, std=None, augment=None):
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        *,
+        mean: Any = None,
+        std: Any = None,
+        augment: Any = None,
+    ) -> None:
         labels = np.asarray(labels)
         if labels.size and labels.dtype.kind not in "iu":
             raise InvalidDataError(
@@ -65,23 +75,23 @@ class Images(Dataset):
         )
 
     @property
-    def targets(self):
+    def targets(self) -> Any:
         """Labels (n,) int64."""
         return self.labels[self._rows]
 
-    def take(self, indices):
+    def take(self, indices: Any) -> Any:
         """Return the images at `indices`, which share this one's memory."""
         part = copy.copy(self)
         part._rows = self._rows[indices]
         return part
 
-    def augmented(self, augment):
+    def augmented(self, augment: Any) -> Any:
         """Return the same images under a random transform, for training; None: as they are, for scoring."""
         other = copy.copy(self)
         other._augment = augment
         return other
 
-    def unlabeled(self):
+    def unlabeled(self) -> Any:
         """Return the same images without their labels: an item is the image alone."""
         other = copy.copy(self)
         other._is_labeled = False
@@ -98,7 +108,7 @@ class Images(Dataset):
         x, y = self.batch(indices)
         return list(zip(x, y.tolist())) if self._is_labeled else list(x)
 
-    def batch(self, indices):
+    def batch(self, indices: Any) -> Any:
         """Return the images (n, channels, height, width) and labels (n,) at `indices` as two tensors.
 
         The images are in torch's channels_last memory format, as they are held, which convolutions are fastest with.

@@ -1,12 +1,16 @@
 """Imbalanced forms of a data set."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from skdal.datasets._images import ImageData
 from skdal.exceptions import InvalidParameterError
 
 
-def imbalanced(data, ratio, *, seed=0):
+def imbalanced(data: Any, ratio: float, *, seed: int = 0) -> Any:
     """Return a data set whose training images follow an exponential class profile; the test images stay.
 
     Class c of K keeps n_c = int(n_max * ratio ** (-c / (K - 1))) images, drawn by `seed`, with the

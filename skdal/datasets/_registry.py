@@ -1,8 +1,11 @@
 """Data sets by name: torchvision's, digits, and files."""
 
+from __future__ import annotations
+
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -76,7 +79,7 @@ def _caltech101(root, *, download):
     return image_data(*split_by_class(images, labels, 0.2), names)
 
 
-def split_by_class(images, labels, share, seed=0):
+def split_by_class(images: Any, labels: Any, share: float, seed: int = 0) -> Any:
     """Split images so that of each class the same share, rounded, becomes the test set.
 
     Parameters
@@ -117,15 +120,15 @@ DATASETS = {
 
 
 def load_dataset(
-    name,
-    root="data",
+    name: str,
+    root: str | Path = "data",
     *,
-    download=False,
-    imbalance_ratio=1,
-    seed=0,
-    exif=False,
-    depth=None,
-):
+    download: bool = False,
+    imbalance_ratio: float = 1,
+    seed: int = 0,
+    exif: bool = False,
+    depth: int | None = None,
+) -> Any:
     """Load a data set.
 
     Parameters

@@ -1,6 +1,9 @@
 """What a query by dynamicAL was decided by."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -36,7 +39,9 @@ _ADD_UP = 0.05  # share of its squared length that a pick's gradient has in comm
 _CLOSE = 0.95  # cosine from which a pick is as good as another one
 
 
-def diagnose(sampler, X_pool, indices, *, figure=None):
+def diagnose(
+    sampler: Any, X_pool: Any, indices: Any, *, figure: str | Path | None = None
+) -> dict:
     r"""Tell what a query by dynamicAL was decided by, after it and before the next `fit`.
 
     Delta = ||g||^2 + gamma g . g_S has two terms; the labeled set's summed gradient g_S is large after a short

@@ -1,6 +1,9 @@
 """How far the labeled set has moved from a random sample: the maximum mean discrepancy."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +12,7 @@ from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import as_array, is_number
 
 
-def mmd_squared(theta, initial):
+def mmd_squared(theta: Any, initial: Any) -> Any:
     """Estimate the squared maximum mean discrepancy of the initial labeled set and the whole labeled set.
 
     The cross term leaves out each pair of a sample with itself. Of sets that are distributed alike the estimate is
@@ -56,7 +59,7 @@ def mmd_squared(theta, initial):
     return float(within_initial + within_all - 2 * across)
 
 
-def mmd_bound(theta, initial, *, delta):
+def mmd_bound(theta: Any, initial: Any, *, delta: float) -> Any:
     r"""Bound by how much the risk may differ between a random sample's distribution and the labeled set's.
 
     .. math:: \mathrm{MMD} + 4 \sqrt{C / n} + \sqrt{4 C \ln(4 / \delta) / (\gamma n)}, \qquad \gamma = n_0 / n

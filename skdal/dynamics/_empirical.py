@@ -1,5 +1,9 @@
 """The tangent kernel of a net as it is."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from skdal.adapters import aligned, check_pool, warn_of_random_transforms
@@ -9,8 +13,15 @@ from skdal.utils import check_known
 
 
 def empirical_ntk(
-    net, X1, X2=None, *, reduction="full", layers="all", batch_size=None, verbose=0
-):
+    net: Any,
+    X1: Any,
+    X2: Any = None,
+    *,
+    reduction: str = "full",
+    layers: str | list = "all",
+    batch_size: int | None = None,
+    verbose: int = 0,
+) -> Any:
     """Compute the tangent kernel of a trained net of finite width, exactly.
 
     K[i, a, j, b] = grad f^a(x_i) . grad f^b(x_j), f the outputs of the net's module in eval mode, over its trainable

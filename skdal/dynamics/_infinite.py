@@ -1,11 +1,13 @@
 """Kernels of infinitely wide networks, in tiles, kept on disk where asked."""
 
+from __future__ import annotations
+
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,21 +40,21 @@ _VERSION = 1  # of what a kept kernel means
 
 
 def infinite_ntk(
-    X1,
-    X2=None,
+    X1: Any,
+    X2: Any = None,
     *,
-    kind="mlp",
-    depth,
-    weight_std=_HE,
-    bias_std=0.0,
-    readout="gap",
-    kernel_size=3,
-    kernel="ntk",
-    dtype="float64",
-    device=None,
-    cache_dir=None,
-    verbose=0,
-):
+    kind: str = "mlp",
+    depth: int,
+    weight_std: float = _HE,
+    bias_std: float = 0.0,
+    readout: str = "gap",
+    kernel_size: int = 3,
+    kernel: str = "ntk",
+    dtype: str = "float64",
+    device: Any = None,
+    cache_dir: str | Path | None = None,
+    verbose: int = 0,
+) -> Any:
     """Compute the tangent kernel of an infinitely wide ReLU network, exactly.
 
     Networks are in NTK parametrisation: weights are drawn from N(0, weight_std^2 / fan-in) and biases from

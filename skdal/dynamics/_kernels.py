@@ -1,7 +1,9 @@
 """What a kernel and labels say of training: alignment, convergence, generalization."""
 
+from __future__ import annotations
+
 import numbers
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +33,7 @@ class Bounds(NamedTuple):
     upper: float
 
 
-def alignment(theta, Y):
+def alignment(theta: Any, Y: Any) -> Any:
     r"""Compute the alignment A = Tr[Y' Theta Y] of labels with a kernel.
 
     Parameters
@@ -68,7 +70,7 @@ def alignment(theta, Y):
     return float(np.sum(labels * (kernel @ labels)))
 
 
-def convergence_error(theta, Y, *, t, learning_rate):
+def convergence_error(theta: Any, Y: Any, *, t: float, learning_rate: float) -> Any:
     r"""Compute the training error E_t that gradient descent is left with after t steps, on the squared error.
 
     .. math:: E_t = \sqrt{\sum_k \sum_i (1 - \eta \lambda_i)^{2t} (v_i^\top Y^k)^2}
@@ -104,7 +106,7 @@ def convergence_error(theta, Y, *, t, learning_rate):
     return float(np.sqrt(left @ (found.projections**2).sum(1)))
 
 
-def convergence_bounds(theta, Y, *, t, learning_rate):
+def convergence_bounds(theta: Any, Y: Any, *, t: float, learning_rate: float) -> Any:
     """Compute both sides of Theorem 1, which hold the SQUARE of `convergence_error`.
 
     Tr[Y'Y] - 2 t eta A <= E_t^2 <= Tr[Y'Y] - eta A.
@@ -156,7 +158,7 @@ def convergence_bounds(theta, Y, *, t, learning_rate):
     )
 
 
-def generalization_bound(theta, Y):
+def generalization_bound(theta: Any, Y: Any) -> Any:
     r"""Compute the dominant term B of the bound on the population risk.
 
     .. math:: B = \sqrt{2 \operatorname{Tr}[Y^\top \Theta^{-1} Y] / n}
@@ -193,7 +195,7 @@ def generalization_bound(theta, Y):
     return float(np.sqrt(2 * _inverse_norm(found) / len(found.eigenvalues)))
 
 
-def generalization_bounds(theta, Y):
+def generalization_bounds(theta: Any, Y: Any) -> Any:
     """Compute both sides of Theorem 2, which hold n/2 times the SQUARE of `generalization_bound`.
 
     Tr[Y'Y]^2 / A <= n/2 B^2 <= lambda_max / lambda_min Tr[Y'Y]^2 / A. Where eigenvalues have to be raised, alignment

@@ -1,5 +1,9 @@
 """What an infinitely wide net predicts, and the training dynamics of what it is off by."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from skdal.dynamics._spectrum import as_matrix, check_rate, check_semidefinite, spectrum
@@ -7,7 +11,7 @@ from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.utils import is_number
 
 
-def mse_training_dynamics(theta, residual):
+def mse_training_dynamics(theta: Any, residual: Any) -> Any:
     r"""Compute the training dynamics of the squared error, G_MSE = Tr[(f - Y)' Theta (f - Y)].
 
     Parameters
@@ -37,7 +41,14 @@ def mse_training_dynamics(theta, residual):
     return float(np.sum(residual * (kernel @ residual)))
 
 
-def kernel_regression(theta_train, theta_test_train, Y, *, t=None, learning_rate=None):
+def kernel_regression(
+    theta_train: Any,
+    theta_test_train: Any,
+    Y: Any,
+    *,
+    t: float | None = None,
+    learning_rate: float | None = None,
+) -> Any:
     r"""Predict with the infinitely wide net that was trained for a time on the squared error, from zero.
 
     .. math:: f(x) = \Theta(x, X) \Theta(X, X)^{-1} (I - e^{-\eta \Theta(X, X) t}) Y

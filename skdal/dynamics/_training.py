@@ -1,5 +1,9 @@
 """The training dynamics of a trained net, and how a query changes them."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from skdal.adapters import aligned, check_pool, warn_of_random_transforms
@@ -8,7 +12,14 @@ from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.utils import count_rows
 
 
-def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
+def training_dynamics(
+    net: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    layers: str | list = "all",
+    batch_size: int | None = None,
+) -> Any:
     r"""Compute the training dynamics G(S), how fast the loss of the labeled set falls under gradient descent.
 
     G(S) is the squared length of the summed gradient of S; no gradient of a sample is kept.
@@ -53,8 +64,15 @@ def training_dynamics(net, X, y=None, *, layers="all", batch_size=None):
 
 
 def training_dynamics_change(
-    net, X, y, X_query, y_query=None, *, layers="all", batch_size=None
-):
+    net: Any,
+    X: Any,
+    y: Any,
+    X_query: Any,
+    y_query: Any = None,
+    *,
+    layers: str | list = "all",
+    batch_size: int | None = None,
+) -> Any:
     """Compute exactly by how much a query changes the training dynamics: Delta(Q|S) = G(S and Q) - G(S).
 
     Parameters
@@ -95,8 +113,15 @@ def training_dynamics_change(
 
 
 def approximation_ratio(
-    net, X, y, X_query, y_query=None, *, layers="all", batch_size=None
-):
+    net: Any,
+    X: Any,
+    y: Any,
+    X_query: Any,
+    y_query: Any = None,
+    *,
+    layers: str | list = "all",
+    batch_size: int | None = None,
+) -> Any:
     """Compute the approximation ratio R(Q|S): the sum of the samples' own changes over the change of the whole query.
 
     It is 1 where the gradients of the query's samples are orthogonal to each other, and below 1 where they repeat each

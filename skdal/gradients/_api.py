@@ -1,5 +1,9 @@
 """The public functions: statistics of a pool, gradient of a labeled set."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 
 from skdal.adapters import open_net
@@ -18,8 +22,15 @@ from skdal.utils import check_finite_scores, count_rows, progress_bar
 
 
 def gradient_statistics(
-    net, X, y=None, *, direction=None, layers="all", backend="auto", batch_size=None
-):
+    net: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    direction: dict | None = None,
+    layers: str | list = "all",
+    backend: str = "auto",
+    batch_size: int | None = None,
+) -> Any:
     """Compute each sample's squared gradient norm and inner product with a direction, exactly.
 
     The gradient g is that of the sample's own loss in eval mode, over all trainable parameters, as
@@ -150,7 +161,14 @@ def compute_statistics(
     return total
 
 
-def labeled_gradient(net, X, y=None, *, layers="all", batch_size=None):
+def labeled_gradient(
+    net: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    layers: str | list = "all",
+    batch_size: int | None = None,
+) -> dict:
     """Compute the sum over a labeled set of the gradients of the samples' losses.
 
     Parameters

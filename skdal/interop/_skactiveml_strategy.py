@@ -1,5 +1,9 @@
 """Our samplers as query strategies of scikit-activeml."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from sklearn.base import clone
 
@@ -50,21 +54,23 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
     (3,)
     """
 
-    def __init__(self, sampler, missing_label=np.nan, random_state=None):
+    def __init__(
+        self, sampler: Any, missing_label: Any = np.nan, random_state: Any = None
+    ) -> None:
         require_activeml("SkactivemlStrategy")
         super().__init__(missing_label=missing_label, random_state=random_state)
         self.sampler = sampler
 
     def query(
         self,
-        X,
-        y,
-        clf,
-        fit_clf=False,
-        candidates=None,
-        batch_size=1,
-        return_utilities=False,
-    ):
+        X: Any,
+        y: Any,
+        clf: Any,
+        fit_clf: bool = False,
+        candidates: Any = None,
+        batch_size: int = 1,
+        return_utilities: bool = False,
+    ) -> Any:
         """Choose the candidates whose labels to ask for.
 
         Parameters

@@ -1,5 +1,7 @@
 """The small CNN of the PyTorch CIFAR-10 tutorial."""
 
+from __future__ import annotations
+
 from torch import nn
 
 
@@ -14,7 +16,7 @@ class CNN(nn.Sequential):
         Of the images.
     """
 
-    def __init__(self, n_classes, in_channels=3):
+    def __init__(self, n_classes: int, in_channels: int = 3) -> None:
         super().__init__(
             *(nn.Conv2d(in_channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),

@@ -1,5 +1,7 @@
 """The CNN of the theory: three convolutions and global average pooling."""
 
+from __future__ import annotations
+
 from torch import nn
 
 
@@ -16,7 +18,7 @@ class CNNGap(nn.Sequential):
         Of the images.
     """
 
-    def __init__(self, n_classes, in_channels=3):
+    def __init__(self, n_classes: int, in_channels: int = 3) -> None:
         super().__init__(
             *(nn.Conv2d(in_channels, 32, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()),

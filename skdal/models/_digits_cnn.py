@@ -1,5 +1,7 @@
 """A small CNN for scikit-learn's digits."""
 
+from __future__ import annotations
+
 from torch import nn
 
 
@@ -14,7 +16,7 @@ class DigitsCNN(nn.Sequential):
         Of the images.
     """
 
-    def __init__(self, n_classes, in_channels=1):
+    def __init__(self, n_classes: int, in_channels: int = 1) -> None:
         super().__init__(
             *(nn.Conv2d(in_channels, 16, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),

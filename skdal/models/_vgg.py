@@ -1,12 +1,16 @@
 """VGG-11: torchvision's, and the small one with batch-norm."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from torch import nn
 from torchvision import models
 
 _WIDTHS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
 
-def vgg11(n_classes, in_channels=3):
+def vgg11(n_classes: int, in_channels: int = 3) -> Any:
     """Return torchvision's VGG-11, untrained: 129 million parameters."""
     net = models.vgg11(num_classes=n_classes)
     if in_channels != 3:
@@ -29,7 +33,7 @@ class VGG11BNSmall(nn.Sequential):
         Of the images, of at least 32x32 pixels.
     """
 
-    def __init__(self, n_classes, in_channels=3):
+    def __init__(self, n_classes: int, in_channels: int = 3) -> None:
         layers = []
         for width in _WIDTHS:
             if width == "M":

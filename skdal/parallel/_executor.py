@@ -1,7 +1,11 @@
 """What an executor is, and the one that works in this process."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from skdal.utils import (
     check_parameters,
@@ -41,25 +45,27 @@ class Executor(ABC):
     """
 
     is_remote = False
-    batch_size = None
-    gather_limit = None
+    batch_size: int | None = None
+    gather_limit: int | None = None
 
-    def __init__(self, *, shard_size=None, scores_dir=None):
+    def __init__(
+        self, *, shard_size: int | None = None, scores_dir: str | Path | None = None
+    ) -> None:
         self.shard_size = shard_size
         check_parameters(self, {"shard_size": optional(integer_from(1))})
         self.scores_dir = None if scores_dir is None else Path(scores_dir)
 
-    def slices(self, n_rows, unit):
+    def slices(self, n_rows: int, unit: int) -> list[slice]:
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
         if self.shard_size is not None:
             return list(row_slices(n_rows, -(-self.shard_size // unit) * unit))
         return list(row_slices(n_rows, _SHARD_BATCHES * (unit if unit > 1 else _ROWS)))
 
-    def shutdown(self):  # noqa: B027 there may be nothing
+    def shutdown(self) -> None:  # noqa: B027 there may be nothing
         """Let go of what was started for the work."""
 
     @abstractmethod
-    def map(self, task, X, y, slices):
+    def map(self, task: Any, X: Any, y: Any, slices: list[slice]) -> Iterator:
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, in any order.
 
         Parameters
@@ -93,7 +99,7 @@ class SerialExecutor(Executor):
     [(0, 128), (128, 256), (256, 300)]
     """
 
-    def slices(self, n_rows, unit):
+    def slices(self, n_rows: int, unit: int) -> list[slice]:
         """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
         if self.shard_size is None and self.scores_dir is None:
             return list(
@@ -101,7 +107,7 @@ class SerialExecutor(Executor):
             )
         return super().slices(n_rows, unit)
 
-    def map(self, task, X, y, slices):
+    def map(self, task: Any, X: Any, y: Any, slices: list[slice]) -> Iterator:
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, in order."""
         for k, rows in enumerate(slices):
             part = X if rows == slice(0, count_rows(X)) else take_rows(X, rows)

@@ -1,8 +1,13 @@
 """The executor on Ray: what it is told, and whose turn it is."""
 
+from __future__ import annotations
+
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from skdal.exceptions import InvalidParameterError
 from skdal.parallel._crew import Crew, Job, import_ray
@@ -72,17 +77,17 @@ class RayExecutor(Executor):
 
     def __init__(
         self,
-        address=None,
-        num_workers=None,
-        num_gpus_per_worker=None,
-        batch_size=None,
+        address: Any = None,
+        num_workers: int | None = None,
+        num_gpus_per_worker: float | None = None,
+        batch_size: int | None = None,
         *,
-        num_cpus_per_worker=1,
-        shard_size=None,
-        scores_dir=None,
-        max_retries=3,
-        gather_limit=2**30,
-    ):
+        num_cpus_per_worker: int = 1,
+        shard_size: int | None = None,
+        scores_dir: str | Path | None = None,
+        max_retries: int = 3,
+        gather_limit: int | None = 2**30,
+    ) -> None:
         import_ray()
         super().__init__(shard_size=shard_size, scores_dir=scores_dir)
         self.address = address
@@ -96,7 +101,7 @@ class RayExecutor(Executor):
         self._lock = threading.Lock()
         self._holder = None  # the thread whose pass is under way
 
-    def map(self, task, X, y, slices):
+    def map(self, task: Any, X: Any, y: Any, slices: list[slice]) -> Iterator:
         """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""
         if not slices:
             return
@@ -134,11 +139,11 @@ class RayExecutor(Executor):
     def _crew(self):
         return Crew(self)  # within a turn
 
-    def worker_pids(self):
+    def worker_pids(self) -> list[int]:
         """Return the process ids of the workers that run now."""
         return self._crew.pids() if "_crew" in vars(self) else []
 
-    def shutdown(self):
+    def shutdown(self) -> None:
         """Let the workers go, and the cluster where it was started here."""
         crew = vars(self).pop("_crew", None)
         if crew is not None:

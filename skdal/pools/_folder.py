@@ -1,8 +1,11 @@
 """Folders of images."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,14 +75,14 @@ class ImageFolderPool(Pool):
 
     def __init__(
         self,
-        folder,
-        size=None,
-        transform=None,
+        folder: str | Path,
+        size: Any = None,
+        transform: Any = None,
         *,
-        max_unreadable=0.01,
-        exif=False,
-        depth=None,
-    ):
+        max_unreadable: float = 0.01,
+        exif: bool = False,
+        depth: int | None = None,
+    ) -> None:
         super().__init__(
             transform, max_unreadable=max_unreadable, size=size, exif=exif, depth=depth
         )
@@ -105,18 +108,18 @@ class ImageFolderPool(Pool):
             raise UnreadableSampleError(f"{name}: {error}") from error
         return self._of_one_shape(i, image)
 
-    def picture(self, i):
+    def picture(self, i: int) -> Any:
         """Return the image at a position as it is stored, with `exif` turned; deep values of a transform as a range."""
         try:
             return self._picture(self.folder / self._names[i])
         except DAMAGED as error:
             raise UnreadableSampleError(f"{self._names[i]}: {error}") from error
 
-    def keys(self, positions):
+    def keys(self, positions: Any) -> list:
         """Return the paths within the folder, a list of str."""
         return [self._names[int(i)] for i in positions]
 
-    def fingerprint(self):
+    def fingerprint(self) -> Any:
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         digest = hashlib.blake2b(digest_size=16)
         for i in range(len(self)):

@@ -1,7 +1,10 @@
 """Images of any depth as 8 bits a channel, and as they are stored."""
 
+from __future__ import annotations
+
 import io
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +31,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes
 _RAW = "A transform= of a pool (skdal score --transform) gets the values as they are, as an array."
 
 
-def check_reading(size, exif, depth):
+def check_reading(size: Any, exif: bool, depth: int | None) -> None:
     """Raise InvalidParameterError unless `size` is a length, `exif` a boolean, `depth` a number of bits."""
     if size is not None and not is_positive_integer(size):
         raise InvalidParameterError(
@@ -93,7 +96,9 @@ def read_stored(source, *, size=None, exif=False):
     return np.array(values) if size is None else square_values(values, size)
 
 
-def square(image, size, *, exif=False, depth=None):
+def square(
+    image: Any, size: Any, *, exif: bool = False, depth: int | None = None
+) -> Any:
     """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle kept."""
     return np.asarray(read_rgb(image, size=size, exif=exif, depth=depth))
 

@@ -1,6 +1,9 @@
 """Memory-mapped arrays."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +29,18 @@ class MemmapPool(Pool):
         As in `ImageFolderPool`; rows of a memory map are always readable.
     """
 
-    def __init__(self, file, keys=None, transform=None, *, max_unreadable=0.01):
+    def __init__(
+        self,
+        file: str | Path,
+        keys: Any = None,
+        transform: Any = None,
+        *,
+        max_unreadable: float = 0.01,
+    ) -> None:
         super().__init__(transform, max_unreadable=max_unreadable)
         self.file = Path(file).absolute()
         self._keys = keys
-        self._rows = None
+        self._rows: Any = None
         _check_numbers(file, self.rows)
         n_rows = len(self)
         if keys is not None and len(keys) != n_rows:
@@ -39,7 +49,7 @@ class MemmapPool(Pool):
             )
 
     @property
-    def rows(self):
+    def rows(self) -> Any:
         """The array, memory-mapped."""
         if self._rows is None:
             try:
@@ -61,15 +71,15 @@ class MemmapPool(Pool):
             row if row.dtype.kind == "f" else row.astype(np.float32)
         )
 
-    def picture(self, i):
+    def picture(self, i: int) -> Any:
         """Return the row at a position as an image; None where its shape is that of none."""
         return as_picture(np.asarray(self.rows[i], dtype=np.float32))
 
-    def keys(self, positions):
+    def keys(self, positions: Any) -> list:
         """Return the keys at some positions, a list."""
         return [int(i) if self._keys is None else self._keys[int(i)] for i in positions]
 
-    def fingerprint(self):
+    def fingerprint(self) -> Any:
         """Return what tells this pool from another: size and time of change of its file, and settings."""
         return type(self).__name__, stat_of(self.file), describe(self.transform)
 

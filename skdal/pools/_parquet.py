@@ -1,6 +1,9 @@
 """Parquet files."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 from skdal.exceptions import InvalidDataError, MissingExtraError, UnreadableSampleError
 from skdal.pools._pool import stat_of
@@ -37,17 +40,17 @@ class ParquetPool(TablePool):
 
     def __init__(
         self,
-        path,
-        column="image",
-        key=None,
+        path: Any,
+        column: str = "image",
+        key: Any = None,
         *,
-        shape=None,
-        size=None,
-        transform=None,
-        max_unreadable=0.01,
-        exif=False,
-        depth=None,
-    ):
+        shape: tuple | None = None,
+        size: Any = None,
+        transform: Any = None,
+        max_unreadable: float = 0.01,
+        exif: bool = False,
+        depth: int | None = None,
+    ) -> None:
         self.path = Path(path).absolute()
         files = [self.path]
         if self.path.is_dir():
@@ -96,7 +99,7 @@ class ParquetPool(TablePool):
         name = file.name if self.path == file else str(file.relative_to(self.path))
         return name if row is None else f"{name}:{first + row}"
 
-    def fingerprint(self):
+    def fingerprint(self) -> Any:
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         files = sorted({file for file, _, _ in self._parts})
         stats = [

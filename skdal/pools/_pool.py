@@ -1,5 +1,9 @@
 """The base of the pools on disk. They are opened where they are read."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -40,8 +44,14 @@ class Pool(Dataset):
     """
 
     def __init__(
-        self, transform=None, *, max_unreadable=0.01, size=None, exif=False, depth=None
-    ):
+        self,
+        transform: Any = None,
+        *,
+        max_unreadable: float = 0.01,
+        size: Any = None,
+        exif: bool = False,
+        depth: int | None = None,
+    ) -> None:
         if transform is not None and not callable(transform):
             raise InvalidParameterError(
                 f"transform must be None or callable; got {transform!r}."
@@ -63,11 +73,14 @@ class Pool(Dataset):
         self.depth = depth
         self._first = None  # position and shape of the first sample that was read
 
-    def keys(self, positions):
+    def keys(self, positions: Any) -> list:
         """Return the keys at some positions, a list."""
         raise NotImplementedError
 
-    def positions(self, keys):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def positions(self, keys: Any) -> np.ndarray:
         """Return the positions of some keys (m,), which are compared as text, as files of labels have them.
 
         Raises
@@ -76,7 +89,7 @@ class Pool(Dataset):
             The pool does not have them all, or has one twice.
         """
         keys = [str(key) for key in keys]
-        known = {}
+        known: dict[str, list[int]] = {}
         wanted = set(keys)
         for start in range(0, len(self), 2**16):
             some = range(start, min(len(self), start + 2**16))
@@ -92,11 +105,11 @@ class Pool(Dataset):
             )
         return np.array([known[key][0] for key in keys], dtype=np.intp)
 
-    def fingerprint(self):
+    def fingerprint(self) -> Any:
         """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
         raise NotImplementedError
 
-    def picture(self, i):
+    def picture(self, i: int) -> Any:
         """Return the sample at a position as it is stored, as a PIL image; None where it is none."""
         raise NotImplementedError
 

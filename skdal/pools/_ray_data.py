@@ -1,6 +1,8 @@
 """Datasets of Ray Data."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -29,17 +31,17 @@ class RayDataPool(TablePool):
 
     def __init__(
         self,
-        dataset,
-        column="image",
-        key=None,
+        dataset: Any,
+        column: str = "image",
+        key: Any = None,
         *,
-        shape=None,
-        size=None,
-        transform=None,
-        max_unreadable=0.01,
-        exif=False,
-        depth=None,
-    ):
+        shape: tuple | None = None,
+        size: Any = None,
+        transform: Any = None,
+        max_unreadable: float = 0.01,
+        exif: bool = False,
+        depth: int | None = None,
+    ) -> None:
         executed = _executed(dataset, column, key)
         found = [(block, about) for block, about in executed if about.n_rows]
         for _, about in found:
@@ -68,7 +70,7 @@ class RayDataPool(TablePool):
     def _name(self, number, row=None):
         return f"block {number}" if row is None else f"{number}:{row}"
 
-    def fingerprint(self):
+    def fingerprint(self) -> Any:
         """Return what tells this pool from another: of each block its length, schema and some rows, and settings."""
         own = self.column, self.key, self.shape, self._reading()
         return type(self).__name__, self._stops, self._digests, own

@@ -1,6 +1,8 @@
 """Pools with samples that cannot be read: these are set aside, and a query goes on without them."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ class SetAside(Dataset):
         Its items may raise UnreadableSampleError.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self._marks = torch.zeros(len(dataset), dtype=torch.uint8).share_memory_()
         self._stand_in = None
@@ -73,7 +75,7 @@ class SetAside(Dataset):
             )
         return self._stand_in[0]
 
-    def unreadable(self):
+    def unreadable(self) -> list:
         """Return the Unreadable that came up so far, by position."""
         positions = torch.nonzero(self._marks).ravel().tolist()
         if not positions:

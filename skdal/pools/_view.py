@@ -1,8 +1,10 @@
 """What a pool says of itself: its keys, what its samples are, and how many of them may be unreadable."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial, singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset, Subset
@@ -33,7 +35,7 @@ class PoolView(NamedTuple):
 
 
 @singledispatch
-def view(X):
+def view(X: Any) -> Any:
     """Return the PoolView of a pool: by its attributes, and through Subset, ConcatDataset and SetAside.
 
     A Dataset says it by a method `keys(positions)` and by attributes `unit` and `max_unreadable`, whichever it has.
@@ -101,7 +103,7 @@ def _keys_of_parts(parts, stops, positions):
 # --- one answer each --------------------------------------------------------------------------------------------------
 
 
-def keys_of(X, positions):
+def keys_of(X: Any, positions: Any) -> list:
     """Return the keys of some samples of a pool (m,), a list.
 
     Raises
@@ -112,21 +114,21 @@ def keys_of(X, positions):
     return view(X).keys(np.asarray(positions, dtype=np.intp))
 
 
-def has_keys(X):
+def has_keys(X: Any) -> bool:
     """Tell whether samples of a pool have keys."""
     return view(X).has_keys
 
 
-def unit_of(X):
+def unit_of(X: Any) -> str:
     """Return what the samples of a pool are, such as "images"."""
     return view(X).unit
 
 
-def max_unreadable(X):
+def max_unreadable(X: Any) -> float | None:
     """Return the share of a pool that may be unreadable, None where all has to be readable."""
     return view(X).max_unreadable
 
 
-def may_be_unreadable(X):
+def may_be_unreadable(X: Any) -> bool:
     """Tell whether a pool says of itself that samples may be unreadable."""
     return max_unreadable(X) is not None

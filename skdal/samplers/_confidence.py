@@ -1,11 +1,13 @@
 """Least confidence."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from skdal.base import ProbabilitySampler
 
 
-def confidence_scores(proba):
+def confidence_scores(proba: np.ndarray) -> np.ndarray:
     """Return 1 - max_k p_k of class probabilities.
 
     Parameters

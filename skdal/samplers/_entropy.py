@@ -1,11 +1,14 @@
 """Largest predictive entropy."""
 
+from __future__ import annotations
+
+import numpy as np
 from scipy.special import entr
 
 from skdal.base import ProbabilitySampler
 
 
-def entropy_scores(proba):
+def entropy_scores(proba: np.ndarray) -> np.ndarray:
     """Return the entropy -sum_k p_k ln p_k of class probabilities, in nats.
 
     Parameters

@@ -1,11 +1,13 @@
 """Smallest margin."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from skdal.base import ProbabilitySampler
 
 
-def margin_scores(proba):
+def margin_scores(proba: np.ndarray) -> np.ndarray:
     """Return the negative margin -(p_first - p_second) of class probabilities, 0 for one class.
 
     Parameters

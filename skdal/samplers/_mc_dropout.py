@@ -1,6 +1,9 @@
 """Monte-Carlo dropout: disagreement among thinned networks."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +101,7 @@ class MCDropoutSampler(ScoreSampler):
     criterion: str = "bald"
     n_passes: int = 20
 
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Train as `BaseSampler.fit` does."""
         super().fit(X, y, **fit_params)
         # For random_state=None.

@@ -1,6 +1,9 @@
 """The weights that a module instance had when it was passed, from which every cold fit of it starts."""
 
+from __future__ import annotations
+
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +25,7 @@ class StartingWeights:
         The weights of its net, if it has one, are taken now. None: of nothing.
     """
 
-    def __init__(self, estimator):
+    def __init__(self, estimator: Any) -> None:
         self._module = _instance_of(estimator)
         self._tensors = None
         self._lazy_module = None
@@ -39,7 +42,7 @@ class StartingWeights:
                 for name, x in tensors.items()
             }
 
-    def restore(self, estimator):
+    def restore(self, estimator: Any) -> Any:
         """Give the module instance of an estimator the weights that it had; one that was not seen before has them."""
         module = _instance_of(estimator)
         if module is not self._module:
@@ -52,7 +55,7 @@ class StartingWeights:
         elif module is not None:
             self._put_into(module)
 
-    def give(self, estimator):
+    def give(self, estimator: Any) -> Any:
         """Give a clone of the estimator the weights, too."""
         module = _instance_of(estimator)
         if module is not None and self._tensors is not None:

@@ -1,5 +1,9 @@
 """The training of an estimator, from scratch or on from the current weights."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -37,16 +41,16 @@ from skdal.utils import count_rows, exclusive, turns
 
 
 def train(
-    estimator,
-    X,
-    y=None,
+    estimator: Any,
+    X: Any,
+    y: Any = None,
     *,
-    go_on,
-    reset_optimizer,
-    start=None,
-    check_trial=None,
-    **fit_params,
-):
+    go_on: bool,
+    reset_optimizer: bool,
+    start: Any = None,
+    check_trial: Any = None,
+    **fit_params: Any,
+) -> Any:
     """Train `estimator` in place on a labeled set.
 
     Parameters
