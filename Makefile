@@ -4,7 +4,7 @@ VENV ?= .venv
 DRAWS ?= 10000
 BIN := $(VENV)/bin
 
-.PHONY: help demo test fuzz lint format docs matrix bench clean
+.PHONY: help demo test fuzz lint format docs matrix bench dist clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -17,6 +17,7 @@ help:
 	@echo "make docs    the documentation, into docs/_build/html"
 	@echo "make matrix  contract tests with several versions of scikit-learn and modAL"
 	@echo "make bench   the benchmarks"
+	@echo "make dist    the source distribution and the wheel, into dist"
 	@echo "make clean   remove what the above wrote, but for $(VENV)"
 
 $(BIN)/python:
@@ -59,6 +60,10 @@ matrix: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+dist: $(VENV)/.installed-test
+	rm -rf build dist
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .matrix build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
