@@ -103,20 +103,20 @@ def diagnose(
 
 
 def _diagnosed(sampler, X_pool, indices, figure):
-    picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
+    picks = _checked(sampler, X_pool, indices)
+    n_pool = count_rows(X_pool)
     if figure is not None:
         check_figure_file(figure)
     trained, X_pool, _ = sampler._prepared(sampler._trained(), X_pool)
-    net, how = (
-        trained.classifier,
-        {"layers": sampler.layers, "batch_size": sampler.batch_size},
-    )
+    net = trained.classifier
+    how = {"layers": sampler.layers, "batch_size": sampler.batch_size}
     direction = sampler._direction(trained)
     pool = gradient_statistics(
         net, X_pool, direction=direction, backend=sampler.backend, **how
     )
     check_finite_scores(pool.sq_norm + pool.dot)
-    queried, labels = take_rows(X_pool, picks), pool.label[picks]
+    queried = take_rows(X_pool, picks)
+    labels = pool.label[picks]
     gram = gradient_gram(
         net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how
     )
@@ -165,7 +165,8 @@ def _checked(sampler, X_pool, indices):
         raise NotFittedError(
             "this DynamicALSampler is not fitted yet; call fit(X, y) and query first."
         )
-    picks, n_pool = as_array(indices, "indices"), count_rows(X_pool)
+    picks = as_array(indices, "indices")
+    n_pool = count_rows(X_pool)
     if not n_pool:
         raise EmptyPoolError("X_pool is empty: pass the pool that was queried.")
     if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
@@ -191,7 +192,8 @@ def _delta(pool, gamma):
 def _norm_share(sq_norm, dot, gamma):
     if gamma == np.inf:
         return 0.0
-    norms, dots = np.sum(sq_norm), np.sum(np.abs(gamma * dot))
+    norms = np.sum(sq_norm)
+    dots = np.sum(np.abs(gamma * dot))
     return float(norms / (norms + dots)) if norms + dots > 0 else np.nan
 
 
@@ -220,22 +222,24 @@ def _overlaps(trained, X_pool, scores, picks):
         except (
             UnsupportedEstimatorError
         ):  # a loss of the caller's own, say, of which no probabilities are known
-            scores[name], unknown = (
-                None,
-                [
-                    "Margin and entropy are not compared: the net gives no probabilities."
-                ],
-            )
-    share = lambda score: (
-        np.nan
-        if score is None
-        else float(np.isin(picks, highest(score, len(picks))).mean())
-    )
+            scores[name] = None
+            unknown = [
+                "Margin and entropy are not compared: the net gives no probabilities."
+            ]
+
+    def share(score):
+        return (
+            np.nan
+            if score is None
+            else float(np.isin(picks, highest(score, len(picks))).mean())
+        )
+
     return {name: share(score) for name, score in scores.items()}, unknown
 
 
 def _approximation_ratio(gram, dot):
-    apart, together = np.trace(gram) + 2 * dot.sum(), gram.sum() + 2 * dot.sum()
+    apart = np.trace(gram) + 2 * dot.sum()
+    together = gram.sum() + 2 * dot.sum()
     return float(apart / together) if together != 0 else np.nan
 
 
@@ -259,11 +263,9 @@ def _nearest_cosine(gram):
 
 def _which_term(found):
     """Return what to say where the picks are those of one term, or of either."""
-    length, dot, gamma = (
-        found["overlap"]["gradient length"],
-        found["overlap"]["dot"],
-        found["gamma"],
-    )
+    length = found["overlap"]["gradient length"]
+    dot = found["overlap"]["dot"]
+    gamma = found["gamma"]
     if length >= _SAME and dot >= _SAME and gamma not in (0, np.inf):
         return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
     mostly_length = found["norm_share"] > 0.5
@@ -292,7 +294,8 @@ def _spreading(sampler, gram, delta):
     Gradients that add up are spread by an interaction: one that takes half of its score from a pick for what it shares
     with all others, or twice the one that there was. It needs chunks. From gradients that cancel it takes nothing.
     """
-    b, own = len(gram), -sampler.interaction
+    b = len(gram)
+    own = -sampler.interaction
     shared = (gram.sum() - np.trace(gram)) / b
     if not shared > _ADD_UP * np.trace(gram):
         return "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
@@ -306,7 +309,8 @@ def _spreading(sampler, gram, delta):
 
 
 def _findings(found, remedy):
-    said, b = [], found["n_instances"]
+    said = []
+    b = found["n_instances"]
     is_choice = (
         b < found["n_pool"] / 2
     )  # of most of the pool, every criterion takes the same
@@ -326,10 +330,8 @@ def _findings(found, remedy):
         said.append(
             f"{n_close} of {b} picks have a gradient within a cosine of {_CLOSE} of another pick's."
         )
-    share, share_of_pool = (
-        found["classes_picked"] / b,
-        found["classes_pool"] / found["n_pool"],
-    )
+    share = found["classes_picked"] / b
+    share_of_pool = found["classes_pool"] / found["n_pool"]
     most = share.argmax()
     if b > 1 and share[most] > max(0.5, 2 * share_of_pool[most]):
         said.append(

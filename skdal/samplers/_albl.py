@@ -124,7 +124,8 @@ class ALBLSampler(BaseSampler):
             raise InvalidDataError(
                 "update tells of answers to a query, and none is open; call query first."
             )
-        indices, y = np.asarray(indices).ravel(), np.asarray(y).ravel()
+        indices = np.asarray(indices).ravel()
+        y = np.asarray(y).ravel()
         unknown = sorted(set(indices.tolist()) - set(asked.picks.tolist()))
         if (
             unknown

@@ -52,7 +52,10 @@ def _described(value, inside):
     if id(value) in inside:
         return ["seen above", inside[::-1].index(id(value))]
     inside = (*inside, id(value))
-    parts = lambda values: [_described(x, inside) for x in values]
+
+    def parts(values):
+        return [_described(x, inside) for x in values]
+
     name = type(value).__qualname__
     if isinstance(value, enum.Enum):
         return [name, value.name]

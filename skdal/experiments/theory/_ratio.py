@@ -71,9 +71,10 @@ def _of_model(spec, settings, data, there, device, verbose):
             if epoch > trained:
                 net.fit_loop(labeled, epochs=epoch - trained)
                 trained = epoch
-            make = lambda epoch=epoch: _rows(
-                model, epoch, net, labeled, pool, draws, settings.batches
-            )
+
+            def make(epoch=epoch):
+                return _rows(model, epoch, net, labeled, pool, draws, settings.batches)
+
             with (
                 preserved_rng()
             ):  # whether they are kept or not, training goes on the same
@@ -99,7 +100,10 @@ def _ratios(net, labeled, pool, draws, batches):
     direction = labeled_gradient(net, labeled)
     statistics = gradient_statistics(net, pool.unlabeled(), direction=direction)
     scores = statistics.sq_norm + 2 * statistics.dot
-    of_query = lambda picks: _nested(net, pool, picks, statistics, direction, batches)
+
+    def of_query(picks):
+        return _nested(net, pool, picks, statistics, direction, batches)
+
     by_draw = [of_query(picks) for picks in draws]
     own = of_query(highest(scores, len(draws[0])))
     return {b: {"random": [found[b] for found in by_draw], "own": own[b]} for b in own}
