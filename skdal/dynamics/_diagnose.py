@@ -104,56 +104,85 @@ def diagnose(
 
 def _diagnosed(sampler, X_pool, indices, figure):
     picks = _checked(sampler, X_pool, indices)
-    n_pool = count_rows(X_pool)
     if figure is not None:
         check_figure_file(figure)
     trained, X_pool, _ = sampler._prepared(sampler._trained(), X_pool)
-    net = trained.classifier
-    how = {"layers": sampler.layers, "batch_size": sampler.batch_size}
-    direction = sampler._direction(trained)
-    pool = gradient_statistics(
-        net, X_pool, direction=direction, backend=sampler.backend, **how
-    )
-    check_finite_scores(pool.sq_norm + pool.dot)
-    queried = take_rows(X_pool, picks)
-    labels = pool.label[picks]
-    gram = gradient_gram(
-        net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how
-    )
-    refuse_non_finite(picks[~np.isfinite(gram.diagonal())], n_pool)
-    gram = gram.astype(np.float64)
-    eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
-    n_classes = open_net(net).n_outputs(X_pool)
-    delta = _delta(pool, sampler.gamma)
+    pool = _statistics(sampler, trained, X_pool)
+    gram = _gram_of_picks(sampler, trained, X_pool, picks, pool.label[picks])
+    n_classes = open_net(trained.classifier).n_outputs(X_pool)
     dot_term = -pool.dot if sampler.gamma < 0 else pool.dot
-    overlap, unknown = _overlaps(
-        trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks
-    )
-    found = {
-        "n_pool": n_pool,
+    by_term = {"gradient length": pool.sq_norm, "dot": dot_term}
+    overlap, unknown = _overlaps(trained, X_pool, by_term, picks)
+    delta = _delta(pool, sampler.gamma)
+    report = {
+        "n_pool": len(pool.label),
         "n_instances": len(picks),
         "gamma": float(sampler.gamma),
-        "sq_norm": pool.sq_norm,
-        "dot": pool.dot,
-        "norm_share": _norm_share(pool.sq_norm[picks], pool.dot[picks], sampler.gamma),
-        "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, sampler.gamma),
+        **_terms(pool, picks, sampler.gamma),
         "correlation": _correlation(pool.sq_norm, dot_term),
         "rank_correlation": _rank_correlation(delta, pool.sq_norm),
         "overlap": overlap,
         "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
-        "effective_rank": _effective_rank(eigenvalues),
-        "eigenvalues": eigenvalues,
-        "nearest_cosine": _nearest_cosine(gram),
+        **_spectrum(gram),
         "classes_pool": np.bincount(pool.label, minlength=n_classes),
         "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
     }
-    found["findings"] = [
-        *_findings(found, _spreading(sampler, gram, delta[picks])),
-        *unknown,
-    ]
+    remedy = _spreading(sampler, gram, delta[picks])
+    report["findings"] = [*_findings(report, remedy), *unknown]
     if figure is not None:
-        draw_page(found, picks).savefig(Path(figure), dpi=150)
-    return found
+        draw_page(report, picks).savefig(Path(figure), dpi=150)
+    return report
+
+
+def _statistics(sampler, trained, X_pool):
+    """Return the GradientStatistics of the pool along the sampler's own direction."""
+    pool = gradient_statistics(
+        trained.classifier,
+        X_pool,
+        direction=sampler._direction(trained),
+        layers=sampler.layers,
+        backend=sampler.backend,
+        batch_size=sampler.batch_size,
+    )
+    check_finite_scores(pool.sq_norm + pool.dot)
+    return pool
+
+
+def _terms(pool, picks, gamma):
+    """Return the two terms of the scores, and how much of their size is that of the norm."""
+    picked = pool.sq_norm[picks], pool.dot[picks]
+    return {
+        "sq_norm": pool.sq_norm,
+        "dot": pool.dot,
+        "norm_share": _norm_share(*picked, gamma),
+        "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, gamma),
+    }
+
+
+def _gram_of_picks(sampler, trained, X_pool, picks, labels):
+    """Return the inner products (b, b) of the picks' gradients, in float64."""
+    gram = gradient_gram(
+        trained.classifier,
+        _losses,
+        take_rows(X_pool, picks),
+        labels,
+        traced=True,
+        verbose=sampler.verbose,
+        layers=sampler.layers,
+        batch_size=sampler.batch_size,
+    )
+    refuse_non_finite(picks[~np.isfinite(gram.diagonal())], count_rows(X_pool))
+    return gram.astype(np.float64)
+
+
+def _spectrum(gram):
+    """Return what the Gram matrix of the picks tells of how alike they are."""
+    eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
+    return {
+        "effective_rank": _effective_rank(eigenvalues),
+        "eigenvalues": eigenvalues,
+        "nearest_cosine": _nearest_cosine(gram),
+    }
 
 
 def _checked(sampler, X_pool, indices):

@@ -80,16 +80,17 @@ def prepare(network, pixels):
     return Images(pixels, torch.stack(variances))
 
 
+def _shifts(height, width):
+    """Return the displacements (dy, dx) between any two positions of an image."""
+    return [
+        (dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width)
+    ]
+
+
 def kernel_block(network, images_1, images_2):
     """Return the kernel (n_1, n_2) of two sets of `Images`."""
     height, width, n_1, n_channels = images_1.pixels.shape
-    shifts = [(0, 0)]
-    if network.pools:
-        shifts = [
-            (dy, dx)
-            for dy in range(1 - height, height)
-            for dx in range(1 - width, width)
-        ]
+    shifts = _shifts(height, width) if network.pools else [(0, 0)]
     scaled = images_1.pixels * (2 * math.pi / n_channels)
     variances = images_1.variances * (1 - _SLACK * torch.finfo(scaled.dtype).eps)
     total = scaled.new_zeros(n_1, images_2.pixels.shape[2])

@@ -56,6 +56,11 @@ def _sums(layer, bags, weights, b, v):
     sq_norm.clamp_min_(0)
     if v is None:
         return sq_norm, None
+    return sq_norm, _dot_of_sums(layer, bags, weights, b, v)
+
+
+def _dot_of_sums(layer, bags, weights, b, v):
+    """Return G . V (n,): what the layer gives with the weight V, times b."""
     outputs = [
         F.embedding_bag(
             bag,
@@ -67,8 +72,7 @@ def _sums(layer, bags, weights, b, v):
         for bag, weight in zip(bags, weights)
     ]
     outputs = torch.stack(outputs, dim=1)
-    dot = inner(outputs.flatten(1), b.flatten(1))
-    return sq_norm, dot
+    return inner(outputs.flatten(1), b.flatten(1))
 
 
 def _shares(layer, bag, weight, b):
