@@ -124,8 +124,7 @@ def _diagnosed(sampler, X_pool, indices, figure):
         "overlap": overlap,
         "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
         **_spectrum(gram),
-        "classes_pool": np.bincount(pool.label, minlength=n_classes),
-        "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
+        **_classes(pool.label, picks, n_classes),
     }
     remedy = _spreading(sampler, gram, delta[picks])
     report["findings"] = [*_findings(report, remedy), *unknown]
@@ -156,6 +155,14 @@ def _terms(pool, picks, gamma):
         "dot": pool.dot,
         "norm_share": _norm_share(*picked, gamma),
         "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, gamma),
+    }
+
+
+def _classes(labels, picks, n_classes):
+    """Return how many samples are predicted to be of each class."""
+    return {
+        "classes_pool": np.bincount(labels, minlength=n_classes),
+        "classes_picked": np.bincount(labels[picks], minlength=n_classes),
     }
 
 
