@@ -220,7 +220,7 @@ POOLS = [
         ),
         errors.InvalidDataError,
         (r"\(3,\)", r"\(4,\)"),
-        forwards=3,  # the net is asked whether it takes samples of that length
+        forwards=4,  # the net is asked whether it takes samples of that length
     ),
     Row(
         "other axes",

@@ -51,10 +51,13 @@ def refuse_label(samples, rows, n_outputs, error, of):
 
 def _words(position, of, sign):
     has_label = _HAS_LABEL.get(sign, "not pandas.isna(X[i][1])")
+    stands = 'which stands for "no label"'
+    if sign == "-1":
+        stands = 'and labels of nets are integers from 0 to K - 1, beside which -1 stands for "no label"'
     return (
-        f'sample {position} of {of} has the label {sign}, which stands for "no label". The labeled set needs a label '
-        f"for each sample, so leave those without out: positions = [i for i in range(len(X)) if {has_label}], then "
-        "pass torch.utils.data.Subset(X, positions)."
+        f"sample {position} of {of} has the label {sign}, {stands}. The labeled set needs a label for each sample, so "
+        f"leave those without out: positions = [i for i in range(len(X)) if {has_label}], then pass "
+        "torch.utils.data.Subset(X, positions)."
     )
 
 
