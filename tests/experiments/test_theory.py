@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from common import on_cuda
 from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
@@ -652,7 +651,7 @@ def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path
         run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes), device=device)
 
 
-@on_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", ["fig2", "table10", "fig4"])
 def test_cuda(name, folder, tmp_path):
     """Trainings differ in the last digits and then in more; what is asked for of them is that they run."""
