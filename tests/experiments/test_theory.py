@@ -68,6 +68,7 @@ def result(folder, name):
     return json.loads(result_file(THEORY[name], folder, SMALL).read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THEORY)
 def test_a_table_and_a_figure(folder, name, monkeypatch):
     monkeypatch.setattr(THEORY[name].experiment, "compute", None)  # it is there already
@@ -83,10 +84,12 @@ def test_a_table_and_a_figure(folder, name, monkeypatch):
         assert not re.search("^#|±" if style == "latex" else "^#", text)
 
 
+@pytest.mark.slow
 def test_one_computation_serves_several_figures(folder):
     assert len(list(folder.glob("*.json"))) == 3
 
 
+@pytest.mark.slow
 def test_correlations(folder):
     found = result(folder, "fig2")["raw"]
     dynamics = {key: np.array(values) for key, values in found["dynamics"].items()}
@@ -103,6 +106,7 @@ def test_correlations(folder):
     )
 
 
+@pytest.mark.slow
 def test_the_first_draw_by_hand(folder):
     found, spec = (
         result(folder, "fig2"),
@@ -137,6 +141,7 @@ def test_the_first_draw_by_hand(folder):
     assert found["raw"]["error"]["100"][0] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_by_chance_are_a_control(folder):
     """Of labels that have nothing to do with the images; here with the first labeling written out."""
     found = result(folder, "fig2")
@@ -171,6 +176,7 @@ def test_labels_by_chance_are_a_control(folder):
     assert f"on the raw kernel {of_bound:+.3f} with B" in text
 
 
+@pytest.mark.slow
 def test_discrepancies(folder, tmp_path):
     rows = result(folder, "fig1")["rows"]
     assert [(row["sampler"], row["batch"], row["round"]) for row in rows] == [
@@ -223,6 +229,7 @@ def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
     assert "| 5/5 " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_approximation_ratios(folder):
     rows = result(folder, "fig4")["rows"]
     assert [(row["epoch"], row["batch"]) for row in rows] == [
@@ -245,6 +252,7 @@ def test_approximation_ratios(folder):
         assert row["random"][0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     worked, work = [], _discrepancy.infinite_ntk
 
@@ -265,6 +273,7 @@ def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
 
 
+@pytest.mark.slow
 def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
     worked = []
 
@@ -298,6 +307,7 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
     assert sum(worked) == len(pairs)
 
 
+@pytest.mark.slow
 def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
     sizes, train = [], _run.train_until_learned
     counted = lambda net, labeled, *args: (
@@ -352,6 +362,7 @@ def test_a_labeled_set_with_twins_gives_a_bound_and_says_so(dtype, tmp_path):
         assert "2 of 2 kernels are ill-conditioned" in said
 
 
+@pytest.mark.slow
 def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     work, seen = _ratio._rows, []
 
@@ -396,6 +407,7 @@ def test_results_of_other_data_of_the_same_name_are_told_apart(tmp_path):
         run_theory("fig7", tmp_path / "out", settings, data_root=tmp_path)
 
 
+@pytest.mark.slow
 def test_stored_results_are_found_by_name(folder):
     assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
     assert (
@@ -408,6 +420,7 @@ def test_stored_results_are_found_by_name(folder):
     )
 
 
+@pytest.mark.slow
 def test_other_settings_are_other_results(folder):
     other = dataclasses.replace(SMALL, n_draws=13)
     assert result_file(THEORY["fig2"], folder, other) != result_file(
@@ -418,6 +431,7 @@ def test_other_settings_are_other_results(folder):
     )
 
 
+@pytest.mark.slow
 def test_figures_of_other_settings_do_not_replace_each_other(folder, tmp_path):
     changed = [{}, {"dtype": "float32"}, {"n_draws": 11}]
     paths = [
@@ -446,6 +460,7 @@ def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
         run_theory("fig4", tmp_path, SMALL)
 
 
+@pytest.mark.slow
 def test_every_series_is_drawn(folder):
     """Also where there are more than colors; the last one is that of random queries."""
     found = result(folder, "fig9")
@@ -462,6 +477,7 @@ def test_every_series_is_drawn(folder):
     assert len(figure.axes[-1].get_legend().get_texts()) == 16
 
 
+@pytest.mark.slow
 def test_lines_end_where_a_ratio_changes_its_sign(folder):
     row = result(folder, "fig4")["rows"][0]
     values = [0.5, 0.7, 1.8, -2.0, -1.0, 0.9]
@@ -477,6 +493,7 @@ def test_lines_end_where_a_ratio_changes_its_sign(folder):
     assert drawn[:3] == [[0.5, 0.7, 1.8], [-2.0, -1.0], [0.9]]
 
 
+@pytest.mark.slow
 def test_negative_estimates_are_marked(folder):
     rows = [row | {"mmd_squared": -1e-3} for row in result(folder, "fig1")["rows"]]
     axes = THEORY["fig1"].draw({"rows": rows}, SMALL, "fig1").axes[0]
@@ -512,12 +529,14 @@ def test_a_result_of_another_shape_is_told_of(text, tmp_path):
         list(stored_results(tmp_path))
 
 
+@pytest.mark.slow
 def test_other_files_of_the_folder_are_no_results(folder):
     (folder / "notes.json").write_text("[1]")
     assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
     (folder / "notes.json").unlink()
 
 
+@pytest.mark.slow
 def test_a_result_of_other_data_is_refused_without_the_digest_file(folder, tmp_path):
     file = result_file(THEORY["fig2"], folder, SMALL)
     held = json.loads(file.read_text()) | {"data": "0" * 16}
@@ -540,6 +559,7 @@ def test_a_damaged_part_is_told_of(tmp_path):
         run_theory("fig4", tmp_path, settings)
 
 
+@pytest.mark.slow
 def test_a_ratio_without_a_change_is_no_number(folder):
     found = result(folder, "fig4")
     found["rows"][0] |= {"own": None, "random": [None, 0.5, 1.0, None, 1.5]}
@@ -651,6 +671,7 @@ def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path
         run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes), device=device)
 
 
+@pytest.mark.slow
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ["fig2", "table10", "fig4"])
 def test_cuda(name, folder, tmp_path):
