@@ -4,7 +4,7 @@ VENV ?= .venv
 DRAWS ?= 10000
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all fuzz lint format docs matrix bench clean
+.PHONY: help demo test test-all fuzz lint format docs matrix bench dist clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -13,11 +13,12 @@ help:
 	@echo "make test    the tests of every day with the doctests of package, README and docs, in minutes"
 	@echo "make test-all  the rest: Ray and its faults, processes, examples, every class and every form"
 	@echo "make fuzz    the layer rules on $(DRAWS) layers and nets drawn at random; DRAWS=... sets how many"
-	@echo "make lint    ruff (rules and format) and import-linter"
+	@echo "make lint    ruff (rules and format), import-linter, mypy, and the rules of tests/lint.py"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    the documentation, into docs/_build/html"
 	@echo "make matrix  contract tests with several versions of scikit-learn and modAL"
 	@echo "make bench   the benchmarks"
+	@echo "make dist    the source distribution and the wheel, into dist"
 	@echo "make clean   remove what the above wrote, but for $(VENV)"
 
 $(BIN)/python:
@@ -48,6 +49,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python tests/lint.py
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
@@ -61,6 +64,10 @@ matrix: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+dist: $(VENV)/.installed-test
+	rm -rf build dist
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .matrix build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache

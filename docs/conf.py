@@ -80,10 +80,10 @@ html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
 }
 html_sidebars = {  # pages without siblings have nothing to list
-    page: [] for page in ("index", "baselines", "changelog", "genindex", "search")
+    page: [] for page in ("index", "baselines", "genindex", "search")
 }
 
 # The CIFAR-10 example needs images that do not come with skdal: without them it is shown, not executed.

@@ -69,7 +69,10 @@ class InvalidSampleError(InvalidDataError):
         key: Any = None,
     ) -> None:
         super().__init__(reason, position, of, key)
-        self.reason, self.position, self.of, self.key = reason, position, of, key
+        self.reason = reason
+        self.position = position
+        self.of = of
+        self.key = key
 
     def __str__(self):
         key = "" if self.key is None else f" ({self.key})"

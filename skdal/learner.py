@@ -145,7 +145,8 @@ class ActiveLearner(ModalActiveLearner):
             X = self._aligned(X, "the labeled set", "the one so far")
         with exclusive():
             self._train(X, y, bootstrap, fit_kwargs)
-            self.X_training, self.y_training = X, y
+            self.X_training = X
+            self.y_training = y
         return self
 
     def teach(
@@ -175,7 +176,8 @@ class ActiveLearner(ModalActiveLearner):
             self._train(
                 *((X, y) if only_new else (X_all, y_all)), bootstrap, fit_kwargs
             )
-            self.X_training, self.y_training = X_all, y_all
+            self.X_training = X_all
+            self.y_training = y_all
 
     def query(self, X_pool: Any, *query_args: Any, **query_kwargs: Any) -> Any:
         """Ask the query strategy which samples of the pool to label.
@@ -230,7 +232,8 @@ class ActiveLearner(ModalActiveLearner):
         if bootstrap:
             n = count_rows(X)
             drawn = np.random.choice(n, n, replace=True)
-            X, y = take_rows(X, drawn), None if y is None else take_rows(y, drawn)
+            X = take_rows(X, drawn)
+            y = None if y is None else take_rows(y, drawn)
             of_samples = {
                 name: value for name, value in fit_kwargs.items() if _has_rows(value, n)
             }

@@ -401,6 +401,7 @@ def test_items_are_fetched_in_order_a_mini_batch_at_a_time(net):
     )
 
 
+@pytest.mark.slow
 def test_workers(net):
     with_workers = make_net(AnyInput, iterator_valid__num_workers=1).initialize()
     with_workers.module_ = net.module_

@@ -11,7 +11,7 @@ import pytest
 from skdal.experiments import comparisons, suites_of
 from skdal.experiments._statistics import area_under_curve, paired_difference
 from skdal.experiments.theory._correlation import rank_correlations, tau
-from skdal.experiments.theory._discrepancy import ratio
+from skdal.experiments.theory._results import DiscrepancyRow, KernelMeasures
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -403,7 +403,7 @@ def test_what_the_page_says_of_the_theory():
     found = json.loads(file.read_text())
     raw, unit = found["raw"], found["unit diagonal"]
     A, B, A1, B1 = (
-        rank_correlations(kernel, against)
+        rank_correlations(KernelMeasures(**kernel), against)
         for kernel in (raw, unit)
         for against in ("alignment", "bound")
     )
@@ -526,14 +526,14 @@ def test_what_the_page_says_of_discrepancies():
         for row in rows
         if row["sampler"] == "dynamical" and row["round"] == 1
     }
-    raw = lambda row: f"{ratio(row, normalized=False):.3g}"
+    raw = lambda row: f"{DiscrepancyRow(**row).ratio(normalized=False):.3g}"
     largest = [
-        max(ratio(row, normalized=normalized) for row in rows)
+        max(DiscrepancyRow(**row).ratio(normalized=normalized) for row in rows)
         for normalized in (False, True)
     ]
     by_rounds = [raw(last["dynamical", b]) for b in (100, 250, 500, 1000)]
     of_one = [
-        f"{ratio(last['dynamical', b], normalized=True):.3g}"
+        f"{DiscrepancyRow(**last['dynamical', b]).ratio(normalized=True):.3g}"
         for b in (100, 250, 500, 1000)
     ]
     ends = [last["dynamical", 100], last["random", 100]]

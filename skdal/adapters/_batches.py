@@ -172,12 +172,11 @@ class NetBatches:
         check_inputs(X, net)
         X = paired(X, y, labeled)
         self.samples = NetSamples(net, X, y)
-        self.rows, self.of = range(0), of
-        self._labeled, self._batch_size, self._n_rows = (
-            labeled,
-            batch_size,
-            count_rows(X),
-        )
+        self.rows = range(0)
+        self.of = of
+        self._labeled = labeled
+        self._batch_size = batch_size
+        self._n_rows = count_rows(X)
         self._device = device_of(net)
 
     def __iter__(self):
@@ -185,12 +184,15 @@ class NetBatches:
             yield from self._batches()
 
     def _batches(self):
-        net, dataset, stop = self.samples.net, self.samples.dataset, 0
+        net = self.samples.net
+        dataset = self.samples.dataset
+        stop = 0
         iterator = _iterator(net, dataset, self._batch_size)
         if _is_plain(iterator) and _is_sliceable(dataset.X):
             iterator = _slices(dataset.X, dataset.y, self._batch_size)
         for inputs, labels in self._explained(iterator):
-            start, stop = stop, stop + count_rows(labels)
+            start = stop
+            stop = stop + count_rows(labels)
             self.rows = range(start, stop)
             if self._labeled:
                 labels = torch.as_tensor(self.checked(labels), device=self._device)

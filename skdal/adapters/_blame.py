@@ -220,7 +220,8 @@ def _dtype_of(x):
 
 
 def _is_of_another_dtype(net, x, error):
-    wanted, dtype = _float_dtypes(net), _dtype_of(x)
+    wanted = _float_dtypes(net)
+    dtype = _dtype_of(x)
     return (
         "type" in str(error)
         and len(wanted) == 1

@@ -44,7 +44,8 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
             "the same. Add torch.nn.Dropout (torch.nn.functional.dropout, and the dropout argument of attention and "
             "recurrent layers, are no layers and stay off)."
         )
-    parts, axes = [], None
+    parts = []
+    axes = None
     with (
         view.reading(),
         torch.no_grad(),
@@ -124,11 +125,9 @@ def _thinned(module, seed, axes):
 @contextmanager
 def _hooked(module, call):
     """Run a block in which `call(key, input)` stands for every call of a dropout layer; key is (layer, call)."""
-    layers, n_calls, handles = (
-        [part for part in module.modules() if isinstance(part, _DROPOUTS)],
-        {},
-        [],
-    )
+    layers = [part for part in module.modules() if isinstance(part, _DROPOUTS)]
+    n_calls = {}
+    handles = []
 
     def hook(index):
         def forward_hook(part, args, kwargs, output):
@@ -154,7 +153,8 @@ def _mask(part, x, axis, seed):
     Any dropout layer is such a function of its input; drawn twice alike, zeros give b and ones a + b.
     """
     shape = [1 if i == axis else size for i, size in enumerate(x.shape)]
-    draw, found = int(np.random.SeedSequence(seed).generate_state(1)[0]), []
+    draw = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    found = []
     for make in (x.new_zeros, x.new_ones):
         torch.manual_seed(draw)
         found.append(_FUNCTIONS[_kind(part)](make(shape), part.p, True))
@@ -180,7 +180,9 @@ def _kind(part):
 
 def _rest_of(view, inputs):
     """Run a mini-batch; return what runs its tail again (None where more follows on it than that) and the outputs."""
-    tail, entered, left = _tail(view.module), [], []
+    tail = _tail(view.module)
+    entered = []
+    left = []
 
     def enter(part, args, kwargs):
         entered.append((cloned(list(args)), kwargs))

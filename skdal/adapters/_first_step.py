@@ -9,7 +9,8 @@ from skdal.adapters._kinds import unfrozen
 
 def first_step(estimator):
     """Return what gets X first, and whether it is one of several steps."""
-    estimator, is_step = unfrozen(estimator), False
+    estimator = unfrozen(estimator)
+    is_step = False
     while isinstance(estimator, Pipeline):
         steps = [
             step for _, step in estimator.steps if step not in (None, "passthrough")

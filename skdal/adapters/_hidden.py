@@ -52,7 +52,10 @@ def last_layer(classifier, X, *, verbose=0):
         The module's outputs do not come from a Linear.
     """
     view = open_net(classifier)
-    parts_of = lambda head: (_flat(head.input), view.probabilities(head.outputs))
+
+    def parts_of(head):
+        return (_flat(head.input), view.probabilities(head.outputs))
+
     return LastLayer(*collect_heads(view, X, parts_of, verbose=verbose))
 
 
@@ -164,10 +167,13 @@ def collect_heads(view, X, parts_of, *, batch_size=None, verbose=0):
         The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a scale, nor as
         one position of what it gives, or a weighted sum of its positions.
     """
-    is_linear = lambda part: isinstance(part, torch.nn.Linear)
-    of_calls = lambda calls, outputs, inputs: parts_of(
-        _head(view, list(calls), outputs, inputs)
-    )
+
+    def is_linear(part):
+        return isinstance(part, torch.nn.Linear)
+
+    def of_calls(calls, outputs, inputs):
+        return parts_of(_head(view, list(calls), outputs, inputs))
+
     return _collected(
         view, X, is_linear, of_calls, batch_size=batch_size, verbose=verbose
     )
@@ -251,10 +257,8 @@ def _hidden_of_positions(call, outputs, given, traced):
     n, K = outputs.shape
     factors = torch.linspace(1, 2, K, dtype=traced.dtype, device=traced.device)
     gradient = _gradient(lambda: (traced * factors).sum(), given)
-    found, inputs = (
-        call.output.reshape(n, -1, K),
-        call.input.reshape(n, -1, call.input.shape[-1]),
-    )
+    found = call.output.reshape(n, -1, K)
+    inputs = call.input.reshape(n, -1, call.input.shape[-1])
     gradient = gradient.reshape(n, -1, K)
     used = gradient.abs().amax(2) > 0
     if (used.sum(1) <= 1).all():  # none of a sample that is damaged
@@ -289,7 +293,8 @@ def _makes(given, outputs):
     finite = given.isfinite().all(1) & outputs.isfinite().all(
         1
     )  # damaged samples are for others to find
-    a, b = given[finite].double(), outputs[finite].double()
+    a = given[finite].double()
+    b = outputs[finite].double()
     if torch.allclose(a.softmax(1), b, rtol=0, atol=1e-3):
         return True
     a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
@@ -323,7 +328,8 @@ class _Call:
     """A call of a module: copies of its input and its output, which later operations in place do not reach."""
 
     def __init__(self, module, args, kwargs, result):
-        self.module, self.result = module, result
+        self.module = module
+        self.result = result
         given = (*args, *kwargs.values())
         self.input = (
             given[0].detach().clone()
@@ -346,7 +352,10 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
 
     `calls` are those of the parts of the module that are `wanted`.
     """
-    calls, total, start, n = [], None, 0, count_rows(X)
+    calls = []
+    total = None
+    start = 0
+    n = count_rows(X)
     with (
         view.reading(),
         torch.no_grad(),
@@ -379,9 +388,9 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
 
 @contextmanager
 def _recorded(module, wanted, calls):
-    hook = lambda part, args, kwargs, output: calls.append(
-        _Call(part, args, kwargs, output)
-    )
+    def hook(part, args, kwargs, output):
+        return calls.append(_Call(part, args, kwargs, output))
+
     handles = [
         part.register_forward_hook(hook, with_kwargs=True)
         for part in module.modules()

@@ -198,7 +198,8 @@ def labels_of(X, y):
 def _check_range(labels, n_outputs):
     if not labels.size:
         return
-    low, high = labels.min(), labels.max()
+    low = labels.min()
+    high = labels.max()
     if low < 0 or (n_outputs is not None and high >= n_outputs):
         top = (
             "K - 1, K the number of the net's outputs"

@@ -90,7 +90,8 @@ class NetView:
     def with_module(self, module):
         """Return a view of the same net that runs another module, such as a copy of its own."""
         view = copy.copy(self)
-        view.module, view._net = module, shallow_copy(self._net, module_=module)
+        view.module = module
+        view._net = shallow_copy(self._net, module_=module)
         view._others = None, ()
         view._read = None, None
         view._attributes = None
@@ -108,7 +109,8 @@ class NetView:
     def with_loss(self, loss):
         """Return a view of the same net whose losses (n,) are a function of its class probabilities (n, K)."""
         view = copy.copy(self)
-        view._loss, view.overrides_loss = loss, False
+        view._loss = loss
+        view.overrides_loss = False
         return view
 
     def forward(self, inputs):
@@ -269,19 +271,21 @@ class NetView:
 
     def try_training_loss(self, outputs, labels):
         """Raise an UnsupportedEstimatorError if the loss that the net is trained with fails on some outputs."""
-        others, given = self._others_of(outputs), self._given_for(outputs)
+        others = self._others_of(outputs)
+        given = self._given_for(outputs)
         self._loss_of(outputs, others, labels, given, net=self._net)
 
     def _words_of_loss(self, outputs, labels, error):
-        asked, remedy = (
-            f"the criterion {self.criterion_name}",
+        asked = f"the criterion {self.criterion_name}"
+        remedy = (
             "Use a criterion of class labels, such as CrossEntropyLoss for outputs that are logits, or NLLLoss for "
-            "probabilities.",
+            "probabilities."
         )
         if self.overrides_loss:
             asked = f"the get_loss of {type(self._net).__name__}"
             remedy = f"Look at that get_loss. {remedy}"
-        shape, dtype = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
+        shape = tuple(labels.shape)
+        dtype = str(labels.dtype).removeprefix("torch.")
         return (
             f"{asked} fails on outputs {tuple(outputs.shape)} and labels {shape} of {dtype}, {type(error).__name__}: "
             f"{error}. {remedy}"
@@ -318,7 +322,8 @@ class NetView:
         batches = self._at.batches
         if batches is None:
             return
-        samples, rows = batches.samples, batches.rows
+        samples = batches.samples
+        rows = batches.rows
         with positions_from(self._at.start), torch.no_grad():
             cause = self._error_of(samples, rows)
             if cause is None:
@@ -375,7 +380,8 @@ class NetView:
 
     def labeled_batches(self, X, y=None, *, batch_size=None):
         """Yield (inputs, labels) of a labeled set in index order; y None: the Dataset's labels."""
-        y, n_outputs = self.checked_labels(X, y), None
+        y = self.checked_labels(X, y)
+        n_outputs = None
         for inputs, labels in self._batches(
             X, y, labeled=True, batch_size=batch_size, of=LABELED
         ):
@@ -419,7 +425,8 @@ class NetView:
 
         Within `reading`.
         """
-        first, y = take_rows(X, slice(0, 2)), None if y is None else y[:2]
+        first = take_rows(X, slice(0, 2))
+        y = None if y is None else y[:2]
         try:
             size = (
                 min(2, own_batch_size(self._net))
@@ -463,14 +470,16 @@ class NetView:
         """Yield mini-batches; the view knows which one was given last."""
         with positions_from(start):
             for batch in batches:
-                self._at.batches, self._at.start = batches, start
+                self._at.batches = batches
+                self._at.start = start
                 yield batch
 
 
 class _Cursor:
     """The mini-batches that a view and its copies go through, and where in the data these start."""
 
-    batches, start = None, 0
+    batches = None
+    start = 0
 
 
 def no_probabilities(net, row):
@@ -508,7 +517,10 @@ def _refuse_shared(pairs, n):
 
 def _rows_of(rows, n, values):
     """Return some rows of what belongs to n samples: of each tensor of which these are the first axis."""
-    cut = lambda x: x[rows] if x.ndim and len(x) == n else x
+
+    def cut(x):
+        return x[rows] if x.ndim and len(x) == n else x
+
     return [tree_map(cut, value) for value in values]
 
 
@@ -529,10 +541,8 @@ def first_output(outputs):
     UnsupportedEstimatorError
         They are no tensor with two axes and two classes or more.
     """
-    given, outputs = (
-        outputs,
-        outputs[0] if isinstance(outputs, (tuple, list)) else outputs,
-    )
+    given = outputs
+    outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
     if hasattr(given, "logits"):
         raise UnsupportedEstimatorError(
             f"the net's module gives a {type(given).__name__}, which holds the outputs as .logits; return them from "

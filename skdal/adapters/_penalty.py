@@ -64,7 +64,8 @@ def penalised(estimator, X, y, gradient, penalty, counts=None):
     UnsupportedEstimatorError
         The criterion does not tell what its mean divides by.
     """
-    view, net = open_net(estimator), final_estimator(estimator)
+    view = open_net(estimator)
+    net = final_estimator(estimator)
     parameters = {
         name: p for name, p in view.module.named_parameters() if name in gradient
     }
@@ -116,7 +117,8 @@ def _coupled_groups(optimizer):
             f'penalty="auto" adds nothing: the net has no optimizer that would tell its weight decay. {_REMEDY}'
         )
         return []
-    kind, name = _kind_of(optimizer), type(optimizer).__name__
+    kind = _kind_of(optimizer)
+    name = type(optimizer).__name__
     groups = [
         group for group in getattr(optimizer, "param_groups", [{}]) if _may_decay(group)
     ]

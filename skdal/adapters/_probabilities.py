@@ -108,7 +108,8 @@ def _of_net(classifier, final, X, verbose):
 
 def _whole(proba, rows):
     """Return probabilities (n, K) if they are of all samples; a pass ends early where one raises StopIteration."""
-    n_rows, n_found = count_rows(rows), len(proba)
+    n_rows = count_rows(rows)
+    n_found = len(proba)
     if n_found < n_rows and is_torch_dataset(rows):
         refuse_stopped(rows, range(n_rows), "the pool")
     if n_found != n_rows:
@@ -164,10 +165,8 @@ def classes_of(classifier, X):
     """
     if not is_net(classifier):
         return classifier.classes_
-    named, n_outputs = (
-        final_estimator(classifier).classes,
-        NetView(classifier).n_outputs(X),
-    )
+    named = final_estimator(classifier).classes
+    n_outputs = NetView(classifier).n_outputs(X)
     if named is None:
         return np.arange(n_outputs)
     if len(named) not in (0, n_outputs):

@@ -69,15 +69,15 @@ def gather(
         )
     if n_candidates is None or n_candidates >= n_rows:
         limit = None if executor is None else executor.gather_limit
-        reducer = Gather(n_rows, limit, name)
-        result = run_pass(work, trained, X, executor, reducer, description="embeddings")
-        columns = reducer.columns
-        positions = reducer.positions
+        rows = Gather(n_rows, limit, name)
+        result = run_pass(work, trained, X, executor, rows, description="embeddings")
+        columns = rows.columns
+        positions = rows.positions
     else:
-        reducer = Best(n_candidates)
-        result = run_pass(work, trained, X, executor, reducer, description="candidates")
+        best = Best(n_candidates)
+        result = run_pass(work, trained, X, executor, best, description="candidates")
         refuse_non_finite(result.damaged, n_rows)
-        positions, arrays = reducer.by_position()
+        positions, arrays = best.by_position()
         columns = {name: torch.from_numpy(x) for name, x in arrays.items()}
     check_any(len(positions), n_rows, n_instances)
     return Gathered(positions, columns, result.unreadable)

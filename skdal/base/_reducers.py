@@ -28,7 +28,7 @@ class Reducer(ABC):
         be readable.
     """
 
-    n_top = None
+    n_top: int | None = None
     has_rows = True
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Best(Reducer):
     def __init__(self, n_top: int) -> None:
         self.n_top = n_top
         self.positions = np.empty(0, dtype=np.intp)
-        self.columns = {}
+        self.columns: dict[str, np.ndarray] = {}
 
     def add(self, part: Any) -> None:
         """Take note of a Part, whose "score" counts."""
@@ -90,7 +90,7 @@ class Table(Reducer):
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows
-        self.columns = {}
+        self.columns: dict[str, np.ndarray] = {}
 
     def add(self, part: Any) -> None:
         """Take note of a Part."""
@@ -124,7 +124,7 @@ class Gather(Reducer):
         self._limit = limit
         self._asker = asker
         self._is_there = np.zeros(n_rows, dtype=bool)
-        self._total = {}
+        self._total: dict[str, torch.Tensor] = {}
 
     def add(self, part: Any) -> None:
         """Take note of a Part."""
@@ -178,12 +178,12 @@ class OrderedSum(Reducer):
 
     def __init__(self) -> None:
         self.total = None
-        self._waiting = {}
+        self._waiting: dict[int, dict] = {}
         self._n_added = 0
 
     def add(self, part: Any) -> None:
         """Take note of a Part, and add up as far as all earlier ones are there."""
-        self._waiting[part.index] = part.columns
+        self._waiting[part.shard] = part.columns
         while self._n_added in self._waiting:
             self._add_next(self._waiting.pop(self._n_added))
             self._n_added += 1

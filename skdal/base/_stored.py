@@ -23,7 +23,8 @@ from skdal.utils import (
     write_atomically,
 )
 
-_ROWS_HASHED, _ITEMS_HASHED = 2**16, 16
+_ROWS_HASHED = 2**16
+_ITEMS_HASHED = 16
 _SIGNATURE = b"skdal"  # key in the metadata of a file
 
 
@@ -70,7 +71,8 @@ class ScoreStore:
 
     def __init__(self, root, asked, X, slices):
         self._arrow, self._parquet = _import_arrow()
-        self._X, self._with_keys = X, has_keys(X)
+        self._X = X
+        self._with_keys = has_keys(X)
         self.digest = joblib.hash(asked)
         self.folder = root / f"query-{self.digest[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ class Part(NamedTuple):
 
     Attributes
     ----------
-    index : int
-        Which shard it is.
+    shard : int
+        Which one it is.
     positions : intp array (m,)
         Of the samples that are given back, in the pool.
     columns : dict of str to array or tensor (m, ...)
@@ -34,7 +34,7 @@ class Part(NamedTuple):
         What the work says of all samples of the shard.
     """
 
-    index: int
+    shard: int
     positions: np.ndarray
     columns: dict
     unreadable: list
@@ -45,7 +45,7 @@ class Part(NamedTuple):
         """Return the part as that of the shard `index`, which begins at `start`."""
         unreadable = [x._replace(position=x.position + start) for x in self.unreadable]
         return self._replace(
-            index=index,
+            shard=index,
             positions=self.positions + start,
             unreadable=unreadable,
             damaged=self.damaged + start,

@@ -75,7 +75,8 @@ class Work(ABC):
         has_own = any(x.name == "batch_size" for x in dataclasses.fields(self))
         if batch_size is None or not has_own:
             return self
-        return dataclasses.replace(self, batch_size=batch_size)
+        changes: dict[str, Any] = {"batch_size": batch_size}
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,9 @@ class Batches:
     """
 
     def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False) -> None:
-        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
 
     def __len__(self):
         n, rest = divmod(len(self.dataset), self.batch_size)

@@ -121,10 +121,8 @@ def _square(file, **how):
 
 def stacked(dataset, size):
     """Return (images (n, size, size, 3) uint8, labels) of a Dataset of such pairs."""
-    images, labels = (
-        np.empty((len(dataset), size, size, 3), dtype=np.uint8),
-        np.empty(len(dataset), dtype=np.int64),
-    )
+    images = np.empty((len(dataset), size, size, 3), dtype=np.uint8)
+    labels = np.empty(len(dataset), dtype=np.int64)
     for i in range(len(dataset)):
         images[i], labels[i] = dataset[i]
     return images, labels

@@ -46,7 +46,8 @@ class Images(Dataset):
             raise InvalidDataError(
                 f"labels must be integers from 0; got {labels.dtype}. A LabelEncoder makes some."
             )
-        self.images, self.labels = images, labels.astype(np.int64)
+        self.images = images
+        self.labels = labels.astype(np.int64)
         if images.ndim != 4 or len(images) != len(self.labels) or self.labels.ndim != 1:
             raise InvalidDataError(
                 f"images must have shape (n, height, width, channels) and labels (n,); got {images.shape} and "
@@ -68,11 +69,9 @@ class Images(Dataset):
             if std is None
             else torch.tensor(std, dtype=torch.float32).reshape(shape)
         )
-        self._augment, self._rows, self._is_labeled = (
-            augment,
-            np.arange(len(self.labels)),
-            True,
-        )
+        self._augment = augment
+        self._rows = np.arange(len(self.labels))
+        self._is_labeled = True
 
     @property
     def targets(self) -> Any:

@@ -93,7 +93,8 @@ def split_by_class(images: Any, labels: Any, share: float, seed: int = 0) -> Any
     (images, labels), (images, labels)
         To train on, and to test on; the order stays.
     """
-    rng, is_test = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
+    rng = np.random.default_rng(seed)
+    is_test = np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
         rows = np.flatnonzero(labels == c)
         is_test[rng.choice(rows, round(share * len(rows)), replace=False)] = True

@@ -103,57 +103,86 @@ def diagnose(
 
 
 def _diagnosed(sampler, X_pool, indices, figure):
-    picks, n_pool = _checked(sampler, X_pool, indices), count_rows(X_pool)
+    picks = _checked(sampler, X_pool, indices)
     if figure is not None:
         check_figure_file(figure)
     trained, X_pool, _ = sampler._prepared(sampler._trained(), X_pool)
-    net, how = (
-        trained.classifier,
-        {"layers": sampler.layers, "batch_size": sampler.batch_size},
-    )
-    direction = sampler._direction(trained)
-    pool = gradient_statistics(
-        net, X_pool, direction=direction, backend=sampler.backend, **how
-    )
-    check_finite_scores(pool.sq_norm + pool.dot)
-    queried, labels = take_rows(X_pool, picks), pool.label[picks]
-    gram = gradient_gram(
-        net, _losses, queried, labels, traced=True, verbose=sampler.verbose, **how
-    )
-    refuse_non_finite(picks[~np.isfinite(gram.diagonal())], n_pool)
-    gram = gram.astype(np.float64)
-    eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
-    n_classes = open_net(net).n_outputs(X_pool)
-    delta = _delta(pool, sampler.gamma)
+    pool = _statistics(sampler, trained, X_pool)
+    gram = _gram_of_picks(sampler, trained, X_pool, picks, pool.label[picks])
+    n_classes = open_net(trained.classifier).n_outputs(X_pool)
     dot_term = -pool.dot if sampler.gamma < 0 else pool.dot
-    overlap, unknown = _overlaps(
-        trained, X_pool, {"gradient length": pool.sq_norm, "dot": dot_term}, picks
-    )
-    found = {
-        "n_pool": n_pool,
+    by_term = {"gradient length": pool.sq_norm, "dot": dot_term}
+    overlap, unknown = _overlaps(trained, X_pool, by_term, picks)
+    delta = _delta(pool, sampler.gamma)
+    report = {
+        "n_pool": len(pool.label),
         "n_instances": len(picks),
         "gamma": float(sampler.gamma),
-        "sq_norm": pool.sq_norm,
-        "dot": pool.dot,
-        "norm_share": _norm_share(pool.sq_norm[picks], pool.dot[picks], sampler.gamma),
-        "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, sampler.gamma),
+        **_terms(pool, picks, sampler.gamma),
         "correlation": _correlation(pool.sq_norm, dot_term),
         "rank_correlation": _rank_correlation(delta, pool.sq_norm),
         "overlap": overlap,
         "approximation_ratio": _approximation_ratio(gram, pool.dot[picks]),
-        "effective_rank": _effective_rank(eigenvalues),
-        "eigenvalues": eigenvalues,
-        "nearest_cosine": _nearest_cosine(gram),
+        **_spectrum(gram),
         "classes_pool": np.bincount(pool.label, minlength=n_classes),
         "classes_picked": np.bincount(pool.label[picks], minlength=n_classes),
     }
-    found["findings"] = [
-        *_findings(found, _spreading(sampler, gram, delta[picks])),
-        *unknown,
-    ]
+    remedy = _spreading(sampler, gram, delta[picks])
+    report["findings"] = [*_findings(report, remedy), *unknown]
     if figure is not None:
-        draw_page(found, picks).savefig(Path(figure), dpi=150)
-    return found
+        draw_page(report, picks).savefig(Path(figure), dpi=150)
+    return report
+
+
+def _statistics(sampler, trained, X_pool):
+    """Return the GradientStatistics of the pool along the sampler's own direction."""
+    pool = gradient_statistics(
+        trained.classifier,
+        X_pool,
+        direction=sampler._direction(trained),
+        layers=sampler.layers,
+        backend=sampler.backend,
+        batch_size=sampler.batch_size,
+    )
+    check_finite_scores(pool.sq_norm + pool.dot)
+    return pool
+
+
+def _terms(pool, picks, gamma):
+    """Return the two terms of the scores, and how much of their size is that of the norm."""
+    picked = pool.sq_norm[picks], pool.dot[picks]
+    return {
+        "sq_norm": pool.sq_norm,
+        "dot": pool.dot,
+        "norm_share": _norm_share(*picked, gamma),
+        "norm_share_pool": _norm_share(pool.sq_norm, pool.dot, gamma),
+    }
+
+
+def _gram_of_picks(sampler, trained, X_pool, picks, labels):
+    """Return the inner products (b, b) of the picks' gradients, in float64."""
+    gram = gradient_gram(
+        trained.classifier,
+        _losses,
+        take_rows(X_pool, picks),
+        labels,
+        traced=True,
+        verbose=sampler.verbose,
+        layers=sampler.layers,
+        batch_size=sampler.batch_size,
+    )
+    refuse_non_finite(picks[~np.isfinite(gram.diagonal())], count_rows(X_pool))
+    return gram.astype(np.float64)
+
+
+def _spectrum(gram):
+    """Return what the Gram matrix of the picks tells of how alike they are."""
+    eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
+    return {
+        "effective_rank": _effective_rank(eigenvalues),
+        "eigenvalues": eigenvalues,
+        "nearest_cosine": _nearest_cosine(gram),
+    }
 
 
 def _checked(sampler, X_pool, indices):
@@ -165,7 +194,8 @@ def _checked(sampler, X_pool, indices):
         raise NotFittedError(
             "this DynamicALSampler is not fitted yet; call fit(X, y) and query first."
         )
-    picks, n_pool = as_array(indices, "indices"), count_rows(X_pool)
+    picks = as_array(indices, "indices")
+    n_pool = count_rows(X_pool)
     if not n_pool:
         raise EmptyPoolError("X_pool is empty: pass the pool that was queried.")
     if picks.ndim != 1 or not len(picks) or picks.dtype.kind not in "iu":
@@ -191,7 +221,8 @@ def _delta(pool, gamma):
 def _norm_share(sq_norm, dot, gamma):
     if gamma == np.inf:
         return 0.0
-    norms, dots = np.sum(sq_norm), np.sum(np.abs(gamma * dot))
+    norms = np.sum(sq_norm)
+    dots = np.sum(np.abs(gamma * dot))
     return float(norms / (norms + dots)) if norms + dots > 0 else np.nan
 
 
@@ -220,22 +251,24 @@ def _overlaps(trained, X_pool, scores, picks):
         except (
             UnsupportedEstimatorError
         ):  # a loss of the caller's own, say, of which no probabilities are known
-            scores[name], unknown = (
-                None,
-                [
-                    "Margin and entropy are not compared: the net gives no probabilities."
-                ],
-            )
-    share = lambda score: (
-        np.nan
-        if score is None
-        else float(np.isin(picks, highest(score, len(picks))).mean())
-    )
+            scores[name] = None
+            unknown = [
+                "Margin and entropy are not compared: the net gives no probabilities."
+            ]
+
+    def share(score):
+        return (
+            np.nan
+            if score is None
+            else float(np.isin(picks, highest(score, len(picks))).mean())
+        )
+
     return {name: share(score) for name, score in scores.items()}, unknown
 
 
 def _approximation_ratio(gram, dot):
-    apart, together = np.trace(gram) + 2 * dot.sum(), gram.sum() + 2 * dot.sum()
+    apart = np.trace(gram) + 2 * dot.sum()
+    together = gram.sum() + 2 * dot.sum()
     return float(apart / together) if together != 0 else np.nan
 
 
@@ -259,11 +292,9 @@ def _nearest_cosine(gram):
 
 def _which_term(found):
     """Return what to say where the picks are those of one term, or of either."""
-    length, dot, gamma = (
-        found["overlap"]["gradient length"],
-        found["overlap"]["dot"],
-        found["gamma"],
-    )
+    length = found["overlap"]["gradient length"]
+    dot = found["overlap"]["dot"]
+    gamma = found["gamma"]
     if length >= _SAME and dot >= _SAME and gamma not in (0, np.inf):
         return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
     mostly_length = found["norm_share"] > 0.5
@@ -292,7 +323,8 @@ def _spreading(sampler, gram, delta):
     Gradients that add up are spread by an interaction: one that takes half of its score from a pick for what it shares
     with all others, or twice the one that there was. It needs chunks. From gradients that cancel it takes nothing.
     """
-    b, own = len(gram), -sampler.interaction
+    b = len(gram)
+    own = -sampler.interaction
     shared = (gram.sum() - np.trace(gram)) / b
     if not shared > _ADD_UP * np.trace(gram):
         return "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
@@ -306,7 +338,8 @@ def _spreading(sampler, gram, delta):
 
 
 def _findings(found, remedy):
-    said, b = [], found["n_instances"]
+    said = []
+    b = found["n_instances"]
     is_choice = (
         b < found["n_pool"] / 2
     )  # of most of the pool, every criterion takes the same
@@ -326,10 +359,8 @@ def _findings(found, remedy):
         said.append(
             f"{n_close} of {b} picks have a gradient within a cosine of {_CLOSE} of another pick's."
         )
-    share, share_of_pool = (
-        found["classes_picked"] / b,
-        found["classes_pool"] / found["n_pool"],
-    )
+    share = found["classes_picked"] / b
+    share_of_pool = found["classes_pool"] / found["n_pool"]
     most = share.argmax()
     if b > 1 and share[most] > max(0.5, 2 * share_of_pool[most]):
         said.append(

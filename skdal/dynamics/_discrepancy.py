@@ -48,7 +48,8 @@ def mmd_squared(theta: Any, initial: Any) -> Any:
     0.333333
     """
     kernel = check_semidefinite(theta)
-    n, initial = len(kernel), _checked(initial, len(kernel))
+    n = len(kernel)
+    initial = _checked(initial, len(kernel))
     n_initial = len(initial)
     off_diagonal = kernel - np.diag(np.diag(kernel))
     within_initial = off_diagonal[np.ix_(initial, initial)].sum() / (
@@ -94,11 +95,9 @@ def mmd_bound(theta: Any, initial: Any, *, delta: float) -> Any:
             f"delta must be a number between 0 and 1, as in appendix B.3; got {delta!r}."
         )
     squared = mmd_squared(theta, initial)
-    n, n_initial, largest = (
-        len(theta),
-        len(initial),
-        float(as_array(theta, "theta").max()),
-    )
+    n = len(theta)
+    n_initial = len(initial)
+    largest = float(as_array(theta, "theta").max())
     discrepancy = math.sqrt(max(0.0, squared))
     return (
         discrepancy

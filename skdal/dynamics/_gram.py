@@ -64,10 +64,13 @@ def gradient_gram(
     refuse_cross_sample_layers(view.module)
     rows = _Samples(view, X1, y1, batch_size)
     columns = rows if X2 is None else _Samples(view, X2, y2, batch_size)
-    of_view = lambda outputs, labels: values(view, outputs, labels)
-    work = lambda factors: _filled(
-        view, of_view, rows, columns, traced, layers, factors, verbose
-    )
+
+    def of_view(outputs, labels):
+        return values(view, outputs, labels)
+
+    def work(factors):
+        return _filled(view, of_view, rows, columns, traced, layers, factors, verbose)
+
     with differentiating(view):
         try:
             result = work(True)
@@ -111,12 +114,10 @@ class _Samples:
     def __init__(self, view, X, y, batch_size):
         if not count_rows(X):
             raise EmptyPoolError("there are no samples: pass at least one.")
-        self._view, self._X, self._y, self._size = (
-            view,
-            X,
-            y,
-            view.batch_size(X, batch_size),
-        )
+        self._view = view
+        self._X = X
+        self._y = y
+        self._size = view.batch_size(X, batch_size)
 
     def __len__(self):
         return count_rows(self._X)
@@ -130,7 +131,8 @@ class _Samples:
 
     def slices(self, size=None, end=None):
         """Return slices of consecutive samples, of all or of those before `end`."""
-        size, end = size or self._size, len(self) if end is None else end
+        size = size or self._size
+        end = len(self) if end is None else end
         return [slice(start, min(start + size, end)) for start in range(0, end, size)]
 
 
@@ -141,12 +143,13 @@ def _chunk(entries, n_held, m):
 
 def _by_contraction(factorizer, rows, columns, sizes, traced, result, bar):
     """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns after another."""
-    factors = lambda samples, some: concatenated(
-        [factorizer(batch) for batch in samples.batches(some)]
-    )
-    block_of = lambda one, other: _four_axes(
-        one.gram(other, traced=traced).cpu().numpy()
-    )
+
+    def factors(samples, some):
+        return concatenated([factorizer(batch) for batch in samples.batches(some)])
+
+    def block_of(one, other):
+        return _four_axes(one.gram(other, traced=traced).cpu().numpy())
+
     for here in rows.slices(sizes[0]):
         of_rows = factors(rows, here)
         if rows is columns:
@@ -166,7 +169,8 @@ def _four_axes(block):
 
 def _by_products(products, rows, columns, traced, result, bar):
     """Fill in columns: derivatives of the values of all rows along the gradients of one sample."""
-    j, m = 0, result.shape[3]
+    j = 0
+    m = result.shape[3]
     for there in columns.slices():
         for batch in columns.batches(there):
             for gradients in products.gradients(batch):

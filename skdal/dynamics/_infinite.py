@@ -169,9 +169,10 @@ def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
     n_pairs = sum(end * (span.stop - span.start) for span, end in zip(spans, ends))
     bar = tqdm(total=n_pairs, desc="kernel", unit=" pairs", disable=not verbose)
     with bar, _tile_workers(rows.pixels.device) as workers:
-        begin = lambda span, end: _begun(
-            network, rows[span], columns[:end], width, workers
-        )
+
+        def begin(span, end):
+            return _begun(network, rows[span], columns[:end], width, workers)
+
         parts = _kept_rows(folder, spans, ends, begin, str(result.dtype))
         for span, end, part in zip(spans, ends, parts):
             result[span, :end] = part

@@ -100,7 +100,8 @@ def convergence_error(theta: Any, Y: Any, *, t: float, learning_rate: float) -> 
     ----------
     Eq. 16.
     """
-    t, learning_rate = _check_steps(t, 0), check_rate(learning_rate)
+    t = _check_steps(t, 0)
+    learning_rate = check_rate(learning_rate)
     found = _spectrum(theta, Y)
     left = np.abs(1 - learning_rate * found.eigenvalues) ** (2 * t)
     return float(np.sqrt(left @ (found.projections**2).sum(1)))

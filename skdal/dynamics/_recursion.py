@@ -64,7 +64,9 @@ class Images(NamedTuple):
 
 def prepare(network, pixels):
     """Return `Images` of pixels (height, width, n, channels)."""
-    covariance, buffers, variances = pixels.square().mean(3), _Buffers(pixels), []
+    covariance = pixels.square().mean(3)
+    buffers = _Buffers(pixels)
+    variances = []
     for _ in range(network.depth):
         padded, inside = _amid_zeros(
             buffers, "covariance", covariance.shape, network.window
@@ -78,19 +80,21 @@ def prepare(network, pixels):
     return Images(pixels, torch.stack(variances))
 
 
+def _shifts(height, width):
+    """Return the displacements (dy, dx) between any two positions of an image."""
+    return [
+        (dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width)
+    ]
+
+
 def kernel_block(network, images_1, images_2):
     """Return the kernel (n_1, n_2) of two sets of `Images`."""
     height, width, n_1, n_channels = images_1.pixels.shape
-    shifts = [(0, 0)]
-    if network.pools:
-        shifts = [
-            (dy, dx)
-            for dy in range(1 - height, height)
-            for dx in range(1 - width, width)
-        ]
+    shifts = _shifts(height, width) if network.pools else [(0, 0)]
     scaled = images_1.pixels * (2 * math.pi / n_channels)
     variances = images_1.variances * (1 - _SLACK * torch.finfo(scaled.dtype).eps)
-    total, buffers = scaled.new_zeros(n_1, images_2.pixels.shape[2]), _Buffers(scaled)
+    total = scaled.new_zeros(n_1, images_2.pixels.shape[2])
+    buffers = _Buffers(scaled)
     for dy, dx in shifts:
         here = (
             slice(max(0, -dy), height - max(0, dy)),
@@ -126,12 +130,14 @@ def _summed_over_positions(network, inputs, variances_1, variances_2, buffers):
     -------
     tensor (n_1, n_2)
     """
-    window, shape = network.window, inputs.shape
+    window = network.window
+    shape = inputs.shape
     factor = network.weight_var / (2 * math.pi * window**2)
     covariance, covariance_inside = _amid_zeros(buffers, "covariance", shape, window)
     tangent, tangent_inside = _amid_zeros(buffers, "tangent", shape, window)
     covariance_inside.copy_(inputs)
-    root, angle = buffers("root", shape), buffers("angle", shape)
+    root = buffers("root", shape)
+    angle = buffers("angle", shape)
     for layer, (q_1, q_2) in enumerate(zip(variances_1, variances_2)):
         combined = negative = _window_sum(covariance, window, buffers, "negative").mul_(
             -factor
@@ -159,7 +165,8 @@ class _Buffers:
     """Memory by name, taken once: new tensors for each displacement cost a third of the time."""
 
     def __init__(self, like):
-        self._like, self._flat = like, {}
+        self._like = like
+        self._flat = {}
 
     def __call__(self, name, shape):
         """Return a tensor of that shape, its values whatever was there."""

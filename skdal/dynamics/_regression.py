@@ -33,7 +33,8 @@ def mse_training_dynamics(theta: Any, residual: Any) -> Any:
     ----------
     Section 4.3 and appendix A.3.
     """
-    kernel, residual = check_semidefinite(theta), as_matrix(residual, "residual")
+    kernel = check_semidefinite(theta)
+    residual = as_matrix(residual, "residual")
     if len(residual) != len(kernel):
         raise InvalidDataError(
             f"theta is of {len(kernel)} samples and the residual of {len(residual)}."
@@ -96,7 +97,8 @@ def kernel_regression(
         raise InvalidParameterError(
             "t and learning_rate go together: pass both, or neither for a converged net."
         )
-    labels, cross = as_matrix(Y, "Y"), as_matrix(theta_test_train, "theta_test_train")
+    labels = as_matrix(Y, "Y")
+    cross = as_matrix(theta_test_train, "theta_test_train")
     n = len(as_matrix(theta_train, "theta_train"))
     if len(labels) != n or cross.shape[1] != n:
         raise InvalidDataError(
@@ -112,7 +114,8 @@ def kernel_regression(
                 f"t must be a finite number of steps, at least 0; got {t!r}. Leave out t and learning_rate for a "
                 "converged net."
             )
-        t, learning_rate = float(t), check_rate(learning_rate)
+        t = float(t)
+        learning_rate = check_rate(learning_rate)
         # The limit eta t of directions without an eigenvalue is what they are learned at.
         weights = np.full_like(values, learning_rate * t)
         np.divide(

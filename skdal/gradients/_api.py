@@ -55,8 +55,7 @@ def gradient_statistics(
         "ghost": layer rules at about the cost of a training step. "functorch": torch.func, for
         modules without a rule. "loop": one backward pass a sample, works for every module. "auto"
         tries these three in this order and says each step down in the log. "backpack": BackPACK's
-        per-sample gradients, on a copy of the module, for the layers that BackPACK covers; it
-        refuses every other net.
+        per-sample gradients, for the layers that BackPACK covers; it refuses every other net.
     batch_size : int, optional
         Samples a mini-batch. None: 2**19 values a mini-batch, rounded down to a power of two, from
         16 to 256 samples (128 for 32x32 colour images).

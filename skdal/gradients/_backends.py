@@ -69,7 +69,13 @@ class StatisticsPass:
     """
 
     def __init__(
-        self, model, *, direction=None, layers="all", backend="auto", only_dot=False
+        self,
+        model,
+        *,
+        direction=None,
+        layers="all",
+        backend="auto",
+        only_dot=False,
     ):
         if backend not in (*BACKENDS, "auto"):
             raise InvalidParameterError(

@@ -43,8 +43,7 @@ def _rule_for(module):
 
 
 def _refusal_of(module):
-    needs_calls = "BackPACK needs calls of the layer alone, on one row per sample"
-    return _limit(module) or needs_calls
+    return _limit(module) or "BackPACK needs calls of the layer, one row per sample"
 
 
 def _limit(module):
@@ -58,10 +57,8 @@ def _limit(module):
     ]
     if getattr(module, "padding", None) == "same":
         needs.append("padding in numbers")
-    if (
-        type(module) is nn.Embedding
-        and module.weight.dtype != torch.get_default_dtype()
-    ):
+    is_embedding = type(module) is nn.Embedding
+    if is_embedding and module.weight.dtype != torch.get_default_dtype():
         needs.append("a weight of torch's default dtype")
     return f"BackPACK's rule needs {', '.join(needs)}" if needs else None
 
@@ -90,7 +87,7 @@ def _only(grad):
 
 def _gradients(layer, x, grad, names):
     """Return BackPACK's gradients (n, *shape) by some of a layer's parameters."""
-    # BackPACK is imported for those who ask for it alone.
+    # Only those who ask for BackPACK import it.
     from backpack.core.derivatives.convnd import weight_jac_t_save_memory
     from backpack.extensions import BatchGrad
 
@@ -104,7 +101,7 @@ def _gradients(layer, x, grad, names):
     try:
         with weight_jac_t_save_memory(saves):
             extension(twin, (None,), (grad,))
-    except Exception as error:  # whatever BackPACK raises
+    except Exception as error:
         if is_out_of_memory(error):
             raise
         raise NotImplementedError(f"BackPACK's rule fails ({reason(error)})") from error

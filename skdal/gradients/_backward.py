@@ -14,7 +14,14 @@ from skdal.gradients._graph import nodes_of, walk
 from skdal.utils import is_batch_norm, saved
 
 
-def differentiate(outputs, inputs, grad_outputs=None, *, nodes=None, **options):
+def differentiate(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    *,
+    nodes=None,
+    **options,
+):
     """Return the gradients of outputs by inputs, as `torch.autograd.grad` does.
 
     Parameters

@@ -59,6 +59,11 @@ class Plan(NamedTuple):
         }
 
     @property
+    def parameter_names(self):
+        """The names of each layer's parameters in the net, by layer."""
+        return {key: list(layer.names.values()) for key, layer in self.layers.items()}
+
+    @property
     def is_plain(self):
         """Whether no function call has to be caught."""
         return not self.linears and not self.has_attention
@@ -113,8 +118,7 @@ def cover(model, batch, parameters, rulebook):
     if problems:
         raise Uncovered(problems)
     plan = _planned(trace, covers, rulebook, apart)
-    names = {key: list(layer.names.values()) for key, layer in plan.layers.items()}
-    refuse_mixing(model, trace, names, plan.linears)
+    refuse_mixing(model, trace, plan.parameter_names, plan.linears)
     return plan
 
 
@@ -242,8 +246,8 @@ def _own_names(module_name, trace, covers, kind):
         own_names.setdefault(id(parameter), own)
     return {
         own_names[id(trace.parameters[name])]: name
-        for name, found in covers.items()
-        if found == Cover(kind, module_name)
+        for name, covering in covers.items()
+        if covering == Cover(kind, module_name)
     }
 
 

@@ -6,7 +6,15 @@ from skdal.gradients._hooks import output_hooks
 from skdal.utils import tree_leaves
 
 
-def first_difference(model, inputs, others, tolerance, *, row=None, n_samples=None):
+def first_difference(
+    model,
+    inputs,
+    others,
+    tolerance,
+    *,
+    row=None,
+    n_samples=None,
+):
     """Return the first module that gives something else for other inputs, or None.
 
     Parameters

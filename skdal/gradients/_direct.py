@@ -112,20 +112,22 @@ def rows_apart(trace):
         By name, how many rows a sample has in the uses.
     """
     uses = direct_uses(trace.nodes)
-    direct = {
-        name: p for name, p in trace.parameters.items() if _is_known(uses.get(id(p)))
-    }
+    direct = {}
+    for name, parameter in trace.parameters.items():
+        if _is_known(uses.get(id(parameter))):
+            direct[name] = parameter
     if not direct:
         return {}
     collected = DirectUses(direct, [trace.losses], trace.n_samples)
     ends = list(direct.values())
     differentiate(trace.losses[0], ends, retain_graph=True, allow_unused=True)
     collected.remove()
-    return {
-        name: collected.rows[name]
-        for name, gradient in collected.gradients.items()
-        if name not in collected.problems and bool((gradient[1:] == 0).all())
-    }
+    apart = {}
+    for name, gradient in collected.gradients.items():
+        is_apart = bool((gradient[1:] == 0).all())
+        if is_apart and name not in collected.problems:
+            apart[name] = collected.rows[name]
+    return apart
 
 
 def _is_known(uses):
@@ -169,13 +171,15 @@ class DirectUses:
         uses = direct_uses(walk(nodes_of(tensors))[1]) if parameters else {}
         for name, parameter in parameters.items():
             for use in uses.get(id(parameter), []):
-                self._handles.append(use.node.register_hook(self._hook(name, use)))
+                hook = self._hook(name, use)
+                self._handles.append(use.node.register_hook(hook))
 
     def _hook(self, name, use):
         def collect(input_grads, output_grads):
             # The first is summed over all samples; its shape counts.
-            if input_grads[use.slot] is not None:
-                self._collect(name, use, input_grads[use.slot].shape, output_grads[0])
+            summed = input_grads[use.slot]
+            if summed is not None:
+                self._collect(name, use, summed.shape, output_grads[0])
 
         return collect
 
@@ -200,7 +204,8 @@ class DirectUses:
         through = _THROUGH.get(operation_of(use.node))
         if through is None:
             return None
-        return _summed(through(use.node, use.slot, grad), shape, self._n_samples)
+        grad = through(use.node, use.slot, grad)
+        return _summed(grad, shape, self._n_samples)
 
     def remove(self):
         """Stop collecting; a hook holds its node, and would keep the whole graph."""
@@ -222,7 +227,8 @@ class DirectUses:
             v = None
             if tape.direction is not None:
                 v = tape.direction[name].to(gradient.dtype)
-            tape.add(name, *explicit({name: gradient}, {name: v}))
+            sq_norm, dot = explicit({name: gradient}, {name: v})
+            tape.add(name, sq_norm, dot)
 
 
 def _summed(grad, shape, n_samples):
@@ -241,4 +247,6 @@ def _summed(grad, shape, n_samples):
         if size == 1 and rows.shape[axis] != 1
     ]
     summed = rows.sum(axes, keepdim=True) if axes else rows
-    return summed.reshape(n_samples, *shape) if summed.shape[1:] == aligned else None
+    if summed.shape[1:] != aligned:
+        return None
+    return summed.reshape(n_samples, *shape)

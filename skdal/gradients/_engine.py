@@ -95,12 +95,14 @@ class _Forward:
         self._linear_rows = set()
         # Those that the proof saw no use of stay in the graph, so that a later use shows.
         unused = _uncovered_by(plan, question.parameters)
-        with frozen(model.module, but=[*plan.direct.values(), *unused.values()]):
+        in_graph = [*plan.direct.values(), *unused.values()]
+        with frozen(model.module, but=in_graph):
             self._outputs = self._run(batch.inputs)
         leaves, self._nodes = walk(nodes_of(self._outputs))
         self.picks_by_index = any_picks(self._nodes)
+        used_now = [name for name, p in unused.items() if id(p) in leaves]
         self.ran = (
-            frozenset(name for name, p in unused.items() if id(p) in leaves),
+            frozenset(used_now),
             frozenset(self._tape.ran),
             kinds_of(self._nodes),
             frozenset(self._linear_rows),
@@ -180,8 +182,9 @@ def _unscaled(share, scale):
 
 
 def _uncovered_by(plan, parameters):
-    covered = {name for layer in plan.layers.values() for name in layer.names.values()}
-    covered.update(plan.direct)
+    covered = set(plan.direct)
+    for layer in plan.layers.values():
+        covered.update(layer.names.values())
     return {name: p for name, p in parameters.items() if name not in covered}
 
 

@@ -10,7 +10,13 @@ from skdal.gradients._backward import differentiate
 from skdal.gradients._cover import cover
 from skdal.gradients._factors import Dense, Factors
 from skdal.gradients._hooks import arguments, output_hooks
-from skdal.gradients._ladder import UNTRACEABLE, Ladder, per_sample, refuse_untraceable
+from skdal.gradients._ladder import (
+    UNTRACEABLE,
+    Ladder,
+    per_sample,
+    refuse_untraceable,
+    values_of,
+)
 from skdal.gradients._loop import gradient_entries
 from skdal.gradients._minibatch import FEW, batch_of_one
 from skdal.gradients._tape import Tape, refusing_checkpoints
@@ -49,7 +55,15 @@ class Factorizer:
         Those that are not kept factored.
     """
 
-    def __init__(self, model, parameters, values, batch, *, factors=True):
+    def __init__(
+        self,
+        model,
+        parameters,
+        values,
+        batch,
+        *,
+        factors=True,
+    ):
         self._model = model
         self._parameters = parameters
         self._values = values
@@ -74,7 +88,8 @@ class Factorizer:
     @property
     def n_entries(self):
         """How many of these are not factored."""
-        return self.n_values * sum(p.numel() for p in self.rest.values())
+        n_parameters = sum(p.numel() for p in self.rest.values())
+        return self.n_values * n_parameters
 
     def __call__(self, batch):
         """Return the `Factors` of a mini-batch.
@@ -179,7 +194,7 @@ class Factorizer:
 
     def _by_vmap(self, batch):
         refuse_untraceable(self._model.module)
-        point = {name: p.detach() for name, p in self.rest.items()}
+        point = values_of(self.rest)
 
         def of_sample(point, sample, label):
             with swapped(self._model.module, self.rest, point):
@@ -196,7 +211,8 @@ class Factorizer:
         return torch.cat(flat, dim=2)
 
     def _one_by_one(self, batch):
-        return torch.stack([self._alone(batch.sample(i)) for i in range(len(batch))])
+        samples = [batch.sample(index) for index in range(len(batch))]
+        return torch.stack([self._alone(sample) for sample in samples])
 
     def _alone(self, sample):
         values = self._values_of(sample)[0]

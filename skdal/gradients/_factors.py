@@ -60,7 +60,8 @@ class Factors(NamedTuple):
         for name, (a, b, has_bias) in self.dense.items():
             inner = float(has_bias)
             if a is not None:
-                of_inputs = _products(a[:, None], other.dense[name].a[:, None], True)
+                other_a = other.dense[name].a
+                of_inputs = _products(a[:, None], other_a[:, None], True)
                 inner += of_inputs if traced else of_inputs[:, None, :, None]
             total += inner * _products(b, other.dense[name].b, traced)
         return total
@@ -73,12 +74,19 @@ _PART = 2**14
 def _products(one, other, traced):
     """Return inner products of (n, m, P) and (n', m', P) in float64."""
     wide = torch.promote_types(one.dtype, torch.float32)
-    parts = (
-        (x.flatten(1) if traced else x.flatten(0, 1)).split(_PART, 1)
-        for x in (one, other)
-    )
-    total = sum((x.to(wide) @ y.to(wide).T).double() for x, y in zip(*parts))
-    return total if traced else total.view(len(one), one.shape[1], len(other), -1)
+    if traced:
+        rows = one.flatten(1)
+        columns = other.flatten(1)
+    else:
+        rows = one.flatten(0, 1)
+        columns = other.flatten(0, 1)
+    total = 0
+    for x, y in zip(rows.split(_PART, 1), columns.split(_PART, 1)):
+        product = x.to(wide) @ y.to(wide).T
+        total = total + product.double()
+    if traced:
+        return total
+    return total.view(len(one), one.shape[1], len(other), -1)
 
 
 def concatenated(parts):

@@ -60,7 +60,10 @@ class FunctionalLinears(TorchFunctionMode):
         n_samples, length, _ = q.shape
         k = _extended(k, a["bias_k"], a["add_zero_attn"])
         v = _extended(v, a["bias_v"], a["add_zero_attn"])
-        q, k, v = (_by_head(x, a["num_heads"]) for x in (q, k, v))
+        n_heads = a["num_heads"]
+        q = _by_head(q, n_heads)
+        k = _by_head(k, n_heads)
+        v = _by_head(v, n_heads)
         mask = _additive_mask(a["attn_mask"], a["key_padding_mask"], q, k)
         weights = None
         if a["need_weights"]:
@@ -75,8 +78,9 @@ class FunctionalLinears(TorchFunctionMode):
 
     def _projected(self, a):
         """Return queries, keys and values (n, t, embedding)."""
-        names = ("query", "key", "value")
-        query, key, value = (a[name].transpose(0, 1) for name in names)
+        query = a["query"].transpose(0, 1)
+        key = a["key"].transpose(0, 1)
+        value = a["value"].transpose(0, 1)
         if a["use_separate_proj_weight"]:
             return self._separately_projected(query, key, value, a)
         # The weight stays one, whole, also where only some of its rows are needed.
@@ -116,8 +120,11 @@ def _by_head(x, n_heads):
 
 
 def _attention_weights(q, k, mask):
-    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-    return torch.softmax(scores if mask is None else scores + mask, dim=-1)
+    scaled = q * q.shape[-1] ** -0.5
+    scores = scaled @ k.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + mask
+    return torch.softmax(scores, dim=-1)
 
 
 def _extended(x, bias, with_zeros):
@@ -126,7 +133,8 @@ def _extended(x, bias, with_zeros):
     if bias is not None:
         parts.append(bias.repeat(len(x), 1, 1))
     if with_zeros:
-        parts.append(x.new_zeros(len(x), 1, x.shape[2]))
+        n_samples, _, width = x.shape
+        parts.append(x.new_zeros(n_samples, 1, width))
     return torch.cat(parts, dim=1) if len(parts) > 1 else x
 
 

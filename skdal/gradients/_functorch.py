@@ -8,6 +8,7 @@ from skdal.gradients._ladder import (
     raise_if_foreign,
     refuse_untraceable,
     samples_held,
+    values_of,
 )
 from skdal.gradients._loop import predicted_labels, reduce_gradient
 from skdal.gradients._minibatch import batch_of_one
@@ -48,7 +49,7 @@ class FunctorchBackend:
 def _statistics(model, inputs, labels, question):
     """Return (sq_norm,), or (sq_norm, dot), of a mini-batch."""
     parameters = question.parameters
-    values = {name: parameter.detach() for name, parameter in parameters.items()}
+    values = values_of(parameters)
 
     def loss(values, sample, label):
         with swapped(model.module, parameters, values):

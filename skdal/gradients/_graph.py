@@ -50,7 +50,8 @@ def walk(starts, stop=()):
             if following is None:
                 continue
             if hasattr(following, "variable"):
-                uses.setdefault(id(following.variable), []).append(Use(node, slot))
+                leaf = id(following.variable)
+                uses.setdefault(leaf, []).append(Use(node, slot))
             else:
                 stack.append(following)
     return uses, nodes
@@ -73,4 +74,5 @@ def has_custom_function(nodes):
 
 def _is_custom(node):
     is_python = isinstance(node, torch.autograd.function.BackwardCFunction)
-    return is_python and type(node).__name__ != "_RootBackward"  # the tape's own
+    # The roots of a tape are custom functions, too, and hide nothing.
+    return is_python and type(node).__name__ != "_RootBackward"

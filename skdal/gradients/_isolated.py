@@ -11,7 +11,13 @@ import torch
 from torch.func import vjp
 
 from skdal.gradients._backward import dense_gradients
-from skdal.gradients._ladder import Ladder, per_sample, raise_if_foreign, samples_held
+from skdal.gradients._ladder import (
+    Ladder,
+    per_sample,
+    raise_if_foreign,
+    samples_held,
+    values_of,
+)
 from skdal.gradients.rules._forms import concatenated, explicit
 from skdal.utils import reason, run_input_hooks, swapped, tree_leaves, tree_map
 
@@ -38,10 +44,13 @@ class SampleAxes:
 
         `side` is "in" or "out".
         """
-        return [
-            None if x is None else self._of(x.shape, n_samples, (side, slot, x.ndim))
-            for slot, x in enumerate(tensors)
-        ]
+        axes = []
+        for slot, x in enumerate(tensors):
+            axis = None
+            if x is not None:
+                axis = self._of(x.shape, n_samples, (side, slot, x.ndim))
+            axes.append(axis)
+        return axes
 
     def _of(self, shape, n_samples, key):
         fitting = {axis for axis, size in enumerate(shape) if size == n_samples}
@@ -165,9 +174,7 @@ class Isolated:
     def _by_vmap(self, call):
         used = [slot for slot, grad in enumerate(call.grads) if grad is not None]
         grad_axes = [call.grad_axes[slot] for slot in used]
-        values = {
-            own: parameter.detach() for own, parameter in self._parameters.items()
-        }
+        values = values_of(self._parameters)
 
         def of_sample(sample, sample_grads):
             arguments = _with_sample(call, sample)
@@ -188,7 +195,10 @@ class Isolated:
         return per_sample(of_sample, in_dims=(axes, grad_axes))(samples, grads)
 
     def _by_loop(self, call):
-        rows = [self._of_sample(call.rows(i, i + 1)) for i in range(call.n_samples)]
+        rows = []
+        for index in range(call.n_samples):
+            sample = call.rows(index, index + 1)
+            rows.append(self._of_sample(sample))
         return {
             own: torch.stack([row[slot] for row in rows])
             for slot, own in enumerate(self._parameters)

@@ -89,6 +89,11 @@ def samples_held(parameters):
     return max(1, CHUNK_VALUES // n_values)
 
 
+def values_of(parameters):
+    """Return the values of parameters by name, as functions of torch.func take them."""
+    return {name: parameter.detach() for name, parameter in parameters.items()}
+
+
 def refuse_untraceable(module):
     """Raise if torch.func is known not to trace a part.
 

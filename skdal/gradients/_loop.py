@@ -18,7 +18,10 @@ class LoopBackend:
 
     def __call__(self, model, batch, question):
         """Return what is `Found` for a mini-batch; see `_backends`."""
-        rows = [sample_statistics(model, batch, i, question) for i in range(len(batch))]
+        rows = [
+            sample_statistics(model, batch, index, question)
+            for index in range(len(batch))
+        ]
         sq_norm, dot, labels = zip(*rows)
         dot = None if question.direction is None else torch.stack(dot)
         return Found(torch.stack(sq_norm), dot, torch.cat(labels))
@@ -49,7 +52,8 @@ def gradient_of(model, outputs, labels, parameters, rows=slice(None)):
     seeds, scale = summed_seeds(model, outputs, labels, rows)
     tensors, seed_gradients = differentiable(seeds)
     if not tensors:
-        return {name: torch.zeros_like(p) for name, p in parameters.items()}, scale
+        zeros = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        return zeros, scale
     gradients = dense_gradients(tensors, list(parameters.values()), seed_gradients)
     return dict(zip(parameters, gradients)), scale
 
@@ -59,11 +63,13 @@ def reduce_gradient(gradient, direction, scale=1.0):
 
     Both are float64.
     """
-    sq_norm = sum(_inner(g, g) for g in gradient.values()) / scale / scale
+    squares = sum(_inner(g, g) for g in gradient.values())
+    sq_norm = squares / scale / scale
     if direction is None:
         return sq_norm, None
     products = (_inner(g, direction[name]) for name, g in gradient.items())
-    return sq_norm, sum(products) / scale
+    dot = sum(products) / scale
+    return sq_norm, dot
 
 
 def length_of(direction):
@@ -82,5 +88,10 @@ def gradient_entries(value, parameters):
 
 def _inner(x, y):
     # Fresh memory costs more than arithmetic, so a large gradient is widened in parts.
-    pairs = zip(x.reshape(-1).split(_CHUNK_VALUES), y.reshape(-1).split(_CHUNK_VALUES))
-    return sum((a.double() * b.double()).sum() for a, b in pairs)
+    parts_of_x = x.reshape(-1).split(_CHUNK_VALUES)
+    parts_of_y = y.reshape(-1).split(_CHUNK_VALUES)
+    total = 0
+    for a, b in zip(parts_of_x, parts_of_y):
+        product = a.double() * b.double()
+        total = total + product.sum()
+    return total

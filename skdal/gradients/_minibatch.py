@@ -8,7 +8,7 @@ import torch
 from skdal.exceptions import InvalidDataError
 from skdal.utils import tree_leaves, tree_map
 
-# Samples on which it is shown how a net uses its parameters.
+# So many samples show how a net uses its parameters.
 FEW = 3
 
 

@@ -122,8 +122,11 @@ def _next_unmixed(name, trace):
     if name not in names:
         return ""
     n_seen = len(names) - names[::-1].index(name)
-    leaves = [n for n in names[n_seen:] if not list(trace.modules[n].children())]
-    return f" and no later than in {_described(leaves[0], trace)}" if leaves else ""
+    for later in names[n_seen:]:
+        is_leaf = not list(trace.modules[later].children())
+        if is_leaf:
+            return f" and no later than in {_described(later, trace)}"
+    return ""
 
 
 def _described(name, trace):

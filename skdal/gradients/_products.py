@@ -7,7 +7,7 @@ from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from skdal.gradients._backward import differentiate
-from skdal.gradients._ladder import UNTRACEABLE, Ladder
+from skdal.gradients._ladder import UNTRACEABLE, Ladder, values_of
 from skdal.gradients._loop import gradient_entries
 from skdal.gradients._selfcheck import tolerance_of
 from skdal.utils import frozen, swapped
@@ -38,7 +38,8 @@ class Products:
     def _ways(self):
         parts = self._model.module.modules()
         if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
-            return [self._one_by_one]  # the parameters of such a part cannot be swapped
+            # The parameters of a scripted part cannot be swapped.
+            return [self._one_by_one]
         checked = [
             self._checked(way)
             for way in (self._by_forward_mode, self._by_two_backwards)
@@ -82,11 +83,12 @@ class Products:
         dtypes = {parameter.dtype for parameter in self._parameters.values()}
         tolerance = tolerance_of(dtypes, derivatives.is_cuda)
         allowed = tolerance * gradients.norm(dim=1) * along.norm()
-        if ((derivatives[index] - gradients @ along).abs() > allowed).any():
+        error = derivatives[index] - gradients @ along
+        if (error.abs() > allowed).any():
             raise ValueError("it does not give what plain gradients give")
 
     def _by_forward_mode(self, direction, batch):
-        point = {name: p.detach() for name, p in self._parameters.items()}
+        point = values_of(self._parameters)
 
         def values_at(point):
             return self._values_at(point, batch)
@@ -97,17 +99,21 @@ class Products:
 
     def _by_two_backwards(self, direction, batch):
         """Differentiate J'u, which is linear in u, by u."""
-        point = {
-            name: p.detach().requires_grad_() for name, p in self._parameters.items()
-        }
+        point = values_of(self._parameters)
+        for value in point.values():
+            value.requires_grad_()
         values = self._values_at(point, batch)
         u = torch.zeros_like(values, requires_grad=True)
         gradients = differentiate(
             values, list(point.values()), u, create_graph=True, allow_unused=True
         )
-        pairs = zip(gradients, direction.values())
-        product = sum((g * v).sum() for g, v in pairs if g is not None)
-        return differentiate(product, u)[0]
+        products = [
+            (gradient * v).sum()
+            for gradient, v in zip(gradients, direction.values())
+            if gradient is not None
+        ]
+        (derivatives,) = differentiate(sum(products), [u])
+        return derivatives
 
     def _one_by_one(self, direction, batch):
         along = _flat(direction)
@@ -126,11 +132,9 @@ class Products:
             return self._values(self._model.forward(batch.inputs), batch.labels)
 
     def _shaped(self, entries):
-        parts = entries.split([p.numel() for p in self._parameters.values()])
-        return {
-            name: part.view_as(p)
-            for part, (name, p) in zip(parts, self._parameters.items())
-        }
+        sizes = [p.numel() for p in self._parameters.values()]
+        parts = zip(self._parameters.items(), entries.split(sizes))
+        return {name: part.view_as(p) for (name, p), part in parts}
 
 
 def _tell(why):

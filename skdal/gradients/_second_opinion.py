@@ -30,23 +30,24 @@ def is_alone_right(model, sample, alone, together):
     alone, together : dict of str to tensor
         Its two gradients.
     """
-    difference = {
-        name: alone[name].double() - together[name].double() for name in alone
-    }
-    size = sum(part.square().sum() for part in difference.values()).sqrt()
+    alone = {name: part.double() for name, part in alone.items()}
+    together = {name: part.double() for name, part in together.items()}
+    difference = {name: alone[name] - together[name] for name in alone}
+    squares = [part.square().sum() for part in difference.values()]
+    size = sum(squares).sqrt()
     if not size > 0:
         return False
     direction = {name: part / size for name, part in difference.items()}
     try:
         slope = _slope(model, sample, direction)
-    except Exception as error:  # whatever a copy of the module in float64 raises
+    except Exception as error:
+        # A copy of the module in float64 may raise anything.
         if is_out_of_memory(error):
             raise
         logger.info("the self-check has no second opinion: %s", reason(error))
         return False
-    of_together = sum(
-        (together[name].double() * part).sum() for name, part in direction.items()
-    )
+    products = [together[name] * part for name, part in direction.items()]
+    of_together = sum(product.sum() for product in products)
     # It is 0 if the slope is as together, and 1 if it is as alone.
     return bool((slope - of_together) / size > 0.9)
 
@@ -64,7 +65,8 @@ def _slope(model, sample, direction):
         for step in (_STEP, -2 * _STEP):
             for name, part in direction.items():
                 parameters[name].add_(part, alpha=step)
-            losses.append(twin.losses(twin.forward(inputs), sample.labels).sum())
+            outputs = twin.forward(inputs)
+            losses.append(twin.losses(outputs, sample.labels).sum())
     return (losses[0] - losses[1]) / (2 * _STEP)
 
 

@@ -32,7 +32,8 @@ def seeds_of(model, outputs, labels, nodes=None):
         What each sample's gradients were multiplied by.
     """
     pairs = model.output_gradients(outputs, labels)
-    scale = _scale([_row_lengths(gradient) for _, gradient in pairs], pairs, nodes)
+    lengths = [_row_lengths(gradient) for _, gradient in pairs]
+    scale = _scale(lengths, pairs, nodes)
     seeds = [
         (tensor, _rows_times(gradient, scale).to(tensor.dtype))
         for tensor, gradient in pairs
@@ -46,10 +47,11 @@ def summed_seeds(model, outputs, labels, rows=slice(None)):
     The largest is about 1.
     """
     pairs = model.output_gradients(outputs, labels)
-    is_wanted = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
+    is_wanted = torch.zeros_like(labels, dtype=torch.float64)
     is_wanted[rows] = 1
     pairs = [(tensor, _rows_times(gradient, is_wanted)) for tensor, gradient in pairs]
-    scale = _scale([gradient.abs().amax() for _, gradient in pairs], pairs)
+    lengths = [gradient.abs().amax() for _, gradient in pairs]
+    scale = _scale(lengths, pairs)
     seeds = [
         (tensor, (gradient * scale).to(tensor.dtype)) for tensor, gradient in pairs
     ]
@@ -63,7 +65,9 @@ def differentiable(seeds):
 
 
 def _scale(lengths, pairs, nodes=None):
-    largest = torch.stack(lengths).amax(0) if len(lengths) > 1 else lengths[0]
+    largest = lengths[0]
+    if len(lengths) > 1:
+        largest = torch.stack(lengths).amax(0)
     if nodes is None or len(pairs) > 1:
         _, nodes = walk(nodes_of([tensor for tensor, _ in pairs]))
     if has_custom_function(nodes):
@@ -71,7 +75,8 @@ def _scale(lengths, pairs, nodes=None):
         return torch.ones_like(largest)
     # The exponent of 0 is 0, and 2**1024 is infinite.
     exponent = torch.frexp(largest.nan_to_num(1.0, posinf=1.0)).exponent
-    return torch.ldexp(torch.ones_like(largest), exponent.clamp_min(-1000).neg_())
+    exponent = exponent.clamp_min(-1000).neg_()
+    return torch.ldexp(torch.ones_like(largest), exponent)
 
 
 def _row_lengths(gradient):
@@ -80,4 +85,5 @@ def _row_lengths(gradient):
 
 
 def _rows_times(gradient, factors):
-    return gradient * factors.reshape(-1, *[1] * (gradient.ndim - 1))
+    ones = [1] * (gradient.ndim - 1)
+    return gradient * factors.reshape(-1, *ones)

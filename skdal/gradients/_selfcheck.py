@@ -16,12 +16,12 @@ from skdal.gradients._loop import (
 from skdal.gradients._second_opinion import is_alone_right
 from skdal.utils import may_use_tf32, own_parameters, tree_leaves
 
-# Relative to norms.
+# How far numbers may differ, relative to norms.
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
-# Of TF32, bfloat16 and float16.
+# The same in TF32, bfloat16 and float16.
 _COARSE = 5e-2
-# Squared norms are compared absolutely below it: a saturated softmax, a gradient of no weight
-# underflow in float32.
+# Below it squared norms are compared absolutely: a saturated softmax underflows in float32,
+# and so does the gradient of a class of no weight.
 _FLOOR = 1e-36
 
 _NOISE = (
@@ -125,11 +125,11 @@ class _SelfCheck:
         diagnosis = _WRONG_TOGETHER
         if not agrees:
             diagnosis, is_noise = self._diagnosis(index, tolerance)
-        some = ", ".join(list(self._question.parameters)[:3])
+        first_names = ", ".join(list(self._question.parameters)[:3])
         raise GradientMismatchError(
             f"self-check: sample {index} of a mini-batch has (sq_norm, dot) = "
             f"{_shown(found)}; plain autograd gives {_shown(alone)} for the sample alone, "
-            f"over {some}, .... {diagnosis}",
+            f"over {first_names}, .... {diagnosis}",
             is_noise=is_noise,
         )
 

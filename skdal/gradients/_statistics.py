@@ -68,5 +68,8 @@ def store(part, total, start):
     for column, values in zip(total, part):
         if column is None:
             continue
-        column[start:stop] = np.nan if values is None else values.detach().cpu().numpy()
+        if values is None:
+            column[start:stop] = np.nan
+        else:
+            column[start:stop] = values.detach().cpu().numpy()
     return stop - start

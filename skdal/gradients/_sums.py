@@ -4,13 +4,16 @@ Mini-batches are added up in chunks, and the chunks in index order; so whoever a
 the same sum bit for bit.
 """
 
-_LEAST, _MOST = 4, 32  # mini-batches of a chunk; chunks of a labeled set
+# A chunk has at least so many mini-batches.
+_LEAST_BATCHES = 4
+# A labeled set is at most so many chunks, but for that.
+_MOST_CHUNKS = 32
 
 
 def chunk_rows(n_samples, batch_size):
     """Return the number of samples of a chunk, whole mini-batches."""
     n_batches = -(-n_samples // batch_size)
-    return batch_size * max(_LEAST, -(-n_batches // _MOST))
+    return batch_size * max(_LEAST_BATCHES, -(-n_batches // _MOST_CHUNKS))
 
 
 def add_to(total, part):

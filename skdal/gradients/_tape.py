@@ -114,7 +114,14 @@ class Tape:
         Each layer's own part, (n,) each.
     """
 
-    def __init__(self, layers, direction, n_samples, *, only_dot=False):
+    def __init__(
+        self,
+        layers,
+        direction,
+        n_samples,
+        *,
+        only_dot=False,
+    ):
         self.layers = layers
         self.direction = direction
         self.n_samples = n_samples
@@ -137,7 +144,11 @@ class Tape:
         self._calls.setdefault(name, []).append(call)
         self._n_awaited.setdefault(name, 0)
         slots = iter(range(len(call.grads)))
-        return tree_map(lambda x: self._watched(name, call, next(slots), x), output)
+
+        def watched(tensor):
+            return self._watched(name, call, next(slots), tensor)
+
+        return tree_map(watched, output)
 
     def _watched(self, name, call, slot, output):
         if not output.is_floating_point():
@@ -179,7 +190,9 @@ class Tape:
         if not calls:
             return
         layer = self.layers[name]
-        inputs, grads = map(list, zip(*(call.taken() for call in calls)))
+        taken = [call.taken() for call in calls]
+        inputs = [call_inputs for call_inputs, _ in taken]
+        grads = [call_grads for _, call_grads in taken]
         direction = self._slices_of(layer)
         device = tree_leaves(inputs[0])[0].device.type
         rule = layer.statistics
@@ -200,7 +213,9 @@ class Tape:
 
     def add(self, name, sq_norm, dot):
         """Add a layer's statistics (n,)."""
-        self.shares[name] = sq_norm.double(), None if dot is None else dot.double()
+        if dot is not None:
+            dot = dot.double()
+        self.shares[name] = sq_norm.double(), dot
 
     def _give_up(self, name, reason):
         layer = self.layers[name]

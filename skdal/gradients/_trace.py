@@ -173,8 +173,9 @@ class _Recorder:
             self.hidden.add(name)
             return
         axis = sample_axis(self._modules[name])
-        if not all(has_sample_axis(x, axis, self._n_samples) for x in (inputs, output)):
-            axis = None
+        for values in (inputs, output):
+            if axis is not None and not has_sample_axis(values, axis, self._n_samples):
+                axis = None
         call = ModuleCall(
             name,
             set(nodes_of(inputs)),

@@ -56,7 +56,8 @@ class ModalSampler(BaseSampler):
         )
         learner = _Learner(trained.classifier, self.strategy)
         learner.reader = reader
-        learner.X_training, learner.y_training = trained.X, trained.y
+        learner.X_training = trained.X
+        learner.y_training = trained.y
         with as_guest(trained.classifier, rng):
             found = self.strategy(learner, X, n_instances=n_instances)
         return checked_picks(found, n_instances, count_rows(X), _name(self.strategy))

@@ -85,7 +85,8 @@ class SkactivemlSampler(BaseSampler):
     query_params: dict | None = None
 
     def _select(self, trained, X, n_instances, rng):
-        strategy, n_labeled = self._strategy(), trained.n_labeled
+        strategy = self._strategy()
+        n_labeled = trained.n_labeled
         samples, labels = _joined(trained, X, strategy.missing_label)
         reader = Reader(
             trained.classifier, type(self).__name__, self.executor, self.verbose
@@ -153,7 +154,8 @@ def _required(strategy):
 
 def _arguments(strategy, make_classifier):
     """Return the classifier under the name that a strategy has for it, and that it is not to be trained."""
-    found, arguments = _parameters(strategy), {}
+    found = _parameters(strategy)
+    arguments = {}
     for name, flag in _CLASSIFIER_NAMES.items():
         arguments |= {name: make_classifier()} if name in found else {}
         arguments |= {flag: False} if flag in found else {}

@@ -136,9 +136,10 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         """Return the classifier with its labeled set, and a function that casts samples for it."""
         classifier, dtype, encode = opened(clf)
         rows = self._in_order_of_labeling(is_labeled(y, self.missing_label_))
-        cast = lambda samples: (
-            samples if dtype is None else np.asarray(samples, dtype=dtype)
-        )
+
+        def cast(samples):
+            return samples if dtype is None else np.asarray(samples, dtype=dtype)
+
         return resolve(classifier, cast(X[rows]), encode(y[rows])), cast
 
     def _in_order_of_labeling(self, labeled):
@@ -155,7 +156,8 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
 
     def _sampler(self):
         if getattr(self, "_cloned_from", None) is not self.sampler:
-            self.sampler_, self._cloned_from = clone(self.sampler), self.sampler
+            self.sampler_ = clone(self.sampler)
+            self._cloned_from = self.sampler
         if self.random_state is not None:
             self.sampler_.set_params(
                 random_state=int(self.random_state_.randint(2**31))

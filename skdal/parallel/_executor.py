@@ -45,8 +45,8 @@ class Executor(ABC):
     """
 
     is_remote = False
-    batch_size = None
-    gather_limit = None
+    batch_size: int | None = None
+    gather_limit: int | None = None
 
     def __init__(
         self, *, shard_size: int | None = None, scores_dir: str | Path | None = None

@@ -40,7 +40,7 @@ class MemmapPool(Pool):
         super().__init__(transform, max_unreadable=max_unreadable)
         self.file = Path(file).absolute()
         self._keys = keys
-        self._rows = None
+        self._rows: Any = None
         _check_numbers(file, self.rows)
         n_rows = len(self)
         if keys is not None and len(keys) != n_rows:

@@ -77,6 +77,9 @@ class Pool(Dataset):
         """Return the keys at some positions, a list."""
         raise NotImplementedError
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     def positions(self, keys: Any) -> np.ndarray:
         """Return the positions of some keys (m,), which are compared as text, as files of labels have them.
 
@@ -86,7 +89,7 @@ class Pool(Dataset):
             The pool does not have them all, or has one twice.
         """
         keys = [str(key) for key in keys]
-        known = {}
+        known: dict[str, list[int]] = {}
         wanted = set(keys)
         for start in range(0, len(self), 2**16):
             some = range(start, min(len(self), start + 2**16))

@@ -4,6 +4,7 @@ To add one: one file here with a sampler class, its line in `SAMPLERS` (and the 
 """
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,13 +40,18 @@ SAMPLERS = {
 
 # Every other public name comes from the registry: the classes, and a function KEY_sampling
 # for each key whose sampler learns nothing from round to round.
-_CLASSES = {getattr(make, "func", make) for make in SAMPLERS.values()}
+_CLASSES: set[Any] = {getattr(make, "func", make) for make in SAMPLERS.values()}
 _FUNCTIONS = {
     f"{key}_sampling": as_function(key, SAMPLERS)
     for key in SAMPLERS
     if is_stateless(SAMPLERS[key])
 }
 globals().update(_FUNCTIONS)
+
+if TYPE_CHECKING:
+    # What the loop makes, for tools that read types.
+    def __getattr__(name: str) -> Any: ...
+
 
 __all__ = [
     "SAMPLERS",

@@ -119,12 +119,14 @@ class ALBLSampler(BaseSampler):
         y : array-like (m,)
             Their labels, against which the appended ones are checked.
         """
-        if getattr(self, "_asked", None) is None:
+        asked: Any = getattr(self, "_asked", None)
+        if asked is None:
             raise InvalidDataError(
                 "update tells of answers to a query, and none is open; call query first."
             )
-        indices, y = np.asarray(indices).ravel(), np.asarray(y).ravel()
-        unknown = sorted(set(indices.tolist()) - set(self._asked.picks.tolist()))
+        indices = np.asarray(indices).ravel()
+        y = np.asarray(y).ravel()
+        unknown = sorted(set(indices.tolist()) - set(asked.picks.tolist()))
         if (
             unknown
             or len(set(indices.tolist())) != len(indices)
@@ -134,8 +136,8 @@ class ALBLSampler(BaseSampler):
                 f"update needs picks of the last query, each once, and a label for each; got {len(indices)} indices "
                 f"({len(unknown)} of them not asked for: {unknown[:5]}) and {len(y)} labels."
             )
-        position = {pick: i for i, pick in enumerate(self._asked.picks.tolist())}
-        self._asked = self._asked._replace(
+        position = {pick: i for i, pick in enumerate(asked.picks.tolist())}
+        self._asked = asked._replace(
             order=np.array([position[i] for i in indices.tolist()], dtype=int), labels=y
         )
 
@@ -163,37 +165,21 @@ class ALBLSampler(BaseSampler):
         ----------
         state : dict
         """
-        names = ("weights_", "probabilities_", "history_", "_bound", "_asked")
-        for name in names:
-            vars(self).pop(name, None)
         if not state:
+            self._forget()
             return
-        types = {
-            "picks": np.intp,
-            "order": np.intp,
-            "advised": bool,
-            "p": np.float64,
-            "q": np.float64,
-            "labels": None,
-        }
-        parts = state["asked"].items()
-        asked = {
-            name: None if part is None else np.asarray(part, types[name])
-            for name, part in parts
-        }
+        asked = _asked_of(state["asked"])
         bound = _Labeled(np.asarray(state["labels"]), state["digest"])
-        weights, probabilities = (
-            np.asarray(state[name], dtype=np.float64)
-            for name in ("weights", "probabilities")
-        )
-        values = (
-            weights,
-            probabilities,
-            copy.deepcopy(state["history"]),
-            bound,
-            _Asked(**asked),
-        )
-        vars(self).update(zip(names, values))
+        self.weights_ = np.asarray(state["weights"], dtype=np.float64)
+        self.probabilities_ = np.asarray(state["probabilities"], dtype=np.float64)
+        self.history_ = copy.deepcopy(state["history"])
+        self._bound = bound
+        self._asked = asked
+
+    def _forget(self):
+        for name in ("weights_", "probabilities_", "history_", "_bound", "_asked"):
+            if hasattr(self, name):
+                delattr(self, name)
 
     def _select(self, trained, X, n_instances, rng):
         arms = self._made_arms()
@@ -388,6 +374,23 @@ class _Asked(NamedTuple):
             )
         order = np.arange(n) if self.order is None else self.order[:n]
         return self._replace(p=self.p[order], advised=self.advised[order])
+
+
+def _asked_of(state):
+    """Return the open query of a `state_dict`."""
+
+    def array(name, dtype=None):
+        part = state[name]
+        return None if part is None else np.asarray(part, dtype)
+
+    return _Asked(
+        picks=array("picks", np.intp),
+        p=array("p", np.float64),
+        advised=array("advised", bool),
+        q=array("q", np.float64),
+        order=array("order", np.intp),
+        labels=array("labels"),
+    )
 
 
 class _Chosen(NamedTuple):

@@ -146,7 +146,8 @@ def _of_head(view, head):
 
 def _lengths(view, outputs):
     """Return the length of the loss's gradient by the outputs for each label (n, K)."""
-    (n, K), found = outputs.shape, []
+    (n, K) = outputs.shape
+    found = []
     weights = view.cross_entropy_weights(K)
     if weights is not None:  # w_k (p - e_k)
         p = outputs.double().softmax(1)

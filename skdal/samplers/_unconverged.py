@@ -10,7 +10,7 @@ from skdal.utils import count_rows, warn_caller
 _LARGE = 9  # the inner product is nine tenths of a score
 _KNOWN = 0.9  # of the labels, from which a net counts as converged
 
-_looked_at = (
+_looked_at: weakref.WeakKeyDictionary = (
     weakref.WeakKeyDictionary()
 )  # what was seen by module, so that weights and labels are looked at once
 

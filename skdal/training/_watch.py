@@ -86,7 +86,8 @@ class Watch(_Watcher):
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Check the labels of a mini-batch and give them the type that losses take; take note of it."""
         self.passes.count(training)
-        self.step, self.batch = "run", batch
+        self.step = "run"
+        self.batch = batch
         if not training or not self.has_labels:
             return
         labels = labels_of_items(net, self.labeled, batch[1], self.n_outputs)

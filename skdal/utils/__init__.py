@@ -6,7 +6,7 @@ from skdal.utils._device import check_device, may_use_tf32
 from skdal.utils._digest import digest
 from skdal.utils._files import prepare_folder, write_atomically
 from skdal.utils._frames import full_name, has_names, is_frame, library_of, named_like
-from skdal.utils._kept import AS_ARRAY, AS_JSON, Format, keep, kept, read_kept
+from skdal.utils._kept import AS_ARRAY, AS_JSON, Format, damaged, keep, kept, read_kept
 from skdal.utils._locks import exclusive, turns
 from skdal.utils._modules import frozen, swapped, uncompiled, untouched
 from skdal.utils._positions import positions_from
@@ -77,6 +77,7 @@ __all__ = [
     "check_values",
     "concat_rows",
     "count_rows",
+    "damaged",
     "describe",
     "did_you_mean",
     "digest",

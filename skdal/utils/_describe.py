@@ -52,45 +52,80 @@ def _described(value, inside):
     if id(value) in inside:
         return ["seen above", inside[::-1].index(id(value))]
     inside = (*inside, id(value))
-    parts = lambda values: [_described(x, inside) for x in values]
-    name = type(value).__qualname__
-    if isinstance(value, enum.Enum):
-        return [name, value.name]
-    if isinstance(value, torch.Tensor):
-        bytes_ = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return [
-            name,
-            str(value.dtype),
-            list(value.shape),
-            value.requires_grad,
-            bytes_.numpy(),
-        ]
-    if isinstance(value, (list, tuple)):
-        return [name, *parts(value)]
-    if isinstance(value, (set, frozenset)):
-        return [name, *sorted(parts(value), key=repr)]
-    if isinstance(value, dict):
-        return [
-            name,
-            *sorted(
-                ([repr(key), _described(x, inside)] for key, x in value.items()),
-                key=lambda x: x[0],
-            ),
-        ]
-    if isinstance(value, functools.partial):
-        return [name, *parts((value.func, value.args, value.keywords))]
-    if isinstance(value, types.MethodType):
-        return [name, *parts((value.__func__, value.__self__))]
-    if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [
-            *_name(value),
-            _code(value.__code__),
-            *parts((value.__defaults__, value.__kwdefaults__, cells)),
-        ]
-    if isinstance(value, type):
-        return _of_class(value)
+
+    def parts(values):
+        return [_described(x, inside) for x in values]
+
+    return _of_kind(value, parts)
+
+
+@functools.singledispatch
+def _of_kind(value, parts):
+    """Return the description of a value that is not plain; `parts` describes what it holds."""
     return [_of_class(type(value)), _attributes(value, parts)]
+
+
+@_of_kind.register(enum.Enum)
+def _(value, parts):
+    return [_kind(value), value.name]
+
+
+@_of_kind.register(torch.Tensor)
+def _(value, parts):
+    bytes_ = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    shape = list(value.shape)
+    return [
+        _kind(value),
+        str(value.dtype),
+        shape,
+        value.requires_grad,
+        bytes_.numpy(),
+    ]
+
+
+@_of_kind.register(list)
+@_of_kind.register(tuple)
+def _(value, parts):
+    return [_kind(value), *parts(value)]
+
+
+@_of_kind.register(set)
+@_of_kind.register(frozenset)
+def _(value, parts):
+    return [_kind(value), *sorted(parts(value), key=repr)]
+
+
+@_of_kind.register(dict)
+def _(value, parts):
+    keys = [repr(key) for key in value]
+    items = zip(keys, parts(value.values()))
+    return [_kind(value), *sorted(map(list, items), key=lambda item: item[0])]
+
+
+@_of_kind.register(functools.partial)
+def _(value, parts):
+    return [_kind(value), *parts((value.func, value.args, value.keywords))]
+
+
+@_of_kind.register(types.MethodType)
+def _(value, parts):
+    return [_kind(value), *parts((value.__func__, value.__self__))]
+
+
+@_of_kind.register(types.FunctionType)
+def _(value, parts):
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    held = parts((value.__defaults__, value.__kwdefaults__, cells))
+    return [*_name(value), _code(value.__code__), *held]
+
+
+@_of_kind.register(type)
+def _(value, parts):
+    return _of_class(value)
+
+
+def _kind(value):
+    return type(value).__qualname__
 
 
 def _attributes(value, parts):

@@ -24,7 +24,9 @@ class Library:
         The expression that makes an array of a frame `X`, for messages.
     """
 
-    name, frames, series = "", (), ()
+    name = ""
+    frames = ()
+    series = ()
     array = "X.to_numpy()"
 
     def classes(self, names):
@@ -84,7 +86,9 @@ class Library:
 class Pandas(Library):
     """pandas, whose rows keep the index that they came with."""
 
-    name, frames, series = "pandas", ("DataFrame",), ("Series",)
+    name = "pandas"
+    frames = ("DataFrame",)
+    series = ("Series",)
 
     def take(self, X, positions):
         return X.iloc[positions]
@@ -143,7 +147,8 @@ def _with_column(frame, place, column):
 
 def _known(first, second):
     """Return the categories of an ordered column, which a column of plain values may not add to."""
-    known, found = list(first.cat.categories), list(second.cat.categories)
+    known = list(first.cat.categories)
+    found = list(second.cat.categories)
     if new := [value for value in found if value not in known]:
         raise ValueError(_ordered(first, f"the values {new[:5]} are none of them"))
     return known
@@ -151,7 +156,8 @@ def _known(first, second):
 
 def _merged(first, second):
     """Return the categories of two categorical columns in one list."""
-    known, found = list(first.cat.categories), list(second.cat.categories)
+    known = list(first.cat.categories)
+    found = list(second.cat.categories)
     if not first.dtype.ordered and not second.dtype.ordered:
         return known + [value for value in found if value not in known]
     longer, shorter = (known, found) if len(known) >= len(found) else (found, known)
@@ -175,7 +181,9 @@ def _categories(column):
 class Polars(Library):
     """polars, whose concat would make text of numbers that stand beside text."""
 
-    name, frames, series = "polars", ("DataFrame",), ("Series",)
+    name = "polars"
+    frames = ("DataFrame",)
+    series = ("Series",)
 
     def frame(self, rows, columns):
         return sys.modules["polars"].DataFrame(rows, schema=columns)
@@ -220,7 +228,9 @@ class Polars(Library):
 class Arrow(Library):
     """pyarrow."""
 
-    name, frames, series = "pyarrow", ("Table",), ("ChunkedArray", "Array")
+    name = "pyarrow"
+    frames = ("Table",)
+    series = ("ChunkedArray", "Array")
     array = "X.to_pandas().to_numpy()"
 
     def columns(self, X):
@@ -260,7 +270,8 @@ class Arrow(Library):
 class HuggingFace(Library):
     """Hugging Face's datasets: items are dicts, the values lie on disk, and the format says what items are made of."""
 
-    name, frames = "datasets", ("Dataset",)
+    name = "datasets"
+    frames = ("Dataset",)
     array = 'X.with_format("numpy")[column][:]'
 
     def columns(self, X):
@@ -374,7 +385,8 @@ def named_like(X, frame, name, of):
 
 
 def _in_order(library, first, second):
-    wanted, found = library.columns(first), library.columns(second)
+    wanted = library.columns(first)
+    found = library.columns(second)
     if wanted == found:
         return second
     if sorted(map(str, wanted)) != sorted(map(str, found)) or len(set(found)) < len(

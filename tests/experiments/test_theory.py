@@ -37,6 +37,7 @@ from skdal.experiments.theory import (
     stored_results,
 )
 from skdal.experiments.theory._correlation import PREDICTIONS, rank_correlations
+from skdal.experiments.theory._results import DiscrepancyRow, KernelMeasures
 from skdal.experiments.theory._settings import kernel_images
 
 SMALL = dataclasses.replace(
@@ -62,6 +63,11 @@ def folder(tmp_path_factory):
     for name in THEORY:
         run_theory(name, root, SMALL)
     return root
+
+
+def of(name, found):
+    """Return what JSON holds as the result of an experiment."""
+    return THEORY[name].experiment.RESULT.from_json({"orders": {}} | found)
 
 
 def result(folder, name):
@@ -96,14 +102,14 @@ def test_correlations(folder):
     assert all(len(values) == 12 for values in dynamics.values())
     np.testing.assert_allclose(dynamics["zero, true"], found["alignment"], rtol=1e-9)
     assert np.abs(dynamics["kernel, pseudo"]).max() < 1e-9 * np.max(found["alignment"])
-    taus = rank_correlations(found, "alignment")
+    taus = rank_correlations(KernelMeasures(**found), "alignment")
     assert taus["zero, true"][0] == pytest.approx(1)
     assert np.isnan(taus["kernel, pseudo"][0])
     assert np.isnan(taus["net, pseudo"][0])
     expected = kendalltau(dynamics["net, true"], found["bound"])
-    assert rank_correlations(found, "bound")["net, true"] == pytest.approx(
-        tuple(expected)
-    )
+    assert rank_correlations(KernelMeasures(**found), "bound")[
+        "net, true"
+    ] == pytest.approx(tuple(expected))
 
 
 @pytest.mark.slow
@@ -167,7 +173,7 @@ def test_labels_by_chance_are_a_control(folder):
         G.append(mse_training_dynamics(theta[np.ix_(rows, rows)], -labels[rows]))
     expected = kendalltau(G, found["raw"]["alignment"]).statistic
     assert found["raw"]["random"]["alignment"]["zero"][0] == pytest.approx(expected)
-    text = THEORY["fig7"].table(found, SMALL, "fig7", "markdown")
+    text = THEORY["fig7"].table(of("fig7", found), SMALL, "fig7", "markdown")
     taus = np.array(found["raw"]["random"]["bound"]["net"])
     said = f"{taus.mean():+.3f} ± {taus.std(ddof=1):.2g}"
     assert re.search(rf"net .*by chance \(30 times\).*{re.escape(said)}", text)
@@ -213,7 +219,9 @@ def test_discrepancies(folder, tmp_path):
     normalized = theta / np.diag(theta).mean()
     expected = np.sqrt(max(0, mmd_squared(normalized, range(30))))
     expected /= generalization_bound(normalized, np.eye(10)[DIGITS.targets[order]])
-    assert _discrepancy.ratio(row, normalized=True) == pytest.approx(expected, rel=1e-6)
+    assert DiscrepancyRow(**row).ratio(normalized=True) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
@@ -467,13 +475,13 @@ def test_every_series_is_drawn(folder):
     rows = [
         row | {"batch": row["batch"] + k} for k in range(6) for row in found["rows"]
     ]
-    figure = THEORY["fig9"].draw({"rows": rows}, SMALL, "fig9")
+    figure = THEORY["fig9"].draw(of("fig9", {"rows": rows}), SMALL, "fig9")
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len([name for name in names if name.startswith("dynamical")]) == 12
     assert len([name for name in names if name.startswith("random")]) == 6
     ratios = result(folder, "fig4")["rows"]
     rows = [row | {"batch": k} for k in range(8) for row in ratios[::2]]
-    figure = THEORY["fig4"].draw({"rows": rows}, SMALL, "fig4")
+    figure = THEORY["fig4"].draw(of("fig4", {"rows": rows}), SMALL, "fig4")
     assert len(figure.axes[-1].get_legend().get_texts()) == 16
 
 
@@ -484,7 +492,7 @@ def test_lines_end_where_a_ratio_changes_its_sign(folder):
     rows = [
         row | {"epoch": 2**k, "random": [v] * 5, "own": v} for k, v in enumerate(values)
     ]
-    axes = THEORY["fig4"].draw({"rows": rows}, SMALL, "fig4").axes[0]
+    axes = THEORY["fig4"].draw(of("fig4", {"rows": rows}), SMALL, "fig4").axes[0]
     drawn = [
         list(line.get_ydata())
         for line in axes.lines
@@ -496,9 +504,14 @@ def test_lines_end_where_a_ratio_changes_its_sign(folder):
 @pytest.mark.slow
 def test_negative_estimates_are_marked(folder):
     rows = [row | {"mmd_squared": -1e-3} for row in result(folder, "fig1")["rows"]]
-    axes = THEORY["fig1"].draw({"rows": rows}, SMALL, "fig1").axes[0]
+    axes = THEORY["fig1"].draw(of("fig1", {"rows": rows}), SMALL, "fig1").axes[0]
     assert [text.get_text() for text in axes.texts] == ["MMD^2 < 0"] * 3
-    legend = THEORY["fig9"].draw({"rows": rows}, SMALL, "fig9").axes[0].get_legend()
+    legend = (
+        THEORY["fig9"]
+        .draw(of("fig9", {"rows": rows}), SMALL, "fig9")
+        .axes[0]
+        .get_legend()
+    )
     assert legend.get_texts()[-1].get_text() == "MMD^2 < 0"
 
 
@@ -527,6 +540,16 @@ def test_a_result_of_another_shape_is_told_of(text, tmp_path):
         run_theory("fig2", tmp_path, SMALL)
     with pytest.raises(InvalidDataError, match="is damaged"):
         list(stored_results(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_result_with_other_rows_is_told_of(folder, tmp_path):
+    file = result_file(THEORY["fig4"], folder, SMALL)
+    held = json.loads(file.read_text())
+    held["rows"][0].pop("own")
+    (tmp_path / file.name).write_text(json.dumps(held))
+    with pytest.raises(InvalidDataError, match=f"{file.name} is damaged .*own"):
+        run_theory("fig4", tmp_path, SMALL)
 
 
 @pytest.mark.slow
@@ -564,10 +587,14 @@ def test_a_ratio_without_a_change_is_no_number(folder):
     found = result(folder, "fig4")
     found["rows"][0] |= {"own": None, "random": [None, 0.5, 1.0, None, 1.5]}
     found["rows"][1] |= {"own": None, "random": [None] * 5}
-    lines = THEORY["fig4"].table(found, SMALL, "fig4", "markdown").splitlines()[2:4]
+    lines = (
+        THEORY["fig4"]
+        .table(of("fig4", found), SMALL, "fig4", "markdown")
+        .splitlines()[2:4]
+    )
     assert "1 ± 0.5" in lines[0]
     assert [line.count("no change") for line in lines] == [1, 2]
-    THEORY["fig4"].draw(found, SMALL, "fig4")
+    THEORY["fig4"].draw(of("fig4", found), SMALL, "fig4")
 
 
 def test_every_net_is_tried_before_the_first_is_trained(tmp_path):

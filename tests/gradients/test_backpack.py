@@ -216,7 +216,7 @@ KNOWN |= {
 }
 KNOWN |= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 # Of these, what is refused all the same: a reason, the cases, and in each modules or parameters.
-ROWS = "BackPACK needs calls of the layer alone, on one row per sample"
+ROWS = "BackPACK needs calls of the layer, one row per sample"
 REASONS = {
     "(Conv1d): BackPACK's rule needs padding_mode='zeros'": {
         "conv1d-reflect": ["layer"]
@@ -636,6 +636,7 @@ def test_auto_does_not_use_it(monkeypatch, caplog):
     assert "backpack" not in caplog.text
 
 
+@pytest.mark.slow
 def test_it_is_imported_when_it_is_asked_for():
     code = "import sys, skdal, skdal.gradients; sys.exit('backpack' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,6 +18,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, prepared_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import outputs_of
+from skdal.experiments.theory._results import Correlations
 from skdal.experiments.theory._settings import (
     THEORY_NET,
     as_one_hot,
@@ -47,16 +48,11 @@ USES = (
     "seed",
 )
 HOLDS = (*KERNELS, "kernel", "accuracy")
+RESULT = Correlations
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return A, B, errors and all variants of G for each draw of Q, of the kernel as it is and with unit diagonal.
-
-    Returns
-    -------
-    dict
-        By name of the kernel, what `_measured` gives; and what is to know of the kernel and of predictions.
-    """
+    """Return `Correlations` for JSON: of the kernel as it is and with unit diagonal, for each draw of Q."""
     spec = RunSpec(
         settings.dataset,
         "cnn_gap",
@@ -142,15 +138,7 @@ def _drawn(settings, initial, n_images):
 
 
 def _measured(theta, Y, n, predictions, draws, seed, bar):
-    """Return what there is of each draw.
-
-    Returns
-    -------
-    dict
-        "alignment", "bound", "trace" (of the query's kernel): list (n_draws,); "dynamics": dict of "f, labels" to such
-        a list; "error": the same by steps, for the largest rate that all draws allow; "random": by "alignment" or
-        "bound" and f, Kendall's tau with G of each of the labelings by chance.
-    """
+    """Return the `KernelMeasures` of a kernel for JSON."""
     residuals = _residuals(predictions, Y, n)
     by_chance = _by_chance(predictions, Y, n, seed)
     rate = 1 / np.linalg.eigvalsh(theta.astype(np.float64))[-1]
@@ -243,8 +231,7 @@ def rank_correlations(found, against):
 
     Parameters
     ----------
-    found : dict
-        Of one kernel.
+    found : KernelMeasures
     against : {"alignment", "bound"}
 
     Returns
@@ -252,15 +239,12 @@ def rank_correlations(found, against):
     dict of str to (float, float)
         NaN where G does not vary beyond rounding.
     """
-    scale = max(max(values) for values in found["dynamics"].values())
-    varies = {
-        key: np.ptp(values) > 1e-9 * scale for key, values in found["dynamics"].items()
-    }
-    none = (np.nan, np.nan)
-    return {
-        k: tau(v, found[against]) if varies[k] else none
-        for k, v in found["dynamics"].items()
-    }
+    scale = max(max(values) for values in found.dynamics.values())
+    taus = {}
+    for key, values in found.dynamics.items():
+        varies = np.ptp(values) > 1e-9 * scale
+        taus[key] = tau(values, found.of(against)) if varies else (np.nan, np.nan)
+    return taus
 
 
 def tau(one, other):

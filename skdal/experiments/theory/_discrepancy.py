@@ -10,6 +10,7 @@ from skdal.exceptions import InvalidParameterError
 from skdal.experiments._run import initial_set, load, run
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._store import RunFolder
+from skdal.experiments.theory._results import Discrepancies
 from skdal.experiments.theory._settings import (
     THEORY_NET,
     as_one_hot,
@@ -22,20 +23,14 @@ from skdal.utils import AS_ARRAY, kept, progress_bar
 
 USES = ("dataset", "pixels", "dtype", "n_initial", "budget", "batches", "seed")
 HOLDS = ("rows", "orders")
+RESULT = Discrepancies
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return MMD^2 and B after each round, for dynamicAL in queries of several sizes and for random queries.
+    """Return `Discrepancies` for JSON: of dynamicAL in queries of several sizes, and of random queries.
 
     What there is of each series is kept: its labeled set, kernel and rows. All begin alike: the first training and
     a pair of images that two of them have are worked once.
-
-    Returns
-    -------
-    dict
-        "rows": list of dict with "sampler", "batch", "round", "n", "mmd_squared", "bound", "mean_diagonal",
-        "eigenvalues" (smallest, largest) and "classes" (of what was asked for so far); "orders": dict of
-        "sampler-batch" to the labeled images in the order of the queries.
     """
     if uneven := [batch for batch in settings.batches if settings.budget % batch]:
         raise InvalidParameterError(
@@ -208,11 +203,3 @@ def _rows(sampler, batch, order, theta, data, n_initial):
             }
         )
     return rows
-
-
-def ratio(row, *, normalized):
-    """Return MMD/B; of the kernel with mean diagonal 1, by which MMD shrinks with its root and B grows with it."""
-    discrepancy = np.sqrt(max(0.0, row["mmd_squared"]))
-    return float(
-        discrepancy / row["bound"] / (row["mean_diagonal"] if normalized else 1.0)
-    )

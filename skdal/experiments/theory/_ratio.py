@@ -6,6 +6,7 @@ from skdal.base import highest
 from skdal.experiments._run import check_net, initial_set, load, make_net
 from skdal.experiments._spec import RunSpec
 from skdal.experiments._train import measure
+from skdal.experiments.theory._results import Ratios
 from skdal.experiments.theory._settings import check_enough, kept_rows
 from skdal.gradients import gradient_statistics, labeled_gradient
 from skdal.models import MODELS
@@ -13,16 +14,11 @@ from skdal.utils import check_known, forked_rng, preserved_rng, progress_bar
 
 USES = ("dataset", "n_initial", "batches", "epochs", "models", "n_ratio_draws", "seed")
 HOLDS = ("rows",)
+RESULT = Ratios
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return approximation ratios of random queries and of dynamicAL's own, after each number of epochs.
-
-    Returns
-    -------
-    dict
-        "rows": list of dict with "model", "epoch", "batch", "random" (list over draws), "own", "train_accuracy".
-    """
+    """Return `Ratios` for JSON: those of random queries and of dynamicAL's own, after each number of epochs."""
     data = [_checked(model, settings, data_root, device) for model in settings.models][
         0
     ]
@@ -75,9 +71,10 @@ def _of_model(spec, settings, data, there, device, verbose):
             if epoch > trained:
                 net.fit_loop(labeled, epochs=epoch - trained)
                 trained = epoch
-            make = lambda epoch=epoch: _rows(
-                model, epoch, net, labeled, pool, draws, settings.batches
-            )
+
+            def make(epoch=epoch):
+                return _rows(model, epoch, net, labeled, pool, draws, settings.batches)
+
             with (
                 preserved_rng()
             ):  # whether they are kept or not, training goes on the same
@@ -103,7 +100,10 @@ def _ratios(net, labeled, pool, draws, batches):
     direction = labeled_gradient(net, labeled)
     statistics = gradient_statistics(net, pool.unlabeled(), direction=direction)
     scores = statistics.sq_norm + 2 * statistics.dot
-    of_query = lambda picks: _nested(net, pool, picks, statistics, direction, batches)
+
+    def of_query(picks):
+        return _nested(net, pool, picks, statistics, direction, batches)
+
     by_draw = [of_query(picks) for picks in draws]
     own = of_query(highest(scores, len(draws[0])))
     return {b: {"random": [found[b] for found in by_draw], "own": own[b]} for b in own}

@@ -26,6 +26,7 @@ from skdal.utils import (
     AS_JSON,
     check_device,
     check_known,
+    damaged,
     keep,
     prepare_folder,
     read_kept,
@@ -41,7 +42,8 @@ class Theory(NamedTuple):
     ----------
     title : str
     experiment : module
-        With `compute`, the settings that it `USES` and what its result `HOLDS`.
+        With `compute`, the settings that it `USES`, the keys that its result `HOLDS` in JSON, and the class of its
+        `RESULT`.
     table, draw : callable
     """
 
@@ -136,8 +138,9 @@ def run_theory(
         ", and for kernels averaged" if "pixels" in theory.experiment.USES else ""
     )
     text += f"{mark}Run with {used}. Images are normalized by channel{averaged}.\n\n"
-    text += theory.table(found, settings, name, style)
-    figure = theory.draw(found, settings, name)
+    result = _result_of(theory.experiment, found, result_file(theory, root, settings))
+    text += theory.table(result, settings, name, style)
+    figure = theory.draw(result, settings, name)
     # The digest is that of the result's file: figures of other settings do not replace each other.
     stem = f"{figure_stem(name, settings)}-{settings.digest(*theory.experiment.USES)}"
     paths = [root / f"{stem}.{kind}" for kind in ("png", "svg")]
@@ -188,12 +191,21 @@ def stored_results(root):
                 for k, v in found["settings"].items()
             }
         )
+        result = _result_of(THEORY[names[0]].experiment, found, file)
         for name in names:
-            yield name, settings, found
+            yield name, settings, result
 
 
 def _read(file, experiment):
     return read_kept(file, AS_JSON, partial(_fault_of, experiment=experiment))
+
+
+def _result_of(experiment, found, file):
+    """Return what was found as the `RESULT` of an experiment; `file` is where it was read from."""
+    try:
+        return experiment.RESULT.from_json(found)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise damaged(file, f"{type(error).__name__}: {error}") from error
 
 
 def _fault_of(found, experiment):

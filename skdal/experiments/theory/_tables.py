@@ -14,7 +14,6 @@ from skdal.experiments.theory._correlation import (
     rank_correlations,
     tau,
 )
-from skdal.experiments.theory._discrepancy import ratio
 from skdal.experiments.theory._paper import PAPER_DISCREPANCY, PAPER_TABLE_10, PAPER_TAU
 
 _OF_FIGURE = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}
@@ -23,12 +22,15 @@ _OF_FIGURE = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}
 def correlation_table(found, settings, name, style):
     """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7), and of controls."""
     against = "bound" if name == "fig7" else "alignment"
-    taus = {kernel: rank_correlations(found[kernel], against) for kernel in KERNELS}
+    taus = {
+        kernel: rank_correlations(found.kernels[kernel], against) for kernel in KERNELS
+    }
     rows = [
         _variant_row(f, y, taus, name) for f in PREDICTIONS for y in _OF_FIGURE[name]
     ]
     rows += [_chance_row(f, found, against) for f in PREDICTIONS]
-    cells = _tau_cells(*tau(found["raw"]["trace"], found["raw"][against]))
+    raw = found.kernels["raw"]
+    cells = _tau_cells(*tau(raw.trace, raw.of(against)))
     rows.append(["none", "trace of Q's kernel for G", *cells, "", "", "control"])
     paper = PAPER_TAU[name] if name == "fig2" else f"{PAPER_TAU[name]:+.3f}"
     rows.append(["paper", "", paper, "", "", "", "f is not said"])
@@ -60,7 +62,7 @@ def _chance_row(f, found, against):
     """Return the cells of a control: tau of labels that were drawn by chance."""
     cells = []
     for kernel in KERNELS:
-        taus = np.array(found[kernel]["random"][against][f])
+        taus = np.array(found.kernels[kernel].random[against][f])
         cells += [f"{taus.mean():+.3f} ± {taus.std(ddof=1):.2g}", ""]
     return [f, f"by chance ({len(taus)} times)", *cells, "control"]
 
@@ -69,7 +71,7 @@ def _notes_of_bound(found, settings):
     """Return what is to know of Figure 7 below its table."""
     n = settings.n_initial + settings.n_candidates
     note = ""
-    if _is_raised(found["kernel"]["eigenvalues"], n, settings.dtype):
+    if _is_raised(found.eigenvalues, n, settings.dtype):
         note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
     return note + _other_links(found)
 
@@ -81,15 +83,14 @@ def _tau_cells(value, p):
 def _other_links(found):
     """Return how alignment itself goes with the bound, and with the error that training is left with (Theorem 1)."""
     said = []
-    for kernel in KERNELS:
+    for kernel, measured in found.kernels.items():
         errors = (
-            tau(found[kernel]["alignment"], values)[0]
-            for values in found[kernel]["error"].values()
+            tau(measured.alignment, values)[0] for values in measured.error.values()
         )
         of_steps = ", ".join(
             f"{value:+.3f} after {t}" for t, value in zip(STEPS, errors)
         )
-        of_bound = tau(found[kernel]["alignment"], found[kernel]["bound"])[0]
+        of_bound = tau(measured.alignment, measured.bound)[0]
         said.append(
             f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, {of_steps} steps"
         )
@@ -100,7 +101,7 @@ def _other_links(found):
 
 def discrepancy_table(found, settings, name, style):
     """Return MMD, B and MMD/B: of the first query (Figure 1), of all rounds (Figure 9), at the end (Table 10)."""
-    rows = [row for row in found["rows"] if _is_shown(row, found["rows"], name)]
+    rows = [row for row in found.rows if _is_shown(row, found.rows, name)]
     header = ["sampler", "rounds x labels" if name == "table10" else "labels a query"]
     header += ["round"] * (name == "fig9") + [
         "MMD^2",
@@ -111,27 +112,27 @@ def discrepancy_table(found, settings, name, style):
     ]
     cells = []
     for row in rows:
-        size = f"{row['round']} x {row['batch']}" if name == "table10" else row["batch"]
-        line = [row["sampler"], size] + [row["round"]] * (name == "fig9")
+        size = f"{row.round} x {row.batch}" if name == "table10" else row.batch
+        line = [row.sampler, size] + [row.round] * (name == "fig9")
         line += [
-            f"{row['mmd_squared']:+.3g}",
-            f"{np.sqrt(max(0, row['mmd_squared'])):.3g}",
-            f"{row['bound']:.4g}",
+            f"{row.mmd_squared:+.3g}",
+            f"{row.mmd:.3g}",
+            f"{row.bound:.4g}",
         ]
         line += [
-            f"{ratio(row, normalized=False):.3g}",
-            f"{ratio(row, normalized=True):.3g}",
+            f"{row.ratio(normalized=False):.3g}",
+            f"{row.ratio(normalized=True):.3g}",
         ]
         if name == "table10":
-            paper = PAPER_TABLE_10.get((row["round"], row["batch"]))
-            line.append(paper if paper and row["sampler"] == "dynamical" else "")
+            paper = PAPER_TABLE_10.get((row.round, row.batch))
+            line.append(paper if paper and row.sampler == "dynamical" else "")
         cells.append(line)
     if said := PAPER_DISCREPANCY.get(name):
         cells.append(["paper", said, *[""] * (len(header) - 2)])
-    n_negative = sum(row["mmd_squared"] < 0 for row in rows)
+    n_negative = sum(row.mmd_squared < 0 for row in rows)
     note = f"\n{n_negative} of {len(rows)} estimates of MMD^2 are negative, and count as 0.\n"
     if n_raised := sum(
-        _is_raised(row["eigenvalues"], row["n"], settings.dtype) for row in rows
+        _is_raised(row.eigenvalues, row.n, settings.dtype) for row in rows
     ):
         note += f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of eigenvalues that were raised.\n"
     return _table(cells, header + ["paper's MMD/B"] * (name == "table10"), style) + note
@@ -144,26 +145,22 @@ def _is_raised(eigenvalues, n, dtype):
 
 def _is_shown(row, rows, name):
     if name == "fig1":
-        return row["round"] == 1
-    last = max(
-        other["round"]
-        for other in rows
-        if (other["sampler"], other["batch"]) == (row["sampler"], row["batch"])
-    )
-    return row["round"] == last if name == "table10" else True
+        return row.round == 1
+    last = max(other.round for other in rows if other.series == row.series)
+    return row.round == last if name == "table10" else True
 
 
 def ratio_table(found, settings, name, style):
     """Return approximation ratios by net, epochs and size of a query: mean and median over random ones, and own."""
     rows = []
-    for row in found["rows"]:
-        values = np.array(row["random"], dtype=float)  # NaN where the change is zero
+    for row in found.rows:
+        values = np.array(row.random, dtype=float)  # NaN where the change is zero
         values = values[np.isfinite(values)]
         line = [
-            row["model"],
-            row["epoch"],
-            f"{100 * row['train_accuracy']:.1f} %",
-            row["batch"],
+            row.model,
+            row.epoch,
+            f"{100 * row.train_accuracy:.1f} %",
+            row.batch,
         ]
         if len(values) > 1:
             low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
@@ -173,7 +170,7 @@ def ratio_table(found, settings, name, style):
             ]
         else:
             line += ["no change", ""]
-        rows.append([*line, "no change" if row["own"] is None else f"{row['own']:.3g}"])
+        rows.append([*line, "no change" if row.own is None else f"{row.own:.3g}"])
     rows.append(["paper", "converged", "", "", "about 1", "", ""])
     header = [
         "net",

@@ -76,8 +76,8 @@ RULES = {
     nn.GRU: recurrent,
 }
 
-# Those that are cheaper run with the direction as their parameters, where squared norms are
-# not wanted.
+# Where squared norms are not wanted, these are cheaper run with the direction in place of
+# their parameters.
 _LINEAR_IN_PARAMETERS = {
     nn.Linear,
     nn.Conv1d,

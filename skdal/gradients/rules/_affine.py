@@ -27,8 +27,11 @@ def affine(normalised, reduced, inputs, output_grads, direction):
 
 
 def _weight_gradient(normalised, reduced, x, b):
-    chunks = row_chunks(x, x[0].numel())
-    return torch.cat([reduced(b[rows] * normalised(x[rows])) for rows in chunks])
+    parts = []
+    for rows in row_chunks(x, x[0].numel()):
+        product = b[rows] * normalised(x[rows])
+        parts.append(reduced(product))
+    return torch.cat(parts)
 
 
 def over_leading_axes(layer):
@@ -36,6 +39,8 @@ def over_leading_axes(layer):
     n_axes = len(layer.normalized_shape)
 
     def reduced(y):
-        return y.flatten(1, -n_axes - 1).sum(1) if y.ndim > n_axes + 1 else y
+        if y.ndim <= n_axes + 1:
+            return y
+        return y.flatten(1, -n_axes - 1).sum(1)
 
     return reduced

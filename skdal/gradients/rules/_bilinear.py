@@ -26,7 +26,8 @@ def bilinear(layer, inputs, output_grads, direction):
     parts = []
     if "weight" in direction:
         v = direction["weight"]
-        parts.append((_sq_norm(x1, x2, b), _inner_product(x1, x2, b, v)))
+        sq_norm = _sq_norm(x1, x2, b)
+        parts.append((sq_norm, _inner_product(x1, x2, b, v)))
     if "bias" in direction:
         parts.append(explicit({"bias": b.sum(1)}, direction))
     return total(parts)
@@ -37,17 +38,22 @@ def _sq_norm(x1, x2, b):
     if t == 1:
         x1, x2, b = (x.reshape(n, -1) for x in (x1, x2, b))
         return lengths(x1) * lengths(x2) * lengths(b)
-    chunks = row_chunks(b, 3 * t * t)
-    return torch.cat([_gram_form(x1[rows], x2[rows], b[rows]) for rows in chunks])
+    parts = []
+    for rows in row_chunks(b, 3 * t * t):
+        parts.append(_gram_form(x1[rows], x2[rows], b[rows]))
+    return torch.cat(parts)
 
 
 def _gram_form(*factors):
     first, second, third = (x @ x.transpose(1, 2) for x in factors)
+    product = first * second
+    sq_norm = inner(product.flatten(1), third.flatten(1))
     # A sum may round to just below zero.
-    return inner((first * second).flatten(1), third.flatten(1)).clamp_min(0)
+    return sq_norm.clamp_min(0)
 
 
 def _inner_product(x1, x2, b, v):
     if v is None:
         return None
-    return inner(F.bilinear(x1, x2, v).flatten(1), b.flatten(1))
+    outputs = F.bilinear(x1, x2, v)
+    return inner(outputs.flatten(1), b.flatten(1))

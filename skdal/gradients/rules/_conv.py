@@ -71,11 +71,15 @@ def in_form(form, geometry, images, grads, v):
         return _gradient_statistics(geometry, images, grads, v)
     dot = None
     if v is not None:
-        dot = sum(_inner_product(geometry, x, b, v) for x, b in zip(images, grads))
+        pairs = zip(images, grads)
+        dot = sum(_inner_product(geometry, x, b, v) for x, b in pairs)
     if form == "gram":
         chunks = _patch_chunks(geometry, images, grads, _values_of_gram)
-        return torch.cat([gram_form(a, b) for a, b in chunks]), dot
-    return _pixel_form(*touched(geometry, images[0]), grads[0]), dot
+        sq_norm = torch.cat([gram_form(a, b) for a, b in chunks])
+    else:
+        geometry, image = touched(geometry, images[0])
+        sq_norm = _pixel_form(geometry, image, grads[0])
+    return sq_norm, dot
 
 
 def _gradient_statistics(geometry, images, grads, v):
@@ -128,7 +132,8 @@ def _inner_product(geometry, image, grads, v):
         groups=geometry.groups,
     )
     met = tuple(slice(size) for size in grads.shape[2:])
-    return inner(out[(..., *met)].flatten(1), grads.flatten(1))
+    out = out[(..., *met)]
+    return inner(out.flatten(1), grads.flatten(1))
 
 
 def _patch_chunks(geometry, images, grads, values_of):
@@ -153,7 +158,8 @@ def _patch_chunks(geometry, images, grads, values_of):
         _PatchSource(geometry, image, b.shape[2:]) for image, b in zip(images, grads)
     ]
     memory = None
-    for rows in row_chunks(grads[0], g * max(t * d, values_of(t, d, p))):
+    n_values = g * max(t * d, values_of(t, d, p))
+    for rows in row_chunks(grads[0], n_values):
         size = min(rows.stop, n) - rows.start
         if memory is None:
             memory = scratch(images[0], (size, g, d, t))
@@ -200,13 +206,15 @@ def _pixel_form(geometry, image, grads):
     b = grads.unflatten(1, (g, -1)).flatten(3)
     parts = []
     for rows in row_chunks(x, 2 * g * x.shape[3] ** 2):
-        gram = (x[rows].transpose(2, 3) @ x[rows]).flatten(0, 1)
+        gram = x[rows].transpose(2, 3) @ x[rows]
+        gram = gram.flatten(0, 1)
         gram = gram.unflatten(2, space).unflatten(1, space)
         for axis in reversed(range(len(space))):
             of_axis = shifts(geometry, axis, space[axis], out[axis])
             gram = _shifted_sum(gram, axis, len(space), of_axis, out[axis])
         b_gram = b[rows].transpose(2, 3) @ b[rows]
-        parts.append(pair_sum(gram.unflatten(0, (-1, g)), b_gram))
+        gram = gram.unflatten(0, (-1, g))
+        parts.append(pair_sum(gram, b_gram))
     return torch.cat(parts)
 
 
@@ -217,7 +225,9 @@ def _shifted_sum(gram, axis, n_axes, shifts, size):
     """
     first = 1 + axis
     second = 1 + n_axes + axis
-    if shifts == [(slice(0, gram.shape[first], 1), slice(0, size))]:
+    all_pixels = slice(0, gram.shape[first], 1)
+    all_positions = slice(0, size)
+    if shifts == [(all_pixels, all_positions)]:
         return gram
     shape = list(gram.shape)
     shape[first] = shape[second] = size

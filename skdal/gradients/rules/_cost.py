@@ -6,8 +6,8 @@ form on the layers of common nets, fits the constants and reports what each choi
 
 from typing import NamedTuple
 
-# What one of each costs, in multiply-adds of a product that is made for each sample; as
-# fitted by the benchmark.
+# What one of each costs, in multiply-adds of a product that is made for each sample. The
+# benchmark fitted these.
 _PRICES = {
     "small": 1.0,
     "large": 0.95,
@@ -65,7 +65,16 @@ def dense_costs(t, d, p, with_dot):
     return {"gradient": gradient, "gram": gram}
 
 
-def convolution_costs(t, d, p, groups, channels, pixels, shifted, with_dot):
+def convolution_costs(
+    t,
+    d,
+    p,
+    groups,
+    channels,
+    pixels,
+    shifted,
+    with_dot,
+):
     """Return the Cost by form of a convolution's weight.
 
     Parameters

@@ -16,13 +16,17 @@ def inner_products(layer, inputs, output_grads, direction):
     """
     parameters = dict(layer.named_parameters(recurse=False))
     dtype = output_grads[0].dtype
-    values = {
-        own: (direction[own] if own in direction else torch.zeros_like(p)).to(dtype)
-        for own, p in parameters.items()
-    }
+    values = {}
+    for own, parameter in parameters.items():
+        value = direction.get(own)
+        if value is None:
+            value = torch.zeros_like(parameter)
+        values[own] = value.to(dtype)
     with swapped(layer, parameters, values):
         outputs = [_output(layer, x) for x in inputs]
-    dot = sum(inner(y.flatten(1), b.flatten(1)) for y, b in zip(outputs, output_grads))
+    dot = 0
+    for y, b in zip(outputs, output_grads):
+        dot = dot + inner(y.flatten(1), b.flatten(1))
     return torch.zeros_like(dot), dot
 
 

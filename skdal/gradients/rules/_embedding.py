@@ -14,8 +14,10 @@ def embedding(layer, inputs, output_grads, direction):
     """
     n = len(inputs[0])
     width = layer.embedding_dim
-    tokens = torch.cat([x.reshape(n, -1) for x in inputs], dim=1)
-    b = torch.cat([y.reshape(n, -1, width) for y in output_grads], dim=1)
+    tokens = [x.reshape(n, -1) for x in inputs]
+    tokens = torch.cat(tokens, dim=1)
+    b = [grad.reshape(n, -1, width) for grad in output_grads]
+    b = torch.cat(b, dim=1)
     if layer.padding_idx is not None:
         is_padding = tokens == layer.padding_idx
         b = b.masked_fill(is_padding[..., None], 0)
@@ -25,5 +27,7 @@ def embedding(layer, inputs, output_grads, direction):
     sq_norm = b.new_zeros(n)
     sq_norm.index_add_(0, owner, gradient.square().sum(1))
     v = direction["weight"]
-    dot = None if v is None else (b * v[tokens]).sum((1, 2))
+    if v is None:
+        return sq_norm, None
+    dot = (b * v[tokens]).sum((1, 2))
     return sq_norm, dot

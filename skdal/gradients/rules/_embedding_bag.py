@@ -1,5 +1,7 @@
 """Bags of embeddings: a token's row collects its weight in the bag times the bag's gradient."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 
@@ -18,7 +20,8 @@ def embedding_bag(layer, inputs, output_grads, direction):
         raise NotImplementedError(
             "its bags are cut from one long input, whose first axis is not the sample"
         )
-    b = torch.stack(output_grads, dim=1)  # (n, use, feature)
+    # The axes are sample, use and feature.
+    b = torch.stack(output_grads, dim=1)
     v = direction["weight"]
     if layer.mode == "max":
         return _maxima(layer, bags, b, v)
@@ -35,19 +38,29 @@ def _sums(layer, bags, weights, b, v):
     """
     n, n_uses, _ = b.shape
     row, owner = numbered(torch.cat(bags, dim=1), layer.num_embeddings)
-    use = torch.cat([torch.full_like(bag[0], u) for u, bag in enumerate(bags)])
-    shares = torch.cat(
-        [_shares(layer, bag, weight, b) for bag, weight in zip(bags, weights)], dim=1
-    )
+    uses = [torch.full_like(bag[0], u) for u, bag in enumerate(bags)]
+    entry = row * n_uses + torch.cat(uses)
+    pairs = zip(bags, weights)
+    shares = [_shares(layer, bag, weight, b) for bag, weight in pairs]
+    shares = torch.cat(shares, dim=1)
     s = b.new_zeros(len(owner) * n_uses)
-    s.index_add_(0, (row * n_uses + use).flatten(), shares.flatten())
+    s.index_add_(0, entry.flatten(), shares.flatten())
     s = s.unflatten(0, (-1, n_uses))
     gram = b @ b.transpose(1, 2)
-    squares = sum(s[:, u] * inner(s, gram[owner, u]) for u in range(n_uses))
+    squares = 0
+    for u in range(n_uses):
+        squares = squares + s[:, u] * inner(s, gram[owner, u])
+    sq_norm = b.new_zeros(n)
+    sq_norm.index_add_(0, owner, squares)
     # A sum may round to just below zero.
-    sq_norm = b.new_zeros(n).index_add_(0, owner, squares).clamp_min(0)
+    sq_norm.clamp_min_(0)
     if v is None:
         return sq_norm, None
+    return sq_norm, _dot_of_sums(layer, bags, weights, b, v)
+
+
+def _dot_of_sums(layer, bags, weights, b, v):
+    """Return G . V (n,): what the layer gives with the weight V, times b."""
     outputs = [
         F.embedding_bag(
             bag,
@@ -58,7 +71,8 @@ def _sums(layer, bags, weights, b, v):
         )
         for bag, weight in zip(bags, weights)
     ]
-    return sq_norm, inner(torch.stack(outputs, dim=1).flatten(1), b.flatten(1))
+    outputs = torch.stack(outputs, dim=1)
+    return inner(outputs.flatten(1), b.flatten(1))
 
 
 def _shares(layer, bag, weight, b):
@@ -70,7 +84,8 @@ def _shares(layer, bag, weight, b):
     if weight is not None:
         return weight.to(b) * counts
     if layer.mode == "mean":
-        return counts.to(b) / counts.sum(1, keepdim=True).clamp_min(1)
+        lengths = counts.sum(1, keepdim=True)
+        return counts.to(b) / lengths.clamp_min(1)
     return counts.to(b)
 
 
@@ -82,18 +97,19 @@ def _maxima(layer, bags, b, v):
     picks = torch.stack([_picks(layer, bag) for bag in bags], dim=1)
     if layer.padding_idx is not None:
         is_empty = [(bag == layer.padding_idx).all(1) for bag in bags]
-        b = b.masked_fill(torch.stack(is_empty, dim=1)[..., None], 0)
+        is_empty = torch.stack(is_empty, dim=1)
+        b = b.masked_fill(is_empty[..., None], 0)
     n_uses = len(bags)
-    same = (
-        inner(b[:, u] * (picks[:, u] == picks[:, w]), b[:, w])
-        for u in range(n_uses)
-        for w in range(n_uses)
-    )
-    sq_norm = sum(same).clamp_min(0)
+    sq_norm = 0
+    for u, w in itertools.product(range(n_uses), repeat=2):
+        is_same = picks[:, u] == picks[:, w]
+        sq_norm = sq_norm + inner(b[:, u] * is_same, b[:, w])
+    sq_norm = sq_norm.clamp_min(0)
     if v is None:
         return sq_norm, None
-    of_picks = v.gather(0, picks.flatten(0, 1)).reshape(len(b), -1)
-    return sq_norm, inner(of_picks, b.flatten(1))
+    of_picks = v.gather(0, picks.flatten(0, 1))
+    dot = inner(of_picks.reshape(len(b), -1), b.flatten(1))
+    return sq_norm, dot
 
 
 def _picks(layer, bag):

@@ -8,8 +8,8 @@ import threading
 
 import torch
 
-# Values of the temporaries of a chunk: they stay in a processor's cache, and a CUDA device
-# wants few, large kernels.
+# A chunk's temporaries have so many values: they stay in a processor's cache, and a CUDA
+# device wants few, large kernels.
 _CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**26}
 _CHUNK_VALUES_ELSEWHERE = 2**19
 
@@ -59,7 +59,8 @@ def gram_form(a, b):
 def pair_sum(a, b):
     """Return sum over the entries of two Gram matrices' product (n, ...), a squared norm."""
     # A sum of products may round to just below zero.
-    return inner(a.flatten(1), b.flatten(1)).clamp_min(0)
+    pairs = inner(a.flatten(1), b.flatten(1))
+    return pairs.clamp_min(0)
 
 
 def lengths(x):
@@ -69,8 +70,10 @@ def lengths(x):
 
 def inner(x, y):
     """Return the inner product of each row of x and y (n, l)."""
-    chunks = row_chunks(x, x.shape[1])
-    return joined([torch.linalg.vecdot(x[rows], y[rows]) for rows in chunks])
+    parts = []
+    for rows in row_chunks(x, x.shape[1]):
+        parts.append(torch.linalg.vecdot(x[rows], y[rows]))
+    return joined(parts)
 
 
 def row_chunks(x, values_per_row):
@@ -98,9 +101,8 @@ def scratch(like, shape):
 
 def positions(tensors):
     """Return tensors (n, ..., k) of several uses as one (n, t, k)."""
-    return joined(
-        [x.flatten(1, -2) if x.ndim > 2 else x[:, None] for x in tensors], dim=1
-    )
+    flat = [x.flatten(1, -2) if x.ndim > 2 else x[:, None] for x in tensors]
+    return joined(flat, dim=1)
 
 
 def sample_first(x, n_samples):
@@ -117,19 +119,23 @@ def over_positions(y):
 
 def joined(tensors, dim=0):
     """Return tensors as one; a single one is not copied."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=dim)
+    if len(tensors) == 1:
+        return tensors[0]
+    return torch.cat(tensors, dim=dim)
 
 
 def total(parts):
     """Add the (sq_norm, dot) of several parameters."""
     sq_norms, dots = zip(*parts)
-    return sum(sq_norms), None if dots[0] is None else sum(dots)
+    dot = None if dots[0] is None else sum(dots)
+    return sum(sq_norms), dot
 
 
 def concatenated(parts):
     """Join the (sq_norm, dot) of consecutive samples."""
     sq_norms, dots = zip(*parts)
-    return torch.cat(sq_norms), None if dots[0] is None else torch.cat(dots)
+    dot = None if dots[0] is None else torch.cat(dots)
+    return torch.cat(sq_norms), dot
 
 
 def numbered(tokens, n_tokens):

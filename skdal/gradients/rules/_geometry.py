@@ -70,7 +70,9 @@ def patches(geometry, x, out):
         x = windows[..., ::dilation].narrow(axis, 0, n_positions)
     n_axes = len(out)
     # (n, g * c, *out, *kernel) becomes (n, g * c, *kernel, *out).
-    x = x.movedim(tuple(range(2, 2 + n_axes)), tuple(range(-n_axes, 0)))
+    from_axes = tuple(range(2, 2 + n_axes))
+    to_axes = tuple(range(-n_axes, 0))
+    x = x.movedim(from_axes, to_axes)
     return x.unflatten(1, (geometry.groups, -1))
 
 

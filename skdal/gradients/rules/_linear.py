@@ -71,7 +71,8 @@ def matrix_statistics(a, b, v):
     """
     _, t, d = a.shape
     p = b.shape[2]
-    return in_form(cheapest(dense_costs(t, d, p, v is not None)), a, b, v)
+    costs = dense_costs(t, d, p, v is not None)
+    return in_form(cheapest(costs), a, b, v)
 
 
 def in_form(form, a, b, v):
@@ -90,7 +91,8 @@ def in_form(form, a, b, v):
         )
     dot = None
     if v is not None:
-        dot = inner(F.linear(a, v).reshape(n, -1), b.reshape(n, -1))
+        outputs = F.linear(a, v)
+        dot = inner(outputs.reshape(n, -1), b.reshape(n, -1))
     parts = [
         gram_form(columns_a[rows], columns_b[rows])
         for rows in row_chunks(columns_a, 2 * t * t)

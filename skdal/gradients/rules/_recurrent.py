@@ -27,10 +27,13 @@ def recurrent(layer, inputs, output_grads, direction):
                 taps[own].append(tap)
     parts = []
     for own, v in direction.items():
-        a = torch.cat([tap.a for tap in taps[own]], dim=1)
-        b = torch.cat([tap.b for tap in taps[own]], dim=1)
+        a = [tap.a for tap in taps[own]]
+        b = [tap.b for tap in taps[own]]
+        a = torch.cat(a, dim=1)
+        b = torch.cat(b, dim=1)
         if own.startswith("bias"):
-            parts.append(explicit({own: b.sum(1)}, {own: v}))
+            gradient = b.sum(1)
+            parts.append(explicit({own: gradient}, {own: v}))
         else:
             parts.append(matrix_statistics(a, b, v))
     return total(parts)
@@ -61,7 +64,9 @@ def _taps(layer, call, grads):
         pairs = [
             (out, grad) for out, grad in zip((output, *last), grads) if grad is not None
         ]
-        watched = [value for side in sides for value in (side.z, *side.projected)]
+        watched = []
+        for side in sides:
+            watched += [side.z, *side.projected]
         gradients = torch.autograd.grad(
             [out for out, _ in pairs],
             watched,
@@ -74,7 +79,8 @@ def _taps(layer, call, grads):
     )
     for side in sides:
         z_grad = next(gradients)
-        yield from side.taps(layer, z_grad, [next(gradients) for _ in side.projected])
+        projected_grads = [next(gradients) for _ in side.projected]
+        yield from side.taps(layer, z_grad, projected_grads)
 
 
 def _input_and_state(layer, call):
@@ -133,7 +139,8 @@ class _Side(NamedTuple):
         if not self.resets:
             return z_grad
         same, last = z_grad.tensor_split([2 * layer.hidden_size], dim=2)
-        return torch.cat([same, last * torch.stack(self.resets, dim=1)], dim=2)
+        last = last * torch.stack(self.resets, dim=1)
+        return torch.cat([same, last], dim=2)
 
 
 def _run(layer, x, state):
@@ -207,14 +214,17 @@ def _cell(layer, z, u, state, resets):
         return _lstm_cell(z, u, state)
     if isinstance(layer, nn.GRU):
         return _gru_cell(z, u, state, resets)
-    is_tanh = layer.nonlinearity == "tanh"
-    return ((z + u).tanh() if is_tanh else (z + u).relu(),)
+    if layer.nonlinearity == "tanh":
+        return ((z + u).tanh(),)
+    return ((z + u).relu(),)
 
 
 def _lstm_cell(z, u, state):
     i, f, g, o = (z + u).chunk(4, dim=1)
-    c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    _, c = state
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    h = o.sigmoid() * c.tanh()
+    return h, c
 
 
 def _gru_cell(z, u, state, resets):
