@@ -4,13 +4,14 @@ VENV ?= .venv
 DRAWS ?= 10000
 BIN := $(VENV)/bin
 
-.PHONY: help demo test fuzz lint format docs matrix bench dist clean
+.PHONY: help demo test test-all fuzz lint format docs matrix bench dist clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    a few rounds of active learning on handwritten digits"
-	@echo "make test    every test, the doctests of package, README and docs included"
+	@echo "make test    the tests of every day with the doctests of package, README and docs, in minutes"
+	@echo "make test-all  the rest: Ray and its faults, processes, examples, every class and every form"
 	@echo "make fuzz    the layer rules on $(DRAWS) layers and nets drawn at random; DRAWS=... sets how many"
 	@echo "make lint    ruff (rules and format), import-linter, mypy, and the rules of tests/lint.py"
 	@echo "make format  let ruff rewrite what it can"
@@ -36,7 +37,10 @@ demo: $(VENV)/.installed-core
 	$(BIN)/skdal demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not cuda"
+
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or cuda"
 
 fuzz: $(VENV)/.installed-test
 	SKDAL_FUZZ=$(DRAWS) $(BIN)/python -m pytest tests/gradients/test_fuzz.py tests/gradients/test_cuts.py

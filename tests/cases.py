@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 import torch.utils.checkpoint
+from lanes import slow_unless
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -68,11 +69,20 @@ class Case:
         return net
 
 
-def over(cases):
-    """Parametrize a test over problems."""
+def over(cases, usual=None):
+    """Parametrize a test over problems; where the usual ones are named, the others are marked `slow`."""
+    usual = cases if usual is None else usual
     return pytest.mark.parametrize(
-        "problem", cases, ids=lambda case: case.id, indirect=True
+        "problem",
+        [slow_unless(case in usual, case) for case in cases],
+        ids=lambda case: case.id,
+        indirect=True,
     )
+
+
+def some(cases, n=8):
+    """Return about n cases, of all parts of the list."""
+    return cases[:: max(1, len(cases) // n)]
 
 
 def over_backends(cases, refused=False):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pytest
 import torch
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
@@ -289,13 +288,6 @@ def assert_same(actual, expected, where=""):
         assert actual == expected or actual != actual and expected != expected, (
             where
         )  # NaN is NaN
-
-
-def on_cuda(test):
-    """Mark a test that needs a CUDA device, and is skipped without one."""
-    return pytest.mark.cuda(
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")(test)
-    )
 
 
 def moved_to_cuda(net):

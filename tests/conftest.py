@@ -1,9 +1,15 @@
-"""Fixtures shared by the tests."""
+"""What holds for every test: one thread, CUDA only where there is a device, and the problem of a case."""
 
+import os
 from functools import lru_cache
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # in processes that tests start
+
 import pytest
+import torch
 from problems import Problem
+
+torch.set_num_threads(1)  # two workers of pytest-xdist share the machine
 
 _latest = lru_cache(maxsize=1)(
     Problem
@@ -13,3 +19,12 @@ _latest = lru_cache(maxsize=1)(
 @pytest.fixture(scope="module")
 def problem(request):
     return _latest(request.param)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    needs_device = [item for item in items if item.get_closest_marker("cuda")]
+    config.hook.pytest_deselected(items=needs_device)
+    items[:] = [item for item in items if not item.get_closest_marker("cuda")]

@@ -21,6 +21,7 @@ from common import (
     weights,
     y,
 )
+from lanes import crossed
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -123,7 +124,7 @@ DATASETS = {
     "skorch's": SkorchDataset,
 }
 FORMS = ARRAYS | DATASETS
-every = pytest.mark.parametrize("key", SAMPLERS)
+FOR_PIPELINES = ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"]
 # the last of the mini-batches of 8 has length 1, 2, 7, 8; the last pool is one of length 1
 SIZES = {
     "dynamical": [17, 18, 23, 24, 1],
@@ -131,6 +132,8 @@ SIZES = {
     "coreset": [17, 24, 1],
 }
 POOLS = [(key, n) for key in PROMISES for n in SIZES.get(key, [len(POOL)])]
+READERS = list(SIZES)  # samplers that read a pool in different ways
+SOME_FORMS = ["memmap", "dict", "pair"]  # an array, several inputs, a Dataset
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +163,15 @@ def assert_close(actual, expected, rtol=1e-10):
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-@pytest.mark.parametrize("key, n", POOLS)
-@pytest.mark.parametrize("form", FORMS)
-def test_pool(key, n, form, net):
+@crossed(
+    "form, key_and_n",
+    FORMS,
+    POOLS,
+    some_rows=SOME_FORMS,
+    some_columns=[(key, 17) for key in READERS],
+)
+def test_pool(form, key_and_n, net):
+    key, n = key_and_n
     sampler = make_sampler(key, FrozenEstimator(net)).fit(FORMS[form](X), y)
     expected = make_sampler(key, FrozenEstimator(net)).fit(X, y)
     assert_close(scored(sampler, FORMS[form](POOL[:n])), scored(expected, POOL[:n]))
@@ -179,11 +188,12 @@ def test_interaction(form, net):
     )
 
 
-@pytest.mark.parametrize(
-    "key", [*SIZES, "egl", "badge", "albl", "mc_dropout", "pool_subset"]
-)
-@pytest.mark.parametrize(
-    "form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"]
+@crossed(
+    "form, key",
+    FOR_PIPELINES,
+    [*READERS, "egl", "badge", "albl", "mc_dropout", "pool_subset"],
+    some_rows=["CSR array"],
+    some_columns=["margin"],
 )
 def test_pool_in_a_pipeline(key, form):
     pipeline = make_pipeline(
@@ -201,9 +211,7 @@ def dense(rows):
 
 
 @pytest.mark.parametrize("key", FOR_CLASSIFIERS)
-@pytest.mark.parametrize(
-    "form", ["ndarray", "memmap", "CSR matrix", "CSR array", "DataFrame"]
-)
+@pytest.mark.parametrize("form", FOR_PIPELINES)
 def test_pool_of_a_classifier(key, form):
     sampler = make_sampler(key, LogisticRegression(), **FOR_CLASSIFIERS[key]).fit(
         FORMS[form](X), y
@@ -282,11 +290,14 @@ def test_labeled_set(form):
 
 
 @pytest.mark.filterwarnings("ignore:A column-vector y")
-@pytest.mark.parametrize(
-    "key", ["dynamical", "coreset", "albl"]
-)  # one for each way to read a labeled set
-@pytest.mark.parametrize("form", LABELED)
-def test_labeled_set_of_a_call(key, form, net):
+@crossed(
+    "form, key",
+    LABELED,
+    ["dynamical", "coreset", "albl"],  # one for each way to read a labeled set
+    some_rows=["DataFrame, y", "Dataset of pairs", "labels in a tensor"],
+    some_columns=["dynamical"],
+)
+def test_labeled_set_of_a_call(form, key, net):
     rows, labels = LABELED[form](X, y)
     pool = (
         FORMS["bare tensor"](POOL)
@@ -366,9 +377,14 @@ def test_a_pool_without_chance_is_looked_at_a_few_times(net):
     assert len(looks) <= 8
 
 
-@every
-@pytest.mark.parametrize("form", [*DATASETS, "SliceDataset"])
-def test_others_are_not(key, form, net):
+@crossed(
+    "form, key",
+    [*DATASETS, "SliceDataset"],
+    SAMPLERS,
+    some_rows=["pair"],
+    some_columns=["margin", "coreset"],
+)
+def test_others_are_not(form, key, net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_sampler(key, FrozenEstimator(net)).fit(FORMS[form](X), y).query(
@@ -385,6 +401,7 @@ def test_items_are_fetched_in_order_a_mini_batch_at_a_time(net):
     )
 
 
+@pytest.mark.slow
 def test_workers(net):
     with_workers = make_net(AnyInput, iterator_valid__num_workers=1).initialize()
     with_workers.module_ = net.module_
@@ -465,9 +482,14 @@ def test_learner(form, net):
     )
 
 
-@pytest.mark.parametrize("key", keys(PROMISES, keeps=True))
-@pytest.mark.parametrize("form", FORMS)
-def test_learner_with_a_sampler_that_remembers(key, form, net):
+@crossed(
+    "form, key",
+    FORMS,
+    keys(PROMISES, keeps=True),
+    some_rows=SOME_FORMS,
+    some_columns=["albl"],
+)
+def test_learner_with_a_sampler_that_remembers(form, key, net):
     def rounds(form):
         learner = ActiveLearner(
             FrozenEstimator(net), make_sampler(key), FORMS[form](X), y

@@ -109,6 +109,7 @@ print([joblib.hash(t.describe(make(3))) for make in t.DIFFERENT.values()])
 """
 
 
+@pytest.mark.slow
 def test_another_process_says_the_same():
     program = PROGRAM.format(path=sys.path)
     done = [

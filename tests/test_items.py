@@ -160,6 +160,7 @@ def test_shards_read_items_as_the_query_does(executor):
     assert answers(sampler, WHOLE) == answers(sampler, TOLD)
 
 
+@pytest.mark.slow
 def test_and_so_does_ray():
     needs("ray")
     from skdal.parallel import RayExecutor
@@ -653,6 +654,7 @@ def raised(function):
         return error
 
 
+@pytest.mark.slow
 def test_an_item_that_ends_the_pass_of_workers_is_named():
     data = items(lambda i: (stop(i) if i == 27 else ROWS[i], int(LABELS[i])))
     with pytest.raises(InvalidSampleError, match="^sample 27 of the labeled set"):

@@ -29,6 +29,7 @@ def growth(monkeypatch):
     return measured
 
 
+@pytest.mark.slow
 def test_growth_does_not_depend_on_the_size_of_the_pool(growth):
     # 5,000 images of 32x32x3 more are 61 MB in float32
     small, large = growth("cnn", 1_000), growth("cnn", 6_000)
@@ -36,11 +37,13 @@ def test_growth_does_not_depend_on_the_size_of_the_pool(growth):
     assert large - small < 30
 
 
+@pytest.mark.slow
 def test_growth_of_a_large_net_stays_below_the_limit(growth):
     # one mini-batch of 64 per-sample gradients of resnet18 would be 2,860 MB
     assert growth("resnet18", 128) < LIMIT_MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["margin net", "entropy logistic"])
 def test_probabilities_of_many_classes_are_not_held_together(growth, what):
     # 20,000 samples with 1,000 classes are 160 MB in float64

@@ -196,6 +196,7 @@ IMPORTS = {  # by statement: what it must not import, unless skorch has
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", IMPORTS)
 def test_imports_are_light(statement):
     is_all_of_it = statement.startswith("import skdal;")

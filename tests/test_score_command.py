@@ -143,6 +143,7 @@ def test_picks_are_those_of_the_sampler(folder, capsys):
     assert Image.open("picks.png").size == (3 * 96, 2 * 96)
 
 
+@pytest.mark.slow
 def test_a_net_that_has_not_converged_is_told_to_the_person(folder):
     command = [sys.executable, "-m", "skdal.cli", *words(gamma="100")]
     found = subprocess.run(

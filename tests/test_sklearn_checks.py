@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from common import FOR_CLASSIFIERS, PROMISES, make_net, make_sampler
+from lanes import slow_unless
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
@@ -61,28 +62,39 @@ def float_net():
     return make_net(FloatLinear, FloatNet, lr=0.1, max_epochs=10, **size)
 
 
-def checks(estimators, expected_failed_checks=None):
-    """`parametrize_with_checks` with ids that fit a line."""
+# one a base class every time, the others in `make test-all`
+USUAL = {"margin", "coreset", "albl", "dynamical"}
+
+
+def checks(samplers, expected_failed_checks=None):
+    """`parametrize_with_checks` for samplers by key, with ids that fit a line."""
     mark = parametrize_with_checks(
-        estimators, expected_failed_checks=expected_failed_checks
+        list(samplers.values()), expected_failed_checks=expected_failed_checks
     )
+    usual = [id(sampler) for key, sampler in samplers.items() if key in USUAL]
+    names, cases = mark.args
+    params = []
+    for case in cases:
+        marks = getattr(case, "marks", ())  # a bare pair has none
+        sampler, check = getattr(case, "values", case)
+        params.append(slow_unless(id(sampler) in usual, sampler, check, marks=marks))
     return pytest.mark.parametrize(
-        *mark.args, ids=lambda o: getattr(o, "func", type(o)).__name__
+        names, params, ids=lambda o: getattr(o, "func", type(o)).__name__
     )
 
 
 @checks(
-    [
-        make_sampler(key, LogisticRegression(), **params)
+    {
+        key: make_sampler(key, LogisticRegression(), **params)
         for key, params in FOR_CLASSIFIERS.items()
-    ]
+    }
 )
 def test_around_a_classifier(estimator, check):
     check(estimator)
 
 
 @checks(
-    [make_sampler(key, float_net()) for key in FOR_NETS],
+    {key: make_sampler(key, float_net()) for key in FOR_NETS},
     lambda estimator: EXPECTED_OF_NETS,
 )
 def test_around_a_net(estimator, check):

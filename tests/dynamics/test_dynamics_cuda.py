@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from cases import LAYERS, NETS, over
-from common import POOL, X, moved_to_cuda, on_cuda, trained_net, y
+from common import POOL, X, moved_to_cuda, trained_net, y
 from sklearn.frozen import FrozenEstimator
 
 from skdal import DynamicALSampler
@@ -21,7 +21,7 @@ from skdal.utils import take_rows
 NET = trained_net()
 
 
-@on_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("function", [training_dynamics_change, approximation_ratio])
 def test_training_dynamics(function):
     moved = moved_to_cuda(copy.deepcopy(NET))
@@ -33,7 +33,7 @@ def test_training_dynamics(function):
     )
 
 
-@on_cuda
+@pytest.mark.cuda
 @over([case for case in LAYERS + NETS if not case.heavy and case.n == 6])
 def test_kernels(problem):
     net, few = moved_to_cuda(problem.case.make_net()), take_rows(problem.X, slice(0, 3))
@@ -49,7 +49,7 @@ def test_kernels(problem):
         np.testing.assert_allclose(*found, rtol=0, atol=1e-9 * np.abs(found[1]).max())
 
 
-@on_cuda
+@pytest.mark.cuda
 def test_diagnose(tmp_path):
     found = []
     for net in (moved_to_cuda(copy.deepcopy(NET)), NET):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cases import LAYERS, NETS, over
+from cases import LAYERS, NETS, over, some
 from common import X as POOL
 from common import make_net, trained_net
 from sklearn.pipeline import make_pipeline
@@ -89,7 +89,7 @@ def test_layers(problem):
     )
 
 
-@over(SMALL)
+@over(SMALL, usual=some(SMALL))
 def test_products(problem, monkeypatch):
     monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
     expected = kernel_of(jacobians(problem.net, problem.X))
@@ -100,7 +100,7 @@ def test_products(problem, monkeypatch):
     )
 
 
-@over(SMALL)
+@over(SMALL, usual=some(SMALL))
 def test_products_without_forward_mode(problem, monkeypatch):
     monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
 
@@ -159,7 +159,7 @@ def test_checkpointed_nets(at_most, monkeypatch):
     assert_kernel(empirical_ntk(net, POOL), kernel_of(jacobians(net, POOL)))
 
 
-@over(SMALL)
+@over(SMALL, usual=some(SMALL))
 def test_two_sets_in_small_chunks(problem, monkeypatch):
     J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
     expected = kernel_of(J[:4], J)

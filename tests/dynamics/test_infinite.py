@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from common import on_cuda
 from scipy.sparse import csr_array
 from wide import wide_net
 
@@ -450,7 +449,7 @@ def test_the_bar(capsys):
     assert "49/49" in capsys.readouterr().err
 
 
-@on_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("others", [None, OTHERS])
 def test_cuda(name, others, monkeypatch):

@@ -25,14 +25,6 @@ from skdal.experiments._train import measure
 from skdal.samplers import SAMPLERS, RandomSampler
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 @pytest.fixture(scope="module")
 def digits():
     return load_dataset("digits")

@@ -143,6 +143,7 @@ def test_another_spec_is_refused_with_both_shown(tmp_path, folder):
     assert (folder.path / "spec.json").read_text() == other
 
 
+@pytest.mark.slow
 def test_two_processes_never_hold_the_same_run(tmp_path, folder):
     code = (
         "import sys; from skdal.experiments import RunFolder, RunSpec\n"
@@ -178,6 +179,7 @@ with folder.locked() as mine:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment(tmp_path):
     """What the next process finds is always whole, goes on from there, and gets to the end."""
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from common import on_cuda
 from scipy.stats import kendalltau
 
 from skdal.datasets import load_dataset
@@ -75,6 +74,7 @@ def result(folder, name):
     return json.loads(result_file(THEORY[name], folder, SMALL).read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THEORY)
 def test_a_table_and_a_figure(folder, name, monkeypatch):
     monkeypatch.setattr(THEORY[name].experiment, "compute", None)  # it is there already
@@ -90,10 +90,12 @@ def test_a_table_and_a_figure(folder, name, monkeypatch):
         assert not re.search("^#|±" if style == "latex" else "^#", text)
 
 
+@pytest.mark.slow
 def test_one_computation_serves_several_figures(folder):
     assert len(list(folder.glob("*.json"))) == 3
 
 
+@pytest.mark.slow
 def test_correlations(folder):
     found = result(folder, "fig2")["raw"]
     dynamics = {key: np.array(values) for key, values in found["dynamics"].items()}
@@ -110,6 +112,7 @@ def test_correlations(folder):
     ] == pytest.approx(tuple(expected))
 
 
+@pytest.mark.slow
 def test_the_first_draw_by_hand(folder):
     found, spec = (
         result(folder, "fig2"),
@@ -144,6 +147,7 @@ def test_the_first_draw_by_hand(folder):
     assert found["raw"]["error"]["100"][0] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_by_chance_are_a_control(folder):
     """Of labels that have nothing to do with the images; here with the first labeling written out."""
     found = result(folder, "fig2")
@@ -178,6 +182,7 @@ def test_labels_by_chance_are_a_control(folder):
     assert f"on the raw kernel {of_bound:+.3f} with B" in text
 
 
+@pytest.mark.slow
 def test_discrepancies(folder, tmp_path):
     rows = result(folder, "fig1")["rows"]
     assert [(row["sampler"], row["batch"], row["round"]) for row in rows] == [
@@ -232,6 +237,7 @@ def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
     assert "| 5/5 " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_approximation_ratios(folder):
     rows = result(folder, "fig4")["rows"]
     assert [(row["epoch"], row["batch"]) for row in rows] == [
@@ -254,6 +260,7 @@ def test_approximation_ratios(folder):
         assert row["random"][0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     worked, work = [], _discrepancy.infinite_ntk
 
@@ -274,6 +281,7 @@ def test_it_goes_on_after_an_interruption(tmp_path, folder, monkeypatch):
     assert result(tmp_path, "fig1")["rows"] == result(folder, "fig1")["rows"]
 
 
+@pytest.mark.slow
 def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
     worked = []
 
@@ -307,6 +315,7 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
     assert sum(worked) == len(pairs)
 
 
+@pytest.mark.slow
 def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
     sizes, train = [], _run.train_until_learned
     counted = lambda net, labeled, *args: (
@@ -361,6 +370,7 @@ def test_a_labeled_set_with_twins_gives_a_bound_and_says_so(dtype, tmp_path):
         assert "2 of 2 kernels are ill-conditioned" in said
 
 
+@pytest.mark.slow
 def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     work, seen = _ratio._rows, []
 
@@ -405,6 +415,7 @@ def test_results_of_other_data_of_the_same_name_are_told_apart(tmp_path):
         run_theory("fig7", tmp_path / "out", settings, data_root=tmp_path)
 
 
+@pytest.mark.slow
 def test_stored_results_are_found_by_name(folder):
     assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
     assert (
@@ -417,6 +428,7 @@ def test_stored_results_are_found_by_name(folder):
     )
 
 
+@pytest.mark.slow
 def test_other_settings_are_other_results(folder):
     other = dataclasses.replace(SMALL, n_draws=13)
     assert result_file(THEORY["fig2"], folder, other) != result_file(
@@ -427,6 +439,7 @@ def test_other_settings_are_other_results(folder):
     )
 
 
+@pytest.mark.slow
 def test_figures_of_other_settings_do_not_replace_each_other(folder, tmp_path):
     changed = [{}, {"dtype": "float32"}, {"n_draws": 11}]
     paths = [
@@ -455,6 +468,7 @@ def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
         run_theory("fig4", tmp_path, SMALL)
 
 
+@pytest.mark.slow
 def test_every_series_is_drawn(folder):
     """Also where there are more than colors; the last one is that of random queries."""
     found = result(folder, "fig9")
@@ -471,6 +485,7 @@ def test_every_series_is_drawn(folder):
     assert len(figure.axes[-1].get_legend().get_texts()) == 16
 
 
+@pytest.mark.slow
 def test_lines_end_where_a_ratio_changes_its_sign(folder):
     row = result(folder, "fig4")["rows"][0]
     values = [0.5, 0.7, 1.8, -2.0, -1.0, 0.9]
@@ -486,6 +501,7 @@ def test_lines_end_where_a_ratio_changes_its_sign(folder):
     assert drawn[:3] == [[0.5, 0.7, 1.8], [-2.0, -1.0], [0.9]]
 
 
+@pytest.mark.slow
 def test_negative_estimates_are_marked(folder):
     rows = [row | {"mmd_squared": -1e-3} for row in result(folder, "fig1")["rows"]]
     axes = THEORY["fig1"].draw(of("fig1", {"rows": rows}), SMALL, "fig1").axes[0]
@@ -526,6 +542,7 @@ def test_a_result_of_another_shape_is_told_of(text, tmp_path):
         list(stored_results(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_result_with_other_rows_is_told_of(folder, tmp_path):
     file = result_file(THEORY["fig4"], folder, SMALL)
     held = json.loads(file.read_text())
@@ -535,12 +552,14 @@ def test_a_result_with_other_rows_is_told_of(folder, tmp_path):
         run_theory("fig4", tmp_path, SMALL)
 
 
+@pytest.mark.slow
 def test_other_files_of_the_folder_are_no_results(folder):
     (folder / "notes.json").write_text("[1]")
     assert {name for name, _, _ in stored_results(folder)} == set(THEORY)
     (folder / "notes.json").unlink()
 
 
+@pytest.mark.slow
 def test_a_result_of_other_data_is_refused_without_the_digest_file(folder, tmp_path):
     file = result_file(THEORY["fig2"], folder, SMALL)
     held = json.loads(file.read_text()) | {"data": "0" * 16}
@@ -563,6 +582,7 @@ def test_a_damaged_part_is_told_of(tmp_path):
         run_theory("fig4", tmp_path, settings)
 
 
+@pytest.mark.slow
 def test_a_ratio_without_a_change_is_no_number(folder):
     found = result(folder, "fig4")
     found["rows"][0] |= {"own": None, "random": [None, 0.5, 1.0, None, 1.5]}
@@ -678,7 +698,8 @@ def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path
         run_theory(name, tmp_path, dataclasses.replace(SMALL, **changes), device=device)
 
 
-@on_cuda
+@pytest.mark.slow
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", ["fig2", "table10", "fig4"])
 def test_cuda(name, folder, tmp_path):
     """Trainings differ in the last digits and then in more; what is asked for of them is that they run."""

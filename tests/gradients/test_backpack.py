@@ -636,6 +636,7 @@ def test_auto_does_not_use_it(monkeypatch, caplog):
     assert "backpack" not in caplog.text
 
 
+@pytest.mark.slow
 def test_it_is_imported_when_it_is_asked_for():
     code = "import sys, skdal, skdal.gradients; sys.exit('backpack' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

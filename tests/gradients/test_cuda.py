@@ -2,7 +2,7 @@
 
 import pytest
 from cases import LAYERS, NETS, over
-from common import moved_to_cuda, on_cuda
+from common import moved_to_cuda
 from reference import assert_gradients, assert_statistics
 
 from skdal.gradients import gradient_statistics, labeled_gradient
@@ -22,7 +22,7 @@ def on_device(problem):
     return net, {name: v.cuda() for name, v in problem.direction.items()}
 
 
-@on_cuda
+@pytest.mark.cuda
 @over(LAYERS + NETS)
 def test_statistics(problem):
     net, direction = on_device(problem)
@@ -34,7 +34,7 @@ def test_statistics(problem):
         assert_statistics(actual, problem.own, rtol=1e-9)
 
 
-@on_cuda
+@pytest.mark.cuda
 @over([case for case in LAYERS + NETS if not case.heavy])
 def test_summed_gradient(problem):
     net, _ = on_device(problem)

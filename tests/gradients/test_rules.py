@@ -2,6 +2,7 @@
 
 import pytest
 from cases import LAYERS, over, over_backends
+from lanes import slow_unless
 from reference import assert_gradients, assert_statistics
 
 from skdal.exceptions import UnsupportedLayerError
@@ -46,7 +47,7 @@ def test_labeled_gradient(problem):
 
 
 @over(LAYERS)
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [slow_unless(n == 1, n) for n in (1, 4)])
 def test_any_batch_size(problem, batch_size):
     settings = {
         "direction": problem.direction,

@@ -23,6 +23,7 @@ assert sampler.fit(X, y).query(X, 2).tolist() == [0, 1]
 """
 
 
+@pytest.mark.slow
 def test_without_the_extra():
     subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], check=True)
 
@@ -49,6 +50,7 @@ assert len(sampler.query(X, 2)) == 2
 """
 
 
+@pytest.mark.slow
 def test_without_ray(tmp_path):
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITHOUT_RAY], check=True, cwd=tmp_path

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import ray
 import torch
+from cluster import CLUSTER
 from common import POOL, X, trained_net, y
-from conftest import CLUSTER
 from helpers_parallel import Rows, fitted
 from ray.cluster_utils import Cluster
 

@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skdal import DynamicALSampler
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 
 def net_of(**settings):

@@ -100,7 +100,6 @@ def test_picks_are_the_same_in_shards(sampler, classifier):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 @on_classifiers
 def test_picks_are_the_same_on_ray(sampler, classifier, two_workers):
     assert ask(sampler, classifier, two_workers) == ask(sampler, classifier)
@@ -137,7 +136,6 @@ def test_probabilities_are_computed_in_the_workers(two_workers):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_datasets_and_parts_of_pools_on_ray(two_workers):
     net = CLASSIFIERS["net"]
     modal = SAMPLERS["modAL margin"]
@@ -153,7 +151,6 @@ def test_datasets_and_parts_of_pools_on_ray(two_workers):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_a_sampler_of_ours_in_scikit_activeml_on_ray(two_workers):
     everything, labels = (
         np.concatenate([X, POOL]),

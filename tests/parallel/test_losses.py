@@ -16,7 +16,7 @@ from skdal import DynamicALSampler
 needs("ray")
 needs("pyarrow")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 PROGRAM = Path(__file__).with_name("losses.py")
 
@@ -37,7 +37,7 @@ def ended(*arguments):
 
 
 @pytest.fixture
-def wanted(one_thread):
+def wanted():
     """Picks and scores of the serial path."""
     from losses import MANY, N_PICKS
 

@@ -479,6 +479,7 @@ def test_through_a_subset_positions_are_those_of_the_pool():
     )
 
 
+@pytest.mark.slow
 def test_loader_processes_tell_what_they_set_aside():
     net = trained_net(iterator_valid__num_workers=2)
     sampler = fitted(DynamicALSampler(batch_size=8), net, X, y)

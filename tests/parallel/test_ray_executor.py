@@ -45,7 +45,7 @@ from skdal.samplers import (
 
 pa = needs("pyarrow")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 
 def both(sampler, executor, pool, n=7, *, net=None, labeled=(X, y)):

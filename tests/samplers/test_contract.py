@@ -19,7 +19,6 @@ from common import (
     keys,
     make_net,
     make_sampler,
-    on_cuda,
     snapshot,
     trained_net,
     weights,
@@ -610,7 +609,7 @@ def fitted_on_cuda(key):
     return make_sampler(key, FrozenEstimator(net)).fit(X, y)
 
 
-@on_cuda
+@pytest.mark.cuda
 @every
 def test_indices_on_cuda(key):
     sampler = fitted_on_cuda(key)
@@ -619,7 +618,7 @@ def test_indices_on_cuda(key):
     assert sampler.query(POOL, 9).tolist() == indices.tolist()
 
 
-@on_cuda
+@pytest.mark.cuda
 @those(draws_on_device=False)
 def test_the_same_on_cuda_as_on_the_cpu(key):
     actual, expected = (
@@ -630,7 +629,7 @@ def test_the_same_on_cuda_as_on_the_cpu(key):
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-6)
 
 
-@on_cuda
+@pytest.mark.cuda
 @every
 def test_a_query_leaves_the_net_as_it_is_on_cuda(key):
     sampler = fitted_on_cuda(key)
