@@ -110,7 +110,7 @@ def _digits(root=None, *, download=False):
 
 _BY_FLAG = ({"train": True}, {"train": False})
 _BY_NAME = ({"split": "train"}, {"split": "test"})
-DATASETS = {
+DATASETS: dict[str, Any] = {
     "cifar10": partial(_torchvision, datasets.CIFAR10, _BY_FLAG),
     "cifar100": partial(_torchvision, datasets.CIFAR100, _BY_FLAG),
     "svhn": partial(_torchvision, datasets.SVHN, _BY_NAME),
@@ -166,7 +166,7 @@ def load_dataset(
     >>> len(data.train), len(data.test), data.train[0][0].shape
     (1438, 359, torch.Size([1, 8, 8]))
     """
-    folder, size = re.fullmatch(r"(.*?)(?:@(\d+))?", str(name)).groups()
+    folder, size = re.findall(r"^(.*?)(?:@(\d+))?$", str(name))[0]
     is_folder = name not in DATASETS and not str(name).endswith(".npz")
     if not is_folder and (exif or depth is not None):
         raise InvalidParameterError(

@@ -140,8 +140,9 @@ def infinite_ntk(
         if cache_dir is None
         else prepare_folder(cache_dir) / f"{kernel}-{_digest(network, rows, columns)}"
     )
-    images = [prepared(network, x.to(device)) for x in (rows, columns)]
-    return _by_rows(network, *images, rows is columns, folder, verbose)
+    of_rows = prepared(network, rows.to(device))
+    of_columns = prepared(network, columns.to(device))
+    return _by_rows(network, of_rows, of_columns, rows is columns, folder, verbose)
 
 
 def _digest(network, rows, columns):

@@ -100,7 +100,7 @@ def training_dynamics_change(
     ----------
     Eq. 11 and 13.
     """
-    how = {"layers": layers, "batch_size": batch_size}
+    how: dict[str, Any] = {"layers": layers, "batch_size": batch_size}
     if y_query is None:
         return _finite(_changes(net, X, y, X_query, None, **how)[0])
     X_query = _checked_query(net, X_query, X)

@@ -1,7 +1,10 @@
 """From folders of runs to comparisons: which runs answer the same question."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,12 +38,12 @@ class Comparison:
     n_failed: int
 
     @property
-    def labels(self):
+    def labels(self) -> Any:
         """Labels of the variants that have runs."""
         return list(self.runs)
 
     @property
-    def records(self):
+    def records(self) -> Any:
         """The records of all rounds of all runs."""
         return [
             r
@@ -50,16 +53,16 @@ class Comparison:
         ]
 
     @property
-    def n_labeled(self):
+    def n_labeled(self) -> Any:
         """Numbers of labels at which anything was measured, ascending."""
         return sorted({record["n_labeled"] for record in self.records})
 
     @property
-    def seeds(self):
+    def seeds(self) -> Any:
         """Seeds of any run, ascending."""
         return sorted({seed for seeds in self.runs.values() for seed in seeds})
 
-    def curves(self, label, measure="accuracy"):
+    def curves(self, label: str, measure: str = "accuracy") -> Any:
         """Return a measure of a variant, (n_seeds, n_points) for `seeds` and `n_labeled`, NaN where there is none."""
         column = {n: i for i, n in enumerate(self.n_labeled)}
         found = np.full((len(self.seeds), len(column)), np.nan)
@@ -69,19 +72,19 @@ class Comparison:
                     found[row, column[record["n_labeled"]]] = record[measure]
         return found
 
-    def of_paper(self, label):
+    def of_paper(self, label: str) -> Any:
         """Return the paper's accuracy in percent, (means, deviations) of (n_points,) each, NaN where it has none."""
         held = {} if self.paper is None else self.paper["columns"].get(label, {})
         pairs = [held.get(str(n), (None, None)) for n in self.n_labeled]
         return np.array(pairs, dtype=float).reshape(-1, 2).T
 
     @property
-    def baseline(self):
+    def baseline(self) -> Any:
         """The label that others are compared with: "random", None where it has no runs."""
         return "random" if "random" in self.runs else None
 
 
-def comparisons(root, suites=None):
+def comparisons(root: str | Path, suites: Any = None) -> Any:
     """Return what the runs below a folder compare.
 
     Runs on different data, or on other data under the same name, are kept apart.
@@ -104,7 +107,7 @@ def comparisons(root, suites=None):
     """
     found = read_records(root)
     names = _data_names(found)
-    groups = {}
+    groups: dict = {}
     for suite in SUITES.values() if suites is None else suites:
         for run in found:
             label = suite.label(run.spec)

@@ -1,7 +1,11 @@
 """The demonstration: a small suite on handwritten digits, and the digits that dynamicAL asks for next."""
 
+from __future__ import annotations
+
 import dataclasses
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,7 +29,14 @@ _N_COLUMNS = 6
 _N_SHOWN = 12  # images in each half of queries.png
 
 
-def run_demo(root, *, n_seeds=5, n_jobs=1, verbose=0, **changes):
+def run_demo(
+    root: str | Path,
+    *,
+    n_seeds: int = 5,
+    n_jobs: int = 1,
+    verbose: int = 0,
+    **changes: Any,
+) -> Any:
     """Compare dynamicAL with other samplers on handwritten digits; write two figures and return a table.
 
     Parameters
@@ -66,8 +77,8 @@ def run_demo(root, *, n_seeds=5, n_jobs=1, verbose=0, **changes):
     ['learning_curve.png', 'queries.png']
     """
     suite = _suite(changes)
-    root = prepare_folder(root)
-    runs = root / "runs"
+    out = prepare_folder(root)
+    runs = out / "runs"
     with one_thread():  # more do not help so small a net, and stall on a busy machine
         ended = run_suite(
             _SUITE, runs, n_seeds=n_seeds, n_jobs=n_jobs, verbose=verbose, **changes
@@ -77,8 +88,8 @@ def run_demo(root, *, n_seeds=5, n_jobs=1, verbose=0, **changes):
     comparison = comparison_of(suite, stored)
     shown = suite.spec(_SHOWN, 0)
     figures = {
-        root / "learning_curve.png": draw(comparison),
-        root / "queries.png": draw_query(next_query(shown, runs)),
+        out / "learning_curve.png": draw(comparison),
+        out / "queries.png": draw_query(next_query(shown, runs)),
     }
     for path, figure in figures.items():
         write_atomically(path, partial(save_figure, figure, "png"))

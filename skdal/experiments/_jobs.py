@@ -1,5 +1,7 @@
 """Many runs, several at once in processes of their own; what goes wrong in one does not touch the others."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal
@@ -9,6 +11,8 @@ import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from joblib.externals.loky import (
@@ -43,12 +47,20 @@ class Ended:
     failed: list = field(default_factory=list)
     in_use: list = field(default_factory=list)
 
-    def add(self, spec, how, why):
+    def add(self, spec: Any, how: str, why: str) -> None:
         """Take note of how one run ended: "done", "failed" or "in_use"."""
         getattr(self, how).append((spec, why) if how == "failed" else spec)
 
 
-def run_all(specs, root, *, n_jobs=1, data_root="data", device="cpu", report=None):
+def run_all(
+    specs: Any,
+    root: str | Path,
+    *,
+    n_jobs: int = 1,
+    data_root: str | Path = "data",
+    device: Any = "cpu",
+    report: Any = None,
+) -> Any:
     """Do what is left of many runs.
 
     Parameters

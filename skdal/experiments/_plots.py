@@ -1,7 +1,11 @@
 """Learning curves of comparisons."""
 
+from __future__ import annotations
+
 import re
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,7 +33,9 @@ _OTHERS = (ORANGE, GREEN, RED, PURPLE, CYAN, OLIVE, PINK, BROWN)
 _FORMATS = ("png", "svg")
 
 
-def write_plots(comparison, folder, *, measure="accuracy"):
+def write_plots(
+    comparison: Any, folder: str | Path, *, measure: str = "accuracy"
+) -> Any:
     """Write the learning curves of a comparison as PNG and SVG.
 
     Parameters
@@ -44,9 +50,9 @@ def write_plots(comparison, folder, *, measure="accuracy"):
     -------
     list of Path
     """
-    folder = prepare_folder(folder)
+    out = prepare_folder(folder)
     figure = draw(comparison, measure=measure)
-    paths = [folder / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
+    paths = [out / f"{_stem(comparison, measure)}.{kind}" for kind in _FORMATS]
     for path, kind in zip(paths, _FORMATS):
         write_atomically(path, partial(save_figure, figure, kind))
     return paths

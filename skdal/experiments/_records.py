@@ -1,10 +1,12 @@
 """Runs as they are stored, in folders of their own or many in one compressed file."""
 
+from __future__ import annotations
+
 import json
 import lzma
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments._spec import RunSpec
@@ -31,7 +33,7 @@ class StoredRun(NamedTuple):
     failure: str | None = None
 
 
-def write_records(path, runs):
+def write_records(path: Any, runs: Any) -> Any:
     """Write the specs and records of some runs into one compressed file; the same runs give the same bytes.
 
     Parameters
@@ -73,7 +75,7 @@ def _write_packed(content, out):
     out.write(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
 
 
-def read_records(path):
+def read_records(path: Any) -> Any:
     """Return the runs that are stored in a file, or below a folder.
 
     Parameters

@@ -4,12 +4,15 @@ Every source of chance of a round is seeded from the spec and the round's number
 cut short is done again from the checkpoint of the one before, and comes out the same.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +38,15 @@ logger = logging.getLogger("skdal")
 _QUERY_BATCH = 256
 
 
-def run(spec, root, *, data_root="data", device="cpu", report=None, n_records=None):
+def run(
+    spec: Any,
+    root: str | Path,
+    *,
+    data_root: str | Path = "data",
+    device: Any = "cpu",
+    report: Any = None,
+    n_records: int | None = None,
+) -> Any:
     """Do what is left of a run.
 
     Parameters

@@ -1,10 +1,13 @@
 """A run as a frozen spec: what is trained on what, how samples are asked for, and every seed."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -148,7 +151,7 @@ class RunSpec:
     def __hash__(self):
         return hash(self.to_json())
 
-    def to_json(self):
+    def to_json(self) -> Any:
         """Return canonical JSON: sorted keys, no blanks, infinity as the string "inf"."""
         return json.dumps(
             _plain(dataclasses.asdict(self)),
@@ -158,7 +161,7 @@ class RunSpec:
         )
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Any:
         """Return the spec of a JSON text.
 
         Raises
@@ -177,11 +180,11 @@ class RunSpec:
             ) from error
 
     @property
-    def digest(self):
+    def digest(self) -> Any:
         """A name for this spec, 12 hexadecimal digits."""
         return digest([self.to_json().encode()], n_digits=12, method="sha256")
 
-    def seed_of(self, source, *counters):
+    def seed_of(self, source: str, *counters: Any) -> Any:
         """Return the seed (32 bits) of one source of chance: "split", "initial", "weights", "order" or "query".
 
         `counters`, such as the round, tell its uses apart. Neither sampler nor training settings go into it.

@@ -5,11 +5,14 @@ is appended to the log after it. So a log that is one round behind, or whose las
 completed from it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pickle
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +22,7 @@ from skdal.utils import write_atomically
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 # What is read of every record.
@@ -45,7 +48,7 @@ class RunFolder:
     spec : RunSpec
     """
 
-    def __init__(self, root, spec):
+    def __init__(self, root: str | Path, spec: Any) -> None:
         self.spec = spec
         name = f"{data_name(spec.dataset)}-{spec.model}-{spec.sampler}-{spec.seed}-{spec.digest}"
         self.path = Path(root) / name
@@ -54,7 +57,7 @@ class RunFolder:
         self._failed = self.path / "failed.txt"
 
     @contextmanager
-    def locked(self):
+    def locked(self) -> Any:
         """Hold the folder for a block; gives False, and holds nothing, where another process does.
 
         The lock ends with its process, however that ends. The spec is written, or compared, first.
@@ -77,7 +80,7 @@ class RunFolder:
                 unfinished.unlink()  # of a process that was killed
             yield True
 
-    def keep_spec(self):
+    def keep_spec(self) -> Any:
         """Write the spec where it is missing.
 
         Raises
@@ -95,7 +98,7 @@ class RunFolder:
                 f"{file} holds another run:\n  {found}\nthan the one to store there:\n  {text}\nUse another folder."
             )
 
-    def rounds(self):
+    def rounds(self) -> Any:
         """Return the records of the rounds so far, oldest first; a last line that was cut off is left out.
 
         Raises
@@ -105,14 +108,14 @@ class RunFolder:
         """
         return self._read()[0]
 
-    def append(self, record, state):
+    def append(self, record: dict, state: Any) -> Any:
         """Store a round: its record (for JSON), and what the next one needs (for `torch.load(weights_only=True)`)."""
         line = json.dumps(record, allow_nan=False, separators=(",", ":"))
         held = {"n_rounds": record["round"] + 1, "line": line, "state": state}
         write_atomically(self._checkpoint, lambda out: torch.save(held, out))
         self._complete(held)
 
-    def resume(self):
+    def resume(self) -> Any:
         """Return (records, state) to go on from, ([], None) at the start; the log is completed.
 
         Raises
@@ -148,17 +151,17 @@ class RunFolder:
                 "file, or move the folder away to run it again."
             ) from error
 
-    def fail(self, text):
+    def fail(self, text: str) -> Any:
         """Record that the run failed, and why."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._failed, lambda out: out.write(text.encode()))
 
-    def clear_failure(self):
+    def clear_failure(self) -> Any:
         """Forget an earlier failure, as the run is tried again."""
         self._failed.unlink(missing_ok=True)
 
     @property
-    def failure(self):
+    def failure(self) -> Any:
         """Why the run failed, None if it has not."""
         return self._failed.read_text() if self._failed.exists() else None
 

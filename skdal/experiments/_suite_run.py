@@ -1,5 +1,10 @@
 """A suite from the beginning, or from where it was left, to the end."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 from tqdm.auto import tqdm
 
 from skdal.datasets import load_dataset
@@ -11,18 +16,18 @@ from skdal.utils import prepare_folder
 
 
 def run_suite(
-    name,
-    root,
+    name: str,
+    root: str | Path,
     *,
-    n_seeds=5,
-    n_jobs=1,
-    labels=None,
-    data_root="data",
-    download=False,
-    device="cpu",
-    verbose=0,
-    **changes,
-):
+    n_seeds: int = 5,
+    n_jobs: int = 1,
+    labels: Any = None,
+    data_root: str | Path = "data",
+    download: bool = False,
+    device: Any = "cpu",
+    verbose: int = 0,
+    **changes: Any,
+) -> Any:
     """Do what is left of the runs of a suite.
 
     Parameters

@@ -1,10 +1,13 @@
 """The suites: the paper's settings as data, and the runs that they consist of."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from skdal.exceptions import InvalidParameterError
 from skdal.experiments._spec import RunSpec
@@ -40,7 +43,7 @@ class Suite:
     variants: dict
     paper: dict | None
 
-    def spec(self, label, seed, **changes):
+    def spec(self, label: str, seed: int, **changes: Any) -> Any:
         """Return the spec of one run.
 
         Parameters
@@ -60,7 +63,7 @@ class Suite:
             json.dumps(entries | changes | {"seed": seed, "training": training})
         )
 
-    def label(self, spec):
+    def label(self, spec: Any) -> Any:
         """Return which variant a run is of, None if it is of another suite.
 
         Data sets, seeds, evaluations and the number of rounds may differ: they are no different question.
@@ -75,7 +78,7 @@ class Suite:
                 return label
         return None
 
-    def is_paper_setting(self, spec):
+    def is_paper_setting(self, spec: Any) -> Any:
         """Tell whether the paper's numbers are for such data: for CIFAR-10 "cifar10", and "cifar10-jpeg.npz"."""
         names = [self.base["dataset"] + stand_in for stand_in in _STAND_INS]
         return (
@@ -99,7 +102,7 @@ def _suites():
 SUITES = _suites()
 
 
-def suites_of(name):
+def suites_of(name: str) -> Any:
     """Return the suites that a name stands for: itself, or all whose names go on from it ("table1").
 
     Raises
@@ -115,7 +118,9 @@ def suites_of(name):
     )
 
 
-def specs_of(suites, *, n_seeds=5, labels=None, **changes):
+def specs_of(
+    suites: Any, *, n_seeds: int = 5, labels: Any = None, **changes: Any
+) -> Any:
     """Return the specs of all runs of some suites, all variants of a seed before the next seed.
 
     Parameters

@@ -1,7 +1,10 @@
 """Tables of comparisons: accuracy by round, differences to random, who beats whom."""
 
+from __future__ import annotations
+
 import csv
 import io
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -28,7 +31,13 @@ STYLES = {
 PARTS = ("rounds", "summary", "penalty")
 
 
-def format_comparison(comparison, *, measure="accuracy", style="markdown", parts=PARTS):
+def format_comparison(
+    comparison: Any,
+    *,
+    measure: str = "accuracy",
+    style: str = "markdown",
+    parts: Any = PARTS,
+) -> Any:
     """Return a comparison as text.
 
     Parameters
@@ -57,7 +66,7 @@ def format_comparison(comparison, *, measure="accuracy", style="markdown", parts
     return "\n\n".join([*_heading(comparison, measure, style), *shown]) + "\n"
 
 
-def format_csv(found, *, measure="accuracy"):
+def format_csv(found: Any, *, measure: str = "accuracy") -> Any:
     """Return comparisons as one table of comma-separated values, a row a sampler and number of labels.
 
     Its columns: suite, data, measure, sampler, labels, seeds, mean and deviation in percent, the difference to random

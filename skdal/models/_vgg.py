@@ -7,7 +7,21 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
-_WIDTHS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
+_WIDTHS: tuple[Any, ...] = (
+    64,
+    "M",
+    128,
+    "M",
+    256,
+    256,
+    "M",
+    512,
+    512,
+    "M",
+    512,
+    512,
+    "M",
+)
 
 
 def vgg11(n_classes: int, in_channels: int = 3) -> Any:
@@ -34,7 +48,7 @@ class VGG11BNSmall(nn.Sequential):
     """
 
     def __init__(self, n_classes: int, in_channels: int = 3) -> None:
-        layers = []
+        layers: list[nn.Module] = []
         for width in _WIDTHS:
             if width == "M":
                 layers.append(nn.MaxPool2d(2))

@@ -1,5 +1,7 @@
 """The verification experiments by name: computed once, kept, shown."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -72,16 +74,16 @@ THEORY = {
 
 
 def run_theory(
-    name,
-    root,
-    settings=None,
+    name: str,
+    root: str | Path,
+    settings: Any = None,
     *,
-    data_root="data",
-    download=False,
-    device="cpu",
-    verbose=0,
-    style="markdown",
-):
+    data_root: str | Path = "data",
+    download: bool = False,
+    device: Any = "cpu",
+    verbose: int = 0,
+    style: str = "markdown",
+) -> Any:
     """Do, or read, a verification experiment; write its figure and return its table.
 
     Parameters
@@ -125,10 +127,10 @@ def run_theory(
     settings = settings or TheorySettings()
     check_known("format", style, STYLES)
     check_device(device)
-    root = prepare_folder(root)
+    out = prepare_folder(root)
     if download:
         load_dataset(settings.dataset, data_root, download=True)
-    found = _found(theory, root, settings, data_root, device, verbose)
+    found = _found(theory, out, settings, data_root, device, verbose)
     used = ", ".join(
         f"{key} = {value}" for key, value in sorted(found["settings"].items())
     )
@@ -138,12 +140,12 @@ def run_theory(
         ", and for kernels averaged" if "pixels" in theory.experiment.USES else ""
     )
     text += f"{mark}Run with {used}. Images are normalized by channel{averaged}.\n\n"
-    result = _result_of(theory.experiment, found, result_file(theory, root, settings))
+    result = _result_of(theory.experiment, found, result_file(theory, out, settings))
     text += theory.table(result, settings, name, style)
     figure = theory.draw(result, settings, name)
     # The digest is that of the result's file: figures of other settings do not replace each other.
     stem = f"{figure_stem(name, settings)}-{settings.digest(*theory.experiment.USES)}"
-    paths = [root / f"{stem}.{kind}" for kind in ("png", "svg")]
+    paths = [out / f"{stem}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write_atomically(path, partial(save_figure, figure, path.suffix[1:]))
     return text, paths
@@ -157,7 +159,7 @@ def _heading(title, style):
     ] + f"{title}\n{underline}\n"
 
 
-def figure_stem(name, settings):
+def figure_stem(name: str, settings: Any) -> Any:
     """Return the name of a figure's files, without ending."""
     parts = [name, data_name(settings.dataset)]
     parts += (
@@ -166,14 +168,14 @@ def figure_stem(name, settings):
     return "-".join(parts + [f"seed{settings.seed}"] * (settings.seed != 0))
 
 
-def result_file(theory, root, settings):
+def result_file(theory: Any, root: str | Path, settings: Any) -> Any:
     """Return where the result of an experiment with some settings is kept."""
     return (
         Path(root) / f"{_stem(theory)}-{settings.digest(*theory.experiment.USES)}.json"
     )
 
 
-def stored_results(root):
+def stored_results(root: str | Path) -> Any:
     """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
     stems = {_stem(theory) for theory in THEORY.values()}
     for file in sorted(
@@ -185,12 +187,11 @@ def stored_results(root):
             if file.name.startswith(f"{_stem(theory)}-")
         ]
         found = _read(file, THEORY[names[0]].experiment)
-        settings = TheorySettings(
-            **{
-                k: tuple(v) if isinstance(v, list) else v
-                for k, v in found["settings"].items()
-            }
-        )
+        held: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in found["settings"].items()
+        }
+        settings = TheorySettings(**held)
         result = _result_of(THEORY[names[0]].experiment, found, file)
         for name in names:
             yield name, settings, result

@@ -1,9 +1,12 @@
 """What the verification experiments have in common: settings, and the images that kernels are of."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,12 +110,12 @@ class TheorySettings:
         check_known("dtype", self.dtype, ("float64", "float32"))
         check_values(vars(self), _CHECKS)
 
-    def digest(self, *names):
+    def digest(self, *names: Any) -> Any:
         """Return a hash of some of the settings."""
         held = json.dumps({name: getattr(self, name) for name in names}, sort_keys=True)
         return digest([held.encode()], n_digits=12, method="sha256")
 
-    def to_dict(self):
+    def to_dict(self) -> Any:
         """Return the settings for JSON."""
         return dataclasses.asdict(self)
 
