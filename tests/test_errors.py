@@ -745,7 +745,7 @@ SETTINGS = [
     for name, values in PARAMETERS.items()
     for value in values
     for row in both(
-        f"{name}={value!r}",
+        f"{name}={repr(value).partition(' at 0x')[0]}",
         {name: value},
         errors.InvalidParameterError,
         f"{name} must be",

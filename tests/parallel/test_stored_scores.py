@@ -210,7 +210,7 @@ def test_other_queries_have_other_folders(what, tmp_path, counted):
         {"criterion__label_smoothing": 0.1},
         {"predict_nonlinearity": lambda x: x.softmax(1)},
     ],
-    ids=str,
+    ids=["label_smoothing", "predict_nonlinearity"],
 )
 def test_what_the_labeled_gradient_does_not_tell(change, tmp_path):
     nets = (
