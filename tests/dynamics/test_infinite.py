@@ -170,6 +170,7 @@ WIDE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIDE)
 def test_wide_nets_approach_it(name):
     infinite, finite, widths = WIDE[name]

@@ -426,6 +426,7 @@ def test_scores_that_are_not_finite_are_null(tmp_path, monkeypatch):
     ] == [None, 1234.57, None]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
     spec = quick(n_rounds=1)
     assert len(run(spec, tmp_path, n_records=1)) == 1

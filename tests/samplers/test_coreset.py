@@ -77,11 +77,11 @@ def test_all_the_same():
 def test_large_pools_are_cut(monkeypatch):
     rng = np.random.default_rng(0)
     pool, centers = (
-        torch.as_tensor(rng.normal(size=(500, 3))),
-        torch.as_tensor(rng.normal(size=(600, 3))),
+        torch.as_tensor(rng.normal(size=(90, 3))),
+        torch.as_tensor(rng.normal(size=(70, 3))),
     )
     whole = k_center(pool, centers, 20, rng)
-    for name, value in {"_CENTERS": 64, "_PAIRS": 64 * 7, "_VALUES": 5}.items():
+    for name, value in {"_CENTERS": 16, "_PAIRS": 16 * 7, "_VALUES": 5}.items():
         monkeypatch.setattr(f"skdal.samplers._coreset.{name}", value)
     cut = k_center(pool, centers, 20, rng)
     assert [part.tolist() for part in cut] == [part.tolist() for part in whole]
