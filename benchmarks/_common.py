@@ -79,7 +79,8 @@ class Peak:
     Attributes
     ----------
     growth : int
-        Bytes: of the process, looked at every few milliseconds, or of what is allocated on a CUDA device.
+        Bytes: of the process, looked at every few milliseconds, or of what is allocated on a CUDA
+        device.
     """
 
     def __init__(self, device="cpu"):
@@ -119,7 +120,9 @@ def resident():
 
 
 def write_results(name, rows):
-    """Write rows (list of dict), with versions and machine, to results/<name>.json; return its path."""
+    """Write rows (list of dict), with versions and machine, to results/<name>.json; return its
+    path.
+    """
     packages = ("skdal", "torch", "torchvision", "skorch", "scikit-learn", "numpy")
     record = {
         "rows": rows,

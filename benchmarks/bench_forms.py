@@ -1,7 +1,8 @@
-"""Times every form of a layer's statistics on the layers of common nets, and judges the cost model by it.
+"""Times every form of a layer's statistics on the layers of common nets, and judges the cost model
+by it.
 
-`python benchmarks/bench_forms.py` prints, for each layer, milliseconds by form, which form the model
-chooses and what that loses; `--fit` prints constants of the model that fit the times best.
+`python benchmarks/bench_forms.py` prints, for each layer, milliseconds by form, which form the
+model chooses and what that loses; `--fit` prints constants of the model that fit the times best.
 """
 
 import argparse

@@ -1,13 +1,14 @@
 """What the harness of experiments costs: a run against the same training and queries by hand.
 
-`python benchmarks/bench_harness.py [--quick]`. The hand-written loop trains the same skorch net for the same epochs on
-the same labels with the same loader, and asks the same sampler. The run adds all else: seeds, accuracy in passing, peak
-memory, records, checkpoints on disk. Looks at the test set are asked for, so their seconds, which the run records, are
-taken off. Both run in turns in one process; images are noise, and epochs are a fixed number. One thread. Seconds are of
-the processor, since those of a clock scatter by 5% on a shared machine.
+`python benchmarks/bench_harness.py [--quick]`. The hand-written loop trains the same skorch net for
+the same epochs on the same labels with the same loader, and asks the same sampler. The run adds all
+else: seeds, accuracy in passing, peak memory, records, checkpoints on disk. Looks at the test set
+are asked for, so their seconds, which the run records, are taken off. Both run in turns in one
+process; images are noise, and epochs are a fixed number. One thread. Seconds are of the processor,
+since those of a clock scatter by 5% on a shared machine.
 
-Predicted: below 1% for the CNN, since a round of seconds gets a checkpoint of a megabyte and a fraction of a
-millisecond a step for the accuracy.
+Predicted: below 1% for the CNN, since a round of seconds gets a checkpoint of a megabyte and a
+fraction of a millisecond a step for the accuracy.
 
 Written to results/harness.json: a row a sampler.
 """

@@ -2,9 +2,10 @@
 
     python benchmarks/bench_import.py [--turns 7]
 
-Each statement runs in a Python of its own, all statements in turn: alone, and after skorch was imported, where only the
-statement is timed. The second number is the steadier one on a busy machine. A first turn, which is not counted, compiles
-every module into a folder for the time of the benchmark, so that Python's own settings about bytecode do not matter.
+Each statement runs in a Python of its own, all statements in turn: alone, and after skorch was
+imported, where only the statement is timed. The second number is the steadier one on a busy
+machine. A first turn, which is not counted, compiles every module into a folder for the time of the
+benchmark, so that Python's own settings about bytecode do not matter.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def seconds_after_skorch(statement, environment):
 
 
 def measure(statements, n_turns):
-    """Return the CPU seconds of each statement, alone and after skorch, two dicts of lists (n_turns,)."""
+    """Return the CPU seconds of each statement, alone and after skorch, two dicts of lists
+    (n_turns,).
+    """
     alone = {statement: [] for statement in (REFERENCE, *statements)}
     after_skorch = {statement: [] for statement in statements}
     with tempfile.TemporaryDirectory() as compiled:

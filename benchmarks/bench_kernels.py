@@ -1,13 +1,15 @@
 """What tangent kernels cost.
 
-Infinitely wide: the convolutional kernel of the verification experiments (three hidden layers, global average pooling)
-on random images of 8, 16 and 32 pixels a side, in both precisions, timed on a block of pairs large enough for a few
-seconds, in turns, three times; the seconds of 750 x 750 symmetric images follow, and at 16 pixels in float64 (on CUDA
-also at 32, in both precisions) are measured once in full. Dense: 5,000 x 5,000 in full. As they are: nets' kernels
-("full", 10 outputs) on random images beside the contraction of whole Jacobians by torch.func, in turns. Recorded in
+Infinitely wide: the convolutional kernel of the verification experiments (three hidden layers,
+global average pooling) on random images of 8, 16 and 32 pixels a side, in both precisions, timed on
+a block of pairs large enough for a few seconds, in turns, three times; the seconds of 750 x 750
+symmetric images follow, and at 16 pixels in float64 (on CUDA also at 32, in both precisions) are
+measured once in full. Dense: 5,000 x 5,000 in full. As they are: nets' kernels ("full", 10 outputs)
+on random images beside the contraction of whole Jacobians by torch.func, in turns. Recorded in
 results/kernels.json, or kernels-cuda.json.
 
-`python benchmarks/bench_kernels.py --quick` leaves out the full kernels and writes nothing; `--device cuda`: on a GPU.
+`python benchmarks/bench_kernels.py --quick` leaves out the full kernels and writes nothing;
+`--device cuda`: on a GPU.
 """
 
 import argparse
@@ -33,7 +35,9 @@ IN_FULL = {
 
 
 def seconds(call, *args):
-    """Return how long a call took; what it returns is on the CPU, so it has come to its end on a GPU, too."""
+    """Return how long a call took; what it returns is on the CPU, so it has come to its end on a
+    GPU, too.
+    """
     start = time.perf_counter()
     call(*args)
     return time.perf_counter() - start
@@ -91,17 +95,24 @@ def whole_kernels(device):
 
 
 def by_whole_jacobians(net, X):
-    """Return the kernel (n, K, n, K) by torch.func: every Jacobian, all parameters, then one contraction."""
+    """Return the kernel (n, K, n, K) by torch.func: every Jacobian, all parameters, then one
+    contraction.
+    """
     module = net.module_.eval()
     parameters = {name: p.detach() for name, p in module.named_parameters()}
-    outputs = lambda values, x: functional_call(module, values, (x[None],))[0]
+
+    def outputs(values, x):
+        return functional_call(module, values, (x[None],))[0]
+
     jacobians = vmap(jacrev(outputs), (None, 0))(parameters, X)
     J = torch.cat([j.flatten(2) for j in jacobians.values()], dim=2)
     return torch.einsum("iap,jbp->iajb", J, J).cpu()
 
 
 def empirical_rows(device):
-    """Return medians of seconds of nets' kernels, ours and by whole Jacobians, and by products alone."""
+    """Return medians of seconds of nets' kernels, ours and by whole Jacobians, and by products
+    alone.
+    """
     rows = []
     for name, n in (("cnn", 100), ("resnet18", 8)):
         net, X = make_net(name, device), images(n, 32).to(device)

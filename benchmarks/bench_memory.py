@@ -1,8 +1,9 @@
 """How much a process grows while it scores a pool of 50,000 samples, and a tenth of it.
 
-The pool is images that are held as uint8, scored by dynamicAL, or rows of 32 numbers, scored by the samplers of
-class probabilities where there are 1,000 classes. `python benchmarks/bench_memory.py` measures each in a process of
-its own and writes results/memory.json. `--measure WHAT N_POOL` is that process: it prints one JSON object.
+The pool is images that are held as uint8, scored by dynamicAL, or rows of 32 numbers, scored by the
+samplers of class probabilities where there are 1,000 classes. `python benchmarks/bench_memory.py`
+measures each in a process of its own and writes results/memory.json. `--measure WHAT N_POOL` is
+that process: it prints one JSON object.
 """
 
 import argparse
@@ -91,7 +92,8 @@ def measure_apart(name, n_pool):
 
 def _peak():
     """Return the peak memory of this process, in MB."""
-    # getrusage would count the parent's: a child begins with the peak of the process that it was forked from.
+    # getrusage would count the parent's: a child begins with the peak of the process that it was
+    # forked from.
     if _STATUS.exists():
         return _kilobytes("VmHWM") / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,26 +1,32 @@
-"""What the gradient of the L2 penalty does for Eq. 15: with it in g_S, without it, length alone, and random queries.
+"""What the gradient of the L2 penalty does for Eq. 15: with it in g_S, without it, length alone,
+and random queries.
 
-`python benchmarks/bench_penalty.py --data FILE --squared-length 16` needs caltech101.npz as the tests' data have it:
-images of 101 classes, 64x64 pixels, as JPEG. Features are made of the images alone, without labels: responses to 160
-whitened patches of 6x6 pixels (k-means, as Coates and Ng do), averaged over four quarters, 256 principal components of
-these, scaled to a mean length. On them a linear head is trained anew in each round, with weight_decay=1e-3 of Adam,
-from 101 random labels on, with nine queries of 101 (with --queries fewer).
+`python benchmarks/bench_penalty.py --data FILE --squared-length 16` needs caltech101.npz as the
+tests' data have it: images of 101 classes, 64x64 pixels, as JPEG. Features are made of the images
+alone, without labels: responses to 160 whitened patches of 6x6 pixels (k-means, as Coates and Ng
+do), averaged over four quarters, 256 principal components of these, scaled to a mean length. On
+them a linear head is trained anew in each round, with weight_decay=1e-3 of Adam, from 101 random
+labels on, with nine queries of 101 (with --queries fewer).
 
-Predicted: at the minimum of the penalised loss, g_S with the penalty's gradient is zero, and Eq. 15 asks as gradient
-length alone does; without it g_S is -n * 1e-3 * w, which knows nothing of the samples.
+Predicted: at the minimum of the penalised loss, g_S with the penalty's gradient is zero, and Eq. 15
+asks as gradient length alone does; without it g_S is -n * 1e-3 * w, which knows nothing of the
+samples.
 
-Power, said before the run: seeds are paired, and differences of the means of such curves scatter by 1 to 1.5 points
-from seed to seed (docs/results). Five seeds then show a difference of 1.7 to 2.5 points in four of five cases (t test,
-5 %). So a difference like the 9 points that were seen on features of an ImageNet net would be found; whether Eq. 15
-with the penalty differs from length alone by less than two points would not.
+Power, said before the run: seeds are paired, and differences of the means of such curves scatter by
+1 to 1.5 points from seed to seed (docs/results). Five seeds then show a difference of 1.7 to 2.5
+points in four of five cases (t test, 5 %). So a difference like the 9 points that were seen on
+features of an ImageNet net would be found; whether Eq. 15 with the penalty differs from length
+alone by less than two points would not.
 
-The run with features of squared length 16 showed no difference between any two ways but random. Said before a run with
-`--squared-length 1`, which is not in the record yet: there 1e-3 is strong beside the features, the probabilities are
-nearly even, -g_u . w is largest where the net is surest, and |g_u|^2 is small beside it. So Eq. 15 without the
-penalty's gradient should ask for what the net knows, and lose to length alone by several points. (Three seeds of it,
-cut short, looked otherwise: the last rounds' accuracies did not differ.)
+The run with features of squared length 16 showed no difference between any two ways but random.
+Said before a run with `--squared-length 1`, which is not in the record yet: there 1e-3 is strong
+beside the features, the probabilities are nearly even, -g_u . w is largest where the net is surest,
+and |g_u|^2 is small beside it. So Eq. 15 without the penalty's gradient should ask for what the net
+knows, and lose to length alone by several points. (Three seeds of it, cut short, looked otherwise:
+the last rounds' accuracies did not differ.)
 
-Written to results/penalty.json: a row a length, seed, way of asking and round; --summary prints the means from there.
+Written to results/penalty.json: a row a length, seed, way of asking and round; --summary prints the
+means from there.
 """
 
 import argparse
@@ -71,7 +77,9 @@ def images_of(file, split):
 
 
 def patch_filters(images, rng):
-    """Return the whitening (d, d) of patches, their mean (d,) and the centres (N_PATCHES, d) of k-means."""
+    """Return the whitening (d, d) of patches, their mean (d,) and the centres (N_PATCHES, d) of
+    k-means.
+    """
     n, _, height, width = images.shape
     where = zip(
         rng.integers(0, n, 40_000),
@@ -104,7 +112,9 @@ def standardized(patches):
 
 
 def features_of(images, whitening, mean, centres):
-    """Return features (n, 4 N_PATCHES): by how much centres are nearer than their mean, averaged over quarters."""
+    """Return features (n, 4 N_PATCHES): by how much centres are nearer than their mean, averaged
+    over quarters.
+    """
     found = []
     for image in images:
         patches = nn.functional.unfold(image[None], SIDE, stride=2)[0].T
@@ -190,7 +200,9 @@ def run(way, seed, train, test, n_queries):
 
 
 def summary(rows):
-    """Return a row a way of asking: its mean over the curve, and that minus random's, with a standard error."""
+    """Return a row a way of asking: its mean over the curve, and that minus random's, with a
+    standard error.
+    """
     seeds = sorted({row["seed"] for row in rows})
     curves = {
         way: np.array(

@@ -1,14 +1,16 @@
 """What large pools cost: seconds and memory by size, and what Ray adds and saves.
 
-Serial: pools of 10 thousand, 100 thousand and 1 million random 8x8 colour images in a .npy file, a small dense net,
-each in a process of its own on one thread; seconds of a query of 500, and the largest anonymous memory (what is not a
-file in memory). Ray: 100,000 images of 32x32, the tutorial CNN, 1,000 labeled; the serial path on one thread, and Ray
-with one and with two workers of one thread, in turns, workers started before. Recorded in results/pool-serial.json and
+Serial: pools of 10 thousand, 100 thousand and 1 million random 8x8 colour images in a .npy file, a
+small dense net, each in a process of its own on one thread; seconds of a query of 500, and the
+largest anonymous memory (what is not a file in memory). Ray: 100,000 images of 32x32, the tutorial
+CNN, 1,000 labeled; the serial path on one thread, and Ray with one and with two workers of one
+thread, in turns, workers started before. Recorded in results/pool-serial.json and
 results/pool-ray.json.
 
-Parts: what a model of larger clusters is made of, in results/pool-parts.json: the driver's seconds for a shard that
-costs nothing, and for the merge of its 500 best; a core's seconds to decode a JPEG of 500x375 pixels to 224x224; and
-the bytes of a ResNet-18 with its direction, and of what comes back of a shard.
+Parts: what a model of larger clusters is made of, in results/pool-parts.json: the driver's seconds
+for a shard that costs nothing, and for the merge of its 500 best; a core's seconds to decode a JPEG
+of 500x375 pixels to 224x224; and the bytes of a ResNet-18 with its direction, and of what comes
+back of a shard.
 
 `python benchmarks/bench_pool.py [serial] [ray] [parts]`
 """

@@ -1,12 +1,13 @@
 """Seconds and peak memory of a query, for every sampler and for scikit-activeml's same strategies.
 
-`python benchmarks/bench_samplers.py [--quick]` times queries of 500 samples from pools of 1,000, 10,000 and 50,000
-with 10, 100 and 1,000 classes. The net has one hidden layer of 512, which is the representation, so that choosing
-counts and not the net. EGL is over the last layer, in closed form. Every query runs in a process of its own, whose
-memory is watched; times are medians of three queries (one where a query takes over 20 seconds). scikit-activeml gets
-the same representations and probabilities at no cost, with 10 classes and pools of up to 10,000, and its BADGE head
-to head with ours at 10,000 samples and 100 classes, of which 10 are asked for. For these the ratio of times is taken in
-one process, in turns. `--ratios` measures only them anew.
+`python benchmarks/bench_samplers.py [--quick]` times queries of 500 samples from pools of 1,000,
+10,000 and 50,000 with 10, 100 and 1,000 classes. The net has one hidden layer of 512, which is the
+representation, so that choosing counts and not the net. EGL is over the last layer, in closed form.
+Every query runs in a process of its own, whose memory is watched; times are medians of three
+queries (one where a query takes over 20 seconds). scikit-activeml gets the same representations and
+probabilities at no cost, with 10 classes and pools of up to 10,000, and its BADGE head to head with
+ours at 10,000 samples and 100 classes, of which 10 are asked for. For these the ratio of times is
+taken in one process, in turns. `--ratios` measures only them anew.
 
 Written to results/samplers.json: a row a sampler, pool and number of classes.
 """
@@ -144,7 +145,9 @@ WHO = {"skdal": ours, "scikit-activeml": theirs}
 
 
 def measure(who, key, n_pool, n_classes, n_instances):
-    """Return the seconds of queries and the largest memory beyond what data and net take, in this process."""
+    """Return the seconds of queries and the largest memory beyond what data and net take, in this
+    process.
+    """
     query, seconds = WHO[who](key, n_pool, n_classes, n_instances), []
     with Peak() as found:
         while len(seconds) < REPEATS and sum(seconds) < 20:
@@ -159,7 +162,9 @@ def measure(who, key, n_pool, n_classes, n_instances):
 
 
 def compare(key, n_pool, n_classes, n_instances):
-    """Return how many times as long scikit-activeml takes as we do, both in this process and in turns."""
+    """Return how many times as long scikit-activeml takes as we do, both in this process and in
+    turns.
+    """
     queries = {
         who: make(key, n_pool, n_classes, n_instances) for who, make in WHO.items()
     }

@@ -1,11 +1,13 @@
-"""What per-sample statistics cost, as a multiple of a forward and backward pass of the same mini-batches.
+"""What per-sample statistics cost, as a multiple of a forward and backward pass of the same
+mini-batches.
 
 `python benchmarks/bench_speed.py [NET ...]` times, side by side in one process and in turns:
 
 forward, forward + backward
     Of the plain module, in eval mode.
 statistics
-    `gradient_statistics` with a direction, everything included: mini-batches, proof of coverage, self-check.
+    `gradient_statistics` with a direction, everything included: mini-batches, proof of coverage,
+    self-check.
 inner products
     The same without squared norms.
 last layer
@@ -13,11 +15,11 @@ last layer
 per mini-batch
     The same as statistics, without what is done once a query and the fetching of mini-batches.
 backpack, vmap(grad), opacus, a backward a sample
-    What others do, on a few samples: gradients of each, then norm and inner product. Opacus gets a copy
-    in train mode, without dropout and in-place activations.
+    What others do, on a few samples: gradients of each, then norm and inner product. Opacus gets a
+    copy in train mode, without dropout and in-place activations.
 
-Medians are recorded in results/speed-<device>.json, and peak memory, for which on CPUs every pair of net and
-method runs in a process of its own (`--peak NET METHOD`).
+Medians are recorded in results/speed-<device>.json, and peak memory, for which on CPUs every pair
+of net and method runs in a process of its own (`--peak NET METHOD`).
 """
 
 import argparse
@@ -47,7 +49,9 @@ REPEATS = 7
 
 @dataclass(frozen=True)
 class Net:
-    """A net and its data: mini-batches of `shape`, `n_batches` of them, `few` samples for slow methods."""
+    """A net and its data: mini-batches of `shape`, `n_batches` of them, `few` samples for slow
+    methods.
+    """
 
     module: Callable
     shape: tuple
@@ -305,7 +309,9 @@ def _timed(run, device):
 
 
 def peak(name, method, device, precision):
-    """Return the memory, in MB, that a method needs beyond net, data and direction, in this process."""
+    """Return the memory, in MB, that a method needs beyond net, data and direction, in this
+    process.
+    """
     problem = Problem(name, device, precision)
     problem.X, problem.y = (
         problem.X[: 2 * problem.batch_size],

@@ -1,9 +1,10 @@
 """Compute a labeled set of Table 10 again in float64, to see what float32 changed.
 
-`python benchmarks/check_float32.py docs/results/theory/discrepancy-HASH.json --data-root DATA --cache DIR` takes the
-images of a series (--series) in the order of its queries, computes their kernel in float64 and writes B and MMD^2 of
-every round, beside those of the result, into docs/results/theory/float32-SERIES.json. 1,500 images of 16x16 take 25
-minutes on two cores; DIR keeps what is done.
+`python benchmarks/check_float32.py docs/results/theory/discrepancy-HASH.json --data-root DATA
+--cache DIR` takes the images of a series (--series) in the order of its queries, computes their
+kernel in float64 and writes B and MMD^2 of every round, beside those of the result, into
+docs/results/theory/float32-SERIES.json. 1,500 images of 16x16 take 25 minutes on two cores; DIR
+keeps what is done.
 """
 
 import argparse

@@ -1,6 +1,8 @@
-"""Our picks beside those of modAL and scikit-activeml, and small reproductions of where a peer is wrong.
+"""Our picks beside those of modAL and scikit-activeml, and small reproductions of where a peer is
+wrong.
 
-Same net (trained on handwritten digits), same data, same seeds; five splits. Writes results/peers.json.
+Same net (trained on handwritten digits), same data, same seeds; five splits. Writes
+results/peers.json.
 """
 
 import inspect
@@ -195,8 +197,9 @@ def compare_coreset(problems):
         if (gap := gap_where_they_part(p, *pair)) is not None
     ]
     ties = (
-        f"the same but for ties, which part {len(gaps)} of {len(problems)} batches (distances differ by "
-        f"{max(gaps, default=0):.0f} there): ours go to the lower position, theirs are drawn"
+        f"the same but for ties, which part {len(gaps)} of {len(problems)} batches (distances "
+        f"differ by {max(gaps, default=0):.0f} there): ours go to the lower position, theirs "
+        "are drawn"
     )
     return [
         row(
@@ -216,7 +219,9 @@ def compare_coreset(problems):
 
 
 def gap_where_they_part(problem, ours, theirs):
-    """Return how much the distances to the nearest centre differ where two batches on X part, None if they do not."""
+    """Return how much the distances to the nearest centre differ where two batches on X part, None
+    if they do not.
+    """
     at = next((i for i in range(N_INSTANCES) if ours[i] != theirs[i]), None)
     if at is None:
         return None
@@ -250,8 +255,9 @@ def compare_badge(problems):
         )
         ours_off.append(our_error(p, embeddings))
     note = (
-        f"first picks equal in {sum(first)} of {len(first)}, the rest is drawn. Ours: by distances right to "
-        f"{max(ours_off):.0e}. Theirs: by probabilities up to {max(theirs_off):.2f} (total variation) off D^2"
+        f"first picks equal in {sum(first)} of {len(first)}, the rest is drawn. Ours: by "
+        f"distances right to {max(ours_off):.0e}. Theirs: by probabilities up to "
+        f"{max(theirs_off):.2f} (total variation) off D^2"
     )
     return [row("BADGE, both on the last hidden layer", ACTIVEML, pairs, note)]
 
@@ -311,7 +317,9 @@ def fault(peer, what, theirs, ours):
 
 
 def duplicates_in_a_batch(n_trials=50, n_distinct=6):
-    """A pool that holds every sample twice, and a batch larger than the number of distinct ones (issue 586)."""
+    """A pool that holds every sample twice, and a batch larger than the number of distinct ones
+    (issue 586).
+    """
     theirs = ours = 0
     for seed in range(n_trials):
         distinct = (
@@ -338,7 +346,10 @@ def duplicates_in_a_batch(n_trials=50, n_distinct=6):
             factor, torch.from_numpy(pool), batch, np.random.default_rng(seed)
         )[0]
         ours += _repeats(picks)
-    what = f"BADGE: batches of {batch} with a sample twice, from a pool that holds {n_distinct} samples twice"
+    what = (
+        f"BADGE: batches of {batch} with a sample twice, from a pool that holds {n_distinct} "
+        "samples twice"
+    )
     return fault(ACTIVEML, what, f"{theirs} of {n_trials}", f"{ours} of {n_trials}")
 
 
@@ -347,7 +358,9 @@ def _repeats(picks):
 
 
 def origin_as_a_centre():
-    """Two groups, one near the origin: after a pick from the other, the distant one is due (issue 588)."""
+    """Two groups, one near the origin: after a pick from the other, the distant one is due (issue
+    588).
+    """
     far, near = (
         np.array([[10, 10], [10.5, 9.5], [9.5, 10.5]]),
         np.array([[0.1, 0.1], [0.2, 0.1], [0.1, 0.2]]),
@@ -369,7 +382,10 @@ def origin_as_a_centre():
     )
     embeddings = gradient_embeddings(classifier.predict_proba(X[2:]), X[2:])
     exact = d2_law(embeddings, [picks[0] - 2])
-    what = "BADGE: probability that the second pick is from a group near the origin, the first being from the other"
+    what = (
+        "BADGE: probability that the second pick is from a group near the origin, the first "
+        "being from the other"
+    )
     return fault(
         ACTIVEML, what, f"{np.nansum(laws[1, 5:]):.3f}", f"{exact[3:].sum():.3f}"
     )
@@ -391,7 +407,9 @@ def coreset_without_the_net():
 
 
 def formula_without_the_pseudo_label(problem):
-    """small-text indexes rows where it means columns, so that 1 is never subtracted (read, not installed here)."""
+    """small-text indexes rows where it means columns, so that 1 is never subtracted (read, not
+    installed here).
+    """
     hidden = problem.hidden[N_LABELED:].astype(np.float64)
     proba = problem.head.predict_proba(problem.hidden[N_LABELED:]).astype(np.float64)
     label, rows = proba.argmax(1), np.arange(len(proba))

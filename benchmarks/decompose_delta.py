@@ -1,10 +1,13 @@
-"""Which term of Eq. 15 decides what dynamicAL asks for, and how that depends on the end of training.
+"""Which term of Eq. 15 decides what dynamicAL asks for, and how that depends on the end of
+training.
 
-`python benchmarks/decompose_delta.py [--data-root DIR]` needs cifar10-jpeg.npz (see pack_images.py). Table 3's setting
-with random queries is trained round by round, by the suites' stop rule (97 % in ten epochs) and for longer (97 % in 50
-and 200 epochs). After each training Delta is taken apart on 5,000 images of the pool: ||g_u||^2 and 2 g_u . g_S.
+`python benchmarks/decompose_delta.py [--data-root DIR]` needs cifar10-jpeg.npz (see
+pack_images.py). Table 3's setting with random queries is trained round by round, by the suites'
+stop rule (97 % in ten epochs) and for longer (97 % in 50 and 200 epochs). After each training Delta
+is taken apart on 5,000 images of the pool: ||g_u||^2 and 2 g_u . g_S.
 
-Predicted: with g_S = 0 at a minimum of the loss, longer training leaves the squared length to decide.
+Predicted: with g_S = 0 at a minimum of the loss, longer training leaves the squared length to
+decide.
 
 Written to results/delta.json: a row a training, seed and number of labels.
 """

@@ -1,11 +1,15 @@
 """Pack a folder of repacked image data into .npz files that `skdal run --dataset` takes.
 
-`python benchmarks/pack_images.py OUT` reads the folder that SKDAL_DATA names, by default ../shared/data
-(JPEG-compressed CIFAR-10, and Caltech101 cropped to 64x64, with a `load.py`), and writes
+`python benchmarks/pack_images.py OUT` reads the folder that SKDAL_DATA names, by default
+../shared/data (JPEG-compressed CIFAR-10, and Caltech101 cropped to 64x64, with a `load.py`), and
+writes
 
-- OUT/cifar10-jpeg.npz: CIFAR-10's own split. Its pixels were compressed as JPEG and differ a little from the originals.
-- OUT/cifar10-jpeg-16.npz: the same, averaged down to 16x16, as the infinite kernels of `skdal theory` see them.
-- OUT/caltech101-64.npz: both splits of the folder joined, and a fifth of each class drawn anew as the test set.
+- OUT/cifar10-jpeg.npz: CIFAR-10's own split. Its pixels were compressed as JPEG and differ a little
+  from the originals.
+- OUT/cifar10-jpeg-16.npz: the same, averaged down to 16x16, as the infinite kernels of `skdal
+  theory` see them.
+- OUT/caltech101-64.npz: both splits of the folder joined, and a fifth of each class drawn anew as
+  the test set.
 - OUT/caltech101-32.npz: the same, averaged down to 32x32, for nets that take no other size.
 """
 

@@ -1,9 +1,10 @@
 """Keep the results of experiments in the documentation.
 
-`python benchmarks/render_results.py [--add DIR ...] [--theory DIR ...]` adds the specs and records of all finished runs
-below each DIR (a folder that `skdal run` wrote) to docs/results/records, one compressed file a suite, and copies the
-results of `skdal theory` to docs/results/theory; it draws the tables and plots of all of them anew:
-docs/results/tables/*.rst and docs/results/plots. A test holds the tables against the records.
+`python benchmarks/render_results.py [--add DIR ...] [--theory DIR ...]` adds the specs and records
+of all finished runs below each DIR (a folder that `skdal run` wrote) to docs/results/records, one
+compressed file a suite, and copies the results of `skdal theory` to docs/results/theory; it draws
+the tables and plots of all of them anew: docs/results/tables/*.rst and docs/results/plots. A test
+holds the tables against the records.
 """
 
 import argparse
@@ -32,7 +33,9 @@ MEASURES = ("accuracy", "optimistic_accuracy")
 
 
 def add(folders):
-    """Put the finished runs of some folders, in which nothing was queried after the last round, to the records."""
+    """Put the finished runs of some folders, in which nothing was queried after the last round, to
+    the records.
+    """
     runs = {run.spec: run for run in _records()}
     for folder in folders:
         for run in read_records(folder):
@@ -53,7 +56,8 @@ def _records():
 
 
 def _suite_of(spec):
-    """Return the name of the suite whose file a run goes to; several suites have plain runs in common.
+    """Return the name of the suite whose file a run goes to; several suites have plain runs in
+    common.
 
     It is the first one for such data, those of table 1 last, whose runs are parts of others.
     """
@@ -69,9 +73,11 @@ def _suite_of(spec):
 
 
 def picks_table(comparison):
-    """Return a table of what samplers ask for: shared picks of the first query, where all ask the same net; classes.
+    """Return a table of what samplers ask for: shared picks of the first query, where all ask the
+    same net; classes.
 
-    "Classes" is the exponential of the entropy of the classes in a query, K for equal shares, averaged over queries.
+    "Classes" is the exponential of the entropy of the classes in a query, K for equal shares,
+    averaged over queries.
     """
     labels, runs = comparison.labels, comparison.runs
     seeds = set.intersection(*(set(runs[label]) for label in labels))
@@ -105,7 +111,9 @@ def picks_table(comparison):
 
 
 def versus_table(comparison, label):
-    """Return a table of a sampler minus each other, paired by seed: at the end and over the curve, 95% intervals."""
+    """Return a table of a sampler minus each other, paired by seed: at the end and over the curve,
+    95% intervals.
+    """
     ours, rows = 100 * comparison.curves(label), []
     for other in comparison.labels:
         theirs = 100 * comparison.curves(other)

@@ -99,7 +99,9 @@ def peers(record):
 
 
 def samplers(record):
-    """Return the table of seconds and megabytes by pool and number of classes, and that of scikit-activeml."""
+    """Return the table of seconds and megabytes by pool and number of classes, and that of
+    scikit-activeml.
+    """
     ours = [
         row
         for row in record["rows"]
@@ -177,7 +179,10 @@ def _table(header, lines):
 
 def _machine(record):
     versions = record["versions"]
-    return f"\n{record['machine']}, {record['torch_threads']} threads, torch {versions['torch'].partition('+')[0]}.\n"
+    return (
+        f"\n{record['machine']}, {record['torch_threads']} threads, torch "
+        f"{versions['torch'].partition('+')[0]}.\n"
+    )
 
 
 def _versions(record):
@@ -245,8 +250,10 @@ def delta(record):
                 *(f"{v}" for v in key),
                 f"{mean['length of g_S']:,.1f} ({min(lengths):,.1f} to {max(lengths):,.1f})",
                 f"{mean['median length of g_u']:.1f}",
-                f"{mean['rank correlation with length']:.2f}, {mean['rank correlation with dot']:.2f}",
-                f"{100 * mean['top shared with length']:.0f} %, {100 * mean['top shared with dot']:.0f} %",
+                f"{mean['rank correlation with length']:.2f}, "
+                f"{mean['rank correlation with dot']:.2f}",
+                f"{100 * mean['top shared with length']:.0f} %, "
+                f"{100 * mean['top shared with dot']:.0f} %",
             ]
         )
     return _table(header, lines) + _machine(record)
@@ -325,7 +332,8 @@ def pool_ray(record):
         for key, name in names.items()
     ]
     said = (
-        f"\nOverhead of one worker {100 * row['overhead of one worker']:.0f} %, efficiency of two workers "
+        f"\nOverhead of one worker {100 * row['overhead of one worker']:.0f} %, efficiency of two "
+        "workers "
         f"{100 * row['efficiency of two workers']:.0f} %; the same picks.\n"
     )
     return _table(["", "a query of 500", "all turns"], lines) + said + _machine(record)

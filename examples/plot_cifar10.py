@@ -2,13 +2,14 @@
 One query on photographs
 ========================
 
-The situation that skdal is made for: 500 labeled photographs, 49,500 without labels, and money for 500 more labels. The
-data are CIFAR-10 and the net is the small CNN of the PyTorch tutorial, as in the paper's experiments. The pool stays in
-memory as eight-bit integers; a photograph becomes ``float32`` when its mini-batch is scored.
+The situation that skdal is made for: 500 labeled photographs, 49,500 without labels, and money for
+500 more labels. The data are CIFAR-10 and the net is the small CNN of the PyTorch tutorial, as in
+the paper's experiments. The pool stays in memory as eight-bit integers; a photograph becomes
+``float32`` when its mini-batch is scored.
 
-The images do not come with skdal. The example looks for them in the folder that the environment variable
-``SKDAL_DATA`` names: ``cifar10.npz`` with a ``load.py`` beside it, whose ``load("cifar10")`` returns images
-(n, 32, 32, 3) as ``uint8``, labels and class names.
+The images do not come with skdal. The example looks for them in the folder that the environment
+variable ``SKDAL_DATA`` names: ``cifar10.npz`` with a ``load.py`` beside it, whose
+``load("cifar10")`` returns images (n, 32, 32, 3) as ``uint8``, labels and class names.
 """
 
 # %%
@@ -42,7 +43,8 @@ def data_folder():
 
 
 def load_images():
-    """Return images (n, 32, 32, 3) uint8, labels (n,) int64 and class names; None where there are none."""
+    """Return images (n, 32, 32, 3) uint8, labels (n,) int64 and class names; None where there are
+    none."""
     folder = data_folder()
     if not ((folder / "load.py").is_file() and (folder / "cifar10.npz").is_file()):
         return None
@@ -53,8 +55,10 @@ def load_images():
 
 
 # %%
-# A ``Dataset`` holds them as they are, and makes ``float32`` of one image at a time. Its items carry labels. A query
-# never looks at those of the pool: a photograph is scored under the label that the net predicts for it.
+# A ``Dataset`` holds them as they are, and makes ``float32`` of one image at a time. Its items
+# carry labels. A query
+# never looks at those of the pool: a photograph is scored under the label that the net predicts for
+# it.
 
 
 class Photographs(Dataset):
@@ -107,7 +111,8 @@ def make_net():
 # The query
 # ---------
 #
-# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of the 500 photographs
+# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of the
+# 500 photographs
 # that are worth a label most. Peak memory is the process's own, as the operating system counts it.
 
 
@@ -118,7 +123,8 @@ def peak_memory():
 
 
 def query_once(images, labels, n_labeled, n_pool, n_instances):
-    """Train on the first images, query the next ones; return positions in `images` and scores, best first."""
+    """Train on the first images, query the next ones; return positions in `images` and scores, best
+    first."""
     everything = Photographs(images, labels)
     labeled, pool = np.arange(n_labeled), np.arange(n_labeled, n_labeled + n_pool)
     sampler = DynamicALSampler(make_net(), random_state=0)
@@ -134,7 +140,8 @@ def query_once(images, labels, n_labeled, n_pool, n_instances):
         f"training on {n_labeled} labels: {trained - start:.1f} s, accuracy on them {accuracy:.3f}"
     )
     print(
-        f"query of {n_instances} from {n_pool}: {seconds:.1f} s, {n_pool / seconds:,.0f} images a second"
+        f"query of {n_instances} from {n_pool}: {seconds:.1f} s, {n_pool / seconds:,.0f} images a "
+        "second"
     )
     print(f"peak memory: {before:.0f} MB before the query, {after:.0f} MB after it")
     return pool[positions], scores
@@ -158,7 +165,8 @@ def main(n_labeled=500, n_pool=49_500, n_instances=500):
     loaded = load_images()
     if loaded is None:
         print(
-            f"No CIFAR-10 in {data_folder()}: set SKDAL_DATA to the folder with cifar10.npz and load.py."
+            f"No CIFAR-10 in {data_folder()}: set SKDAL_DATA to the folder with cifar10.npz and "
+            "load.py."
         )
         return None
     images, labels, names = loaded

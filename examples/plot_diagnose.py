@@ -2,9 +2,10 @@
 What decided a query
 ====================
 
-dynamicAL scores a sample by two terms, the squared length of its gradient and twice its inner product with the summed
-gradient of the labeled set. The second fades as the net learns its labels. So how long you train decides which
-criterion you use. ``diagnose`` shows it on one page; here for one net after a short and a long training.
+dynamicAL scores a sample by two terms, the squared length of its gradient and twice its inner
+product with the summed gradient of the labeled set. The second fades as the net learns its labels.
+So how long you train decides which criterion you use. ``diagnose`` shows it on one page; here for
+one net after a short and a long training.
 """
 
 # %%
@@ -66,15 +67,18 @@ print("\n".join(short["findings"]))
 # A long training
 # ---------------
 #
-# Now the net knows its labels by heart, their gradients vanish, and dynamicAL is gradient length alone.
+# Now the net knows its labels by heart, their gradients vanish, and dynamicAL is gradient length
+# alone.
 
 long = query_and_show(max_epochs=200)
 print(f"share of the norm term: {long['norm_share']:.0%}")
 print("\n".join(long["findings"]))
 
 # %%
-# The pages also tell whether a batch repeats itself: dynamicAL scores each sample by itself, so near twins are asked
-# for together. ``effective_rank`` counts the directions that the gradients of the picks span, and a negative
+# The pages also tell whether a batch repeats itself: dynamicAL scores each sample by itself, so
+# near twins are asked
+# for together. ``effective_rank`` counts the directions that the gradients of the picks span, and a
+# negative
 # ``interaction`` raises it.
 
 print(

@@ -2,9 +2,9 @@
 An experiment that can be stopped and trusted
 =============================================
 
-Is a sampler worth it on your data? A suite runs samplers from the same labels and weights, stores every round, and is
-compared in pairs of seeds. Here a short one on scikit-learn's digits; in a shell it is
-``skdal run digits-quick --out DIR``.
+Is a sampler worth it on your data? A suite runs samplers from the same labels and weights, stores
+every round, and is compared in pairs of seeds. Here a short one on scikit-learn's digits; in a
+shell it is ``skdal run digits-quick --out DIR``.
 """
 
 import tempfile
@@ -17,7 +17,8 @@ from skdal.experiments import comparisons, format_comparison, run_suite
 folder = tempfile.mkdtemp()
 
 # %%
-# Three samplers, three seeds, three queries. Give the same call again after an interruption and it does what is left.
+# Three samplers, three seeds, three queries. Give the same call again after an interruption and it
+# does what is left.
 
 ended = run_suite(
     "digits-quick",
@@ -29,7 +30,8 @@ ended = run_suite(
 print(f"{len(ended.done)} runs are done, {len(ended.failed)} failed")
 
 # %%
-# The records are read back from the folder. Differences to random are paired by seed, since runs of one seed share
+# The records are read back from the folder. Differences to random are paired by seed, since runs of
+# one seed share
 # their first labels and weights; with three seeds the intervals are wide, and say so.
 
 (comparison,) = comparisons(folder)
@@ -63,6 +65,7 @@ plt.show()
 
 first = comparison.runs["dynamical"][0][0]
 print(
-    f"{first['n_labeled']} labels, {first['epochs']} epochs, then a query of {first['query_seconds']} s"
+    f"{first['n_labeled']} labels, {first['epochs']} epochs, then a query of "
+    f"{first['query_seconds']} s"
 )
 print("images of each digit in the query:", first["classes"])

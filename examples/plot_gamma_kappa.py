@@ -6,16 +6,17 @@ dynamicAL scores a sample of the pool by
 
 .. math:: \Delta(x) = \lVert g_x \rVert^2 + \gamma\, g_x \cdot g_S ,
 
-the squared length of its gradient, and how far that gradient points where the labeled set still pulls. ``gamma``
-weighs the two. ``interaction``, kappa in the formulas, lets the picks of a batch know of each other. Both are shown
-here on one net and one pool of digits.
+the squared length of its gradient, and how far that gradient points where the labeled set still
+pulls. ``gamma`` weighs the two. ``interaction``, kappa in the formulas, lets the picks of a batch
+know of each other. Both are shown here on one net and one pool of digits.
 """
 
 # %%
 # A net halfway through its training
 # ----------------------------------
 #
-# As a net learns its labels by heart :math:`g_S` goes to zero, and ``gamma`` has no effect. So this net stops early.
+# As a net learns its labels by heart :math:`g_S` goes to zero, and ``gamma`` has no effect. So this
+# net stops early.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,12 +53,14 @@ net = NeuralNetClassifier(
     verbose=0,
 ).fit(X_labeled, y_labeled)
 print(
-    f"accuracy: labeled set {net.score(X_labeled, y_labeled):.2f}, pool {net.score(X_pool, y_pool):.2f}"
+    f"accuracy: labeled set {net.score(X_labeled, y_labeled):.2f}, pool "
+    f"{net.score(X_pool, y_pool):.2f}"
 )
 
 
 # %%
-# ``FrozenEstimator`` says that the net is trained. ``fit`` then only binds the labeled set, and every query below looks
+# ``FrozenEstimator`` says that the net is trained. ``fit`` then only binds the labeled set, and
+# every query below looks
 # at the very same net.
 
 
@@ -71,8 +74,10 @@ def batch(**params):
 # Gamma: which of the two terms decides
 # -------------------------------------
 #
-# The two terms of every sample of the pool come from :func:`~skdal.gradients.gradient_statistics`. Samples of equal
-# score lie on a straight line, whose slope is set by ``gamma``: upright for 0, level for infinity. A batch is what lies
+# The two terms of every sample of the pool come from :func:`~skdal.gradients.gradient_statistics`.
+# Samples of equal
+# score lie on a straight line, whose slope is set by ``gamma``: upright for 0, level for infinity.
+# A batch is what lies
 # on the dashed line of its last pick and beyond.
 
 statistics = gradient_statistics(
@@ -124,11 +129,14 @@ axes.legend(loc="lower left", frameon=False)
 # Kappa: how much the picks have in common
 # ----------------------------------------
 #
-# With ``interaction`` :math:`= \kappa` each pick is made by :math:`\Delta(x) + \kappa\, g_x \cdot \sum g_{picked}`. At
+# With ``interaction`` :math:`= \kappa` each pick is made by :math:`\Delta(x) + \kappa\, g_x \cdot
+# \sum g_{picked}`. At
 # ``update_size=1`` the sum is brought up to date after each pick.
 #
-# How alike the gradients of a batch are is told by the mean cosine between pairs of them: 1 if all are the same
-# direction. :func:`~skdal.gradients.labeled_gradient` gives the gradient of one sample as well as of many.
+# How alike the gradients of a batch are is told by the mean cosine between pairs of them: 1 if all
+# are the same
+# direction. :func:`~skdal.gradients.labeled_gradient` gives the gradient of one sample as well as
+# of many.
 
 
 def redundancy(picked):
@@ -173,7 +181,10 @@ lower.suptitle("kappa, one pick at a time", fontsize=10)
 plt.show()
 
 # %%
-# A negative kappa spreads the batch: more classes, gradients that are at right angles on average. A positive one does
-# the opposite. That is the objective taken at its word: gradients that add up raise :math:`\lVert \sum g \rVert^2`
-# most, and many of one kind add up. Kappa = 0, the paper's choice, lies between, and needs one pass over the pool where
+# A negative kappa spreads the batch: more classes, gradients that are at right angles on average. A
+# positive one does
+# the opposite. That is the objective taken at its word: gradients that add up raise :math:`\lVert
+# \sum g \rVert^2`
+# most, and many of one kind add up. Kappa = 0, the paper's choice, lies between, and needs one pass
+# over the pool where
 # the others need one for each update. Which is worth more labels is a question to your data.

@@ -2,9 +2,10 @@
 A pool on disk
 ==============
 
-A pool need not fit into memory: here it is a folder of images, two of which are damaged. The query reads each image
-when its mini-batch comes, sets aside what cannot be read, and keeps its scores on disk, so that it could go on after a
-power cut. With ``RayExecutor`` in place of ``SerialExecutor`` the same lines run on all cores, or on a cluster.
+A pool need not fit into memory: here it is a folder of images, two of which are damaged. The query
+reads each image when its mini-batch comes, sets aside what cannot be read, and keeps its scores on
+disk, so that it could go on after a power cut. With ``RayExecutor`` in place of ``SerialExecutor``
+the same lines run on all cores, or on a cluster.
 """
 
 # %%

@@ -2,16 +2,18 @@
 The loop of modAL
 =================
 
-modAL's loop has two calls: ``query`` asks for labels, ``teach`` takes them and trains on. :class:`~skdal.ActiveLearner`
-is modAL's learner, which also keeps a net in training from round to round and works with today's scikit-learn. Here it
-runs with dynamicAL and with random sampling, six times each, so that the picture shows the spread along with the mean.
+modAL's loop has two calls: ``query`` asks for labels, ``teach`` takes them and trains on.
+:class:`~skdal.ActiveLearner` is modAL's learner, which also keeps a net in training from round to
+round and works with today's scikit-learn. Here it runs with dynamicAL and with random sampling, six
+times each, so that the picture shows the spread along with the mean.
 """
 
 # %%
 # The data and the net
 # --------------------
 #
-# scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. 500 of them are for testing and never asked
+# scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. 500 of them are for
+# testing and never asked
 # for. Nets want ``float32`` inputs and ``int64`` labels.
 
 import matplotlib.pyplot as plt
@@ -54,8 +56,10 @@ def make_net():
 # The loop
 # --------
 #
-# The learner trains the net that it is given. ``query`` returns positions in the pool, best first, and the samples at
-# these positions. ``teach`` appends them with their labels, here looked up in ``y_pool``, and trains on from the
+# The learner trains the net that it is given. ``query`` returns positions in the pool, best first,
+# and the samples at
+# these positions. ``teach`` appends them with their labels, here looked up in ``y_pool``, and
+# trains on from the
 # current weights. The pool is yours: take out what was labeled.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS, N_SEEDS = 20, 20, 6, 6
@@ -84,8 +88,10 @@ def accuracy_by_round(query_strategy, seed):
 
 
 # %%
-# A seed decides the initial labels, the initial weights and the order of the mini-batches. Both strategies get the same
-# seeds. :func:`~skdal.samplers.random_sampling` draws from a fresh state unless it is given a ``random_state``, so the
+# A seed decides the initial labels, the initial weights and the order of the mini-batches. Both
+# strategies get the same
+# seeds. :func:`~skdal.samplers.random_sampling` draws from a fresh state unless it is given a
+# ``random_state``, so the
 # seed is passed to it.
 
 from functools import partial
@@ -106,7 +112,8 @@ runs = {
 # The learning curves
 # -------------------
 #
-# Left: the mean over the seeds, and one standard deviation to either side. Right: the difference seed by seed. It is
+# Left: the mean over the seeds, and one standard deviation to either side. Right: the difference
+# seed by seed. It is
 # the fairer look, since both runs of a seed begin with the same labels and weights.
 
 COLORS = {"dynamicAL": "#0072B2", "random": "#767676"}
@@ -157,6 +164,8 @@ right.legend(loc="lower right", frameon=False)
 plt.show()
 
 # %%
-# With 20 labels the net's own predictions, under which dynamicAL scores the pool, are often wrong, and its first query
-# is on average no better than a random one. With 120 labels and more it is ahead. These are six seeds, one net and an
+# With 20 labels the net's own predictions, under which dynamicAL scores the pool, are often wrong,
+# and its first query
+# is on average no better than a random one. With 120 labels and more it is ahead. These are six
+# seeds, one net and an
 # easy data set: enough to see the loop at work, too little to rank samplers.

@@ -2,20 +2,24 @@
 Your own sampler
 ================
 
-A sampler is one class with one method. This one combines two plain ideas: take the samples with the smallest margins,
-and out of these no two that look alike to the net. It needs twenty lines, no registration, and then works in every
-loop of the library.
+A sampler is one class with one method. This one combines two plain ideas: take the samples with the
+smallest margins, and out of these no two that look alike to the net. It needs twenty lines, no
+registration, and then works in every loop of the library.
 """
 
 # %%
 # Twenty lines
 # ------------
 #
-# A sampler that scores class probabilities derives from :class:`~skdal.base.ProbabilitySampler` and writes ``_score``;
-# one that scores samples in another way derives from :class:`~skdal.base.ScoreSampler` and writes ``_work``, which
+# A sampler that scores class probabilities derives from :class:`~skdal.base.ProbabilitySampler` and
+# writes ``_score``;
+# one that scores samples in another way derives from :class:`~skdal.base.ScoreSampler` and writes
+# ``_work``, which
 # returns what scores a shard of the pool. One that chooses a batch as a whole derives from
-# :class:`~skdal.base.EmbeddingSampler` and writes ``_select``: it gets the trained classifier, the pool, the number of
-# samples and the only source of chance, and returns positions and scores, best first. The base class trains, checks,
+# :class:`~skdal.base.EmbeddingSampler` and writes ``_select``: it gets the trained classifier, the
+# pool, the number of
+# samples and the only source of chance, and returns positions and scores, best first. The base
+# class trains, checks,
 # answers as a modAL strategy and restores the random state.
 
 import matplotlib.pyplot as plt
@@ -31,7 +35,8 @@ from skdal.samplers import MarginSampler
 
 
 class MarginClusters(EmbeddingSampler):
-    """Cluster the samples of smallest margin by the input of the net's head; ask for the smallest margin of each."""
+    """Cluster the samples of smallest margin by the input of the net's head; ask for the smallest
+    margin of each."""
 
     def _select(self, trained, X, n_instances, rng):
         proba = np.sort(trained.classifier.predict_proba(X), axis=1)
@@ -55,7 +60,8 @@ class MarginClusters(EmbeddingSampler):
 # A pool with near-duplicates
 # ---------------------------
 #
-# Each of 500 digits is there six times, each time with other noise, as pictures from a film would be. The smallest
+# Each of 500 digits is there six times, each time with other noise, as pictures from a film would
+# be. The smallest
 # margins then tend to be copies of the same few digits.
 
 torch.set_num_threads(1)  # more do not help so small a net
@@ -90,7 +96,8 @@ net = NeuralNetClassifier(
 # In a scikit-learn loop
 # ----------------------
 #
-# The constructor is inherited: estimator, warm start, ``random_state`` and the choice of the embedding. Both samplers
+# The constructor is inherited: estimator, warm start, ``random_state`` and the choice of the
+# embedding. Both samplers
 # begin with the same labels and weights.
 
 asked = {}
@@ -102,7 +109,8 @@ for sampler in (
     indices = sampler.query(X_pool, n_instances=24)
     asked[type(sampler).__name__] = indices
     print(
-        f"{type(sampler).__name__}: {len(set(original[indices]))} different digits among {len(indices)}"
+        f"{type(sampler).__name__}: {len(set(original[indices]))} different digits among "
+        f"{len(indices)}"
     )
     sampler.fit(
         np.r_[X_labeled, X_pool[indices]], np.r_[y_labeled, y_pool[indices]]
@@ -134,7 +142,8 @@ for strategy in (
 # What was asked for
 # ------------------
 #
-# The first batch of both, most wanted first. An orange frame marks a copy of a digit that was picked before: its label
+# The first batch of both, most wanted first. An orange frame marks a copy of a digit that was
+# picked before: its label
 # is money spent twice.
 
 figure = plt.figure(figsize=(9, 4.6), layout="constrained")

@@ -2,16 +2,17 @@
 Two loops on handwritten digits
 ===============================
 
-The loop of active learning, written twice: with a learner that keeps the books, as in modAL, and with a scikit-learn
-estimator. Both start from 50 labels and ask for 30 more, five times. At the end: how well they do, and which digits
-were asked for last.
+The loop of active learning, written twice: with a learner that keeps the books, as in modAL, and
+with a scikit-learn estimator. Both start from 50 labels and ask for 30 more, five times. At the
+end: how well they do, and which digits were asked for last.
 """
 
 # %%
 # The data and the net
 # --------------------
 #
-# scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. The last 500 are for testing. Nets want
+# scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. The last 500 are for
+# testing. Nets want
 # ``float32`` inputs and ``int64`` labels.
 
 import matplotlib.pyplot as plt
@@ -51,7 +52,8 @@ net = NeuralNetClassifier(
 # As in modAL
 # -----------
 #
-# ``query`` returns positions in the pool, best first, and the samples at these positions. ``teach`` appends them, with
+# ``query`` returns positions in the pool, best first, and the samples at these positions. ``teach``
+# appends them, with
 # the labels that somebody has found out (here: ``y_pool``), and trains on from the current weights.
 
 from sklearn.base import clone
@@ -75,8 +77,10 @@ for _ in range(5):
 # As in scikit-learn
 # ------------------
 #
-# A sampler wraps the net. ``fit`` takes *all* labels of the moment and trains on from the current weights, ``query``
-# ranks a pool. With ``random_state`` the whole loop is reproducible. Every sampler has this interface, so random
+# A sampler wraps the net. ``fit`` takes *all* labels of the moment and trains on from the current
+# weights, ``query``
+# ranks a pool. With ``random_state`` the whole loop is reproducible. Every sampler has this
+# interface, so random
 # sampling, the baseline to beat, is one more call of the same function.
 
 from skdal import DynamicALSampler
@@ -99,7 +103,8 @@ accuracy, labeled = run(DynamicALSampler(net, random_state=0))
 random_accuracy, _ = run(RandomSampler(net, random_state=0))
 
 # %%
-# One run each says little, as another seed may turn the order around: ``skdal demo`` repeats such a comparison with
+# One run each says little, as another seed may turn the order around: ``skdal demo`` repeats such a
+# comparison with
 # several seeds and shows the standard errors.
 
 n_labels = 50 + 30 * np.arange(6)

@@ -2,15 +2,16 @@
 All samplers on digits
 ======================
 
-Every sampler of the registry in the same loop, with the same seeds, on the same small net. Each panel shows one of them
-over random sampling. The page :doc:`/baselines` says what each computes.
+Every sampler of the registry in the same loop, with the same seeds, on the same small net. Each
+panel shows one of them over random sampling. The page :doc:`/baselines` says what each computes.
 """
 
 # %%
 # The data and the net
 # --------------------
 #
-# MC dropout needs a net with a dropout layer, so all get it. It drops something only in training and, for that sampler,
+# MC dropout needs a net with a dropout layer, so all get it. It drops something only in training
+# and, for that sampler,
 # in its scoring passes.
 
 import matplotlib.pyplot as plt
@@ -54,7 +55,8 @@ net = NeuralNetClassifier(
 # The loop
 # --------
 #
-# A seed decides the initial labels, the initial weights and all draws of training and queries. The weights of a seed
+# A seed decides the initial labels, the initial weights and all draws of training and queries. The
+# weights of a seed
 # are the same for every sampler.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS, N_SEEDS = 30, 30, 3, 4
@@ -85,8 +87,10 @@ runs = {
 # The learning curves
 # -------------------
 #
-# Line and band: mean over the seeds and one standard deviation to either side; grey and the same in every panel: random
-# sampling. The number is the mean difference from random sampling with the last labels, in percentage points, and the
+# Line and band: mean over the seeds and one standard deviation to either side; grey and the same in
+# every panel: random
+# sampling. The number is the mean difference from random sampling with the last labels, in
+# percentage points, and the
 # standard error of that mean over the seeds.
 
 n_labels = N_INITIAL + N_INSTANCES * np.arange(N_ROUNDS + 1)
@@ -130,8 +134,12 @@ figure.legend(
 plt.show()
 
 # %%
-# What the picture says: with these labels most samplers end one to three points above random sampling; influence is
-# level with it, and MC dropout below. What it does not say is which is best. With four seeds most differences among
-# those above are within their errors, and the order changes with the net, the data, the number of labels and how long
-# each round trains. ALBL has three queries here, from which a bandit can learn next to nothing; it is its two arms,
+# What the picture says: with these labels most samplers end one to three points above random
+# sampling; influence is
+# level with it, and MC dropout below. What it does not say is which is best. With four seeds most
+# differences among
+# those above are within their errors, and the order changes with the net, the data, the number of
+# labels and how long
+# each round trains. ALBL has three queries here, from which a bandit can learn next to nothing; it
+# is its two arms,
 # Coreset and Confidence, drawn about evenly.

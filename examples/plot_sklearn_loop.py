@@ -2,16 +2,17 @@
 The loop of scikit-learn
 ========================
 
-A sampler is a scikit-learn estimator around the classifier: ``fit`` trains on the labeled set, ``query`` ranks a pool.
-The classifier may be a ``Pipeline`` with a net at its end. Here there are two features, of very different size, so that
-what is asked for can be drawn.
+A sampler is a scikit-learn estimator around the classifier: ``fit`` trains on the labeled set,
+``query`` ranks a pool. The classifier may be a ``Pipeline`` with a net at its end. Here there are
+two features, of very different size, so that what is asked for can be drawn.
 """
 
 # %%
 # The data
 # --------
 #
-# Three spiral arms, one a class. The first feature is a thousand times as large as the second: without scaling a net
+# Three spiral arms, one a class. The first feature is a thousand times as large as the second:
+# without scaling a net
 # learns little from them.
 
 import matplotlib.pyplot as plt
@@ -45,7 +46,8 @@ X_test, y_test = spirals(1_000, seed=1)
 # The estimator
 # -------------
 #
-# The last step of the Pipeline is the net, the earlier ones transform pool and labeled set alike. They stay as they
+# The last step of the Pipeline is the net, the earlier ones transform pool and labeled set alike.
+# They stay as they
 # were first fitted while the net trains on from round to round.
 
 
@@ -72,8 +74,10 @@ estimator = make_pipeline(StandardScaler(), net)
 # The loop
 # --------
 #
-# ``fit`` always takes *all* labels of the moment. Positions come back relative to the pool that was passed. With
-# ``random_state`` the whole loop is reproducible. What is kept of each round is for the picture: the labeled set, the
+# ``fit`` always takes *all* labels of the moment. Positions come back relative to the pool that was
+# passed. With
+# ``random_state`` the whole loop is reproducible. What is kept of each round is for the picture:
+# the labeled set, the
 # accuracy, and what the net says on a grid.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS = 12, 3, 20
@@ -84,7 +88,8 @@ grid = np.stack(
 
 
 def run(sampler):
-    """Return (labeled set, accuracy, predicted classes of the grid) before the first query and after every fourth."""
+    """Return (labeled set, accuracy, predicted classes of the grid) before the first query and
+    after every fourth."""
     labeled, rounds = (
         np.random.default_rng(0).choice(len(X), N_INITIAL, replace=False),
         [],
@@ -106,7 +111,8 @@ random_rounds = run(RandomSampler(estimator, random_state=0))
 # What was asked for
 # ------------------
 #
-# Every fourth round. Background: the class that the net predicts. Small points: the pool in its true classes, which no
+# Every fourth round. Background: the class that the net predicts. Small points: the pool in its
+# true classes, which no
 # query looks at. Filled marks: labeled so far. Crosses: asked for in the four queries that follow.
 
 COLORS = ["#0072B2", "#E69F00", "#009E73"]
@@ -161,6 +167,9 @@ figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=Fals
 plt.show()
 
 # %%
-# The queries follow the border of what the net believes, as far as the pool reaches. While that border is still wrong,
-# random sampling, which covers the arms evenly, is ahead; in the end the queries have pushed it between the arms. This
-# is one run, and the plane is kind to samplers that cover: :class:`~skdal.samplers.CoresetSampler` gets there sooner.
+# The queries follow the border of what the net believes, as far as the pool reaches. While that
+# border is still wrong,
+# random sampling, which covers the arms evenly, is ahead; in the end the queries have pushed it
+# between the arms. This
+# is one run, and the plane is kind to samplers that cover: :class:`~skdal.samplers.CoresetSampler`
+# gets there sooner.

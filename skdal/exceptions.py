@@ -47,7 +47,8 @@ class InvalidDataError(SkdalError, ValueError):
 
 
 class InvalidSampleError(InvalidDataError):
-    """A sample that cannot be fetched, cannot join a mini-batch, or that the net's module does not take.
+    """A sample that cannot be fetched, cannot join a mini-batch, or that the net's module does not
+    take.
 
     Attributes
     ----------
@@ -125,7 +126,9 @@ class UnsupportedEstimatorError(SkdalError, TypeError, ValueError):
 
 
 class FailingModuleError(UnsupportedEstimatorError, InvalidDataError):
-    """A net's module fails on all samples alike: it is wrong, or all samples have another form than it takes."""
+    """A net's module fails on all samples alike: it is wrong, or all samples have another form than
+    it takes.
+    """
 
 
 class UnsupportedLayerError(SkdalError, NotImplementedError, ValueError):

@@ -52,7 +52,8 @@ class ActiveLearner(ModalActiveLearner):
     estimator : classifier
         Trained in place: a skorch net, scikit-learn classifier, Pipeline, or FrozenEstimator.
     query_strategy : callable, default=dynamical_sampling
-        A function or sampler of this library, of modAL, or `f(learner, X_pool, **kwargs) -> indices`.
+        A function or sampler of this library, of modAL, or `f(learner, X_pool, **kwargs) ->
+        indices`.
     X_training, y_training : data, optional
         The labeled set to start from; y None for a torch Dataset that holds the labels.
     bootstrap_init : bool, default=False
@@ -100,7 +101,8 @@ class ActiveLearner(ModalActiveLearner):
     ) -> None:
         if not callable(query_strategy):
             raise InvalidParameterError(
-                f"query_strategy must be callable, such as skdal.dynamical_sampling; got {query_strategy!r}."
+                "query_strategy must be callable, such as skdal.dynamical_sampling; got "
+                f"{query_strategy!r}."
             )
         self.estimator = estimator
         self.query_strategy = query_strategy
@@ -225,7 +227,9 @@ class ActiveLearner(ModalActiveLearner):
             return getattr(answering(self.estimator), method)(X, *labels, **params)
 
     def get_metadata_routing(self) -> Any:
-        """Return the MetadataRouter by which scikit-learn passes metadata through a learner to its estimator."""
+        """Return the MetadataRouter by which scikit-learn passes metadata through a learner to its
+        estimator.
+        """
         return estimator_router(self)
 
     def _train(self, X, y, bootstrap, fit_kwargs):
@@ -305,14 +309,18 @@ class ActiveLearner(ModalActiveLearner):
     def __repr__(self):
         strategy = getattr(self.query_strategy, "__name__", self.query_strategy)
         n_labeled = 0 if self.X_training is None else count_rows(self.X_training)
-        return f"{type(self).__name__}({self.estimator!r}, query_strategy={strategy}, n_labeled={n_labeled})"
+        return (
+            f"{type(self).__name__}({self.estimator!r}, query_strategy={strategy}, "
+            f"n_labeled={n_labeled})"
+        )
 
     @property
     def classes_(self) -> np.ndarray:
         """Class labels of the trained estimator, one for each column of `predict_proba`.
 
-        The outputs of a net tell them. Of a net that was trained elsewhere they are skorch's, of its latest labels alone,
-        until the learner has samples to give it: a labeled set, a pool, or what it was asked to predict.
+        The outputs of a net tell them. Of a net that was trained elsewhere they are skorch's, of
+        its latest labels alone, until the learner has samples to give it: a labeled set, a pool, or
+        what it was asked to predict.
         """
         known = self._sample if self.X_training is None else self.X_training
         if known is None or not is_fitted(self.estimator):

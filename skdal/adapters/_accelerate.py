@@ -1,4 +1,6 @@
-"""Nets with skorch's AccelerateMixin, whose accelerator prepares the loaders and optimizers that they work with."""
+"""Nets with skorch's AccelerateMixin, whose accelerator prepares the loaders and optimizers that
+they work with.
+"""
 
 from contextlib import contextmanager
 
@@ -9,7 +11,8 @@ from skorch.hf import AccelerateMixin
 def loaders_forgotten(net):
     """Run a block after which an accelerator has forgotten the loaders that it prepared there.
 
-    It keeps them all, for checkpoints of a training, and each holds its data: memory would grow with the pool.
+    It keeps them all, for checkpoints of a training, and each holds its data: memory would grow
+    with the pool.
     """
     kept = (
         getattr(net.accelerator, "_dataloaders", [])
@@ -24,9 +27,11 @@ def loaders_forgotten(net):
 
 
 def prepare_optimizers(net):
-    """Prepare the optimizers of a net that were made anew, as skorch does when it initializes the net.
+    """Prepare the optimizers of a net that were made anew, as skorch does when it initializes the
+    net.
 
-    One that is not prepared knows nothing of accumulated steps, and nothing of the scale of gradients in float16.
+    One that is not prepared knows nothing of accumulated steps, and nothing of the scale of
+    gradients in float16.
     """
     if isinstance(net, AccelerateMixin):
         for name in net._optimizers:
@@ -34,7 +39,9 @@ def prepare_optimizers(net):
 
 
 class OneProcess:
-    """What an accelerator, which cannot be pickled, is for a net that reads in a worker: there is nothing to do."""
+    """What an accelerator, which cannot be pickled, is for a net that reads in a worker: there is
+    nothing to do.
+    """
 
     def prepare(self, loader):
         """Return a loader as it is."""

@@ -10,7 +10,9 @@ from skdal.utils import count_rows
 
 
 def correct_answers(classifier, X, y):
-    """Return the labels (n,) of a labeled set and whether the classifier predicts each (n,) bool, in eval mode."""
+    """Return the labels (n,) of a labeled set and whether the classifier predicts each (n,) bool,
+    in eval mode.
+    """
     if not count_rows(X):
         return np.empty(0), np.empty(0, dtype=bool)
     if not is_net(classifier):

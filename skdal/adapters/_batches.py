@@ -42,9 +42,10 @@ from skdal.utils import count_rows, is_torch_dataset, preserved_rng, sample_shap
 def default_batch_size(X, estimator=None):
     """Return the mini-batch length used where none is given.
 
-    2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from 16 to 256: 128 for
-    32x32 colour images, 16 for 224x224, 256 for a few hundred features. 1 for an estimator that ends in a net which
-    predicts one sample at a time, since its samples may be of many sizes.
+    2**19 values a mini-batch by the shape of the first sample, rounded down to a power of two, from
+    16 to 256: 128 for 32x32 colour images, 16 for 224x224, 256 for a few hundred features. 1 for an
+    estimator that ends in a net which predicts one sample at a time, since its samples may be of
+    many sizes.
     """
     net = final_estimator(estimator)
     if isinstance(net, NeuralNet) and own_batch_size(net) == 1:
@@ -67,7 +68,8 @@ def own_batch_size(net):
 
 
 class NetSamples:
-    """The samples of X, labeled or not, as a net is given them: fetched, put together, and on its device.
+    """The samples of X, labeled or not, as a net is given them: fetched, put together, and on its
+    device.
 
     Parameters
     ----------
@@ -117,8 +119,10 @@ def _dataset_of(net, X, y):
         if is_own or not is_foreign(error):
             raise
         raise InvalidDataError(
-            f"the net's get_dataset makes no Dataset of X, a {type(X).__name__}. Give arrays or tensors; lists in a "
-            'dict count as several inputs, and a datasets.Dataset gives tensors with ds.with_format("torch"). It '
+            f"the net's get_dataset makes no Dataset of X, a {type(X).__name__}. Give arrays "
+            "or tensors; lists in a dict count as several inputs, and a datasets.Dataset "
+            "gives tensors with "
+            'ds.with_format("torch"). It '
             f"raised {type(error).__name__}: {error}"
         ) from error
 
@@ -139,7 +143,8 @@ class Items(Dataset):
 class NetBatches:
     """The mini-batches of X in index order: an iterable of (inputs, labels).
 
-    `inputs` are a tensor, or a dict or list of tensors, `labels` an int64 tensor (n,) or None, on the net's device.
+    `inputs` are a tensor, or a dict or list of tensors, `labels` an int64 tensor (n,) or None, on
+    the net's device.
 
     Parameters
     ----------
@@ -199,16 +204,20 @@ class NetBatches:
             yield inputs, labels if self._labeled else None
         if stop != self._n_rows:
             raise InvalidDataError(
-                f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that gives each sample once "
-                "(no drop_last, no sampler)."
+                f"the net's iterator_valid gave {stop} of {self._n_rows} samples; use one that "
+                "gives each sample once (no drop_last, no sampler)."
             )
 
     def checked(self, labels, n_outputs=None):
-        """Return the labels of the mini-batch that was given last; an error tells whose label it is."""
+        """Return the labels of the mini-batch that was given last; an error tells whose label it
+        is.
+        """
         return labels_in(self.samples, self.rows, labels, n_outputs, of=self.of)
 
     def _explained(self, iterator):
-        """Yield the mini-batches, inputs on the net's device; an error in making one tells of which sample it is."""
+        """Yield the mini-batches, inputs on the net's device; an error in making one tells of which
+        sample it is.
+        """
         found = iter(iterator)
         while True:
             try:
@@ -230,7 +239,9 @@ class NetBatches:
 
 
 def n_batches_of(net, dataset, training):
-    """Return how many mini-batches an epoch of a Dataset has, None where its iterator is no DataLoader of torch."""
+    """Return how many mini-batches an epoch of a Dataset has, None where its iterator is no
+    DataLoader of torch.
+    """
     with preserved_rng(), loaders_forgotten(net):
         iterator = net.get_iterator(dataset, training=training)
     is_known = isinstance(iterator, DataLoader)
@@ -269,8 +280,9 @@ def _iterator(net, dataset, batch_size):
     for name in ("shuffle", "drop_last", "sampler", "batch_sampler"):
         if settings.get(name):
             raise InvalidParameterError(
-                f"the net has iterator_valid__{name}={settings[name]!r:.60}; scoring needs each sample once, in order. "
-                f"Remove it from the net (iterator_train__{name} may stay)."
+                f"the net has iterator_valid__{name}={settings[name]!r:.60}; scoring needs "
+                f"each sample once, in order. Remove it from the net (iterator_train__{name} "
+                "may stay)."
             )
     view = object.__new__(type(net))
     view.__dict__.update(net.__dict__, iterator_valid__batch_size=batch_size)
@@ -279,14 +291,17 @@ def _iterator(net, dataset, batch_size):
         iterator.sampler, SequentialSampler
     ):
         raise InvalidParameterError(
-            f"the net's iterator_valid draws with {type(iterator.sampler).__name__}; scoring needs each sample once, "
-            "in order. Use a DataLoader that does not shuffle (iterator_train may)."
+            f"the net's iterator_valid draws with {type(iterator.sampler).__name__}; scoring "
+            "needs each sample once, in order. Use a DataLoader that does not shuffle "
+            "(iterator_train may)."
         )
     return iterator
 
 
 def _is_plain(iterator):
-    """Tell whether an iterator does what `_slices` does: torch's own loader over skorch's own Dataset."""
+    """Tell whether an iterator does what `_slices` does: torch's own loader over skorch's own
+    Dataset.
+    """
     return (
         type(iterator) is DataLoader
         and type(iterator.dataset) is SkorchDataset
@@ -307,7 +322,9 @@ def _is_sliceable(X):
 
 
 def _slices(X, y, batch_size):
-    """Yield the mini-batches of data in memory as a loader would, without collecting them item by item."""
+    """Yield the mini-batches of data in memory as a loader would, without collecting them item by
+    item.
+    """
     for start in range(0, count_rows(X), batch_size):
         rows = slice(start, start + batch_size)
         inputs = _copied(X, rows)
@@ -361,7 +378,9 @@ def paired(X, y, labeled):
 
 
 def _with_listed_positions(X):
-    """Return a Subset whose positions are a list, since skorch fails on a range and on a tuple; others as they are."""
+    """Return a Subset whose positions are a list, since skorch fails on a range and on a tuple;
+    others as they are.
+    """
     if not isinstance(X, Subset) or "indices" not in vars(X):
         return X
     dataset = _with_listed_positions(X.dataset)
@@ -382,8 +401,8 @@ def check_net_rows(X):
         )
     if isinstance(X, (list, tuple)):
         raise InvalidDataError(
-            f"X is a {type(X).__name__}, which skorch reads as several inputs; pass numpy.asarray(X), or a dict of "
-            "arrays for a module with several inputs."
+            f"X is a {type(X).__name__}, which skorch reads as several inputs; pass "
+            "numpy.asarray(X), or a dict of arrays for a module with several inputs."
         )
 
 

@@ -1,4 +1,6 @@
-"""Errors that are not ours: which sample is to blame, what form it has, what was expected, and the remedy."""
+"""Errors that are not ours: which sample is to blame, what form it has, what was expected, and the
+remedy.
+"""
 
 import inspect
 from collections import Counter
@@ -21,7 +23,8 @@ class UnstackableSampleError(InvalidSampleError):
 
 
 def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
-    """Raise an InvalidSampleError from a foreign error if it is due to one of some samples, or to their being together.
+    """Raise an InvalidSampleError from a foreign error if it is due to one of some samples, or to
+    their being together.
 
     Parameters
     ----------
@@ -47,9 +50,10 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
         samples, next(i for i in forms if forms[i] == common), odd
     ):
         raise UnstackableSampleError(
-            f"it is a {forms[odd]}, and {'most others' if len(others) == 1 else 'another'} a {common}, which make no "
-            "mini-batch together. Give all samples one form (a transform that resizes, or converts to as many "
-            "channels); or give the net a collate_fn that brings them to one length, as iterator_train__collate_fn and "
+            f"it is a {forms[odd]}, and {'most others' if len(others) == 1 else 'another'} a "
+            f"{common}, which make no mini-batch together. Give all samples one form (a "
+            "transform that resizes, or converts to as many channels); or give the net a "
+            "collate_fn that brings them to one length, as iterator_train__collate_fn and "
             f"iterator_valid__collate_fn, or batch_size=1. {quoted(error)}",
             odd,
             of,
@@ -59,9 +63,11 @@ def refuse_samples(samples, rows, error, *, run=None, of="the pool"):
 
 
 def _form_of_one(samples, i, run, of, is_first):
-    """Return the words for an input after it went through all that a mini-batch goes through, alone.
+    """Return the words for an input after it went through all that a mini-batch goes through,
+    alone.
 
-    Where the module does not take the one that is tried first, others tell whether that is due to the module.
+    Where the module does not take the one that is tried first, others tell whether that is due to
+    the module.
     """
     x = None
     try:
@@ -87,7 +93,9 @@ def _form_of_one(samples, i, run, of, is_first):
 
 
 def _refuse_module(samples, i, run, of, error):
-    """Raise a FailingModuleError if the module fails on other samples as it does on the i-th one."""
+    """Raise a FailingModuleError if the module fails on other samples as it does on the i-th
+    one.
+    """
     x = samples.input_of(samples.fetch(i))
     if _known_remedy(samples.net, x, error) is not None:
         return
@@ -98,10 +106,10 @@ def _refuse_module(samples, i, run, of, error):
         return
     name = type(samples.net.module_).__name__
     raise FailingModuleError(
-        f"forward of {name} raises {type(error).__name__} for each of {len(others) + 1} samples of {of} that were "
-        f"tried, so it is due to the module, or to the form of all samples. {quoted(error)}. A sample is a "
-        f"{described(x)}; {_expected(samples.net)}. Look at the module's forward, or bring the samples into the form "
-        "that it takes."
+        f"forward of {name} raises {type(error).__name__} for each of {len(others) + 1} "
+        f"samples of {of} that were tried, so it is due to the module, or to the form of all "
+        f"samples. {quoted(error)}. A sample is a {described(x)}; {_expected(samples.net)}. "
+        "Look at the module's forward, or bring the samples into the form that it takes."
     ) from error
 
 
@@ -125,7 +133,10 @@ def explanation(net, stage, x, error):
     """Return the words for an error about an input x, None where there is none."""
     if x is None:
         return not_fetched(error)
-    return f"it {stage}. It is a {described(x)}; {_expected(net)}. {_remedy(net, x, error)} {quoted(error)}"
+    return (
+        f"it {stage}. It is a {described(x)}; {_expected(net)}. {_remedy(net, x, error)} "
+        f"{quoted(error)}"
+    )
 
 
 def _parameters(net):
@@ -149,7 +160,10 @@ def _remedy(net, x, error):
     known = _known_remedy(net, x, error)
     if known is not None:
         return known
-    return "Bring the sample into the form that the module takes, in the Dataset or in the module's forward."
+    return (
+        "Bring the sample into the form that the module takes, in the Dataset or in the "
+        "module's forward."
+    )
 
 
 def _known_remedy(net, x, error):
@@ -195,7 +209,10 @@ def _odd_dtype(net, x):
         for leaf in _leaves(x)
         if isinstance(leaf, np.ndarray) and not _is_plain(leaf.dtype)
     )
-    return f"torch has no tensors of {dtype.str} ({dtype.name}); convert the data: X.astype(numpy.float32)."
+    return (
+        f"torch has no tensors of {dtype.str} ({dtype.name}); convert the data: "
+        "X.astype(numpy.float32)."
+    )
 
 
 def _float_dtypes(net):
@@ -239,8 +256,8 @@ def _other_dtype(net, x):
         else f"torch.as_tensor(X, dtype=torch.{name})"
     )
     return (
-        f"X has dtype {_dtype_of(x)} and the net's parameters have {wanted}; convert X, such as {how}, or cast in the "
-        f"module's forward."
+        f"X has dtype {_dtype_of(x)} and the net's parameters have {wanted}; convert X, such "
+        f"as {how}, or cast in the module's forward."
     )
 
 
@@ -254,9 +271,10 @@ _REMEDIES = [
     (
         _has_unknown_names,
         lambda net, x: (
-            "The keys of a dict, and the columns of a frame, go to the arguments of forward of these names; name them "
-            "so and leave out others (a label belongs beside the dict: (dict, label)). For one argument give one "
-            "array: X.to_numpy(numpy.float32) of a frame; before it in a Pipeline set_output(transform='default')."
+            "The keys of a dict, and the columns of a frame, go to the arguments of forward "
+            "of these names; name them so and leave out others (a label belongs beside the "
+            "dict: (dict, label)). For one argument give one array: X.to_numpy(numpy.float32) "
+            "of a frame; before it in a Pipeline set_output(transform='default')."
         ),
     ),
     (
@@ -264,8 +282,8 @@ _REMEDIES = [
             leaf is None or isinstance(leaf, (str, bytes)) for leaf in _leaves(x)
         ),
         lambda net, x: (
-            "torch makes no tensors of text or None; leave it out of the input, or turn text into numbers, in the "
-            "Dataset or in the steps of a Pipeline before the net."
+            "torch makes no tensors of text or None; leave it out of the input, or turn text "
+            "into numbers, in the Dataset or in the steps of a Pipeline before the net."
         ),
     ),
     (_is_odd_array, _odd_dtype),
@@ -274,7 +292,8 @@ _REMEDIES = [
             isinstance(leaf, (list, tuple)) for leaf in _leaves(x)
         ),
         lambda net, x: (
-            "Lists of numbers become lists of tensors; give tensors or arrays, of a datasets.Dataset "
+            "Lists of numbers become lists of tensors; give tensors or arrays, of a "
+            "datasets.Dataset "
             'ds.with_format("torch").'
         ),
     ),

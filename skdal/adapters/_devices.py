@@ -9,8 +9,9 @@ from skorch.utils import to_tensor
 def device_of(net):
     """Return the torch.device of a net.
 
-    With skorch's `device=None`, which leaves placement to others such as accelerate, it is that of the
-    module's tensors. Tensors on the meta device are loaded only for a call, so they say nothing.
+    With skorch's `device=None`, which leaves placement to others such as accelerate, it is that of
+    the module's tensors. Tensors on the meta device are loaded only for a call, so they say
+    nothing.
     """
     if net.device is not None:
         return torch.device(net.device)

@@ -28,9 +28,10 @@ def has_dropout(module):
 def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
     """Return `reduce(proba)` (n,) of all mini-batches joined, as an array of float64.
 
-    `proba` (n_passes, n, K) are class probabilities with the net's dropout layers on, all else in eval
-    mode. A mask depends on (seed, pass, layer, call) and on nothing of the sample, so that a pool may
-    be passed in any pieces. Where dropout sits only at the end of the module, what is before runs once.
+    `proba` (n_passes, n, K) are class probabilities with the net's dropout layers on, all else in
+    eval mode. A mask depends on (seed, pass, layer, call) and on nothing of the sample, so that a
+    pool may be passed in any pieces. Where dropout sits only at the end of the module, what is
+    before runs once.
 
     Raises
     ------
@@ -40,8 +41,9 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
     view = open_net(classifier)
     if not has_dropout(view.module):
         raise UnsupportedEstimatorError(
-            f"the net's module ({type(view.module).__name__}) has no dropout layer with p > 0, so all passes would be "
-            "the same. Add torch.nn.Dropout (torch.nn.functional.dropout, and the dropout argument of attention and "
+            f"the net's module ({type(view.module).__name__}) has no dropout layer with p > 0, "
+            "so all passes would be the same. Add torch.nn.Dropout "
+            "(torch.nn.functional.dropout, and the dropout argument of attention and "
             "recurrent layers, are no layers and stay off)."
         )
     parts = []
@@ -69,7 +71,9 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
 
 
 def _sample_axes(view, inputs):
-    """Return, by (layer, call), the axis of a dropout layer's input that grows with the mini-batch, or None."""
+    """Return, by (layer, call), the axis of a dropout layer's input that grows with the mini-batch,
+    or None.
+    """
     shapes = []
     for rows in ([0], [0, 0]):
         seen = {}
@@ -91,15 +95,18 @@ def _grown(module, key, one, two):
             name for name, part in module.named_modules() if isinstance(part, _DROPOUTS)
         ][key[0]]
         raise UnsupportedEstimatorError(
-            f"the dropout layer {layer!r} sees inputs of shape {tuple(one)} for one sample and {tuple(two)} for two. "
-            "No mask can be shared by all samples there; keep samples on one axis."
+            f"the dropout layer {layer!r} sees inputs of shape {tuple(one)} for one sample and "
+            f"{tuple(two)} for two. No mask can be shared by all samples there; keep samples "
+            "on one axis."
         )
     return grown[0] if grown else None
 
 
 @contextmanager
 def _thinned(module, seed, axes):
-    """Run a block in which each dropout layer applies one mask, drawn by `seed`, to every sample."""
+    """Run a block in which each dropout layer applies one mask, drawn by `seed`, to every
+    sample.
+    """
     n_ran = []
 
     def drop(key, x):
@@ -124,7 +131,9 @@ def _thinned(module, seed, axes):
 
 @contextmanager
 def _hooked(module, call):
-    """Run a block in which `call(key, input)` stands for every call of a dropout layer; key is (layer, call)."""
+    """Run a block in which `call(key, input)` stands for every call of a dropout layer; key is
+    (layer, call).
+    """
     layers = [part for part in module.modules() if isinstance(part, _DROPOUTS)]
     n_calls = {}
     handles = []
@@ -150,7 +159,8 @@ def _hooked(module, call):
 def _mask(part, x, axis, seed):
     """Return a and b such that dropout turns x into a x + b, for one draw that all samples share.
 
-    Any dropout layer is such a function of its input; drawn twice alike, zeros give b and ones a + b.
+    Any dropout layer is such a function of its input; drawn twice alike, zeros give b and ones a +
+    b.
     """
     shape = [1 if i == axis else size for i, size in enumerate(x.shape)]
     draw = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -179,7 +189,9 @@ def _kind(part):
 
 
 def _rest_of(view, inputs):
-    """Run a mini-batch; return what runs its tail again (None where more follows on it than that) and the outputs."""
+    """Run a mini-batch; return what runs its tail again (None where more follows on it than that)
+    and the outputs.
+    """
     tail = _tail(view.module)
     entered = []
     left = []
@@ -219,7 +231,9 @@ def _rest_of(view, inputs):
 
 
 def _tail(module):
-    """Return parts with all of the dropout that, as the structure has it, run one after the other at the end."""
+    """Return parts with all of the dropout that, as the structure has it, run one after the other
+    at the end.
+    """
     if type(module) is nn.Sequential:
         parts = list(module)
         rest = parts[next(i for i, part in enumerate(parts) if has_dropout(part)) :]

@@ -1,6 +1,8 @@
-"""Errors of others while skorch goes through data: the steps of a pass are taken again, one by one, to see which fails.
+"""Errors of others while skorch goes through data: the steps of a pass are taken again, one by one,
+to see which fails.
 
-The steps are to fetch the samples and make a mini-batch of them, the module's forward, and the loss.
+The steps are to fetch the samples and make a mini-batch of them, the module's forward, and the
+loss.
 """
 
 from contextlib import contextmanager
@@ -18,7 +20,8 @@ from skdal.utils import count_rows, tree_leaves
 
 @contextmanager
 def explained_prediction(net, X):
-    """Run a block in which a net predicts on a pool; an error of others that comes of a sample tells of which.
+    """Run a block in which a net predicts on a pool; an error of others that comes of a sample
+    tells of which.
 
     Parameters
     ----------
@@ -48,7 +51,8 @@ def _predict_again(net, X):
 
 @contextmanager
 def explained_training(net, X, y, watch):
-    """Run a block in which a net trains; an error of others that comes of samples, module or loss tells of which.
+    """Run a block in which a net trains; an error of others that comes of samples, module or loss
+    tells of which.
 
     Parameters
     ----------
@@ -57,8 +61,8 @@ def explained_training(net, X, y, watch):
         As `paired` returns it.
     y : array (n,) or None
     watch : object
-        `step` is what skorch is at: "fetch" between mini-batches, "run" while it works on one, None before and after.
-        `batch` is the mini-batch that it was given last.
+        `step` is what skorch is at: "fetch" between mini-batches, "run" while it works on one, None
+        before and after. `batch` is the mini-batch that it was given last.
     """
     try:
         yield
@@ -69,7 +73,9 @@ def explained_training(net, X, y, watch):
 
 
 def _find_in_training(net, X, y, watch, error):
-    """Raise if it is found what made a training fail; else it is something that happens in training alone."""
+    """Raise if it is found what made a training fail; else it is something that happens in training
+    alone.
+    """
     view = NetView(net)
     with view.reading(), torch.no_grad():
         if watch.step == "fetch":
@@ -103,7 +109,8 @@ def _samples_of_training(net, X, y):
 def _refuse_one_alone(inputs, error):
     if len(next(iter(tree_leaves(inputs)), ())) == 1:
         raise InvalidDataError(
-            "the net's module takes a mini-batch of one sample, and does not train on it. If it normalizes by "
-            "mini-batches, pass iterator_train__drop_last=True or a batch_size that leaves no mini-batch of one. It "
-            f"raised {type(error).__name__}: {error}"
+            "the net's module takes a mini-batch of one sample, and does not train on it. If "
+            "it normalizes by mini-batches, pass iterator_train__drop_last=True or a "
+            f"batch_size that leaves no mini-batch of one. It raised {type(error).__name__}: "
+            f"{error}"
         ) from error

@@ -1,4 +1,6 @@
-"""What gets X first: an estimator itself, the first step of a Pipeline, or that of the estimators that one is made of."""
+"""What gets X first: an estimator itself, the first step of a Pipeline, or that of the estimators
+that one is made of.
+"""
 
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -21,15 +23,18 @@ def first_step(estimator):
 
 
 def takes_any_columns(estimator):
-    """Tell whether an estimator begins with a ColumnTransformer, which takes columns by name, in any order."""
+    """Tell whether an estimator begins with a ColumnTransformer, which takes columns by name, in
+    any order.
+    """
     return _begins_with(estimator, ColumnTransformer)
 
 
 def chooses_by_name(estimator):
-    """Tell whether an estimator begins with a step that takes what it needs from a frame, whatever else is there.
+    """Tell whether an estimator begins with a step that takes what it needs from a frame, whatever
+    else is there.
 
-    That is a ColumnTransformer, a FunctionTransformer, or a transformer that keeps no names of columns, as those of
-    one's own may.
+    That is a ColumnTransformer, a FunctionTransformer, or a transformer that keeps no names of
+    columns, as those of one's own may.
     """
     first, is_step = first_step(estimator)
     if is_step and hasattr(first, "transform") and names_of(first) is None:
@@ -38,7 +43,9 @@ def chooses_by_name(estimator):
 
 
 def names_of(estimator):
-    """Return the names of the columns that an estimator was fitted with, None where it does not tell."""
+    """Return the names of the columns that an estimator was fitted with, None where it does not
+    tell.
+    """
     names = getattr(first_step(estimator)[0], "feature_names_in_", None)
     return None if names is None else list(names)
 
@@ -52,7 +59,9 @@ def _begins_with(estimator, kinds):
 
 
 def _parts(estimator):
-    """Return the estimators that a meta-estimator of scikit-learn is made of, as they were given to it."""
+    """Return the estimators that a meta-estimator of scikit-learn is made of, as they were given to
+    it.
+    """
     if hasattr(getattr(estimator, "estimator", None), "fit"):
         return [estimator.estimator]
     pairs = getattr(estimator, "estimators", None)

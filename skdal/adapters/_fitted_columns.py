@@ -23,7 +23,8 @@ def as_fitted(X, estimator, name="X"):
     X : data
         Only a frame, whose columns have names, may come in another order.
     estimator : estimator
-        One that does not tell what it was fitted with, and one that begins with a ColumnTransformer, gets X as it is.
+        One that does not tell what it was fitted with, and one that begins with a
+        ColumnTransformer, gets X as it is.
     name : str
         What X is called in a message.
 
@@ -42,9 +43,10 @@ def as_fitted(X, estimator, name="X"):
 def to_predict_on(X, estimator, X_labeled=None):
     """Return X as an estimator can predict on it.
 
-    scikit-learn's estimators refuse a frame whose columns are others than those of their fit, or in another order, and
-    so they do here, whatever they are wrapped in. Where the first step would not look, such as a FunctionTransformer,
-    and where columns go by name, as in a bare net, they are put in order.
+    scikit-learn's estimators refuse a frame whose columns are others than those of their fit, or in
+    another order, and so they do here, whatever they are wrapped in. Where the first step would not
+    look, such as a FunctionTransformer, and where columns go by name, as in a bare net, they are
+    put in order.
 
     Parameters
     ----------
@@ -71,7 +73,9 @@ def to_predict_on(X, estimator, X_labeled=None):
 
 
 def _has_order(X):
-    """Tell whether the columns of X have names and an order; items of a datasets.Dataset are dicts, without one."""
+    """Tell whether the columns of X have names and an order; items of a datasets.Dataset are dicts,
+    without one.
+    """
     return is_frame(X) and has_names(X) and library_of(X).name != "datasets"
 
 
@@ -89,8 +93,9 @@ def _refuse_others(found, wanted):
         parts.append("Feature names must be in the same order as they were in fit.")
     shown = repr(wanted[:20]) if len(wanted) <= 20 else "list(names)"
     parts.append(
-        f"Pass X[{shown}], with the columns of the fit in their order (feature_names_in_); of a pyarrow Table it is "
-        "X.select of the same. Queries put columns in order by themselves."
+        f"Pass X[{shown}], with the columns of the fit in their order (feature_names_in_); of "
+        "a pyarrow Table it is X.select of the same. Queries put columns in order by "
+        "themselves."
     )
     raise InvalidDataError("\n".join(parts))
 

@@ -1,4 +1,6 @@
-"""Errors that are not ours: which of them may be explained, and the first item of a Dataset, where many come up."""
+"""Errors that are not ours: which of them may be explained, and the first item of a Dataset, where
+many come up.
+"""
 
 from contextlib import contextmanager
 
@@ -9,7 +11,9 @@ from skdal.utils import is_torch_dataset
 
 
 def is_foreign(error):
-    """Tell whether an error may be explained: no error of skdal, no warning, and memory has not run out."""
+    """Tell whether an error may be explained: no error of skdal, no warning, and memory has not run
+    out.
+    """
     if isinstance(
         error, (SkdalError, MemoryError, torch.OutOfMemoryError, Warning)
     ) or not isinstance(error, Exception):
@@ -33,12 +37,16 @@ def not_fetched(error):
         if isinstance(error, StopIteration)
         else ""
     )
-    return f"it cannot be fetched{ends}: {quoted(error)}. Look at the __getitem__ of the Dataset for this sample."
+    return (
+        f"it cannot be fetched{ends}: {quoted(error)}. Look at the __getitem__ of the Dataset "
+        "for this sample."
+    )
 
 
 @contextmanager
 def looking_at_first(X, of="the pool"):
-    """Run a block that looks at the first item of X; of a Dataset, an error of others is told as the sample's.
+    """Run a block that looks at the first item of X; of a Dataset, an error of others is told as
+    the sample's.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Frames: the columns of the pool are those of the labeled set, and a bare net takes them by name."""
+"""Frames: the columns of the pool are those of the labeled set, and a bare net takes them by
+name.
+"""
 
 import inspect
 from collections.abc import Mapping
@@ -10,7 +12,8 @@ from skdal.exceptions import InvalidDataError
 from skdal.utils import full_name, has_names, is_frame, library_of, named_like
 
 _CAST = (
-    'Where a step of a Pipeline makes the frame, put FunctionTransformer(numpy.asarray, kw_args={"dtype": "float32"})'
+    "Where a step of a Pipeline makes the frame, put FunctionTransformer(numpy.asarray, "
+    'kw_args={"dtype": "float32"})'
     '.set_output(transform="default") of sklearn.preprocessing before the net.'
 )
 
@@ -21,8 +24,8 @@ _CAST = (
 def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set")):
     """Return X with the columns of the labeled set, in their order.
 
-    Columns go by name where both are frames. The columns of an array beside a frame go by position, as in
-    scikit-learn. What are no frames is returned as it is; nothing of the caller's is changed.
+    Columns go by name where both are frames. The columns of an array beside a frame go by position,
+    as in scikit-learn. What are no frames is returned as it is; nothing of the caller's is changed.
 
     Parameters
     ----------
@@ -31,24 +34,25 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
     X_labeled : data or None
         The labeled set; None where it is not known.
     estimator : classifier, optional
-        Where it chooses columns by name, as a Pipeline that begins with a ColumnTransformer does, X may have columns
-        that the labeled set does not have. They are left out.
+        Where it chooses columns by name, as a Pipeline that begins with a ColumnTransformer does, X
+        may have columns that the labeled set does not have. They are left out.
     names : tuple of str
         What X and X_labeled are called in messages.
 
     Raises
     ------
     InvalidDataError
-        Columns are missing or new, or their types do not go together; only one of the two is a frame, or they are
-        of two libraries.
+        Columns are missing or new, or their types do not go together; only one of the two is a
+        frame, or they are of two libraries.
     """
     if X_labeled is None or not is_frame(X_labeled) and not has_names(X):
         return X
     if not is_frame(X_labeled):
         raise InvalidDataError(
-            f"{names[0]} and {names[1]} must be of one kind; got a {full_name(X)}, whose columns have names, and "
-            f"{full_name(X_labeled)} without, so nothing says that the columns are in the same order. Pass frames for "
-            f"both, or {library_of(X).array} for {names[0]}."
+            f"{names[0]} and {names[1]} must be of one kind; got a {full_name(X)}, whose "
+            f"columns have names, and {full_name(X_labeled)} without, so nothing says that the "
+            f"columns are in the same order. Pass frames for both, or {library_of(X).array} "
+            f"for {names[0]}."
         )
     if not is_frame(X):
         return named_like(X, X_labeled, *names)
@@ -79,8 +83,9 @@ def in_order(X, wanted, estimator, names):
     is_unclear = len(set(found)) < len(found) or len(set(wanted)) < len(wanted)
     if is_unclear or missing or new and not is_free:
         raise InvalidDataError(
-            f"the columns of {names[0]} are not those of {names[1]}: {_difference(found, missing, new)}. Pass "
-            f"{names[0]} with the columns {_listed(wanted)}, in any order; there may be more of them where a Pipeline "
+            f"the columns of {names[0]} are not those of {names[1]}: "
+            f"{_difference(found, missing, new)}. Pass {names[0]} with the columns "
+            f"{_listed(wanted)}, in any order; there may be more of them where a Pipeline "
             "begins with a ColumnTransformer, which chooses by name."
         )
     return library.select(X, wanted)
@@ -106,10 +111,11 @@ def _listed(columns):
 
 
 def check_inputs(X, net=None):
-    """Raise if X has names, of columns or of a dict's entries, that the module of a net does not take.
+    """Raise if X has names, of columns or of a dict's entries, that the module of a net does not
+    take.
 
-    skorch gives each column of a pandas frame, and each entry of a dict, to the argument of that name of the module's
-    `forward`. Frames of other libraries it cannot read.
+    skorch gives each column of a pandas frame, and each entry of a dict, to the argument of that
+    name of the module's `forward`. Frames of other libraries it cannot read.
 
     Parameters
     ----------
@@ -133,8 +139,9 @@ def check_inputs(X, net=None):
         ]
     ):
         raise InvalidDataError(
-            f"X is a {full_name(X)} with columns such as {strange[0]!r}; skorch gives each column to the module's "
-            f"argument of that name, so names must be strings. {_as_one_array(X)} {_CAST}"
+            f"X is a {full_name(X)} with columns such as {strange[0]!r}; skorch gives each "
+            "column to the module's argument of that name, so names must be strings. "
+            f"{_as_one_array(X)} {_CAST}"
         )
     names = _names(X)
     if net is None or names is None or type(net).infer is not NeuralNet.infer:
@@ -144,8 +151,9 @@ def check_inputs(X, net=None):
         return
     is_dict = isinstance(X, Mapping)
     raise InvalidDataError(
-        f"X is a {full_name(X)} with the {'keys' if is_dict else 'columns'} {_listed(names)}, and skorch gives each "
-        f"to the argument of that name of the module's forward, which takes {_arguments(forward)}. "
+        f"X is a {full_name(X)} with the {'keys' if is_dict else 'columns'} {_listed(names)}, "
+        "and skorch gives each to the argument of that name of the module's forward, which "
+        f"takes {_arguments(forward)}. "
         + (
             "Give the dict these keys, one for each argument."
             if is_dict
@@ -155,7 +163,9 @@ def check_inputs(X, net=None):
 
 
 def _names(X):
-    """Return the names by which skorch gives the parts of X to a module, None where it gives X itself."""
+    """Return the names by which skorch gives the parts of X to a module, None where it gives X
+    itself.
+    """
     if isinstance(X, Mapping):
         return list(X)
     is_pandas = is_frame(X) and library_of(X).name == "pandas"

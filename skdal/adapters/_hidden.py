@@ -1,4 +1,6 @@
-"""What a net holds inside: hidden representations of a pool, and class probabilities, on the net's device."""
+"""What a net holds inside: hidden representations of a pool, and class probabilities, on the net's
+device.
+"""
 
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -40,7 +42,9 @@ class LastLayer(NamedTuple):
 
 
 class NoLinearHeadError(UnsupportedEstimatorError):
-    """The module's outputs do not come from a Linear, nor from one position, or a weighted sum, of what it gives."""
+    """The module's outputs do not come from a Linear, nor from one position, or a weighted sum, of
+    what it gives.
+    """
 
 
 def last_layer(classifier, X, *, verbose=0):
@@ -72,7 +76,8 @@ def module_output(classifier, X, name, *, verbose=0):
     Raises
     ------
     InvalidParameterError
-        There is no such module, it does not run, or it gives no row a sample; those that there are are listed.
+        There is no such module, it does not run, or it gives no row a sample; those that there are
+        are listed.
     """
     view = open_net(classifier)
     modules = dict(view.module.named_modules())
@@ -80,7 +85,8 @@ def module_output(classifier, X, name, *, verbose=0):
     def refuse(reason):
         names = ", ".join(filter(None, modules))
         raise InvalidParameterError(
-            f"embedding must name a module whose output is the representation; {name!r} {reason}. There are: {names}."
+            f"embedding must name a module whose output is the representation; {name!r} {reason}. "
+            f"There are: {names}."
         )
 
     def parts_of(calls, outputs, _):
@@ -127,7 +133,8 @@ def as_rows(found, n):
     if rows is None or rows.ndim < 2 or len(rows) != n or rows.is_complex():
         shape = tuple(rows.shape) if rows is not None else type(found).__name__
         raise InvalidDataError(
-            f"the callable passed as embedding= gives {shape} for {n} samples; it has to give numbers (n, d)."
+            f"the callable passed as embedding= gives {shape} for {n} samples; it has to give "
+            "numbers (n, d)."
         )
     return _flat(
         rows if rows.is_floating_point() and rows.itemsize > 2 else rows.double()
@@ -145,11 +152,13 @@ class Head(NamedTuple):
     ----------
     module : torch.nn.Linear
     input : tensor (n, ..., d)
-        Where the Linear runs at several positions of a sample, (n, d): that of the position that makes the outputs.
+        Where the Linear runs at several positions of a sample, (n, d): that of the position that
+        makes the outputs.
     outputs : tensor (n, K)
         Of the net.
     is_plain : bool
-        Whether the outputs are just what the Linear gave, in its one call, and its parameters are its own.
+        Whether the outputs are just what the Linear gave, in its one call, and its parameters are
+        its own.
     """
 
     module: torch.nn.Linear
@@ -164,8 +173,8 @@ def collect_heads(view, X, parts_of, *, batch_size=None, verbose=0):
     Raises
     ------
     NoLinearHeadError
-        The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a scale, nor as
-        one position of what it gives, or a weighted sum of its positions.
+        The module's outputs do not come from a Linear: neither as they are, nor by a softmax or a
+        scale, nor as one position of what it gives, or a weighted sum of its positions.
     """
 
     def is_linear(part):
@@ -209,12 +218,14 @@ def _no_head(module, at_positions):
     if at_positions:
         head = names.get(at_positions[-1].module, "the module itself")
         reason = (
-            f"do not come from a Linear at one position: {head} gives {tuple(at_positions[-1].output.shape)}, and the "
+            f"do not come from a Linear at one position: {head} gives "
+            f"{tuple(at_positions[-1].output.shape)}, and the "
             "outputs are no weighted sum of a sample's positions"
         )
     return (
-        f"the outputs of the net's module {reason}. CoresetSampler takes other representations: embedding= the name "
-        f"of one of {', '.join(names.values())}, or a callable. BADGESampler needs a Linear head."
+        f"the outputs of the net's module {reason}. CoresetSampler takes other "
+        f"representations: embedding= the name of one of {', '.join(names.values())}, or a "
+        "callable. BADGESampler needs a Linear head."
     )
 
 
@@ -230,7 +241,9 @@ def _runs_at_positions(given, outputs):
 
 
 def _traced(view, inputs, module, which):
-    """Run a mini-batch again; return what a call of a Linear gave, as a leaf, and the outputs that come from it."""
+    """Run a mini-batch again; return what a call of a Linear gave, as a leaf, and the outputs that
+    come from it.
+    """
     seen = []
 
     def root(part, args, output):
@@ -247,10 +260,12 @@ def _traced(view, inputs, module, which):
 
 
 def _hidden_of_positions(call, outputs, given, traced):
-    """Return the head's input (n, d) at the positions that make the outputs, or None if they are not made so.
+    """Return the head's input (n, d) at the positions that make the outputs, or None if they are
+    not made so.
 
-    The gradient of the outputs with respect to what the head gave tells which positions those are. Outputs that are
-    a weighted sum over positions belong to the sum of the inputs with the same weights.
+    The gradient of the outputs with respect to what the head gave tells which positions those are.
+    Outputs that are a weighted sum over positions belong to the sum of the inputs with the same
+    weights.
     """
     if not traced.requires_grad or not _is_own(given, traced):
         return None
@@ -277,7 +292,9 @@ def _hidden_of_positions(call, outputs, given, traced):
 
 
 def _is_own(given, traced):
-    """Tell whether the first sample's outputs come from what the head gave for it, and from nothing else of that."""
+    """Tell whether the first sample's outputs come from what the head gave for it, and from nothing
+    else of that.
+    """
     return not (_gradient(lambda: traced[0].sum(), given)[1:] != 0).any()
 
 
@@ -289,7 +306,9 @@ def _gradient(value, leaf):
 
 
 def _makes(given, outputs):
-    """Tell whether `outputs` are `given`, up to a scale and a shift of each row, or their softmax."""
+    """Tell whether `outputs` are `given`, up to a scale and a shift of each row, or their
+    softmax.
+    """
     finite = given.isfinite().all(1) & outputs.isfinite().all(
         1
     )  # damaged samples are for others to find
@@ -302,7 +321,9 @@ def _makes(given, outputs):
 
 
 def _is_plain(linear, module):
-    """Tell whether a Linear is just that and shares its parameters with no other part of the module."""
+    """Tell whether a Linear is just that and shares its parameters with no other part of the
+    module.
+    """
     own = [
         id(parameter)
         for parameter in own_parameters(linear).values()
@@ -325,7 +346,9 @@ def _is_plain(linear, module):
 
 
 class _Call:
-    """A call of a module: copies of its input and its output, which later operations in place do not reach."""
+    """A call of a module: copies of its input and its output, which later operations in place do
+    not reach.
+    """
 
     def __init__(self, module, args, kwargs, result):
         self.module = module
@@ -348,7 +371,8 @@ class _Call:
 
 
 def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
-    """Return `parts_of(calls, outputs, inputs)` of all mini-batches joined, at least float32, on their device.
+    """Return `parts_of(calls, outputs, inputs)` of all mini-batches joined, at least float32, on
+    their device.
 
     `calls` are those of the parts of the module that are `wanted`.
     """
@@ -377,8 +401,9 @@ def _collected(view, X, wanted, parts_of, *, batch_size=None, verbose=0):
             for held, part in zip(total, parts):
                 if held.shape[1:] != part.shape[1:]:
                     raise InvalidDataError(
-                        f"representations have {tuple(held.shape[1:])} numbers in one mini-batch and "
-                        f"{tuple(part.shape[1:])} in another; choose a module whose output has one length for all."
+                        f"representations have {tuple(held.shape[1:])} numbers in one "
+                        f"mini-batch and {tuple(part.shape[1:])} in another; choose a module "
+                        "whose output has one length for all."
                     )
                 held[start : start + len(part)] = part
             start += len(parts[0])

@@ -1,4 +1,6 @@
-"""Labels that the items of a Dataset hold: which item has none, or one that is none of the net's."""
+"""Labels that the items of a Dataset hold: which item has none, or one that is none of the
+net's.
+"""
 
 import sys
 from numbers import Number
@@ -17,7 +19,9 @@ _HAS_LABEL = {
 
 
 def refuse_absent_label(item, position, of, error):
-    """Raise an InvalidLabelsError if an item has None, NaN or <NA> for a label, of which no mini-batch can be made."""
+    """Raise an InvalidLabelsError if an item has None, NaN or <NA> for a label, of which no
+    mini-batch can be made.
+    """
     sign = _sign_of_none(_label_of(item))
     if sign not in (None, "-1"):
         raise InvalidLabelsError(_words(position, of, sign)) from error
@@ -53,11 +57,14 @@ def _words(position, of, sign):
     has_label = _HAS_LABEL.get(sign, "not pandas.isna(X[i][1])")
     stands = 'which stands for "no label"'
     if sign == "-1":
-        stands = 'and labels of nets are integers from 0 to K - 1, beside which -1 stands for "no label"'
+        stands = (
+            'and labels of nets are integers from 0 to K - 1, beside which -1 stands for "no '
+            'label"'
+        )
     return (
-        f"sample {position} of {of} has the label {sign}, {stands}. The labeled set needs a label for each sample, so "
-        f"leave those without out: positions = [i for i in range(len(X)) if {has_label}], then pass "
-        "torch.utils.data.Subset(X, positions)."
+        f"sample {position} of {of} has the label {sign}, {stands}. The labeled set needs a "
+        "label for each sample, so leave those without out: positions = [i for i in "
+        f"range(len(X)) if {has_label}], then pass torch.utils.data.Subset(X, positions)."
     )
 
 
@@ -72,7 +79,9 @@ def _plain(label):
 
 
 def _sign_of_none(label):
-    """Return what stands for "no label" here, "None", "nan", "<NA>", "NaT" or "-1"; None for a label."""
+    """Return what stands for "no label" here, "None", "nan", "<NA>", "NaT" or "-1"; None for a
+    label.
+    """
     label = _plain(label)
     pandas = sys.modules.get("pandas")  # whoever has a label <NA> has imported it
     is_missing = pandas is not None and (label is pandas.NA or label is pandas.NaT)

@@ -1,4 +1,6 @@
-"""What an item of a Dataset is: a sample with a label, or a sample alone whose input may be a tuple itself."""
+"""What an item of a Dataset is: a sample with a label, or a sample alone whose input may be a tuple
+itself.
+"""
 
 from collections.abc import Mapping
 from numbers import Number
@@ -22,13 +24,17 @@ def is_pair(item):
 
 
 def input_of(item):
-    """Return x of an item, by the rule for all that is not ambiguous: two parts are (x, label), else it is x alone."""
+    """Return x of an item, by the rule for all that is not ambiguous: two parts are (x, label),
+    else it is x alone.
+    """
     alone = isinstance(item, (tuple, list)) and len(item) == 1  # TensorDataset(X)
     return item[0] if alone or is_pair(item) else item
 
 
 def nesting(x):
-    """Return how an input is put together, whatever the lengths: "array", "number", or a tuple or dict of these."""
+    """Return how an input is put together, whatever the lengths: "array", "number", or a tuple or
+    dict of these.
+    """
     if isinstance(x, Mapping):
         return {key: nesting(value) for key, value in x.items()}
     if isinstance(x, (tuple, list)):
@@ -71,7 +77,9 @@ def _is_scalar(x):
 
 
 def _may_be_label(part):
-    """Tell whether the second part of a pair has the form of a class label, or of what stands for none."""
+    """Tell whether the second part of a pair has the form of a class label, or of what stands for
+    none.
+    """
     return part is None or isinstance(part, (str, bytes)) or _is_scalar(part)
 
 
@@ -79,7 +87,8 @@ def _may_be_label(part):
 
 
 class Settled(Subset):
-    """A Dataset whose items are (x, 0), x of a nesting that was settled; as a Subset of all, its keys are found.
+    """A Dataset whose items are (x, 0), x of a nesting that was settled; as a Subset of all, its
+    keys are found.
 
     Parameters
     ----------
@@ -99,8 +108,8 @@ class Settled(Subset):
             if nesting(x) == self.wanted:
                 return x, 0
         raise InvalidSampleError(
-            f"it is a {described(item)}, in another form than the first ones of the same data. Give all samples in one "
-            "form: x, or (x, label).",
+            f"it is a {described(item)}, in another form than the first ones of the same data. "
+            "Give all samples in one form: x, or (x, label).",
             int(i),
         )
 
@@ -128,8 +137,9 @@ def settled(
 ):
     """Return the pool and the labeled set with items that everybody reads alike.
 
-    What an item (a, b) of a Dataset is, a with its label b or an input of two parts, is told by the other of the two
-    sets; where both may be either, by the form of b, and then by what the net's module takes.
+    What an item (a, b) of a Dataset is, a with its label b or an input of two parts, is told by the
+    other of the two sets; where both may be either, by the form of b, and then by what the net's
+    module takes.
 
     Parameters
     ----------
@@ -216,15 +226,18 @@ def _chosen(pool, found, refusal):
     a, b = map(described, pool.item)
     which = "either" if taken else "neither"
     raise InvalidDataError(
-        f"an item of {pool.name} is ({a}, {b}), which is an input with its label or an input of two parts: nothing "
-        f"tells which, and the net's module takes {which}. Give ((first, second), 0) for an input of two parts, 0 for "
-        "a label that is not known, or (x, label) with a class number for a label; the form of the labeled set tells, "
-        "too (fit the sampler on it, or pass X_labeled=)."
+        f"an item of {pool.name} is ({a}, {b}), which is an input with its label or an input "
+        f"of two parts: nothing tells which, and the net's module takes {which}. Give ((first, "
+        "second), 0) for an input of two parts, 0 for a label that is not known, or (x, "
+        "label) with a class number for a label; the form of the labeled set tells, too (fit "
+        "the sampler on it, or pass X_labeled=)."
     ) from next((error for error in refusals if error is not None), None)
 
 
 def _as_wanted(found, X, wanted):
-    """Return a Dataset as it is where the ordinary reading of each item is the one that is wanted."""
+    """Return a Dataset as it is where the ordinary reading of each item is the one that is
+    wanted.
+    """
     if found is None or not is_torch_dataset(X):
         return X
     ordinary = input_of(found.item)
@@ -238,21 +251,23 @@ def _as_wanted(found, X, wanted):
 def _differ(pool, labeled):
     return (
         f"an item of {pool.name} is a {described(pool.item)}, and a sample of {labeled.name} a "
-        f"{described(labeled.readings[0])}; pass both in the same form (the same transforms, features and axes). "
-        f"{remedy_for_parts(pool.item)}"
+        f"{described(labeled.readings[0])}; pass both in the same form (the same transforms, "
+        f"features and axes). {remedy_for_parts(pool.item)}"
     ).rstrip()
 
 
 def remedy_for_parts(item):
-    """Return what to do with an item of three parts or more, or of a dict that may hold the label; else nothing."""
+    """Return what to do with an item of three parts or more, or of a dict that may hold the label;
+    else nothing.
+    """
     if isinstance(item, (tuple, list)) and len(item) > 2:
         return (
-            f"A {type(item).__name__} of {len(item)} is an input of as many parts, without a label; give pairs "
-            "(x, label), such as item[:2] of (x, label, name)."
+            f"A {type(item).__name__} of {len(item)} is an input of as many parts, without a "
+            "label; give pairs (x, label), such as item[:2] of (x, label, name)."
         )
     if isinstance(item, Mapping):
         return (
-            "A dict is an input as a whole; give pairs (dict of inputs, label), with the label outside of the dict, or "
-            "pass y where the dict holds nothing but inputs."
+            "A dict is an input as a whole; give pairs (dict of inputs, label), with the "
+            "label outside of the dict, or pass y where the dict holds nothing but inputs."
         )
     return ""

@@ -47,25 +47,28 @@ def is_net(estimator):
     Raises
     ------
     UnsupportedEstimatorError
-        A net of a kind that has no class probabilities and per-class outputs, or one that does not look at X.
+        A net of a kind that has no class probabilities and per-class outputs, or one that does not
+        look at X.
     """
     final = final_estimator(estimator)
     if not isinstance(final, NeuralNet):
         return False
     if isinstance(final, NeuralNetBinaryClassifier):
         raise UnsupportedEstimatorError(
-            "NeuralNetBinaryClassifier has one output; skdal needs one output a class. Use NeuralNetClassifier "
-            "with a module of two outputs and CrossEntropyLoss."
+            "NeuralNetBinaryClassifier has one output; skdal needs one output a class. Use "
+            "NeuralNetClassifier with a module of two outputs and CrossEntropyLoss."
         )
     if not isinstance(final, NeuralNetClassifier):
         raise UnsupportedEstimatorError(
-            f"{type(final).__name__} is a skorch net but no classifier; skdal works with NeuralNetClassifier."
+            f"{type(final).__name__} is a skorch net but no classifier; skdal works with "
+            "NeuralNetClassifier."
         )
     if not callable(final.dataset):
         raise UnsupportedEstimatorError(
-            f"the net's dataset is an instance ({type(final.dataset).__name__}), which skorch takes in place of any X, "
-            "so the pool would never be looked at. Pass the class, as in dataset=MyDataset with dataset__... for its "
-            "arguments; or leave dataset out and pass the Dataset as X."
+            f"the net's dataset is an instance ({type(final.dataset).__name__}), which skorch "
+            "takes in place of any X, so the pool would never be looked at. Pass the class, "
+            "as in dataset=MyDataset with dataset__... for its arguments; or leave dataset "
+            "out and pass the Dataset as X."
         )
     return True
 
@@ -82,8 +85,9 @@ def check_classifier(estimator):
     tagged = hasattr(final, "__sklearn_tags__") and is_classifier(final)
     if not is_net(estimator) and not tagged and not hasattr(final, "predict_proba"):
         raise UnsupportedEstimatorError(
-            f"expected a skorch NeuralNetClassifier, a scikit-learn classifier or a Pipeline ending in one (to query "
-            f"also a fitted sampler or a modAL learner); got {type(final).__name__}."
+            "expected a skorch NeuralNetClassifier, a scikit-learn classifier or a Pipeline "
+            "ending in one (to query also a fitted sampler or a modAL learner); got "
+            f"{type(final).__name__}."
         )
 
 
@@ -97,15 +101,17 @@ def check_net(estimator):
     """
     if isinstance(estimator, nn.Module):
         raise UnsupportedEstimatorError(
-            f"a skorch NeuralNetClassifier is needed here; got the torch module {type(estimator).__name__}. Wrap it: "
-            "NeuralNetClassifier(module, criterion=torch.nn.CrossEntropyLoss, train_split=None).initialize() keeps its "
+            "a skorch NeuralNetClassifier is needed here; got the torch module "
+            f"{type(estimator).__name__}. Wrap it: NeuralNetClassifier(module, "
+            "criterion=torch.nn.CrossEntropyLoss, train_split=None).initialize() keeps its "
             "weights."
         )
     if not is_net(estimator):
         raise UnsupportedEstimatorError(
-            f"a skorch NeuralNetClassifier is needed here, bare or last in a Pipeline; got "
-            f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a sampler that needs only "
-            "probabilities: RandomSampler, ConfidenceSampler, MarginSampler or EntropySampler."
+            "a skorch NeuralNetClassifier is needed here, bare or last in a Pipeline; got "
+            f"{type(final_estimator(estimator)).__name__}. For scikit-learn classifiers use a "
+            "sampler that needs only probabilities: RandomSampler, ConfidenceSampler, "
+            "MarginSampler or EntropySampler."
         )
 
 
@@ -125,8 +131,8 @@ def check_fitted(estimator):
         check_is_fitted(final)
     except SklearnNotFittedError as error:
         raise NotFittedError(
-            f"{type(final).__name__} is not fitted yet. Train it on the labeled set first: call its fit, "
-            "or the sampler's fit, or the learner's fit or teach."
+            f"{type(final).__name__} is not fitted yet. Train it on the labeled set first: "
+            "call its fit, or the sampler's fit, or the learner's fit or teach."
         ) from error
 
 
@@ -137,8 +143,9 @@ def warn_of_held_out_labels(estimator):
     predefined = isinstance(split, partial) and "valid_ds" in split.keywords
     if isinstance(net, NeuralNet) and split is not None and not predefined:
         warnings.warn(
-            f"the net's train_split={split!r:.60} holds a part of the labeled set out of training, but scores use all "
-            "of it. Pass train_split=None to train on every label, or skorch.helper.predefined_split(dataset).",
+            f"the net's train_split={split!r:.60} holds a part of the labeled set out of "
+            "training, but scores use all of it. Pass train_split=None to train on every "
+            "label, or skorch.helper.predefined_split(dataset).",
             UserWarning,
             stacklevel=3,
         )

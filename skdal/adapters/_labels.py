@@ -53,7 +53,8 @@ def check_labels(y, n_rows=None, n_outputs=None):
 
 @contextmanager
 def explaining_absent_labels(y):
-    """Say that labels are missing where a classifier that is no net fails on them; some take them as they are.
+    """Say that labels are missing where a classifier that is no net fails on them; some take them
+    as they are.
 
     -1 is a label like any other here, since scikit-learn's classifiers may have it for a class.
 
@@ -125,8 +126,14 @@ def _refuse_minus_one(y, labels, n_absent):
     )
     as_class = ""
     if set(labels.tolist()) == {-1, 1}:
-        as_class = " If -1 is a class here, as beside +1, number the classes from 0: (numpy.ravel(y) > 0).astype(int)."
-    came = f"{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to K - 1"
+        as_class = (
+            " If -1 is a class here, as beside +1, number the classes from 0: "
+            "(numpy.ravel(y) > 0).astype(int)."
+        )
+    came = (
+        f"{n_absent} of {len(labels)} labels came as -1. Labels of nets are integers from 0 to "
+        "K - 1"
+    )
     raise InvalidLabelsError(
         f'{came}, and -1 stands for "no label". {_how_to_drop(y, has_label)}{as_class}'
     )
@@ -139,31 +146,35 @@ def _how_to_drop(y, has_label):
         else "numpy.ravel(y)[labeled].tolist()"
     )
     return (
-        f"The labeled set needs a label for each sample, so leave those without out: labeled = {has_label}, then pass "
-        f"X[labeled] and {rows}. Of a polars frame it is X.filter(labeled), of a torch Dataset "
-        "torch.utils.data.Subset(X, positions) with the positions of those that have one."
+        "The labeled set needs a label for each sample, so leave those without out: labeled = "
+        f"{has_label}, then pass X[labeled] and {rows}. Of a polars frame it is "
+        "X.filter(labeled), of a torch Dataset torch.utils.data.Subset(X, positions) with the "
+        "positions of those that have one."
     )
 
 
 def _one_dimensional(labels):
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
-            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-            "(n_samples,), for example using ravel().",
+            "A column-vector y was passed when a 1d array was expected. Please change the "
+            "shape of y to (n_samples,), for example using ravel().",
             DataConversionWarning,
             stacklevel=2,
         )
         return labels[:, 0]
     if labels.ndim != 1:
         raise InvalidLabelsError(
-            f"y has shape {labels.shape}; skdal works on one class label a sample (multilabel and one-hot targets are "
-            "not supported). Pass integer labels of shape (n_samples,), for one-hot: y.argmax(axis=1)."
+            f"y has shape {labels.shape}; skdal works on one class label a sample (multilabel "
+            "and one-hot targets are not supported). Pass integer labels of shape "
+            "(n_samples,), for one-hot: y.argmax(axis=1)."
         )
     return labels
 
 
 def _integers(labels):
-    """Return labels of an integer type, or of another one whose values are all integers, as int64."""
+    """Return labels of an integer type, or of another one whose values are all integers, as
+    int64.
+    """
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)
     values = np.array(labels.tolist()) if labels.dtype.kind == "O" else labels
@@ -179,18 +190,21 @@ def _integers(labels):
         )
     kind = "continuous" if values.dtype.kind == "f" else f"dtype {labels.dtype}"
     raise InvalidLabelsError(
-        f"Unknown label type: {kind}. Labels of nets are integers from 0; got such as {labels[:3].tolist()}. {_REMEDY}"
+        f"Unknown label type: {kind}. Labels of nets are integers from 0; got such as "
+        f"{labels[:3].tolist()}. {_REMEDY}"
     )
 
 
 def labels_of(X, y):
-    """Return the labels of a labeled set where they are at hand without loading samples, else None."""
+    """Return the labels of a labeled set where they are at hand without loading samples, else
+    None.
+    """
     if y is not None:
         return check_labels(y, count_rows(X))
     if not is_torch_dataset(X):
         raise InvalidLabelsError(
-            "a training requires y to be passed, but the target y is None, and X is no torch Dataset that holds the "
-            "labels. Pass y of shape (n_samples,)."
+            "a training requires y to be passed, but the target y is None, and X is no torch "
+            "Dataset that holds the labels. Pass y of shape (n_samples,)."
         )
     return None
 
@@ -207,6 +221,6 @@ def _check_range(labels, n_outputs):
             else n_outputs - 1
         )
         raise InvalidLabelsError(
-            f"labels of nets are integers from 0 to {top}; got values from {low} to {high}. {_REMEDY} "
-            "Or give the net as many outputs as there are classes."
+            f"labels of nets are integers from 0 to {top}; got values from {low} to {high}. "
+            f"{_REMEDY} Or give the net as many outputs as there are classes."
         )

@@ -1,4 +1,6 @@
-"""What scikit-learn asks of a meta-estimator: that metadata are routed through it, and the tags of its estimator."""
+"""What scikit-learn asks of a meta-estimator: that metadata are routed through it, and the tags of
+its estimator.
+"""
 
 import copy
 
@@ -16,7 +18,9 @@ _METHODS = ("fit", "predict", "predict_proba", "score")
 
 
 def with_tags_of(estimator, tags):
-    """Return the tags of a meta-estimator with those of its estimator where they tell what may be done with it."""
+    """Return the tags of a meta-estimator with those of its estimator where they tell what may be
+    done with it.
+    """
     if estimator is not None:
         own = copy.deepcopy(get_tags(estimator))
         tags.estimator_type = own.estimator_type
@@ -28,7 +32,9 @@ def with_tags_of(estimator, tags):
 
 
 def estimator_router(owner):
-    """Return the MetadataRouter of a meta-estimator, whose methods pass all metadata on to its `estimator`'s."""
+    """Return the MetadataRouter of a meta-estimator, whose methods pass all metadata on to its
+    `estimator`'s.
+    """
     mapping = MethodMapping()
     for method in _METHODS:
         mapping.add(caller=method, callee=method)
@@ -38,12 +44,14 @@ def estimator_router(owner):
 
 
 def routed(owner, method, params):
-    """Return what of `params` the `estimator` of a meta-estimator gets: without routing all of them.
+    """Return what of `params` the `estimator` of a meta-estimator gets: without routing all of
+    them.
 
     Raises
     ------
     UnsetMetadataPassedError, TypeError
-        scikit-learn's own, where routing is enabled and the estimator has not said that it wants them.
+        scikit-learn's own, where routing is enabled and the estimator has not said that it wants
+        them.
     """
     if not params or not routing_is_enabled():
         return params
@@ -51,7 +59,9 @@ def routed(owner, method, params):
 
 
 def routed_to_steps(pipeline, params):
-    """Return what of `params` of a Pipeline's `fit` the last step gets, and what the steps before it get."""
+    """Return what of `params` of a Pipeline's `fit` the last step gets, and what the steps before
+    it get.
+    """
     last = process_routing(pipeline, "fit", **params)[pipeline.steps[-1][0]]["fit"]
     earlier = pipeline[:-1]
     if not len(earlier):

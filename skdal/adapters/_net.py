@@ -53,7 +53,8 @@ from skdal.utils import (
     version_of,
 )
 
-OWN_LENGTH = "skdal_batch_size"  # attribute of a net in a worker: its mini-batches where a sampler names no length
+# attribute of a net in a worker: its mini-batches where a sampler names no length
+OWN_LENGTH = "skdal_batch_size"
 LABELED = "the labeled set"
 _SHARD_BATCHES = 64  # rows that a Pipeline transforms at once, in mini-batches
 
@@ -107,20 +108,25 @@ class NetView:
         return self._net._get_predict_nonlinearity()(outputs)
 
     def with_loss(self, loss):
-        """Return a view of the same net whose losses (n,) are a function of its class probabilities (n, K)."""
+        """Return a view of the same net whose losses (n,) are a function of its class probabilities
+        (n, K).
+        """
         view = copy.copy(self)
         view._loss = loss
         view.overrides_loss = False
         return view
 
     def forward(self, inputs):
-        """Return the outputs (n, K) of a mini-batch, which is not changed; the first of several outputs counts."""
+        """Return the outputs (n, K) of a mini-batch, which is not changed; the first of several
+        outputs counts.
+        """
         given = inputs
         if self._writes is not False:  # a mini-batch is run several times
             inputs = cloned(inputs)
         versions = _versions(inputs) if self._writes is None else None
         if self._attributes:
-            self._attributes.restore()  # a cache would carry one pass' graph, or the lack of one, into the next
+            # a cache would carry one pass' graph, or the lack of one, into the next
+            self._attributes.restore()
         outputs = self._net.infer(inputs)
         if self._writes is None:
             self._writes = _versions(inputs) != versions
@@ -130,7 +136,9 @@ class NetView:
         return first
 
     def losses(self, outputs, labels):
-        """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in float32."""
+        """Return each sample's loss (n,) in float64: softmax minus one-hot cancels badly in
+        float32.
+        """
         wide = outputs.double()
         if _is_softmax(outputs):
             wide.register_hook(
@@ -141,7 +149,8 @@ class NetView:
         )
 
     def probabilities(self, outputs):
-        """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes them.
+        """Return the class probabilities (n, K) of outputs, as the net's `predict_proba` makes
+        them.
 
         Raises
         ------
@@ -157,7 +166,9 @@ class NetView:
         return proba
 
     def cross_entropy_weights(self, n_classes):
-        """Return the weight (K,) of each class where the loss is plain cross entropy of logits, else None."""
+        """Return the weight (K,) of each class where the loss is plain cross entropy of logits,
+        else None.
+        """
         criterion = self._loss_net.criterion_
         if (
             type(criterion) is not torch.nn.CrossEntropyLoss
@@ -175,7 +186,8 @@ class NetView:
         return weights
 
     def output_gradients(self, outputs, labels):
-        """Return what the sum of the losses is differentiated to: pairs of an output and its float64 gradient.
+        """Return what the sum of the losses is differentiated to: pairs of an output and its
+        float64 gradient.
 
         They are the outputs (n, K) themselves and those others that the loss depends on.
         """
@@ -216,15 +228,17 @@ class NetView:
         return others if found is outputs and self.overrides_loss else ()
 
     def _given_for(self, outputs):
-        """Return the mini-batch that the module made `outputs` of, which a get_loss of the net's own may read."""
+        """Return the mini-batch that the module made `outputs` of, which a get_loss of the net's
+        own may read.
+        """
         found, given = self._read
         return given if found is outputs else None
 
     def _losses(self, wide, others, labels, given):
         """Return the losses (n,) of outputs in float64.
 
-        A get_loss of the net's own that gives one number for several samples, such as their mean, is called for
-        each sample alone.
+        A get_loss of the net's own that gives one number for several samples, such as their mean,
+        is called for each sample alone.
         """
         if self._loss is not None:
             return self._loss(self._proba(wide))
@@ -253,7 +267,8 @@ class NetView:
                 else ""
             )
             raise UnsupportedEstimatorError(
-                f"the {whose} gives shape {tuple(losses.shape)} for {n} labels; skdal needs one loss a sample{other}."
+                f"the {whose} gives shape {tuple(losses.shape)} for {n} labels; skdal needs one "
+                f"loss a sample{other}."
             )
         return losses
 
@@ -270,7 +285,9 @@ class NetView:
             raise UnsupportedEstimatorError(words) from error
 
     def try_training_loss(self, outputs, labels):
-        """Raise an UnsupportedEstimatorError if the loss that the net is trained with fails on some outputs."""
+        """Raise an UnsupportedEstimatorError if the loss that the net is trained with fails on some
+        outputs.
+        """
         others = self._others_of(outputs)
         given = self._given_for(outputs)
         self._loss_of(outputs, others, labels, given, net=self._net)
@@ -278,8 +295,8 @@ class NetView:
     def _words_of_loss(self, outputs, labels, error):
         asked = f"the criterion {self.criterion_name}"
         remedy = (
-            "Use a criterion of class labels, such as CrossEntropyLoss for outputs that are logits, or NLLLoss for "
-            "probabilities."
+            "Use a criterion of class labels, such as CrossEntropyLoss for outputs that are "
+            "logits, or NLLLoss for probabilities."
         )
         if self.overrides_loss:
             asked = f"the get_loss of {type(self._net).__name__}"
@@ -287,8 +304,8 @@ class NetView:
         shape = tuple(labels.shape)
         dtype = str(labels.dtype).removeprefix("torch.")
         return (
-            f"{asked} fails on outputs {tuple(outputs.shape)} and labels {shape} of {dtype}, {type(error).__name__}: "
-            f"{error}. {remedy}"
+            f"{asked} fails on outputs {tuple(outputs.shape)} and labels {shape} of {dtype}, "
+            f"{type(error).__name__}: {error}. {remedy}"
         )
 
     @cached_property
@@ -299,8 +316,9 @@ class NetView:
     def reading(self):
         """Run a block in eval mode; module, buffers and global generators are as found afterwards.
 
-        Inference mode is left, what is compiled runs as it was written, and attention without its fast
-        path: hooks see every part, and ordinary tensors. An error of others that comes of a sample tells of which.
+        Inference mode is left, what is compiled runs as it was written, and attention without its
+        fast path: hooks see every part, and ordinary tensors. An error of others that comes of a
+        sample tells of which.
         """
         with (
             torch.inference_mode(False),
@@ -318,7 +336,9 @@ class NetView:
                     raise
 
     def _refuse_last(self, error):
-        """Raise an InvalidSampleError if the module does not take the mini-batch that was given last."""
+        """Raise an InvalidSampleError if the module does not take the mini-batch that was given
+        last.
+        """
         batches = self._at.batches
         if batches is None:
             return
@@ -339,7 +359,9 @@ class NetView:
             raise InvalidSampleError(words, rows[0], batches.of) from cause
 
     def _error_of(self, samples, rows):
-        """Return the foreign error with which the module refuses a mini-batch, None where it takes it."""
+        """Return the foreign error with which the module refuses a mini-batch, None where it takes
+        it.
+        """
         try:
             self.forward(samples.collated([samples.fetch(i) for i in rows]))
         except Exception as error:
@@ -349,7 +371,9 @@ class NetView:
         return None
 
     def refusal(self, x):
-        """Return the error with which the module refuses an input of one sample, None where it takes it."""
+        """Return the error with which the module refuses an input of one sample, None where it
+        takes it.
+        """
         try:
             self.n_outputs(Items([(x, 0)]))
         except SkdalError as error:
@@ -361,7 +385,9 @@ class NetView:
         return settled(X, X_labeled, y_labeled, refusal=self.refusal, **how)
 
     def batch_size(self, X, batch_size=None, of="the pool"):
-        """Return the mini-batch length: the one given, or the default for the shape of X's samples."""
+        """Return the mini-batch length: the one given, or the default for the shape of X's
+        samples.
+        """
         if batch_size is None:
             own = getattr(self._net, OWN_LENGTH, None)
             with looking_at_first(X, of):
@@ -393,7 +419,8 @@ class NetView:
             yield inputs, labels
 
     def checked_labels(self, X, y=None):
-        """Return the labels of a labeled set as integers in [0, K), None where only the items of a Dataset have them.
+        """Return the labels of a labeled set as integers in [0, K), None where only the items of a
+        Dataset have them.
 
         Raises
         ------
@@ -421,7 +448,8 @@ class NetView:
             return view.forward(inputs).shape[1]
 
     def first_batches(self, X, y=None, *, labeled=False, of="the pool"):
-        """Return the mini-batches (inputs, labels) of the first two samples: one, or two of samples that do not stack.
+        """Return the mini-batches (inputs, labels) of the first two samples: one, or two of samples
+        that do not stack.
 
         Within `reading`.
         """
@@ -486,13 +514,15 @@ def no_probabilities(net, row):
     """Return the words for a row of what should be class probabilities."""
     if getattr(net, "_trimmed_for_prediction", False):
         return (
-            f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as {row[:5]}. The net "
-            "was trimmed for prediction, so predict_nonlinearity='auto' does not know its criterion any more. Set it: "
-            "net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1)) for a net of logits."
+            f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such "
+            f"as {row[:5]}. The net was trimmed for prediction, so predict_nonlinearity='auto' "
+            "does not know its criterion any more. Set it: "
+            "net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1)) for a net of "
+            "logits."
         )
     return (
-        f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as {row[:5]}. For a net of "
-        "logits set predict_nonlinearity to a softmax."
+        f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as "
+        f"{row[:5]}. For a net of logits set predict_nonlinearity to a softmax."
     )
 
 
@@ -507,16 +537,21 @@ def _without_fast_path():
 
 
 def _refuse_shared(pairs, n):
-    """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean over all."""
+    """Raise if losses of n samples depend on an output that belongs to no sample, such as a mean
+    over all.
+    """
     if shared := [tuple(x.shape) for x, _ in pairs if not x.ndim or len(x) != n]:
         raise UnsupportedEstimatorError(
-            f"the net's get_loss depends on an output of the module of shape {shared[0]} for {n} samples, so that no "
-            "sample has a loss of its own. Let the module give one row a sample, and get_loss take their mean."
+            f"the net's get_loss depends on an output of the module of shape {shared[0]} for "
+            f"{n} samples, so that no sample has a loss of its own. Let the module give one "
+            "row a sample, and get_loss take their mean."
         )
 
 
 def _rows_of(rows, n, values):
-    """Return some rows of what belongs to n samples: of each tensor of which these are the first axis."""
+    """Return some rows of what belongs to n samples: of each tensor of which these are the first
+    axis.
+    """
 
     def cut(x):
         return x[rows] if x.ndim and len(x) == n else x
@@ -545,9 +580,10 @@ def first_output(outputs):
     outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
     if hasattr(given, "logits"):
         raise UnsupportedEstimatorError(
-            f"the net's module gives a {type(given).__name__}, which holds the outputs as .logits; return them from "
-            "the module's forward, or from an infer of your own: class Net(NeuralNetClassifier) with "
-            "def infer(self, x, **params): return super().infer(x, **params).logits."
+            f"the net's module gives a {type(given).__name__}, which holds the outputs as "
+            ".logits; return them from the module's forward, or from an infer of your own: "
+            "class Net(NeuralNetClassifier) with def infer(self, x, **params): return "
+            "super().infer(x, **params).logits."
         )
     if (
         not isinstance(outputs, torch.Tensor)
@@ -560,8 +596,9 @@ def first_output(outputs):
             else type(outputs).__name__
         )
         raise UnsupportedEstimatorError(
-            f"the net's module gives {found}; skdal needs outputs of shape (n_samples, n_classes) with at least "
-            "two classes (for two classes: two outputs and CrossEntropyLoss)."
+            f"the net's module gives {found}; skdal needs outputs of shape (n_samples, "
+            "n_classes) with at least two classes (for two classes: two outputs and "
+            "CrossEntropyLoss)."
         )
     return outputs
 
@@ -582,7 +619,8 @@ def open_net(estimator):
     modules = list(getattr(net, "_modules", ["module"]))
     if modules != ["module"]:
         raise UnsupportedEstimatorError(
-            f"the net has the modules {modules}; skdal scores one. Put them into one module called `module`."
+            f"the net has the modules {modules}; skdal scores one. Put them into one module called "
+            "`module`."
         )
     if any(
         isinstance(parameter, UninitializedParameter)
@@ -605,21 +643,23 @@ def _per_sample_criterion(net):
     """Return a float64 copy of the net's criterion that reduces nothing."""
     if getattr(net, "_trimmed_for_prediction", False):
         raise UnsupportedEstimatorError(
-            "the net was trimmed for prediction, which took its criterion away, and with it the losses that are needed "
-            "here. Take the net as it was before trim_for_prediction, such as a copy.deepcopy of it."
+            "the net was trimmed for prediction, which took its criterion away, and with it "
+            "the losses that are needed here. Take the net as it was before "
+            "trim_for_prediction, such as a copy.deepcopy of it."
         )
     criterion = unwrapped(net.criterion_)
     if not isinstance(criterion, torch.nn.Module) or not hasattr(
         criterion, "reduction"
     ):
         raise UnsupportedEstimatorError(
-            f"the criterion {type(criterion).__name__} has no `reduction`, so it gives no per-sample losses. Use a "
-            "torch criterion such as CrossEntropyLoss or NLLLoss, or give yours a `reduction` attribute that it obeys."
+            f"the criterion {type(criterion).__name__} has no `reduction`, so it gives no "
+            "per-sample losses. Use a torch criterion such as CrossEntropyLoss or NLLLoss, or "
+            "give yours a `reduction` attribute that it obeys."
         )
     if any(parameter.requires_grad for parameter in criterion.parameters()):
         raise UnsupportedEstimatorError(
-            f"the criterion {type(criterion).__name__} has trainable parameters, which are outside the module; "
-            "move them into the module."
+            f"the criterion {type(criterion).__name__} has trainable parameters, which are "
+            "outside the module; move them into the module."
         )
     criterion = copy.deepcopy(criterion).double()
     criterion.reduction = "none"
@@ -634,7 +674,7 @@ def _is_softmax(outputs):
 def _without_cancellation(gradient, outputs):
     """Shift each row of d(loss)/d(probabilities) by a constant, which a softmax ignores.
 
-    Its backward pass p * (g - sum(g * p)) loses the digits of 1 - p_k in float32 where p_k is nearly
-    one; with g_k = 0 there it is a sum of small terms of one sign.
+    Its backward pass p * (g - sum(g * p)) loses the digits of 1 - p_k in float32 where p_k is
+    nearly one; with g_k = 0 there it is a sum of small terms of one sign.
     """
     return gradient - gradient.gather(1, outputs.detach().argmax(1, keepdim=True))

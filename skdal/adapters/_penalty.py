@@ -1,4 +1,6 @@
-"""The L2 penalty that a net is trained with: what its optimizer's weight decay adds to the loss of the labeled set."""
+"""The L2 penalty that a net is trained with: what its optimizer's weight decay adds to the loss of
+the labeled set.
+"""
 
 import copy
 import functools
@@ -15,8 +17,10 @@ from skdal.utils import count_rows, unwrapped
 
 logger = logging.getLogger("skdal")
 
-# Of torch.optim. Coupled: weight_decay * w is added to the gradient, which is the gradient of an L2 penalty. Decoupled:
-# the weights shrink beside the step, and where training comes to rest is no minimum of a penalised loss.
+# Of torch.optim. Coupled: weight_decay * w is added to the gradient, which is the gradient of an L2
+# penalty. Decoupled:
+# the weights shrink beside the step, and where training comes to rest is no minimum of a penalised
+# loss.
 COUPLED = (
     "SGD",
     "ASGD",
@@ -31,14 +35,18 @@ COUPLED = (
 DECOUPLED = ("AdamW", "Adafactor", "Muon")
 WITHOUT = ("LBFGS", "Rprop", "SparseAdam")
 
-_REMEDY = "A number as penalty= is taken for its L2 factor, and penalty=None says that there is none."
+_REMEDY = (
+    "A number as penalty= is taken for its L2 factor, and penalty=None says that there is "
+    "none."
+)
 
 
 def penalised(estimator, X, y, gradient, penalty, counts=None):
-    """Return the summed gradient of a labeled set, with the gradient of the L2 penalty that the net is trained with.
+    """Return the summed gradient of a labeled set, with the gradient of the L2 penalty that the net
+    is trained with.
 
-    A training minimizes mean loss + decay / 2 ||w||^2, and so the sum of the losses + n decay / 2 ||w||^2 with n what
-    the mean divides by. n decay w is what is added.
+    A training minimizes mean loss + decay / 2 ||w||^2, and so the sum of the losses + n decay / 2
+    ||w||^2 with n what the mean divides by. n decay w is what is added.
 
     Parameters
     ----------
@@ -49,10 +57,11 @@ def penalised(estimator, X, y, gradient, penalty, counts=None):
     gradient : dict of str to tensor
         By parameter name, as `labeled_gradient` returns it.
     penalty : "auto" or float
-        "auto": each parameter's decay is what the net's optimizer has for its group now. A number: the decay of all
-        parameters, of a loss that is minimized.
+        "auto": each parameter's decay is what the net's optimizer has for its group now. A number:
+        the decay of all parameters, of a loss that is minimized.
     counts : tensor (K,), optional
-        How many samples are of each class, where it is known; None: labels are counted, which reads those of a Dataset.
+        How many samples are of each class, where it is known; None: labels are counted, which reads
+        those of a Dataset.
 
     Returns
     -------
@@ -88,7 +97,9 @@ def penalised(estimator, X, y, gradient, penalty, counts=None):
 
 
 def _factors(net, module):
-    """Return the factor of the L2 penalty by the id of each parameter that has one, as the net's optimizers are now."""
+    """Return the factor of the L2 penalty by the id of each parameter that has one, as the net's
+    optimizers are now.
+    """
     found = {}
     for name in getattr(net, "_optimizers", ["optimizer"]):
         for group in _coupled_groups(getattr(net, f"{name}_", None)):
@@ -101,20 +112,24 @@ def _factors(net, module):
             found |= {id(p): sign * decay for p in group["params"]}
     if any(found.values()) and not any(id(p) in found for p in module.parameters()):
         _say_once(
-            f"penalty=\"auto\" adds nothing: the net's optimizer has none of its module's parameters. {_REMEDY}"
+            "penalty=\"auto\" adds nothing: the net's optimizer has none of its module's "
+            f"parameters. {_REMEDY}"
         )
     return found
 
 
 def _coupled_groups(optimizer):
-    """Return the parameter groups of an optimizer whose weight decay is an L2 penalty; say where none is known."""
+    """Return the parameter groups of an optimizer whose weight decay is an L2 penalty; say where
+    none is known.
+    """
     while isinstance(
         getattr(optimizer, "optimizer", None), torch.optim.Optimizer
     ):  # accelerate's wrapper
         optimizer = optimizer.optimizer
     if optimizer is None:
         _say_once(
-            f'penalty="auto" adds nothing: the net has no optimizer that would tell its weight decay. {_REMEDY}'
+            'penalty="auto" adds nothing: the net has no optimizer that would tell its weight '
+            f"decay. {_REMEDY}"
         )
         return []
     kind = _kind_of(optimizer)
@@ -126,7 +141,8 @@ def _coupled_groups(optimizer):
         return []
     if kind is None:
         _say_once(
-            f'penalty="auto" adds nothing: it is not known what the weight decay of {name} does. {_REMEDY}'
+            f'penalty="auto" adds nothing: it is not known what the weight decay of {name} does. '
+            f"{_REMEDY}"
         )
         return []
     coupled = [
@@ -136,8 +152,8 @@ def _coupled_groups(optimizer):
     ]
     if len(coupled) < len(groups):
         _say_once(
-            f'penalty="auto" adds nothing for the decoupled weight decay of {name}: where that lets a training come to '
-            f"rest is no minimum of a penalised loss. {_REMEDY}"
+            f'penalty="auto" adds nothing for the decoupled weight decay of {name}: where that '
+            f"lets a training come to rest is no minimum of a penalised loss. {_REMEDY}"
         )
     return coupled
 
@@ -152,7 +168,9 @@ def _may_decay(group):
 
 
 def _kind_of(optimizer):
-    """Return "coupled", "decoupled" or "without"; None for a class that is unknown, or has a step of its own."""
+    """Return "coupled", "decoupled" or "without"; None for a class that is unknown, or has a step
+    of its own.
+    """
     names = dict.fromkeys(COUPLED, "coupled") | dict.fromkeys(DECOUPLED, "decoupled")
     names |= dict.fromkeys(WITHOUT, "without")
     kinds = {
@@ -215,7 +233,8 @@ def _n_batches(net, n):
 
 
 def _class_weights(criterion, classes, n_outputs, device):
-    """Return what a sample of each class adds to what the criterion's mean divides by: its loss over its mean.
+    """Return what a sample of each class adds to what the criterion's mean divides by: its loss
+    over its mean.
 
     Parameters
     ----------
@@ -243,7 +262,8 @@ def _class_weights(criterion, classes, n_outputs, device):
         )  # ignored: its mean would be 0 / 0
     if not np.isfinite(weights).all() or min(weights) < 0:
         raise UnsupportedEstimatorError(
-            f"the criterion {type(criterion).__name__} does not tell by what its mean divides the sum of the losses: "
-            f"for one sample of each class by {weights[:5]}. Pass penalty=None, which leaves weight decay out."
+            f"the criterion {type(criterion).__name__} does not tell by what its mean divides "
+            f"the sum of the losses: for one sample of each class by {weights[:5]}. Pass "
+            "penalty=None, which leaves weight decay out."
         )
     return np.array(weights)

@@ -22,7 +22,8 @@ _LOOKS = 5  # at the first item, to see whether it is the same each time
 def check_pool(X, X_labeled=None, names=("the pool", "the labeled set"), view=None):
     """Raise if the samples of the pool and of the labeled set, or of others, differ in shape.
 
-    Items of a Dataset may differ in their lengths, as sequences and images do, if the net can take them.
+    Items of a Dataset may differ in their lengths, as sequences and images do, if the net can take
+    them.
 
     Parameters
     ----------
@@ -77,10 +78,12 @@ def _has_items(X):
 
 
 def warn_of_random_transforms(X, name="the pool"):
-    """Look at the first item of a Dataset up to five times and warn if it differs from the first look.
+    """Look at the first item of a Dataset up to five times and warn if it differs from the first
+    look.
 
-    A transform that changes an item with the chance p is missed with the chance (1 - p)**5 + p**5 if it has two
-    outcomes, as a flip has: 1 / 16 for p = 1 / 2. One that draws from many outcomes is hardly ever missed.
+    A transform that changes an item with the chance p is missed with the chance (1 - p)**5 + p**5
+    if it has two outcomes, as a flip has: 1 / 16 for p = 1 / 2. One that draws from many outcomes
+    is hardly ever missed.
     """
     if not _has_items(X) or not count_rows(X):
         return
@@ -89,8 +92,9 @@ def warn_of_random_transforms(X, name="the pool"):
         is_same = all(_same(first, X[0]) for _ in range(_LOOKS - 1))
     if not is_same:
         warn_caller(
-            f"{name} gives another sample at every look: it has random transforms, so what is computed is of one "
-            "random view. Pass an un-augmented view of the same (the Dataset with its test-time transform)."
+            f"{name} gives another sample at every look: it has random transforms, so what is "
+            "computed is of one random view. Pass an un-augmented view of the same (the "
+            "Dataset with its test-time transform)."
         )
 
 

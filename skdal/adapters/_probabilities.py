@@ -1,4 +1,6 @@
-"""Class probabilities of a pool from any classifier, a shard at a time, and the classes that they are of."""
+"""Class probabilities of a pool from any classifier, a shard at a time, and the classes that they
+are of.
+"""
 
 import numpy as np
 import torch
@@ -49,7 +51,8 @@ def predict_proba(classifier, X, *, verbose=0):
 def iter_proba(classifier, X, *, verbose=0):
     """Yield class probabilities (m, n_classes) in float64 of samples in order, never many at once.
 
-    The pieces hold 2**20 numbers, or one mini-batch of a net's own `predict_proba` where that holds more.
+    The pieces hold 2**20 numbers, or one mini-batch of a net's own `predict_proba` where that holds
+    more.
 
     Parameters
     ----------
@@ -59,8 +62,9 @@ def iter_proba(classifier, X, *, verbose=0):
     final = final_estimator(classifier)
     if not hasattr(final, "predict_proba"):
         raise UnsupportedEstimatorError(
-            f"{type(final).__name__} has no predict_proba, which this sampler needs. Use a classifier that has it, or "
-            "wrap yours in sklearn.calibration.CalibratedClassifierCV."
+            f"{type(final).__name__} has no predict_proba, which this sampler needs. Use a "
+            "classifier that has it, or wrap yours in "
+            "sklearn.calibration.CalibratedClassifierCV."
         )
     if is_net(classifier):
         yield from _of_net(classifier, final, X, verbose)
@@ -107,24 +111,27 @@ def _of_net(classifier, final, X, verbose):
 
 
 def _whole(proba, rows):
-    """Return probabilities (n, K) if they are of all samples; a pass ends early where one raises StopIteration."""
+    """Return probabilities (n, K) if they are of all samples; a pass ends early where one raises
+    StopIteration.
+    """
     n_rows = count_rows(rows)
     n_found = len(proba)
     if n_found < n_rows and is_torch_dataset(rows):
         refuse_stopped(rows, range(n_rows), "the pool")
     if n_found != n_rows:
         raise InvalidDataError(
-            f"the net's predict_proba gives {n_found} rows for {n_rows} samples; use an iterator_valid that gives each "
-            "sample once (no drop_last, no sampler)."
+            f"the net's predict_proba gives {n_found} rows for {n_rows} samples; use an "
+            "iterator_valid that gives each sample once (no drop_last, no sampler)."
         )
     return proba
 
 
 def answering(classifier):
-    """Return a classifier whose net, if it has one, gives probabilities in float32 at least; others as they are.
+    """Return a classifier whose net, if it has one, gives probabilities in float32 at least; others
+    as they are.
 
-    numpy has no bfloat16, and a softmax in 16 bits does not add up to one. The net is a copy that shares all parts, so
-    a `predict_proba` of the caller's own is the one that is called.
+    numpy has no bfloat16, and a softmax in 16 bits does not add up to one. The net is a copy that
+    shares all parts, so a `predict_proba` of the caller's own is the one that is called.
     """
     return with_final(classifier, _widened) if is_net(classifier) else classifier
 
@@ -148,8 +155,8 @@ def _wide(outputs):
 def classes_of(classifier, X):
     """Return the classes (K,) that the columns of a classifier's probabilities are of.
 
-    Those of a net are told by its outputs, since skorch knows only the labels of the latest fit, unless its parameter
-    `classes` names them.
+    Those of a net are told by its outputs, since skorch knows only the labels of the latest fit,
+    unless its parameter `classes` names them.
 
     Parameters
     ----------
@@ -171,35 +178,42 @@ def classes_of(classifier, X):
         return np.arange(n_outputs)
     if len(named) not in (0, n_outputs):
         raise InvalidParameterError(
-            f"the net has classes={named!r:.80}, which are {len(named)}, and its module has {n_outputs} outputs; name "
-            "one class for each output, or pass classes=None."
+            f"the net has classes={named!r:.80}, which are {len(named)}, and its module has "
+            f"{n_outputs} outputs; name one class for each output, or pass classes=None."
         )
     return final_estimator(classifier).classes_
 
 
 def warn_of_one_class(classifier):
-    """Warn if a classifier that is no net knows one class, of which it is equally sure everywhere."""
+    """Warn if a classifier that is no net knows one class, of which it is equally sure
+    everywhere.
+    """
     if is_net(classifier):
         return
     classes = getattr(classifier, "classes_", ())
     if np.ndim(classes) == 1 and len(classes) == 1:
         warn_caller(
-            f"the labeled set has only the class {classes[0]}, so all scores of the pool tie, and a query asks for its "
-            "first rows. Ask for the first labels with RandomSampler, or label samples of another class, too."
+            f"the labeled set has only the class {classes[0]}, so all scores of the pool tie, "
+            "and a query asks for its first rows. Ask for the first labels with "
+            "RandomSampler, or label samples of another class, too."
         )
 
 
 def proba_batch_size(net):
-    """Return the mini-batch length of a net's own `predict_proba`; 1 where it takes all that it gets at once."""
+    """Return the mini-batch length of a net's own `predict_proba`; 1 where it takes all that it
+    gets at once.
+    """
     return max(1, own_batch_size(net))
 
 
 def _checked(proba, final):
-    """Return `proba` if its rows are distributions; rows with NaN are left to the check of scores."""
+    """Return `proba` if its rows are distributions; rows with NaN are left to the check of
+    scores.
+    """
     if proba.ndim != 2:
         raise UnsupportedEstimatorError(
-            f"predict_proba of {type(final).__name__} gives shape {proba.shape}; skdal needs (n_samples, n_classes), "
-            "one class a sample (no multilabel)."
+            f"predict_proba of {type(final).__name__} gives shape {proba.shape}; skdal needs "
+            "(n_samples, n_classes), one class a sample (no multilabel)."
         )
     wrong = (proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3)
     if wrong.any():

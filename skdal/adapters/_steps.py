@@ -23,6 +23,7 @@ def check_transformable(X):
     """Raise if X is a torch Dataset, which the steps of a Pipeline cannot transform."""
     if is_torch_dataset(X):
         raise InvalidDataError(
-            f"the steps of a Pipeline transform arrays, not a torch Dataset ({type(X).__name__}). Do the same in the "
-            "Dataset's own transform and use the net without Pipeline, or pass arrays (a memmap, a SliceDataset)."
+            "the steps of a Pipeline transform arrays, not a torch Dataset "
+            f"({type(X).__name__}). Do the same in the Dataset's own transform and use the net "
+            "without Pipeline, or pass arrays (a memmap, a SliceDataset)."
         )

@@ -33,8 +33,9 @@ class Trained(NamedTuple):
         """Return (X, y), or raise an error that says how `asker` can be given them."""
         if self.X is None:
             raise MissingLabeledDataError(
-                f"{asker} needs the labeled set, and none is known. Call sampler.fit(X, y) first, pass X_labeled= and "
-                "y_labeled=, or use a learner that keeps its X_training and y_training (skdal.ActiveLearner)."
+                f"{asker} needs the labeled set, and none is known. Call sampler.fit(X, y) "
+                "first, pass X_labeled= and y_labeled=, or use a learner that keeps its "
+                "X_training and y_training (skdal.ActiveLearner)."
             )
         return self.X, self.y
 

@@ -1,4 +1,6 @@
-"""Estimators that travel: light on the way, on another device at the end, known by a digest of what they compute."""
+"""Estimators that travel: light on the way, on another device at the end, known by a digest of what
+they compute.
+"""
 
 import copy
 from typing import Any, NamedTuple
@@ -17,7 +19,8 @@ _PARTS = ("module_", "criterion_")
 
 
 class PackedEstimator(NamedTuple):
-    """An estimator on its way: of a net its class and state, since skorch would pickle the module by name alone.
+    """An estimator on its way: of a net its class and state, since skorch would pickle the module
+    by name alone.
 
     Attributes
     ----------
@@ -33,7 +36,9 @@ class PackedEstimator(NamedTuple):
     state: Any = None
 
     def on(self, device, batch_size=None):
-        """Return the estimator with its net on a device, where it works in mini-batches of `batch_size`, if given."""
+        """Return the estimator with its net on a device, where it works in mini-batches of
+        `batch_size`, if given.
+        """
         if self.net_class is None:
             return self.steps
         net = object.__new__(self.net_class)
@@ -81,7 +86,9 @@ def _on_cpu(module):
 
 
 def estimator_digest(estimator):
-    """Return a digest of what an estimator computes: modules of a net with code and weights, the state of others."""
+    """Return a digest of what an estimator computes: modules of a net with code and weights, the
+    state of others.
+    """
     final = final_estimator(estimator)
     if not is_net(final):
         return joblib.hash(unfrozen(estimator))
@@ -94,7 +101,9 @@ def tensors_digest(tensors):
 
 
 def _bytes_of(tensors):
-    """Yield the name and kind of each tensor, and its values: one at a time, as they may come from a GPU."""
+    """Yield the name and kind of each tensor, and its values: one at a time, as they may come from
+    a GPU.
+    """
     for name, tensor in tensors.items():
         values = tensor.detach().cpu().contiguous()
         yield repr((name, values.dtype, tuple(values.shape))).encode()

@@ -1,4 +1,6 @@
-"""A net on the first samples of a labeled set before it is trained on them, and its errors while it is."""
+"""A net on the first samples of a labeled set before it is trained on them, and its errors while it
+is.
+"""
 
 import copy
 import os
@@ -105,7 +107,8 @@ class Trial:
 
 
 def try_training(net, X, labels):
-    """Return the `Trial` of a net that is about to be trained, after its samples, outputs and labels were tried.
+    """Return the `Trial` of a net that is about to be trained, after its samples, outputs and
+    labels were tried.
 
     Nothing of the net changes: mode, weights, buffers, generators.
 
@@ -133,9 +136,10 @@ def _check_monitors(net):
         if isinstance(monitor, str) and monitor.removesuffix("_best") in _OWN_MONITORS:
             instead = monitor.replace(monitor.removesuffix("_best"), "train_loss")
             raise InvalidParameterError(
-                f"the callback {type(callback).__name__} ({name}) watches {monitor!r}, which is never recorded: the "
-                f"net has train_split=None, so there is no validation set. Pass monitor={instead!r}, or a validation "
-                "set as train_split=skorch.helper.predefined_split(dataset)."
+                f"the callback {type(callback).__name__} ({name}) watches {monitor!r}, which "
+                "is never recorded: the net has train_split=None, so there is no validation "
+                f"set. Pass monitor={instead!r}, or a validation set as "
+                "train_split=skorch.helper.predefined_split(dataset)."
             )
 
 
@@ -144,7 +148,8 @@ def _is_of_a_user(callback):
 
 
 def told_apart(net, X, labels):
-    """Return the samples of a Dataset whose labels are given beside it, told apart from labels in the items.
+    """Return the samples of a Dataset whose labels are given beside it, told apart from labels in
+    the items.
 
     Raises
     ------
@@ -163,7 +168,8 @@ def told_apart(net, X, labels):
 
 
 def labels_of_items(net, X, labels, n_outputs):
-    """Return the labels of a mini-batch of training as integers in [0, K), with which the items of X were drawn.
+    """Return the labels of a mini-batch of training as integers in [0, K), with which the items of
+    X were drawn.
 
     Raises
     ------

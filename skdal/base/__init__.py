@@ -1,9 +1,10 @@
 """The bases of every sampler: a scikit-learn meta-estimator and a modAL query strategy at once.
 
-Read this first. A sampler's author writes one hook: `_score` for a `ProbabilitySampler`, `_work` for a
-`ScoreSampler`, `_select` for anything else (an `EmbeddingSampler` has representations to select by). The hooks get a
-`Trained` (classifier and labeled set) and a pool that is checked. A `Work` is what a pass over the pool does with a
-shard, wherever the executor runs it; a reducer (`Best`, `Table`, `Gather`, `OrderedSum`) is what becomes of it.
+Read this first. A sampler's author writes one hook: `_score` for a `ProbabilitySampler`, `_work`
+for a `ScoreSampler`, `_select` for anything else (an `EmbeddingSampler` has representations to
+select by). The hooks get a `Trained` (classifier and labeled set) and a pool that is checked. A
+`Work` is what a pass over the pool does with a shard, wherever the executor runs it; a reducer
+(`Best`, `Table`, `Gather`, `OrderedSum`) is what becomes of it.
 """
 
 from skdal.base._base import BaseSampler, Selection

@@ -80,8 +80,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         is used as it is. Not needed where the sampler is only called as a query strategy.
     warm_start : bool, default=True
         Later fits continue the net from its current weights, whatever the net's own `warm_start`
-        says. False: every fit starts from a fresh clone. Classifiers that are not nets are refitted.
-        A cold start reached higher accuracies in our records, see :ref:`warm-or-cold`.
+        says. False: every fit starts from a fresh clone. Classifiers that are not nets are
+        refitted. A cold start reached higher accuracies in our records, see :ref:`warm-or-cold`.
     reset_optimizer : bool, default=True
         Rebuild the optimizer before a net continues: weights stay, moments go.
     verbose : int, default=0
@@ -90,7 +90,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         An int: training runs in a forked generator seeded from (random_state, number of fits), a
         query draws from (random_state, size of the labeled set).
     executor : Executor, optional
-        Where the shards of the pool are worked on, such as `skdal.parallel.RayExecutor()`. None: here.
+        Where the shards of the pool are worked on, such as `skdal.parallel.RayExecutor()`. None:
+        here.
 
     Attributes
     ----------
@@ -101,7 +102,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
     n_fits_ : int
         Number of fits so far.
     unreadable_ : list of Unreadable
-        Samples that the last query set aside since the pool could not read them: (position, key, reason).
+        Samples that the last query set aside since the pool could not read them: (position, key,
+        reason).
     """
 
     estimator: Any = None
@@ -124,7 +126,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         y : array-like (n_labeled,), optional
             Their labels; None for a torch Dataset that holds them.
         **fit_params
-            For the estimator's `fit`; where scikit-learn's metadata routing is enabled, only what it has requested.
+            For the estimator's `fit`; where scikit-learn's metadata routing is enabled, only what
+            it has requested.
 
         Returns
         -------
@@ -138,7 +141,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         check_parameters(self, self._parameter_checks())
         if self.estimator is None:
             raise InvalidParameterError(
-                f"{type(self).__name__} has no estimator to train; pass one, as in {type(self).__name__}(net)."
+                f"{type(self).__name__} has no estimator to train; pass one, as in "
+                f"{type(self).__name__}(net)."
             )
         self._check(self.estimator)
         fit_params = routed(self, "fit", fit_params)
@@ -193,9 +197,9 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
     def _fresh_estimator(self):
         if not self._is_given_frozen and self._is_given_trained:
             warn_caller(
-                f"the net passed to {type(self).__name__} is trained already; a clone of it starts anew, from fresh "
-                "weights or from those that a module instance has now. To use the net as it is, pass "
-                "sklearn.frozen.FrozenEstimator(net)."
+                f"the net passed to {type(self).__name__} is trained already; a clone of it "
+                "starts anew, from fresh weights or from those that a module instance has "
+                "now. To use the net as it is, pass sklearn.frozen.FrozenEstimator(net)."
             )
         return clone(self.estimator)
 
@@ -233,7 +237,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         indices : intp array (n_instances,)
             Positions in X, best first, unique; ties by lower position.
         scores : float64 array (n_instances,)
-            With `return_scores`: of the picks at the moment of picking, NaN where the sampler has none.
+            With `return_scores`: of the picks at the moment of picking, NaN where the sampler has
+            none.
         """
         with self._reading():
             indices, scores = self._query(self._trained(), X, n_instances)
@@ -296,7 +301,9 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
 
     @contextmanager
     def _reading(self):
-        """Run a block that reads a net: one at a time, and the global generators are as found afterwards."""
+        """Run a block that reads a net: one at a time, and the global generators are as found
+        afterwards.
+        """
         with exclusive(), preserved_rng():
             yield
 
@@ -321,7 +328,9 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
             self.unreadable_ = list(unreadable)
 
     def _prepared(self, trained, X, n_instances=1):
-        """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything expensive."""
+        """Return (trained, X, n_instances) for whatever looks at a pool, checked before anything
+        expensive.
+        """
         self._check(trained.classifier)
         n_instances = check_n_instances(n_instances, count_rows(X))
         classifier = trained.classifier
@@ -331,7 +340,8 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
         return *self._check_pool(trained, X), n_instances
 
     def _check_pool(self, trained, X):
-        """Return `trained` and the pool with items of Datasets that all read alike; raise if they do not fit together.
+        """Return `trained` and the pool with items of Datasets that all read alike; raise if they
+        do not fit together.
 
         What items are is decided here, once for a query.
         """
@@ -349,14 +359,17 @@ class BaseSampler(ClassifierDelegate, MetaEstimatorMixin, BaseEstimator):
 
     @staticmethod
     def _gets_items(classifier):
-        """Tell whether a classifier is a net that gets samples as they are, with no step of a Pipeline before it."""
+        """Tell whether a classifier is a net that gets samples as they are, with no step of a
+        Pipeline before it.
+        """
         net = unfrozen(classifier)
         return is_net(net) and final_estimator(net) is net
 
     def _trained(self):
         if not hasattr(self, "estimator_"):
             raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet; call fit(X, y) with the labeled set first."
+                f"this {type(self).__name__} is not fitted yet; call fit(X, y) with the labeled "
+                "set first."
             )
         return Trained(self.estimator_, self.X_labeled_, self.y_labeled_)
 

@@ -1,4 +1,6 @@
-"""What a sampler answers for its trained classifier: predictions, classes, features, tags, metadata routing."""
+"""What a sampler answers for its trained classifier: predictions, classes, features, tags, metadata
+routing.
+"""
 
 from sklearn.utils.metaestimators import available_if
 
@@ -26,7 +28,9 @@ class ClassifierDelegate:
     """Mixin of the samplers: the methods that their trained classifier answers."""
 
     def get_metadata_routing(self):
-        """Return the MetadataRouter by which scikit-learn passes metadata through a sampler to its estimator."""
+        """Return the MetadataRouter by which scikit-learn passes metadata through a sampler to its
+        estimator.
+        """
         return estimator_router(self)
 
     @available_if(_estimator_has("predict"))
@@ -44,7 +48,9 @@ class ClassifierDelegate:
 
     @available_if(_estimator_has("score"))
     def score(self, X, y=None, **params):
-        """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a parameter of it."""
+        """Return the trained classifier's score, for classifiers the accuracy; `sample_weight` is a
+        parameter of it.
+        """
         return self._of_classifier("score", X, y, **params)
 
     def _of_classifier(self, method, X, *labels, **params):

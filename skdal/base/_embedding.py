@@ -63,7 +63,9 @@ class EmbeddingSampler(BaseSampler):
     embedding: None | str | Callable[..., torch.Tensor] = None
 
     def _embeddings(self, classifier, X, *, labeled=False):
-        """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the net's device."""
+        """Return the representations (n, d) of the pool, or of labeled samples, a tensor on the
+        net's device.
+        """
         work = EmbeddingWork(embedding=self.embedding, verbose=self.verbose)
         with positions_from(0, of="the labeled set" if labeled else None):
             embeddings = work.representations(classifier, X)
@@ -73,8 +75,9 @@ class EmbeddingSampler(BaseSampler):
             check_finite_scores(sums)
         elif damaged.size:
             raise InvalidDataError(
-                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN or infinite, first at "
-                f"position {damaged[0]}. Look for NaN or infinite values in these samples or in the weights of the net."
+                f"the representations of {damaged.size} of {len(sums)} labeled samples are NaN "
+                f"or infinite, first at position {damaged[0]}. Look for NaN or infinite values "
+                "in these samples or in the weights of the net."
             )
         return embeddings
 
@@ -83,8 +86,9 @@ class EmbeddingSampler(BaseSampler):
         if not callable(self.embedding) and not is_net(estimator):
             raise UnsupportedEstimatorError(
                 f"{type(self).__name__} takes representations from a skorch net; got "
-                f"{type(final_estimator(estimator)).__name__}. For other classifiers pass embedding=, a callable "
-                "(classifier, X) -> (n, d), such as `lambda classifier, X: X` for the features themselves."
+                f"{type(final_estimator(estimator)).__name__}. For other classifiers pass "
+                "embedding=, a callable (classifier, X) -> (n, d), such as `lambda "
+                "classifier, X: X` for the features themselves."
             )
 
     def _parameter_checks(self):

@@ -53,7 +53,8 @@ def gather(
     n_instances : int, default=1
         As many samples have to be readable.
     n_candidates : int, optional
-        Only so many samples are given back, those of highest "score", which the work then gives, too.
+        Only so many samples are given back, those of highest "score", which the work then gives,
+        too.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""One pass over a pool: a work on every shard, wherever an executor runs it, and a reducer of what comes of it."""
+"""One pass over a pool: a work on every shard, wherever an executor runs it, and a reducer of what
+comes of it.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +126,8 @@ def check_any(n_readable: int, n: int, n_instances: int = 1) -> None:
     """Raise if a query has fewer readable samples to choose from than it needs."""
     if n_readable < n_instances:
         raise InvalidDataError(
-            f"{n_readable} of {n} samples of the pool can be read, and {n_instances} are asked for; mend the pool or "
-            "ask for fewer."
+            f"{n_readable} of {n} samples of the pool can be read, and {n_instances} are asked "
+            "for; mend the pool or ask for fewer."
         )
 
 
@@ -144,7 +146,9 @@ class _Pass:
     description: str
 
     def parts(self):
-        """Yield the Part of each shard, with positions in the pool, in the order in which they come."""
+        """Yield the Part of each shard, with positions in the pool, in the order in which they
+        come.
+        """
         n_rows = count_rows(self.X)
         verbose = 0 if self._is_whole else self.work.verbose
         unit = unit_of(self.X)
@@ -196,13 +200,16 @@ def _check_share(unreadable, X):
     first = "; ".join(x.reason for x in sorted(unreadable)[:3])
     raise TooManyUnreadableError(
         f"{len(unreadable)} of {n_rows} samples of the pool cannot be read so far, more than its "
-        f"max_unreadable={share:g} allows, such as: {first}. Mend or remove them, or raise max_unreadable."
+        f"max_unreadable={share:g} allows, such as: {first}. Mend or remove them, or raise "
+        "max_unreadable."
     )
 
 
 @contextmanager
 def _keys_in_errors(X):
-    """Run a block in which an error about a sample of the pool X is raised with its key, where the pool has keys."""
+    """Run a block in which an error about a sample of the pool X is raised with its key, where the
+    pool has keys.
+    """
     try:
         yield
     except InvalidSampleError as error:

@@ -31,10 +31,11 @@ class ProbabilityWork(Work):
 
 
 class ProbabilitySampler(ScoreSampler):
-    """Base of the samplers that need nothing but class probabilities; they take any classifier that has them.
+    """Base of the samplers that need nothing but class probabilities; they take any classifier that
+    has them.
 
-    A sampler's author sets `_score`, a static method: it gives scores (n,), higher is asked first, for class
-    probabilities (n, K) in float64.
+    A sampler's author sets `_score`, a static method: it gives scores (n,), higher is asked first,
+    for class probabilities (n, K) in float64.
 
     Examples
     --------

@@ -24,8 +24,8 @@ class Reducer(ABC):
     n_top : int or None
         Only so many samples of highest score are wanted of a shard; None: all.
     has_rows : bool
-        Whether parts have a row for each sample. False: they are sums over their samples, all of which have to
-        be readable.
+        Whether parts have a row for each sample. False: they are sums over their samples, all of
+        which have to be readable.
     """
 
     n_top: int | None = None
@@ -160,14 +160,16 @@ class Gather(Reducer):
         numbers = sum(self._n_rows * x[0].numel() for x in columns.values())
         if self._limit is not None and numbers > self._limit:
             raise GatherTooLargeError(
-                f"{self._asker} would gather {numbers:.3g} numbers of {self._n_rows} samples here, above "
-                f"gather_limit={self._limit:.3g} of the executor. Pass n_candidates=, so that only the samples of "
-                "highest score are looked at, or raise the limit."
+                f"{self._asker} would gather {numbers:.3g} numbers of {self._n_rows} samples "
+                f"here, above gather_limit={self._limit:.3g} of the executor. Pass "
+                "n_candidates=, so that only the samples of highest score are looked at, or "
+                "raise the limit."
             )
 
 
 class OrderedSum(Reducer):
-    """The sum of dicts of tensors, added in the order of the shards, so that it repeats bit for bit.
+    """The sum of dicts of tensors, added in the order of the shards, so that it repeats bit for
+    bit.
 
     Attributes
     ----------
@@ -197,7 +199,9 @@ class OrderedSum(Reducer):
 
 
 def _as_tensor(x):
-    """Return a tensor; arrays that a worker sent may be written on by nobody, so they are copied."""
+    """Return a tensor; arrays that a worker sent may be written on by nobody, so they are
+    copied.
+    """
     if isinstance(x, torch.Tensor):
         return x
     return torch.from_numpy(np.require(x, requirements="W"))

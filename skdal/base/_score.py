@@ -20,7 +20,8 @@ class ScoreSampler(BaseSampler):
     """Base of the samplers that rank the pool by a score of each sample by itself.
 
     A sample's score depends on the trained classifier, the labeled set and the sample alone, so a
-    pool may be scored in any pieces. A sampler's author writes `_work`, which gives what scores a piece.
+    pool may be scored in any pieces. A sampler's author writes `_work`, which gives what scores a
+    piece.
     """
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -56,7 +57,8 @@ class ScoreSampler(BaseSampler):
         -------
         Best
             `positions` (n_instances,) in the pool, best first, and `columns`, a dict of arrays
-            (n_instances,): "score", and for dynamicAL its terms "sq_norm" and "dot" and the predicted "label".
+            (n_instances,): "score", and for dynamicAL its terms "sq_norm" and "dot" and the
+            predicted "label".
         """
         with self._reading():
             trained, X, n_instances = self._prepared(self._trained(), X, n_instances)
@@ -109,15 +111,17 @@ class ScoreSampler(BaseSampler):
         Parameters
         ----------
         trained : Trained
-            The classifier and its labeled set; what is the same for all shards is made of it here, once.
+            The classifier and its labeled set; what is the same for all shards is made of it here,
+            once.
         rng : numpy.random.Generator or None
             The query's source of chance; None where `score_samples` asks.
 
         Returns
         -------
         callable
-            A function `(trained, X) -> scores (n,)`, higher is asked first, such as one of the author's module or a
-            `functools.partial` of it; or a `Work`. It travels to workers, so it should not hold the sampler.
+            A function `(trained, X) -> scores (n,)`, higher is asked first, such as one of the
+            author's module or a `functools.partial` of it; or a `Work`. It travels to workers, so
+            it should not hold the sampler.
         """
 
     def _look_back(self, trained, summaries):

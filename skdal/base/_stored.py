@@ -155,7 +155,9 @@ class ScoreStore:
 
 
 def _storable(key):
-    """Return a key as Parquet can hold it: names of files that are not UTF-8 with their odd bytes spelled out."""
+    """Return a key as Parquet can hold it: names of files that are not UTF-8 with their odd bytes
+    spelled out.
+    """
     return (
         key.encode("utf-8", "backslashreplace").decode()
         if isinstance(key, str)
@@ -200,7 +202,9 @@ def _is_tensors(value):
 
 
 def _pool_digest(X):
-    """Return a digest of a pool: what it says of itself, or the values of arrays, or some items of a Dataset."""
+    """Return a digest of a pool: what it says of itself, or the values of arrays, or some items of
+    a Dataset.
+    """
     if callable(getattr(X, "fingerprint", None)):
         return joblib.hash(X.fingerprint())
     if isinstance(X, Subset):

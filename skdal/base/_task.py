@@ -76,7 +76,8 @@ class ShardTask:
     n_top : int or None
         Only so many samples of highest score are given back.
     has_rows : bool
-        Whether the work gives a row for each sample; samples that cannot be read are then set aside.
+        Whether the work gives a row for each sample; samples that cannot be read are then set
+        aside.
     is_remote : bool
         Whether this runs in a worker.
     """

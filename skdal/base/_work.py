@@ -20,10 +20,11 @@ from skdal.adapters import (
 
 @dataclass(frozen=True, kw_only=True)
 class Work(ABC):
-    """Base of the works: small values that a sampler makes, that travel to workers, and that are called there.
+    """Base of the works: small values that a sampler makes, that travel to workers, and that are
+    called there.
 
-    A subclass is a frozen dataclass. Its fields hold what all shards need besides the trained classifier; stored
-    scores are found again by the fields and by the code of the class.
+    A subclass is a frozen dataclass. Its fields hold what all shards need besides the trained
+    classifier; stored scores are found again by the fields and by the code of the class.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ class Work(ABC):
 
     @abstractmethod
     def __call__(self, trained: Any, X: Any) -> Any:
-        """Return a dict of arrays or tensors (n, ...) for the n samples of a shard; "score" ranks them.
+        """Return a dict of arrays or tensors (n, ...) for the n samples of a shard; "score" ranks
+        them.
 
         Parameters
         ----------
@@ -46,7 +48,8 @@ class Work(ABC):
         """
 
     def unit(self, trained: Any, X: Any, batch_size: int | None = None) -> int:
-        """Return the mini-batch length at whose multiples shards are cut, so that scores repeat bit for bit.
+        """Return the mini-batch length at whose multiples shards are cut, so that scores repeat bit
+        for bit.
 
         Parameters
         ----------
@@ -61,7 +64,8 @@ class Work(ABC):
         return batch_size or proba_batch_size(final_estimator(trained.classifier))
 
     def summary(self, columns: Any) -> Any:
-        """Return what to know of all samples of a shard, of which a query keeps only the best; None for nothing.
+        """Return what to know of all samples of a shard, of which a query keeps only the best; None
+        for nothing.
 
         Parameters
         ----------
@@ -71,7 +75,9 @@ class Work(ABC):
         return None
 
     def with_batch_size(self, batch_size: int | None) -> Any:
-        """Return the work with mini-batches of that length, where it has a length of its own and one is given."""
+        """Return the work with mini-batches of that length, where it has a length of its own and
+        one is given.
+        """
         has_own = any(x.name == "batch_size" for x in dataclasses.fields(self))
         if batch_size is None or not has_own:
             return self

@@ -1,6 +1,7 @@
 """The command line: `skdal demo | run | table | plot | theory | score`.
 
-Packages that take long to import are imported by a verb when it runs: `skdal --help` does without torch.
+Packages that take long to import are imported by a verb when it runs: `skdal --help` does without
+torch.
 """
 
 import argparse

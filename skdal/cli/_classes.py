@@ -24,5 +24,6 @@ def _lines(file):
         return Path(file).read_text(encoding="utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidParameterError(
-            f"--classes @{file} cannot be read ({error}); a text file in UTF-8 with one name a line is expected."
+            f"--classes @{file} cannot be read ({error}); a text file in UTF-8 with one name a "
+            "line is expected."
         ) from error

@@ -10,10 +10,10 @@ def add_demo(verbs):
     demo = verbs.add_parser(
         "demo",
         help="compare dynamicAL with other samplers on handwritten digits",
-        description="The suite digits-quick: a small CNN on scikit-learn's handwritten digits, and a few rounds of "
-        "random, margin, BADGE and dynamicAL sampling. Prints a table and writes learning_curve.png and queries.png "
-        "(the digits most and least wanted). The runs are kept: stop whenever you like, and give the same command "
-        "again to go on.",
+        description="The suite digits-quick: a small CNN on scikit-learn's handwritten digits, and "
+        "a few rounds of random, margin, BADGE and dynamicAL sampling. Prints a table and "
+        "writes learning_curve.png and queries.png (the digits most and least wanted). The "
+        "runs are kept: stop whenever you like, and give the same command again to go on.",
         formatter_class=Help,
     )
     demo.add_argument(

@@ -8,8 +8,8 @@ def add_table(verbs):
     table = verbs.add_parser(
         "table",
         help="tables of the runs in a folder, with the paper's numbers beside them",
-        description="Mean and deviation by round, paired differences to random with 95%% confidence intervals, areas "
-        "under the curves, labels saved, and who beats whom.",
+        description="Mean and deviation by round, paired differences to random with 95%% "
+        "confidence intervals, areas under the curves, labels saved, and who beats whom.",
         formatter_class=Help,
     )
     _add_shown(table)

@@ -11,10 +11,11 @@ def add_run(verbs):
     run = verbs.add_parser(
         "run",
         help="run an experiment of the paper, on its data or yours",
-        description="Do what is left of the runs of a suite. They are stored round by round: stop whenever you like, "
-        "and give the same command again to go on. Then: skdal table DIR, skdal plot DIR.",
-        epilog="Suites: table1 to table9 (also of figures 3 and 8), table11, table12, figure5, figure10, interaction, "
-        "protocol, and digits-quick for a first look.",
+        description="Do what is left of the runs of a suite. They are stored round by round: stop "
+        "whenever you like, and give the same command again to go on. Then: skdal table DIR, "
+        "skdal plot DIR.",
+        epilog="Suites: table1 to table9 (also of figures 3 and 8), table11, table12, figure5, "
+        "figure10, interaction, protocol, and digits-quick for a first look.",
         formatter_class=Help,
     )
     run.add_argument("suite", metavar="SUITE", help="such as table3 or digits-quick")
@@ -95,7 +96,8 @@ def _run(args):
         **{name: value for name, value in changes.items() if value is not None},
     )
     print(
-        f"{len(ended.done)} runs are done, {len(ended.failed)} failed, {len(ended.in_use)} are in use ({args.out})"
+        f"{len(ended.done)} runs are done, {len(ended.failed)} failed, {len(ended.in_use)} are in "
+        f"use ({args.out})"
     )
     for spec, why in ended.failed:
         print(f"failed: {spec.to_json()}\n{why}", file=sys.stderr)

@@ -15,14 +15,16 @@ def add_score(verbs):
     verb = verbs.add_parser(
         "score",
         help="choose what to label from a pool on disk",
-        description="Chooses what to label next from a pool on disk, by any sampler. Writes picks.csv with key, rank, "
-        "score, for dynamicAL its two terms, and the predicted label; picks.png shows the first 64. Images that "
-        "cannot be read are set aside and listed in picks-unreadable.csv. With --scores-dir a run that was cut short "
-        "goes on where it was.",
-        epilog="Samplers: dynamical (dynamicAL), gradient_length, influence, egl, entropy_gradient, random, "
-        "confidence, margin, entropy, coreset, badge, albl, mc_dropout. Those that choose a batch as a whole (coreset, "
-        "badge, albl, random) have no scores of the pool: a cell is empty where a pick has none, and --scores-dir "
-        "keeps nothing.",
+        description="Chooses what to label next from a pool on disk, by any sampler. Writes "
+        "picks.csv with key, rank, score, for dynamicAL its two terms, and the predicted "
+        "label; picks.png shows the first 64. Images that cannot be read are set aside and "
+        "listed in picks-unreadable.csv. With --scores-dir a run that was cut short goes on "
+        "where it was.",
+        epilog="Samplers: dynamical (dynamicAL), gradient_length, influence, egl, "
+        "entropy_gradient, random, confidence, margin, entropy, coreset, badge, albl, "
+        "mc_dropout. Those that choose a batch as a whole (coreset, badge, albl, random) have "
+        "no scores of the pool: a cell is empty where a pick has none, and --scores-dir keeps "
+        "nothing.",
         formatter_class=Help,
     )
     _add_net(verb.add_argument_group("net and labels"))
@@ -46,8 +48,8 @@ def _add_net(group):
     add(
         "--labeled",
         metavar="CSV",
-        help="keys and labels so far (columns key, label); may be left out for samplers that need no labels, such as "
-        "margin",
+        help="keys and labels so far (columns key, label); may be left out for samplers that need "
+        "no labels, such as margin",
     )
     add(
         "--classes",
@@ -72,7 +74,8 @@ def _add_sampler(group):
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of the sampler, such as gamma=0 or penalty=None; may be given several times",
+        help="a parameter of the sampler, such as gamma=0 or penalty=None; may be given several "
+        "times",
     )
     add("--gamma", type=float, metavar="G", help="short for --sampler-param gamma=G")
     add("--batch-size", type=positive, metavar="N", help="samples per mini-batch")

@@ -11,11 +11,12 @@ def add_theory(verbs):
     theory = verbs.add_parser(
         "theory",
         help="rerun the paper's verification experiments",
-        description="Does each link of the paper's theory hold: training dynamics, alignment, generalization bound? "
-        "Prints a table with the paper's values and writes a figure. Results, kernels and runs are kept in DIR: stop "
-        "whenever you like, and give the same command again to go on.",
-        epilog="Experiments: fig1, fig2, fig4, fig6, fig7, fig9, table10. One computation serves fig2, fig6 and fig7, "
-        "another one fig1, fig9 and table10.",
+        description="Does each link of the paper's theory hold: training dynamics, alignment, "
+        "generalization bound? Prints a table with the paper's values and writes a figure. "
+        "Results, kernels and runs are kept in DIR: stop whenever you like, and give the same "
+        "command again to go on.",
+        epilog="Experiments: fig1, fig2, fig4, fig6, fig7, fig9, table10. One computation serves "
+        "fig2, fig6 and fig7, another one fig1, fig9 and table10.",
         formatter_class=Help,
     )
     theory.add_argument("name", metavar="NAME", help="such as fig2")

@@ -10,20 +10,22 @@ import torch
 
 
 class Batches:
-    """A loader of `Images` that makes the next mini-batch in a thread while the last one is worked on.
+    """A loader of `Images` that makes the next mini-batch in a thread while the last one is worked
+    on.
 
-    It stands in for a DataLoader, as in `NeuralNetClassifier(..., iterator_train=Batches)`, at a fifth of the cost:
-    images become numbers a mini-batch at a time.
+    It stands in for a DataLoader, as in `NeuralNetClassifier(..., iterator_train=Batches)`, at a
+    fifth of the cost: images become numbers a mini-batch at a time.
 
     Parameters
     ----------
     dataset : Images
-        A random `augment` draws from torch's global generator in that thread, so its numbers are not repeatable
-        where the net draws as well.
+        A random `augment` draws from torch's global generator in that thread, so its numbers are
+        not repeatable where the net draws as well.
     batch_size : int
     shuffle : bool, default=False
-        For training: the order is drawn from torch's global generator at the start of an epoch, and a last sample that
-        would be alone joins the mini-batch before it, since batch normalization cannot train on one.
+        For training: the order is drawn from torch's global generator at the start of an epoch, and
+        a last sample that would be alone joins the mini-batch before it, since batch normalization
+        cannot train on one.
     """
 
     def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False) -> None:

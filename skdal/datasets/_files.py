@@ -21,8 +21,8 @@ _PARTS = ("X_train", "y_train", "X_test", "y_test")
 def load_npz(path: Any, *, normalize: bool = True) -> Any:
     """Load an .npz file of `X_train`, `y_train`, `X_test`, `y_test`, and optionally `class_names`.
 
-    Images are (n, height, width) or (n, height, width, channels), uint8 or floating-point numbers; labels are
-    integers from 0.
+    Images are (n, height, width) or (n, height, width, channels), uint8 or floating-point numbers;
+    labels are integers from 0.
 
     Returns
     -------
@@ -48,8 +48,9 @@ def load_npz(path: Any, *, normalize: bool = True) -> Any:
         for name in ("y_train", "y_test"):
             if parts[name].dtype.kind not in "iu" or not parts[name].size:
                 raise InvalidDataError(
-                    f"{name} of {path} must be integers from 0, at least one; got {parts[name].size} of type "
-                    f"{parts[name].dtype}. A LabelEncoder makes some of names."
+                    f"{name} of {path} must be integers from 0, at least one; got "
+                    f"{parts[name].size} of type {parts[name].dtype}. A LabelEncoder makes "
+                    "some of names."
                 )
         n_classes = max(int(parts[name].max()) for name in ("y_train", "y_test")) + 1
         names = archive["class_names"] if "class_names" in archive else range(n_classes)
@@ -68,14 +69,16 @@ def load_folder(
     exif: bool = False,
     depth: int | None = None,
 ) -> Any:
-    """Load folders `train/CLASS/*` and `test/CLASS/*` of images (the layout of torchvision's ImageFolder).
+    """Load folders `train/CLASS/*` and `test/CLASS/*` of images (the layout of torchvision's
+    ImageFolder).
 
     Parameters
     ----------
     path : str or Path
         With the folders train and test.
     size : int, default=64
-        Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
+        Images become square, of this many pixels a side: the shorter side is scaled, the middle is
+        kept.
     normalize : bool, default=True
     exif, depth
         How images are read, see `ImageFolderPool`.
@@ -94,7 +97,8 @@ def load_folder(
     missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
     if missing:
         raise InvalidDataError(
-            f"there is no folder {' and no folder '.join(missing)}; CLASS/*.png in both are expected."
+            f"there is no folder {' and no folder '.join(missing)}; CLASS/*.png in both are "
+            "expected."
         )
     read = partial(_square, size=size, exif=exif, depth=depth)
     try:
@@ -105,7 +109,8 @@ def load_folder(
         raise InvalidDataError(f"{path}: {error}") from error
     if found["train"].classes != found["test"].classes:
         raise InvalidDataError(
-            f"the classes of train and test differ: {found['train'].classes} and {found['test'].classes}."
+            f"the classes of train and test differ: {found['train'].classes} and "
+            f"{found['test'].classes}."
         )
     train, test = (stacked(found[part], size) for part in ("train", "test"))
     return image_data(train, test, found["train"].classes, normalize=normalize)
@@ -145,7 +150,7 @@ def _with_channels(parts, name):
     images = parts[name]
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         raise InvalidDataError(
-            f"{name} has shape {images.shape}, which looks like channels first; images are (n, height, width, "
-            f"channels) here. Store {name}.transpose(0, 2, 3, 1)."
+            f"{name} has shape {images.shape}, which looks like channels first; images are (n, "
+            f"height, width, channels) here. Store {name}.transpose(0, 2, 3, 1)."
         )
     return images[..., None] if images.ndim == 3 else images

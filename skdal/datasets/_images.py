@@ -50,13 +50,13 @@ class Images(Dataset):
         self.labels = labels.astype(np.int64)
         if images.ndim != 4 or len(images) != len(self.labels) or self.labels.ndim != 1:
             raise InvalidDataError(
-                f"images must have shape (n, height, width, channels) and labels (n,); got {images.shape} and "
-                f"{self.labels.shape}."
+                "images must have shape (n, height, width, channels) and labels (n,); got "
+                f"{images.shape} and {self.labels.shape}."
             )
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             raise InvalidDataError(
-                f"images must be uint8 or floating-point numbers; got {images.dtype}. Divide them by their value of "
-                "white, as float32, so that no level is lost."
+                f"images must be uint8 or floating-point numbers; got {images.dtype}. Divide "
+                "them by their value of white, as float32, so that no level is lost."
             )
         shape = (-1, 1, 1)
         self._mean = (
@@ -85,7 +85,9 @@ class Images(Dataset):
         return part
 
     def augmented(self, augment: Any) -> Any:
-        """Return the same images under a random transform, for training; None: as they are, for scoring."""
+        """Return the same images under a random transform, for training; None: as they are, for
+        scoring.
+        """
         other = copy.copy(self)
         other._augment = augment
         return other
@@ -108,9 +110,11 @@ class Images(Dataset):
         return list(zip(x, y.tolist())) if self._is_labeled else list(x)
 
     def batch(self, indices: Any) -> Any:
-        """Return the images (n, channels, height, width) and labels (n,) at `indices` as two tensors.
+        """Return the images (n, channels, height, width) and labels (n,) at `indices` as two
+        tensors.
 
-        The images are in torch's channels_last memory format, as they are held, which convolutions are fastest with.
+        The images are in torch's channels_last memory format, as they are held, which convolutions
+        are fastest with.
         """
         rows = self._rows[indices]
         x = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
@@ -145,14 +149,16 @@ class ImageData(NamedTuple):
 
 
 def image_data(train, test, class_names, *, normalize=True):
-    """Return ImageData of two pairs (images, labels), normalized by the channels of the training images.
+    """Return ImageData of two pairs (images, labels), normalized by the channels of the training
+    images.
 
     Mean and deviation are those of at most 10,000 evenly spaced training images.
 
     Raises
     ------
     InvalidDataError
-        A part is empty or holds NaN, shapes differ, labels are not of the classes, or there is only one class.
+        A part is empty or holds NaN, shapes differ, labels are not of the classes, or there is only
+        one class.
     """
     _check_parts(train, test, len(class_names))
     mean, std = _channels(train[0]) if normalize else (None, None)
@@ -171,8 +177,8 @@ def _check_parts(train, test, n_classes):
             labels.min() < 0 or labels.max() >= n_classes or n_classes < 2
         ):
             raise InvalidDataError(
-                f"{part} labels must be from 0 to {n_classes - 1}, of at least two classes; got {labels.min()} to "
-                f"{labels.max()}."
+                f"{part} labels must be from 0 to {n_classes - 1}, of at least two classes; "
+                f"got {labels.min()} to {labels.max()}."
             )
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             n_bad = int(

@@ -11,7 +11,8 @@ from skdal.exceptions import InvalidParameterError
 
 
 def imbalanced(data: Any, ratio: float, *, seed: int = 0) -> Any:
-    """Return a data set whose training images follow an exponential class profile; the test images stay.
+    """Return a data set whose training images follow an exponential class profile; the test images
+    stay.
 
     Class c of K keeps n_c = int(n_max * ratio ** (-c / (K - 1))) images, drawn by `seed`, with the
     largest n_max that all classes allow: CIFAR-10 at ratio 100 keeps 12,406.
@@ -37,8 +38,8 @@ def imbalanced(data: Any, ratio: float, *, seed: int = 0) -> Any:
     wanted = profile(counts, ratio)
     if (wanted < 1).any():
         raise InvalidParameterError(
-            f"an imbalance ratio of {ratio} leaves {wanted.tolist()} images of the classes, which have "
-            f"{counts.tolist()}; use a smaller ratio."
+            f"an imbalance ratio of {ratio} leaves {wanted.tolist()} images of the classes, "
+            f"which have {counts.tolist()}; use a smaller ratio."
         )
     rng = np.random.default_rng(seed)
     kept = [

@@ -29,9 +29,9 @@ def _torchvision(cls, splits, root, *, download):
             parts.append(cls(root, download=download, **split))
         except RuntimeError as error:
             raise InvalidDataError(
-                f"{cls.__name__} is not in {Path(root).resolve()}, or is damaged. Pass download=True (--download) to "
-                f"fetch it there (torchvision does, and checks it), or the folder that holds it as root. torchvision "
-                f"said: {error}"
+                f"{cls.__name__} is not in {Path(root).resolve()}, or is damaged. Pass "
+                "download=True (--download) to fetch it there (torchvision does, and checks "
+                f"it), or the folder that holds it as root. torchvision said: {error}"
             ) from error
     train, test = ((_channels_last(part), _labels(part)) for part in parts)
     names = getattr(parts[0], "classes", None) or range(int(train[1].max()) + 1)
@@ -55,13 +55,15 @@ def _labels(dataset):
 
 
 def _caltech101(root, *, download):
-    """Load Caltech101 at 64x64 pixels without its background class; a fixed fifth of each class is the test set."""
+    """Load Caltech101 at 64x64 pixels without its background class; a fixed fifth of each class is
+    the test set.
+    """
     try:
         found = datasets.Caltech101(root, download=download)
     except RuntimeError as error:
         raise InvalidDataError(
-            f"Caltech101 is not in {Path(root).resolve()}. Pass download=True (--download) to fetch it there, or "
-            f"the folder that holds it as root. torchvision said: {error}"
+            f"Caltech101 is not in {Path(root).resolve()}. Pass download=True (--download) to "
+            f"fetch it there, or the folder that holds it as root. torchvision said: {error}"
         ) from error
     kept = [
         i
@@ -135,8 +137,9 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and ``test/CLASS/*``;
-        paths may start at `root`. "photos@32" scales the images of the folder photos to 32x32 pixels instead of 64x64.
+        A key of `DATASETS`, the path of an .npz file, or of a folder with ``train/CLASS/*`` and
+        ``test/CLASS/*``; paths may start at `root`. "photos@32" scales the images of the folder
+        photos to 32x32 pixels instead of 64x64.
     root : str or Path, default="data"
         Where torchvision's data sets are, or go.
     download : bool, default=False
@@ -155,7 +158,8 @@ def load_dataset(
     Raises
     ------
     InvalidParameterError
-        No such name; the known ones, and the nearest, are listed. Or `exif` or `depth` is given for no folder.
+        No such name; the known ones, and the nearest, are listed. Or `exif` or `depth` is given for
+        no folder.
     InvalidDataError
         The data are not there.
 
@@ -170,7 +174,8 @@ def load_dataset(
     is_folder = name not in DATASETS and not str(name).endswith(".npz")
     if not is_folder and (exif or depth is not None):
         raise InvalidParameterError(
-            f"exif= and depth= are for folders of images, and {name!r} is none; call load_dataset without them."
+            f"exif= and depth= are for folders of images, and {name!r} is none; call load_dataset "
+            "without them."
         )
     if name in DATASETS:
         data = DATASETS[name](root, download=download)

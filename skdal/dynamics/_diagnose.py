@@ -35,7 +35,8 @@ _SAME = 0.9  # overlap from which two criteria are as good as one
 _FEW = (
     0.25  # effective rank over the number of picks below which a batch repeats itself
 )
-_ADD_UP = 0.05  # share of its squared length that a pick's gradient has in common with another one's, on average
+# share of its squared length that a pick's gradient has in common with another one's, on average
+_ADD_UP = 0.05
 _CLOSE = 0.95  # cosine from which a pick is as good as another one
 
 
@@ -44,9 +45,10 @@ def diagnose(
 ) -> dict:
     r"""Tell what a query by dynamicAL was decided by, after it and before the next `fit`.
 
-    Delta = ||g||^2 + gamma g . g_S has two terms; the labeled set's summed gradient g_S is large after a short
-    training and vanishes in a long one, so either of them may decide. And Delta scores each sample by itself, so a
-    batch may repeat itself. g_S is the sampler's own, with the gradient of the L2 penalty (`penalty`).
+    Delta = ||g||^2 + gamma g . g_S has two terms; the labeled set's summed gradient g_S is large
+    after a short training and vanishes in a long one, so either of them may decide. And Delta
+    scores each sample by itself, so a batch may repeat itself. g_S is the sampler's own, with the
+    gradient of the L2 penalty (`penalty`).
 
     Parameters
     ----------
@@ -65,20 +67,24 @@ def diagnose(
         - ``n_pool``, ``n_instances``: int.
         - ``gamma``: float.
         - ``sq_norm``, ``dot``: arrays (n_pool,), the terms without gamma.
-        - ``norm_share``, ``norm_share_pool``: of what the terms add in size, sum of ||g||^2 against the sum of
-          \|gamma g . g_S\|, the share of the norm term, over the picks and over the pool.
+        - ``norm_share``, ``norm_share_pool``: of what the terms add in size, sum of ||g||^2 against
+          the sum of \|gamma g . g_S\|, the share of the norm term, over the picks and over the
+          pool.
         - ``correlation``: of the two terms over the pool, the dot term with the sign of gamma.
         - ``rank_correlation``: Spearman's, of Delta and ||g||^2.
-        - ``overlap``: dict of "gradient length", "dot", "margin" and "entropy" to the share of the picks that are among
-          the b best by that criterion. NaN for margin and entropy of a net without probabilities.
+        - ``overlap``: dict of "gradient length", "dot", "margin" and "entropy" to the share of the
+          picks that are among the b best by that criterion. NaN for margin and entropy of a net
+          without probabilities.
         - ``approximation_ratio``: of the picks with their predicted labels (Eq. 14).
-        - ``effective_rank``: of the picks' gradients, the exponential of the entropy of the normalized eigenvalues of
-          their Gram matrix; from 1 to b.
+        - ``effective_rank``: of the picks' gradients, the exponential of the entropy of the
+          normalized eigenvalues of their Gram matrix; from 1 to b.
         - ``eigenvalues``: array (b,), of that matrix, descending.
-        - ``nearest_cosine``: array (b,), each pick's largest cosine with the gradient of another pick (NaN of one).
-        - ``classes_pool``, ``classes_picked``: int arrays (K,), how many are predicted to be of each class.
-        - ``findings``: list of str, what of this to mind. For a batch that repeats itself an `interaction` and an
-          `update_size` are named that spread a batch of this size.
+        - ``nearest_cosine``: array (b,), each pick's largest cosine with the gradient of another
+          pick (NaN of one).
+        - ``classes_pool``, ``classes_picked``: int arrays (K,), how many are predicted to be of
+          each class.
+        - ``findings``: list of str, what of this to mind. For a batch that repeats itself an
+          `interaction` and an `update_size` are named that spread a batch of this size.
 
     Raises
     ------
@@ -91,8 +97,9 @@ def diagnose(
 
     Notes
     -----
-    Inner products of the b picks' gradients take most of the time on large nets: with P parameters that are not of
-    Linear layers, about b^2 P / 2^28 gradients are computed. The bar of a sampler with `verbose` shows them.
+    Inner products of the b picks' gradients take most of the time on large nets: with P parameters
+    that are not of Linear layers, about b^2 P / 2^28 gradients are computed. The bar of a sampler
+    with `verbose` shows them.
 
     References
     ----------
@@ -211,8 +218,9 @@ def _checked(sampler, X_pool, indices):
         )
     if picks.min() < 0 or picks.max() >= n_pool or len(np.unique(picks)) < len(picks):
         raise InvalidDataError(
-            f"indices must be different positions from 0 to {n_pool - 1}, as query returns them; got {picks.min()} to "
-            f"{picks.max()}, {len(picks) - len(np.unique(picks))} of them twice."
+            f"indices must be different positions from 0 to {n_pool - 1}, as query returns "
+            f"them; got {picks.min()} to {picks.max()}, {len(picks) - len(np.unique(picks))} "
+            "of them twice."
         )
     return picks
 
@@ -303,7 +311,10 @@ def _which_term(found):
     dot = found["overlap"]["dot"]
     gamma = found["gamma"]
     if length >= _SAME and dot >= _SAME and gamma not in (0, np.inf):
-        return f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank alike."
+        return (
+            f"{min(length, dot):.0%} of the picks are those of either term alone: the two rank "
+            "alike."
+        )
     mostly_length = found["norm_share"] > 0.5
     if length >= _SAME and gamma != np.inf:
         if gamma == 0:
@@ -327,14 +338,18 @@ def _which_term(found):
 def _spreading(sampler, gram, delta):
     """Return what would spread a batch of this size, a sentence.
 
-    Gradients that add up are spread by an interaction: one that takes half of its score from a pick for what it shares
-    with all others, or twice the one that there was. It needs chunks. From gradients that cancel it takes nothing.
+    Gradients that add up are spread by an interaction: one that takes half of its score from a pick
+    for what it shares with all others, or twice the one that there was. It needs chunks. From
+    gradients that cancel it takes nothing.
     """
     b = len(gram)
     own = -sampler.interaction
     shared = (gram.sum() - np.trace(gram)) / b
     if not shared > _ADD_UP * np.trace(gram):
-        return "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
+        return (
+            "They cancel rather than add up, so an interaction would not spread it; "
+            "BADGESampler does."
+        )
     size = np.abs(delta).mean() / shared / 2
     if own > 0:
         size = max(size, 2 * own if sampler.update_size < b else own)
@@ -355,11 +370,13 @@ def _findings(found, remedy):
     for name in ("margin", "entropy"):
         if is_choice and found["overlap"][name] >= _SAME:
             said.append(
-                f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no gradients."
+                f"{found['overlap'][name]:.0%} of the picks are those of {name}, which costs no "
+                "gradients."
             )
     if b > 1 and found["effective_rank"] < _FEW * b:
         said.append(
-            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} directions. {remedy}"
+            f"The batch repeats itself: {b} gradients span about {found['effective_rank']:.1f} "
+            f"directions. {remedy}"
         )
     n_close = int(np.sum(found["nearest_cosine"] > _CLOSE))
     if n_close > b / 2:

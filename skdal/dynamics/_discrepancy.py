@@ -13,10 +13,11 @@ from skdal.utils import as_array, is_number
 
 
 def mmd_squared(theta: Any, initial: Any) -> Any:
-    """Estimate the squared maximum mean discrepancy of the initial labeled set and the whole labeled set.
+    """Estimate the squared maximum mean discrepancy of the initial labeled set and the whole
+    labeled set.
 
-    The cross term leaves out each pair of a sample with itself. Of sets that are distributed alike the estimate is
-    therefore zero on average, and may be negative.
+    The cross term leaves out each pair of a sample with itself. Of sets that are distributed alike
+    the estimate is therefore zero on average, and may be negative.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def mmd_squared(theta: Any, initial: Any) -> Any:
     Raises
     ------
     InvalidDataError
-        `initial` is not made of different positions in S, or the kernel is no square matrix of finite numbers.
+        `initial` is not made of different positions in S, or the kernel is no square matrix of
+        finite numbers.
     InvalidKernelError
         The kernel is not symmetric, or has negative eigenvalues beyond rounding.
 
@@ -61,9 +63,11 @@ def mmd_squared(theta: Any, initial: Any) -> Any:
 
 
 def mmd_bound(theta: Any, initial: Any, *, delta: float) -> Any:
-    r"""Bound by how much the risk may differ between a random sample's distribution and the labeled set's.
+    r"""Bound by how much the risk may differ between a random sample's distribution and the labeled
+    set's.
 
-    .. math:: \mathrm{MMD} + 4 \sqrt{C / n} + \sqrt{4 C \ln(4 / \delta) / (\gamma n)}, \qquad \gamma = n_0 / n
+    .. math:: \mathrm{MMD} + 4 \sqrt{C / n} + \sqrt{4 C \ln(4 / \delta) / (\gamma n)},
+              \qquad \gamma = n_0 / n
 
     with C the largest entry of the kernel; for a probability of 1 - delta, as the appendix has it.
 
@@ -110,8 +114,8 @@ def _checked(initial, n):
     positions = as_array(initial, "initial")
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or len(positions) < 2:
         raise InvalidDataError(
-            f"initial must be at least two positions of the initial set in S, integers; got {positions.shape} of type "
-            f"{positions.dtype}."
+            "initial must be at least two positions of the initial set in S, integers; got "
+            f"{positions.shape} of type {positions.dtype}."
         )
     if (
         positions.min() < 0
@@ -119,7 +123,8 @@ def _checked(initial, n):
         or len(np.unique(positions)) < len(positions)
     ):
         raise InvalidDataError(
-            f"initial must be different positions from 0 to {n - 1}, S being of {n} samples; got {positions.min()} to "
-            f"{positions.max()}, {len(positions) - len(np.unique(positions))} of them twice."
+            f"initial must be different positions from 0 to {n - 1}, S being of {n} samples; "
+            f"got {positions.min()} to {positions.max()}, "
+            f"{len(positions) - len(np.unique(positions))} of them twice."
         )
     return positions

@@ -24,8 +24,8 @@ def empirical_ntk(
 ) -> Any:
     """Compute the tangent kernel of a trained net of finite width, exactly.
 
-    K[i, a, j, b] = grad f^a(x_i) . grad f^b(x_j), f the outputs of the net's module in eval mode, over its trainable
-    parameters.
+    K[i, a, j, b] = grad f^a(x_i) . grad f^b(x_j), f the outputs of the net's module in eval mode,
+    over its trainable parameters.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def empirical_ntk(
     X2 : data (n2, ...), optional
         None: X1, of which each pair of chunks is worked once.
     reduction : {"full", "trace", "sum"}, default="full"
-        "trace": the sum over a of K[i, a, j, a]; over K it is what Eq. 2 takes for Theta. "sum": the sum over a and b,
-        the kernel of the sum of the outputs; it costs one output.
+        "trace": the sum over a of K[i, a, j, a]; over K it is what Eq. 2 takes for Theta. "sum":
+        the sum over a and b, the kernel of the sum of the outputs; it costs one output.
     layers, batch_size
         As in `skdal.gradients.gradient_statistics`.
     verbose : int, default=0
@@ -55,16 +55,17 @@ def empirical_ntk(
 
     Notes
     -----
-    Linear layers with one position are never differentiated by their weights: with a their inputs and b the
-    derivatives by their outputs, the share of a pair is (a . a') (b . b'). All other parameters' Jacobians are held
-    for a chunk of samples, of at most 2**27 entries, and contracted with those of the other samples, which are made
-    anew for each chunk; where one sample's would exceed 2**24 entries, columns of the kernel are taken by forward-mode
-    derivatives along a sample's K gradients, which alone are held. Inner products are summed in float64.
+    Linear layers with one position are never differentiated by their weights: with a their inputs
+    and b the derivatives by their outputs, the share of a pair is (a . a') (b . b'). All other
+    parameters' Jacobians are held for a chunk of samples, of at most 2**27 entries, and contracted
+    with those of the other samples, which are made anew for each chunk; where one sample's would
+    exceed 2**24 entries, columns of the kernel are taken by forward-mode derivatives along a
+    sample's K gradients, which alone are held. Inner products are summed in float64.
 
     References
     ----------
-    Wang et al., "Deep Active Learning by Leveraging Training Dynamics", NeurIPS 2022, section 2. Novak et al., "Fast
-    Finite Width Neural Tangent Kernel", ICML 2022.
+    Wang et al., "Deep Active Learning by Leveraging Training Dynamics", NeurIPS 2022, section 2.
+    Novak et al., "Fast Finite Width Neural Tangent Kernel", ICML 2022.
 
     Examples
     --------
@@ -73,7 +74,8 @@ def empirical_ntk(
     >>> from skdal.dynamics import empirical_ntk
     >>> X, y = torch.eye(4), torch.tensor([0, 1, 0, 1])
     >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=4, module__out_features=2,
-    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0).fit(X, y)
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> net = net.fit(X, y)
     >>> empirical_ntk(net, X, reduction="trace")[:2, :2]
     array([[4., 2.],
            [2., 4.]], dtype=float32)
@@ -90,8 +92,9 @@ def empirical_ntk(
     )
     if not np.isfinite(kernel).all():
         raise InvalidDataError(
-            f"the kernel has {(~np.isfinite(kernel)).sum()} entries that are NaN or infinite. Look for NaN or infinite "
-            "values in the samples or in the weights of the net (a diverged training)."
+            f"the kernel has {(~np.isfinite(kernel)).sum()} entries that are NaN or infinite. "
+            "Look for NaN or infinite values in the samples or in the weights of the net (a "
+            "diverged training)."
         )
     return kernel
 

@@ -142,7 +142,9 @@ def _chunk(entries, n_held, m):
 
 
 def _by_contraction(factorizer, rows, columns, sizes, traced, result, bar):
-    """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns after another."""
+    """Fill in blocks from the gradients of a chunk of rows, which are held, and of one of columns
+    after another.
+    """
 
     def factors(samples, some):
         return concatenated([factorizer(batch) for batch in samples.batches(some)])

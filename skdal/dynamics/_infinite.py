@@ -32,7 +32,8 @@ from skdal.utils import (
     read_kept,
 )
 
-# Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs the largest
+# Of a displacement, all pairs of a tile. On CPUs a few arrays of this size stay in cache; on GPUs
+# the largest
 # displacement takes four times as much in each of eight arrays, 2 GB.
 _TILE_BYTES = {"cpu": 3 * 2**18, "cuda": 2**26}
 _HE = math.sqrt(2)  # keeps the variance of a ReLU network
@@ -57,9 +58,9 @@ def infinite_ntk(
 ) -> Any:
     """Compute the tangent kernel of an infinitely wide ReLU network, exactly.
 
-    Networks are in NTK parametrisation: weights are drawn from N(0, weight_std^2 / fan-in) and biases from
-    N(0, bias_std^2), in every layer, the linear output layer too. The fan-in of a convolution is
-    kernel_size^2 x channels.
+    Networks are in NTK parametrisation: weights are drawn from N(0, weight_std^2 / fan-in) and
+    biases from N(0, bias_std^2), in every layer, the linear output layer too. The fan-in of a
+    convolution is kernel_size^2 x channels.
 
     Parameters
     ----------
@@ -67,26 +68,28 @@ def infinite_ntk(
     X2 : array or tensor (n2, ...), optional
         None: X1, of which each pair is computed once.
     kind : {"mlp", "conv"}, default="mlp"
-        "mlp": dense layers on flattened inputs. "conv": convolutions of stride 1, padded with zeros to the same size.
+        "mlp": dense layers on flattened inputs. "conv": convolutions of stride 1, padded with zeros
+        to the same size.
     depth : int
         Hidden layers; a linear output layer follows.
     weight_std : float, default=sqrt(2)
     bias_std : float, default=0.0
     readout : {"gap", "flatten"}, default="gap"
-        Of "conv", between the last hidden layer and the output layer: the average over positions, or all of them.
-        "flatten" is cheaper by a factor of height x width.
+        Of "conv", between the last hidden layer and the output layer: the average over positions,
+        or all of them. "flatten" is cheaper by a factor of height x width.
     kernel_size : int, default=3
         Side of the convolutions' windows, odd.
     kernel : {"ntk", "nngp"}, default="ntk"
         The tangent kernel, or the covariance of the outputs at initialization.
     dtype : {"float64", "float32"}, default="float64"
-        float32 takes three quarters of the time, and agrees to about 1e-5 relative. Samples that all but equal each
-        other, up to a factor, lose more, to 1e-3, and `generalization_bound` a multiple of that; they are warned of.
+        float32 takes three quarters of the time, and agrees to about 1e-5 relative. Samples that
+        all but equal each other, up to a factor, lose more, to 1e-3, and `generalization_bound` a
+        multiple of that; they are warned of.
     device : str or torch.device, optional
         None: that of X1, the CPU for arrays.
     cache_dir : path, optional
-        A folder. Finished rows are kept in it, under a hash of the inputs and settings, so that a call that was cut
-        off goes on where it was, and an equal call reads the result.
+        A folder. Finished rows are kept in it, under a hash of the inputs and settings, so that a
+        call that was cut off goes on where it was, and an equal call reads the result.
     verbose : int, default=0
         1 shows a progress bar over pairs.
 
@@ -107,8 +110,8 @@ def infinite_ntk(
 
     References
     ----------
-    Jacot et al., "Neural Tangent Kernel", NeurIPS 2018. Arora et al., "On Exact Computation with an Infinitely Wide
-    Neural Net", NeurIPS 2019.
+    Jacot et al., "Neural Tangent Kernel", NeurIPS 2018. Arora et al., "On Exact Computation with an
+    Infinitely Wide Neural Net", NeurIPS 2019.
 
     Examples
     --------
@@ -155,7 +158,9 @@ def _digest(network, rows, columns):
 
 
 def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
-    """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and mirrored."""
+    """Return the kernel, worked in rows of tiles; of a symmetric one up to the diagonal, and
+    mirrored.
+    """
     n_rows = rows.pixels.shape[2]
     n_columns = columns.pixels.shape[2]
     side = _side_of_tile(network, rows.pixels)
@@ -186,7 +191,9 @@ def _by_rows(network, rows, columns, is_symmetric, folder, verbose):
 
 
 def _side_of_tile(network, pixels):
-    """Return how many images a tile has on a side: equal parts of all, so that no tile is a narrow rest."""
+    """Return how many images a tile has on a side: equal parts of all, so that no tile is a narrow
+    rest.
+    """
     height, width, n, _ = pixels.shape
     n_shifts = (2 * height - 1) * (2 * width - 1) if network.pools else 1
     per_pair = (height * width) ** (2 if network.pools else 1) / n_shifts
@@ -200,7 +207,9 @@ def _side_of_tile(network, pixels):
 
 @contextmanager
 def _tile_workers(device):
-    """Yield an executor: a thread for each of torch's, which for so small operations are better not shared."""
+    """Yield an executor: a thread for each of torch's, which for so small operations are better not
+    shared.
+    """
     with one_thread() as n_threads:
         with ThreadPoolExecutor(n_threads if device.type == "cpu" else 1) as workers:
             yield workers
@@ -264,7 +273,8 @@ class _Row(NamedTuple):
 
 
 def _kept_rows(folder, spans, ends, begin, dtype):
-    """Yield the rows of tiles in order; without a folder they are not kept, in one those that are there are read.
+    """Yield the rows of tiles in order; without a folder they are not kept, in one those that are
+    there are read.
 
     A row is begun before the one before it is waited for, so that no worker is idle at its end.
 

@@ -78,12 +78,14 @@ def check_network(kind, depth, weight_std, bias_std, readout, kernel_size, kerne
 
 
 def check_inputs(X, name, kind, dtype):
-    """Return samples as a tensor on the CPU, (n, channels, height, width), flat ones as images of one pixel.
+    """Return samples as a tensor on the CPU, (n, channels, height, width), flat ones as images of
+    one pixel.
 
     Raises
     ------
     InvalidDataError
-        They are no real numbers, of another shape, or cannot be told from zero or infinity in `dtype`.
+        They are no real numbers, of another shape, or cannot be told from zero or infinity in
+        `dtype`.
     """
     x = as_array(X, name)
     if x.dtype.kind not in "biuf":
@@ -106,7 +108,9 @@ def check_inputs(X, name, kind, dtype):
 
 
 def prepared(network, x):
-    """Return the `Images` of samples whose variances, and products of these, can be told from zero and infinity."""
+    """Return the `Images` of samples whose variances, and products of these, can be told from zero
+    and infinity.
+    """
     images = prepare(network, x.permute(2, 3, 0, 1).contiguous())
     squares = images.variances.amax((1, 2)).square()
     lost = x.flatten(1).any(1) & (squares == 0).any(0)
@@ -117,16 +121,19 @@ def prepared(network, x):
 
 def _out_of_range(dtype):
     return (
-        f"the samples are too large or too small for {str(dtype).removeprefix('torch.')}, or become so: squares of "
-        "their variances overflow or vanish. Scale them; without biases the kernel of a X is a^2 times that of X. Each "
-        "hidden layer multiplies variances by weight_std^2 / 2."
+        f"the samples are too large or too small for {str(dtype).removeprefix('torch.')}, or "
+        "become so: squares of their variances overflow or vanish. Scale them; without biases "
+        "the kernel of a X is a^2 times that of X. Each hidden layer multiplies variances by "
+        "weight_std^2 / 2."
     )
 
 
 def warn_of_near_twins(rows, columns, names, stacklevel):
-    """Warn if samples in float32 are so near to each other, up to a factor, that rounding blurs their kernel.
+    """Warn if samples in float32 are so near to each other, up to a factor, that rounding blurs
+    their kernel.
 
-    At an angle a the relative error of what tells two of them apart is about 4 eps / a^2. Exact copies lose nothing.
+    At an angle a the relative error of what tells two of them apart is about 4 eps / a^2. Exact
+    copies lose nothing.
     """
     units = [
         x.flatten(1) / x.flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-30)
@@ -140,9 +147,10 @@ def warn_of_near_twins(rows, columns, names, stacklevel):
         if is_near.any():
             first = int(is_near.nonzero()[0])
             warnings.warn(
-                f"samples {int(i[first]) + some.start} and {int(j[first])} of {names} are at an angle of "
-                f"{float(angles[first]):.2g}, and in float32 the kernel blurs what tells samples below {_NEAR} apart: "
-                "generalization_bound may be far off. Use float64, or leave out near copies.",
+                f"samples {int(i[first]) + some.start} and {int(j[first])} of {names} are at "
+                f"an angle of {float(angles[first]):.2g}, and in float32 the kernel blurs what "
+                f"tells samples below {_NEAR} apart: generalization_bound may be far off. Use "
+                "float64, or leave out near copies.",
                 IllConditionedWarning,
                 stacklevel=stacklevel,
             )

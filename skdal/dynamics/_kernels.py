@@ -52,7 +52,8 @@ def alignment(theta: Any, Y: Any) -> Any:
     InvalidKernelError
         The kernel is not symmetric, or has negative eigenvalues beyond rounding.
     InvalidDataError, InvalidLabelsError
-        The kernel is no square matrix of finite numbers; the labels are not one-hot, or of other samples.
+        The kernel is no square matrix of finite numbers; the labels are not one-hot, or of other
+        samples.
 
     References
     ----------
@@ -71,7 +72,8 @@ def alignment(theta: Any, Y: Any) -> Any:
 
 
 def convergence_error(theta: Any, Y: Any, *, t: float, learning_rate: float) -> Any:
-    r"""Compute the training error E_t that gradient descent is left with after t steps, on the squared error.
+    r"""Compute the training error E_t that gradient descent is left with after t steps, on the
+    squared error.
 
     .. math:: E_t = \sqrt{\sum_k \sum_i (1 - \eta \lambda_i)^{2t} (v_i^\top Y^k)^2}
 
@@ -148,7 +150,8 @@ def convergence_bounds(theta: Any, Y: Any, *, t: float, learning_rate: float) ->
     largest = found.eigenvalues[-1]
     if learning_rate * largest > 1 + roundings(theta, found.eigenvalues):
         raise InvalidParameterError(
-            f"Theorem 1 assumes a learning rate of at most 1 / lambda_max = {1 / largest:.6g}; got {learning_rate:.6g}."
+            f"Theorem 1 assumes a learning rate of at most 1 / lambda_max = {1 / largest:.6g}; got "
+            f"{learning_rate:.6g}."
         )
     squares = (found.projections**2).sum(1)
     aligned = found.eigenvalues @ squares
@@ -167,8 +170,8 @@ def generalization_bound(theta: Any, Y: Any) -> Any:
     Parameters
     ----------
     theta : array (n, n)
-        Where its smallest eigenvalue is below n eps lambda_max (eps of float64; of a shorter type, its own eps
-        lambda_max), all are raised by what it lacks, with a warning.
+        Where its smallest eigenvalue is below n eps lambda_max (eps of float64; of a shorter type,
+        its own eps lambda_max), all are raised by what it lacks, with a warning.
     Y : array (n, K)
         One-hot.
 
@@ -199,8 +202,8 @@ def generalization_bound(theta: Any, Y: Any) -> Any:
 def generalization_bounds(theta: Any, Y: Any) -> Any:
     """Compute both sides of Theorem 2, which hold n/2 times the SQUARE of `generalization_bound`.
 
-    Tr[Y'Y]^2 / A <= n/2 B^2 <= lambda_max / lambda_min Tr[Y'Y]^2 / A. Where eigenvalues have to be raised, alignment
-    and eigenvalues are those of the raised kernel, as in `generalization_bound`.
+    Tr[Y'Y]^2 / A <= n/2 B^2 <= lambda_max / lambda_min Tr[Y'Y]^2 / A. Where eigenvalues have to be
+    raised, alignment and eigenvalues are those of the raised kernel, as in `generalization_bound`.
 
     Parameters
     ----------
@@ -256,6 +259,7 @@ def _check_steps(t, least, theorem="Eq. 16"):
         or not least <= t <= _MOST_STEPS
     ):
         raise InvalidParameterError(
-            f"{theorem} is for an integer number of steps t of at least {least}, and at most 2^53; got {t!r}."
+            f"{theorem} is for an integer number of steps t of at least {least}, and at most 2^53; "
+            f"got {t!r}."
         )
     return float(t)

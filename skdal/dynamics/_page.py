@@ -27,7 +27,8 @@ def check_figure_file(path):
     path = Path(path)
     if path.suffix[1:].lower() not in formats or not path.parent.is_dir():
         raise InvalidParameterError(
-            f"figure must be a file in a folder that exists, ending in one of {', '.join(formats)}; got {str(path)!r}."
+            "figure must be a file in a folder that exists, ending in one of "
+            f"{', '.join(formats)}; got {str(path)!r}."
         )
 
 

@@ -1,16 +1,19 @@
 r"""The kernels of infinitely wide ReLU networks, layer by layer.
 
-For a pair of images and two positions t, t', let S be the covariance of the outputs of a layer before its
-activation and T its tangent kernel, and q, q' what S is of each image with itself. A ReLU makes of them, with
-:math:`r = \sqrt{q q' - S^2}` and :math:`\varphi = \pi - \arccos(S / \sqrt{q q'}) = \operatorname{atan2}(r, -S)`,
+For a pair of images and two positions t, t', let S be the covariance of the outputs of a layer
+before its activation and T its tangent kernel, and q, q' what S is of each image with itself. A
+ReLU makes of them, with
+:math:`r = \sqrt{q q' - S^2}` and
+:math:`\varphi = \pi - \arccos(S / \sqrt{q q'}) = \operatorname{atan2}(r, -S)`,
 
 .. math:: S \to (r + S \varphi) / 2\pi, \qquad T \to T \varphi / 2\pi
 
-(Cho and Saul 2009), and a k x k convolution sums both over the window, times weight_std^2 / k^2; then S gains
-bias_std^2, and T gains S (Arora et al. 2019, appendix). A convolution mixes only entries of equal displacement
-t' - t, so these are worked on one displacement at a time: small images that stay in cache, of which the last axis
-is the pairs. What is stored is 2 pi times the true value after an activation, and the negative before one; so no
-pass over the data is spent on a factor or a sign.
+(Cho and Saul 2009), and a k x k convolution sums both over the window, times weight_std^2 / k^2;
+then S gains bias_std^2, and T gains S (Arora et al. 2019, appendix). A convolution mixes only
+entries of equal displacement t' - t, so these are worked on one displacement at a time: small
+images that stay in cache, of which the last axis is the pairs. What is stored is 2 pi times the
+true value after an activation, and the negative before one; so no pass over the data is spent on a
+factor or a sign.
 """
 
 import math
@@ -116,7 +119,8 @@ def kernel_block(network, images_1, images_2):
 
 
 def _summed_over_positions(network, inputs, variances_1, variances_2, buffers):
-    """Run the hidden layers for one displacement and sum what the output layer averages, times 2 pi.
+    """Run the hidden layers for one displacement and sum what the output layer averages, times 2
+    pi.
 
     Parameters
     ----------
@@ -177,7 +181,9 @@ class _Buffers:
 
 
 def _amid_zeros(buffers, name, shape, window):
-    """Return zeros, and the view of `shape` (h, w, ...) in their middle that a convolution pads with the rest."""
+    """Return zeros, and the view of `shape` (h, w, ...) in their middle that a convolution pads
+    with the rest.
+    """
     margin = window // 2
     padded = buffers(
         name, (shape[0] + 2 * margin, shape[1] + 2 * margin, *shape[2:])

@@ -50,7 +50,8 @@ def kernel_regression(
     t: float | None = None,
     learning_rate: float | None = None,
 ) -> Any:
-    r"""Predict with the infinitely wide net that was trained for a time on the squared error, from zero.
+    r"""Predict with the infinitely wide net that was trained for a time on the squared error, from
+    zero.
 
     .. math:: f(x) = \Theta(x, X) \Theta(X, X)^{-1} (I - e^{-\eta \Theta(X, X) t}) Y
 
@@ -63,7 +64,8 @@ def kernel_regression(
     Y : array (n, K)
         Of the training samples; not only one-hot labels.
     t : float, optional
-        Steps. None: until convergence; ill-conditioned kernels are then raised as in `generalization_bound`.
+        Steps. None: until convergence; ill-conditioned kernels are then raised as in
+        `generalization_bound`.
     learning_rate : float, optional
         eta; to be given with `t`.
 
@@ -102,7 +104,8 @@ def kernel_regression(
     n = len(as_matrix(theta_train, "theta_train"))
     if len(labels) != n or cross.shape[1] != n:
         raise InvalidDataError(
-            f"theta_train is of {n} samples, theta_test_train of {cross.shape[1]} (its columns), Y of {len(labels)}."
+            f"theta_train is of {n} samples, theta_test_train of {cross.shape[1]} (its columns), Y "
+            f"of {len(labels)}."
         )
     found = spectrum(theta_train, labels, invertible=t is None)
     values = found.eigenvalues
@@ -111,8 +114,8 @@ def kernel_regression(
     else:
         if not is_number(t) or not 0 <= t < np.inf:
             raise InvalidParameterError(
-                f"t must be a finite number of steps, at least 0; got {t!r}. Leave out t and learning_rate for a "
-                "converged net."
+                f"t must be a finite number of steps, at least 0; got {t!r}. Leave out t and "
+                "learning_rate for a converged net."
             )
         t = float(t)
         learning_rate = check_rate(learning_rate)

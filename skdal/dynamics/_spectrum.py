@@ -14,8 +14,10 @@ from skdal.exceptions import (
 )
 from skdal.utils import as_array, is_number
 
-_ROUNDINGS = 10  # times `roundings` lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
-_MOST = 1e-3  # share of the largest entry that is never taken for rounding, which n eps of float16 soon exceeds
+# times `roundings` lambda_max: how far below zero an eigenvalue of a Gram matrix may come out
+_ROUNDINGS = 10
+# share of the largest entry that is never taken for rounding, which n eps of float16 soon exceeds
+_MOST = 1e-3
 _SCALES = 1e-150, 1e150  # of entries, whose squares are finite and not zero
 
 
@@ -53,19 +55,22 @@ def check_kernel(theta, name="theta"):
     largest = np.abs(kernel).max()
     if largest and not _SCALES[0] < largest < _SCALES[1]:
         raise InvalidDataError(
-            f"the largest entry of {name} is {largest:.3g}, and squares of it overflow or vanish. Scale the kernel."
+            f"the largest entry of {name} is {largest:.3g}, and squares of it overflow or vanish. "
+            "Scale the kernel."
         )
     asymmetry = np.abs(kernel - kernel.T).max()
     if asymmetry > roundings(theta, kernel) * largest:
         raise InvalidKernelError(
-            f"{name} is not symmetric (entries differ by up to {asymmetry:.3g}), and a tangent kernel is: "
-            "Theta(x, x') = Theta(x', x). Symmetrize it, (theta + theta.T) / 2, if this is rounding."
+            f"{name} is not symmetric (entries differ by up to {asymmetry:.3g}), and a tangent "
+            "kernel is: Theta(x, x') = Theta(x', x). Symmetrize it, (theta + theta.T) / 2, if "
+            "this is rounding."
         )
     return (kernel + kernel.T) / 2
 
 
 def check_semidefinite(theta, name="theta"):
-    """Return a kernel as `check_kernel` does, after checking that it has no negative eigenvalue beyond rounding.
+    """Return a kernel as `check_kernel` does, after checking that it has no negative eigenvalue
+    beyond rounding.
 
     A Cholesky decomposition tells, at a small part of the cost of eigenvalues.
 
@@ -76,7 +81,9 @@ def check_semidefinite(theta, name="theta"):
     """
     kernel = check_kernel(theta, name)
     slack = _ROUNDINGS * roundings(theta, kernel)
-    try:  # with no more than eigenvalues are allowed, as lambda_max is at least the largest entry of the diagonal
+    # with no more than eigenvalues are allowed, as lambda_max is at least the largest entry of the
+    # diagonal
+    try:
         np.linalg.cholesky(
             kernel + slack * kernel.diagonal().max() * np.eye(len(kernel))
         )
@@ -89,9 +96,10 @@ def _check_signs(eigenvalues, slack, name):
     """Raise if an eigenvalue is below zero by more than a share `slack` of the largest."""
     if eigenvalues[0] < -slack * np.abs(eigenvalues).max():
         raise InvalidKernelError(
-            f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a tangent kernel is "
-            "positive semidefinite, as a matrix of inner products of gradients. If it was computed in float32 and "
-            "cast, pass it as it was computed, so that its own rounding counts."
+            f"{name} has eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g}, and a "
+            "tangent kernel is positive semidefinite, as a matrix of inner products of "
+            "gradients. If it was computed in float32 and cast, pass it as it was computed, "
+            "so that its own rounding counts."
         )
 
 
@@ -114,8 +122,8 @@ def check_labels(Y, n):
         or (labels.sum(1) != 1).any()
     ):
         raise InvalidLabelsError(
-            f"Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got {given.shape} of type "
-            f"{given.dtype}. numpy.eye(K)[y] makes it of integers y."
+            "Y must be one-hot, (n, K) with one 1 a row, as in Definition 1; got "
+            f"{given.shape} of type {given.dtype}. numpy.eye(K)[y] makes it of integers y."
         )
     if len(labels) != n:
         raise InvalidLabelsError(f"theta is of {n} samples and Y of {len(labels)}.")
@@ -138,7 +146,8 @@ def as_matrix(values, name):
             else ""
         )
         raise InvalidDataError(
-            f"{name} must be a matrix of numbers, not empty; got {matrix.shape} of type {matrix.dtype}.{hint}"
+            f"{name} must be a matrix of numbers, not empty; got {matrix.shape} of type "
+            f"{matrix.dtype}.{hint}"
         )
     if not np.isfinite(matrix).all():
         raise InvalidDataError(
@@ -155,8 +164,8 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
     theta : array (n, n)
     labels : array (n, K)
     invertible : bool
-        Whether eigenvalues are divided by. If the smallest is below what `resolution` of lambda_max is, where rounding
-        is all that is left of it, then all are raised by as much as it lacks.
+        Whether eigenvalues are divided by. If the smallest is below what `resolution` of lambda_max
+        is, where rounding is all that is left of it, then all are raised by as much as it lacks.
 
     Returns
     -------
@@ -178,15 +187,17 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
     largest = eigenvalues[-1]
     if largest <= 0:
         raise InvalidKernelError(
-            "theta has no eigenvalue above 0, and it must be not zero: the lemmas assume lambda_min > 0."
+            "theta has no eigenvalue above 0, and it must be not zero: the lemmas assume "
+            "lambda_min > 0."
         )
     least = resolution(as_array(theta, "theta").dtype, len(kernel)) * largest
     if invertible and eigenvalues[0] < least:
         jitter = least - eigenvalues[0]
         warnings.warn(
-            f"theta is ill-conditioned: its eigenvalues go from {eigenvalues[0]:.3g} to {largest:.3g}. {jitter:.3g} is "
-            f"added to all, which makes its condition number {(largest + jitter) / least:.3g}; what is "
-            "computed from the inverse depends on this. Equal or all but equal samples are the usual cause.",
+            f"theta is ill-conditioned: its eigenvalues go from {eigenvalues[0]:.3g} to "
+            f"{largest:.3g}. {jitter:.3g} is added to all, which makes its condition number "
+            f"{(largest + jitter) / least:.3g}; what is computed from the inverse depends on "
+            "this. Equal or all but equal samples are the usual cause.",
             IllConditionedWarning,
             stacklevel=stacklevel,
         )
@@ -195,16 +206,19 @@ def spectrum(theta, labels, *, invertible, stacklevel=3):
 
 
 def roundings(theta, kernel):
-    """Return n eps, with eps of the kernel's own type: more than what sums of n roundings make of zero."""
+    """Return n eps, with eps of the kernel's own type: more than what sums of n roundings make of
+    zero.
+    """
     return min(_MOST, len(kernel) * _eps(as_array(theta, "theta").dtype))
 
 
 def resolution(dtype, n):
-    """Return the share of the largest eigenvalue below which an eigenvalue of n samples' kernel is rounding.
+    """Return the share of the largest eigenvalue below which an eigenvalue of n samples' kernel is
+    rounding.
 
-    Eigenvalues are computed in float64, up to n eps of it. Entries that were rounded to a shorter type, each by eps of
-    itself at most, move them by eps times the largest eigenvalue of the entries' absolute values. What an entry lost
-    while it was computed is not known here.
+    Eigenvalues are computed in float64, up to n eps of it. Entries that were rounded to a shorter
+    type, each by eps of itself at most, move them by eps times the largest eigenvalue of the
+    entries' absolute values. What an entry lost while it was computed is not known here.
     """
     return max(_eps(dtype), n * np.finfo(np.float64).eps)
 

@@ -20,7 +20,8 @@ def training_dynamics(
     layers: str | list = "all",
     batch_size: int | None = None,
 ) -> Any:
-    r"""Compute the training dynamics G(S), how fast the loss of the labeled set falls under gradient descent.
+    r"""Compute the training dynamics G(S), how fast the loss of the labeled set falls under
+    gradient descent.
 
     G(S) is the squared length of the summed gradient of S; no gradient of a sample is kept.
 
@@ -55,7 +56,8 @@ def training_dynamics(
     >>> from skdal.dynamics import training_dynamics
     >>> X, y = torch.eye(4), torch.tensor([0, 1, 0, 1])
     >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=4, module__out_features=2,
-    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0).fit(X, y)
+    ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> net = net.fit(X, y)
     >>> training_dynamics(net, X, y) > 0
     True
     """
@@ -73,7 +75,8 @@ def training_dynamics_change(
     layers: str | list = "all",
     batch_size: int | None = None,
 ) -> Any:
-    """Compute exactly by how much a query changes the training dynamics: Delta(Q|S) = G(S and Q) - G(S).
+    """Compute exactly by how much a query changes the training dynamics: Delta(Q|S) = G(S and Q) -
+    G(S).
 
     Parameters
     ----------
@@ -122,10 +125,11 @@ def approximation_ratio(
     layers: str | list = "all",
     batch_size: int | None = None,
 ) -> Any:
-    """Compute the approximation ratio R(Q|S): the sum of the samples' own changes over the change of the whole query.
+    """Compute the approximation ratio R(Q|S): the sum of the samples' own changes over the change
+    of the whole query.
 
-    It is 1 where the gradients of the query's samples are orthogonal to each other, and below 1 where they repeat each
-    other, as far as the change is positive.
+    It is 1 where the gradients of the query's samples are orthogonal to each other, and below 1
+    where they repeat each other, as far as the change is positive.
 
     Parameters
     ----------
@@ -177,8 +181,8 @@ def _finite(value):
     """Return a sum of products of gradients after checking that it did not overflow."""
     if not np.isfinite(value):
         raise InvalidDataError(
-            f"products of the samples' gradients come out as {value}. Look for NaN, infinite or very large values in "
-            "the samples or in the weights of the net."
+            f"products of the samples' gradients come out as {value}. Look for NaN, infinite "
+            "or very large values in the samples or in the weights of the net."
         )
     return value
 

@@ -1,4 +1,6 @@
-"""Experiments: frozen specs of runs, the round loop, a store that survives being killed, tables and plots."""
+"""Experiments: frozen specs of runs, the round loop, a store that survives being killed, tables and
+plots.
+"""
 
 from skdal.experiments._comparison import Comparison, comparisons
 from skdal.experiments._demo import run_demo

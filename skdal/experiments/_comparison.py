@@ -63,7 +63,9 @@ class Comparison:
         return sorted({seed for seeds in self.runs.values() for seed in seeds})
 
     def curves(self, label: str, measure: str = "accuracy") -> Any:
-        """Return a measure of a variant, (n_seeds, n_points) for `seeds` and `n_labeled`, NaN where there is none."""
+        """Return a measure of a variant, (n_seeds, n_points) for `seeds` and `n_labeled`, NaN where
+        there is none.
+        """
         column = {n: i for i, n in enumerate(self.n_labeled)}
         found = np.full((len(self.seeds), len(column)), np.nan)
         for row, seed in enumerate(self.seeds):
@@ -73,7 +75,9 @@ class Comparison:
         return found
 
     def of_paper(self, label: str) -> Any:
-        """Return the paper's accuracy in percent, (means, deviations) of (n_points,) each, NaN where it has none."""
+        """Return the paper's accuracy in percent, (means, deviations) of (n_points,) each, NaN
+        where it has none.
+        """
         held = {} if self.paper is None else self.paper["columns"].get(label, {})
         pairs = [held.get(str(n), (None, None)) for n in self.n_labeled]
         return np.array(pairs, dtype=float).reshape(-1, 2).T
@@ -94,7 +98,8 @@ def comparisons(root: str | Path, suites: Any = None) -> Any:
     root : str or Path
         As in `read_records`.
     suites : list of Suite, optional
-        Only these. None: all that have runs which are not all in another one, and by setting what belongs to none.
+        Only these. None: all that have runs which are not all in another one, and by setting what
+        belongs to none.
 
     Returns
     -------
@@ -129,8 +134,8 @@ def comparisons(root: str | Path, suites: Any = None) -> Any:
         )
         n_failed = sum(run.failure is not None for run in found)
         raise InvalidDataError(
-            f"{root} holds no finished round of {what} ({n_failed} of {len(found)} runs there failed); `skdal run` "
-            "makes some."
+            f"{root} holds no finished round of {what} ({n_failed} of {len(found)} runs there "
+            "failed); `skdal run` makes some."
         )
     return made
 
@@ -187,7 +192,8 @@ def _is_paper_setting(group, members):
 def _without_parts(groups):
     """Return the groups whose runs are not all in one other group: suites share their plain runs.
 
-    Of groups of the same runs that of the data which the paper's numbers are for stays, else the first.
+    Of groups of the same runs that of the data which the paper's numbers are for stays, else the
+    first.
     """
     members = [{run.spec for _, run in found} for found in groups.values()]
     rank = [
@@ -235,7 +241,9 @@ def _label(spec):
 
 
 def _setting(spec):
-    """Return in words what is alike in runs that differ in sampler and seed: what is not the default."""
+    """Return in words what is alike in runs that differ in sampler and seed: what is not the
+    default.
+    """
     words = [
         spec.model,
         f"{spec.n_initial} labels, then {spec.n_rounds} x {spec.n_instances}",

@@ -1,4 +1,6 @@
-"""The demonstration: a small suite on handwritten digits, and the digits that dynamicAL asks for next."""
+"""The demonstration: a small suite on handwritten digits, and the digits that dynamicAL asks for
+next.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def run_demo(
     verbose: int = 0,
     **changes: Any,
 ) -> Any:
-    """Compare dynamicAL with other samplers on handwritten digits; write two figures and return a table.
+    """Compare dynamicAL with other samplers on handwritten digits; write two figures and return a
+    table.
 
     Parameters
     ----------
@@ -50,8 +53,8 @@ def run_demo(
     verbose : int, default=0
         1 shows a progress bar.
     **changes
-        Entries of the specs that take precedence over those of the suite "digits-quick": `n_rounds` (at most as many
-        as it has), `n_instances`, `n_initial`.
+        Entries of the specs that take precedence over those of the suite "digits-quick": `n_rounds`
+        (at most as many as it has), `n_instances`, `n_initial`.
 
     Returns
     -------
@@ -108,8 +111,8 @@ def _suite(changes):
     most = suite.base["n_rounds"]
     if changes.get("n_rounds", most) > most:
         raise InvalidParameterError(
-            f"n_rounds must be from 1 to {most}, the queries of a run of {_SUITE}; got {changes['n_rounds']}. "
-            "RunSpec and run take any number."
+            f"n_rounds must be from 1 to {most}, the queries of a run of {_SUITE}; got "
+            f"{changes['n_rounds']}. RunSpec and run take any number."
         )
     return dataclasses.replace(suite, base=suite.base | changes)
 
@@ -117,7 +120,8 @@ def _suite(changes):
 def _check_all_done(ended, folder):
     if ended.in_use:
         raise RunInUseError(
-            f"another process is busy with {len(ended.in_use)} runs in {folder}; wait for it, or use another folder."
+            f"another process is busy with {len(ended.in_use)} runs in {folder}; wait for it, or "
+            "use another folder."
         )
     if ended.failed:
         _, why = ended.failed[0]
@@ -127,7 +131,9 @@ def _check_all_done(ended, folder):
 
 
 def format_demo(comparison):
-    """Return the comparison as text: a table by number of labels, and what dynamicAL is ahead or behind."""
+    """Return the comparison as text: a table by number of labels, and what dynamicAL is ahead or
+    behind.
+    """
     text = format_comparison(comparison, parts=["rounds"])
     seconds = ", ".join(
         f"{label} {np.nanmean(comparison.curves(label, 'query_seconds')):.2f}"
@@ -141,7 +147,9 @@ def format_demo(comparison):
 
 
 def _difference(comparison, other):
-    """Return a sentence: how far the mean height of dynamicAL's curve is from that of another sampler."""
+    """Return a sentence: how far the mean height of dynamicAL's curve is from that of another
+    sampler.
+    """
     ours, theirs = (
         area_under_curve(comparison.n_labeled, 100 * comparison.curves(label))
         for label in (_SHOWN, other)

@@ -21,7 +21,9 @@ def versions():
 
 
 class PeakMemory:
-    """The most memory that a block took, in bytes: on a GPU what torch allocated, else the process's resident set."""
+    """The most memory that a block took, in bytes: on a GPU what torch allocated, else the
+    process's resident set.
+    """
 
     @contextmanager
     def measured(self, device):

@@ -1,4 +1,6 @@
-"""Many runs, several at once in processes of their own; what goes wrong in one does not touch the others."""
+"""Many runs, several at once in processes of their own; what goes wrong in one does not touch the
+others.
+"""
 
 from __future__ import annotations
 
@@ -69,11 +71,13 @@ def run_all(
     root : str or Path
         Folder of all runs. Other processes may work in it at the same time: no run is done twice.
     n_jobs : int, default=1
-        Runs at once, each in a process with its share of torch's threads; 1: one after the other, in this process.
+        Runs at once, each in a process with its share of torch's threads; 1: one after the other,
+        in this process.
     data_root, device
         As in `run`.
     report : callable, optional
-        Called as report(spec, record) with the record of each new round, and as report(spec, None) when a run ends.
+        Called as report(spec, record) with the record of each new round, and as report(spec, None)
+        when a run ends.
 
     Returns
     -------
@@ -128,7 +132,8 @@ def _all_at_once(specs, slots):
 
 
 class _Slot:
-    """Room for one run at a time, in a process of its own; the death of that process fails this run alone.
+    """Room for one run at a time, in a process of its own; the death of that process fails this run
+    alone.
 
     Attributes
     ----------
@@ -216,7 +221,9 @@ def _prepare(n_threads):
 
 
 def _end_with_parent(parent):
-    """End this process when the one that started it has ended, however that was: nobody waits for the run any more."""
+    """End this process when the one that started it has ended, however that was: nobody waits for
+    the run any more.
+    """
     while os.getppid() == parent:
         time.sleep(_SECONDS_WITHOUT_PARENT)
     os._exit(1)

@@ -59,7 +59,9 @@ def write_plots(
 
 
 def _stem(comparison, measure):
-    """Return a file name for a comparison; settings of no suite share a name, so theirs has a digest."""
+    """Return a file name for a comparison; settings of no suite share a name, so theirs has a
+    digest.
+    """
     parts = [comparison.name, comparison.dataset]
     if comparison.name == "other":
         parts.append(digest([comparison.title.encode()], n_digits=6, method="sha256"))
@@ -69,7 +71,9 @@ def _stem(comparison, measure):
 
 
 def draw(comparison, *, measure="accuracy"):
-    """Return a Figure: curves on the left, on the right their paired differences to random with standard errors."""
+    """Return a Figure: curves on the left, on the right their paired differences to random with
+    standard errors.
+    """
     with_differences = comparison.baseline is not None and len(comparison.labels) > 1
     figure = Figure(
         figsize=(11 if with_differences else 6.5, 4.6), layout="constrained"

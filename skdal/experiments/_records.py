@@ -34,12 +34,14 @@ class StoredRun(NamedTuple):
 
 
 def write_records(path: Any, runs: Any) -> Any:
-    """Write the specs and records of some runs into one compressed file; the same runs give the same bytes.
+    """Write the specs and records of some runs into one compressed file; the same runs give the
+    same bytes.
 
     Parameters
     ----------
     path : str or Path
-        Ends in ".runs.xz". Each line of the file, when unpacked, is the JSON of one run: its "spec" and its "rounds".
+        Ends in ".runs.xz". Each line of the file, when unpacked, is the JSON of one run: its "spec"
+        and its "rounds".
     runs : iterable of StoredRun
 
     Examples
@@ -81,8 +83,8 @@ def read_records(path: Any) -> Any:
     Parameters
     ----------
     path : str or Path
-        A file that `write_records` wrote; or a folder with such files, with folders of runs as `run` and `run_suite`
-        make them, or with both.
+        A file that `write_records` wrote; or a folder with such files, with folders of runs as
+        `run` and `run_suite` make them, or with both.
 
     Returns
     -------
@@ -144,8 +146,8 @@ def _read_folder(path):
         spec = RunSpec.from_json((path / "spec.json").read_text())
     except (OSError, InvalidParameterError) as error:
         raise InvalidDataError(
-            f"{path / 'spec.json'} cannot be read ({error}). The `skdal run` of this run restores it; or move the "
-            "folder away."
+            f"{path / 'spec.json'} cannot be read ({error}). The `skdal run` of this run "
+            "restores it; or move the folder away."
         ) from error
     folder = RunFolder(path.parent, spec)
     if folder.path != path:

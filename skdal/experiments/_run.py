@@ -1,7 +1,7 @@
 """One run: train, measure, query, and again. A round is stored before the next begins.
 
-Every source of chance of a round is seeded from the spec and the round's number, so a round that was
-cut short is done again from the checkpoint of the one before, and comes out the same.
+Every source of chance of a round is seeded from the spec and the round's number, so a round that
+was cut short is done again from the checkpoint of the one before, and comes out the same.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def run(
     Raises
     ------
     InvalidParameterError, InvalidDataError
-        Before any training: the spec names what does not exist or asks for more than there is, the folder belongs
-        to another run, the data are others than those of the rounds before.
+        Before any training: the spec names what does not exist or asks for more than there is, the
+        folder belongs to another run, the data are others than those of the rounds before.
     RunInUseError
         Another process is busy with it.
     """
@@ -106,7 +106,9 @@ def run(
 
 
 def load(spec, data_root="data"):
-    """Return (ImageData, digest) of a spec's data; the last one stays in memory for the next run."""
+    """Return (ImageData, digest) of a spec's data; the last one stays in memory for the next
+    run.
+    """
     seed = spec.seed_of("split") if spec.imbalance_ratio != 1 else 0
     file = Path(data_root) / spec.dataset
     file = file if file.is_file() else Path(spec.dataset)
@@ -134,19 +136,23 @@ def check(spec, data):
     n_pool = len(data.train)
     if spec.n_initial > n_pool:
         raise InvalidParameterError(
-            f"{spec.n_initial} labels at the start are more than the pool of {spec.dataset} has: {n_pool}."
+            f"{spec.n_initial} labels at the start are more than the pool of {spec.dataset} has: "
+            f"{n_pool}."
         )
     n_labels = n_labeled(spec, n_pool)[-1]
     if n_labels > n_pool:
         raise InvalidParameterError(
-            f"{spec.n_initial} labels at the start and {spec.n_rounds} rounds of {spec.n_instances} make {n_labels}; "
-            f"the pool of {spec.dataset} has {n_pool}. Ask for fewer rounds (n_rounds, "
+            f"{spec.n_initial} labels at the start and {spec.n_rounds} rounds of "
+            f"{spec.n_instances} make {n_labels}; the pool of {spec.dataset} has {n_pool}. Ask "
+            "for fewer rounds (n_rounds, "
             'on the command line --rounds) or fewer labels, or set last_round="partial".'
         )
 
 
 def check_net(spec, data, device):
-    """Raise if the net of a spec does not take the images, the sampler not the net, or if there is no such device."""
+    """Raise if the net of a spec does not take the images, the sampler not the net, or if there is
+    no such device.
+    """
     _Run(spec, data, device).try_out()
 
 
@@ -199,7 +205,9 @@ def next_query(spec, root, data_root="data"):
 
 
 def n_labeled(spec, n_pool):
-    """Return the number of labels in each round: with `last_round="partial"` no more than the pool has."""
+    """Return the number of labels in each round: with `last_round="partial"` no more than the pool
+    has.
+    """
     counts = spec.n_initial + spec.n_instances * np.arange(spec.n_rounds + 1)
     if spec.last_round == "partial":
         counts = np.unique(np.minimum(counts, n_pool))
@@ -222,7 +230,9 @@ def make_net(spec, data, device):
 
 
 def make_sampler(spec):
-    """Return the sampler of a spec; its random numbers depend on the seed and on the size of the labeled set."""
+    """Return the sampler of a spec; its random numbers depend on the seed and on the size of the
+    labeled set.
+    """
     check_known("sampler", spec.sampler, SAMPLERS)
     try:
         sampler = SAMPLERS[spec.sampler](
@@ -239,8 +249,9 @@ def check_same_data(records, data_digest, folder):
     """Raise if the rounds of a run were made with other data."""
     if records and records[-1]["data"] != data_digest:
         raise InvalidDataError(
-            f"the rounds in {folder.path} were made with other data (digest {records[-1]['data']}) than those found "
-            f"now ({data_digest}). Restore the data, or use another folder."
+            f"the rounds in {folder.path} were made with other data (digest "
+            f"{records[-1]['data']}) than those found now ({data_digest}). Restore the data, "
+            "or use another folder."
         )
 
 
@@ -255,8 +266,8 @@ def _tell_of_other_numbers(records, device):
     ):
         return
     logger.warning(
-        "this run goes on on %s with %d threads, and began on %s with %d: from here on its last digits, and so its "
-        "queries, may differ from those of an unbroken run",
+        "this run goes on on %s with %d threads, and began on %s with %d: from here on its "
+        "last digits, and so its queries, may differ from those of an unbroken run",
         *(device, torch.get_num_threads()),
         *(records[0]["device"], records[0]["threads"]),
     )
@@ -281,7 +292,9 @@ class _Run:
         self.round = 0
 
     def try_out(self):
-        """Initialize the net and pass two images of each part through it; raise if anything does not fit."""
+        """Initialize the net and pass two images of each part through it; raise if anything does
+        not fit.
+        """
         spec = self.spec
         try:
             self.net.initialize()
@@ -292,13 +305,15 @@ class _Run:
         except (RuntimeError, AssertionError) as error:
             shape = self.data.train.images.shape[1:]
             raise InvalidParameterError(
-                f"the model {spec.model} does not work with the images of {spec.dataset}, of shape {shape}, on the "
-                f"device {self.device}. torch said: {error}"
+                f"the model {spec.model} does not work with the images of {spec.dataset}, of "
+                f"shape {shape}, on the device {self.device}. torch said: {error}"
             ) from error
         self.sampler._check_trial(Trial(self.net, self.data.train, None))
 
     def restore(self, records, state):
-        """Go back to where the last record was stored; of a run that is done only the net is left."""
+        """Go back to where the last record was stored; of a run that is done only the net is
+        left.
+        """
         self.net.initialize()
         self.round = len(records)
         if not state:
@@ -313,7 +328,9 @@ class _Run:
             self.sampler.load_state_dict(state["sampler"])
 
     def state(self):
-        """Return what `restore` needs beside the records; after the last round only the net is kept."""
+        """Return what `restore` needs beside the records; after the last round only the net is
+        kept.
+        """
         goes_on = self.round < len(self.n_labeled)
         return {
             "module": self.net.module_.state_dict(),
@@ -402,7 +419,9 @@ class _Run:
         }
 
     def ask(self, n_instances=None):
-        """Return which training images the sampler asks for, best first, and their scores; None: all of the pool."""
+        """Return which training images the sampler asks for, best first, and their scores; None:
+        all of the pool.
+        """
         train = self.data.train
         pool = np.setdiff1d(np.arange(len(train)), self.labeled)
         self.sampler.estimator = FrozenEstimator(self.net)

@@ -67,8 +67,8 @@ class Training:
     Parameters
     ----------
     accuracy : float
-        The paper's "until convergence": training stops when the accuracy on the labeled set, as measured in
-        passing while training, has been above this ...
+        The paper's "until convergence": training stops when the accuracy on the labeled set, as
+        measured in passing while training, has been above this ...
     n_epochs_above : int
         ... for so many epochs of the round ...
     max_epochs : int
@@ -107,7 +107,8 @@ class RunSpec:
     imbalance_ratio : float
         See `skdal.datasets.imbalanced`.
     seed : int
-        Of everything: the split, the initial set and the weights depend on it and not on the sampler.
+        Of everything: the split, the initial set and the weights depend on it and not on the
+        sampler.
     eval_every : int
         Epochs between two looks at the test accuracy, which steer nothing; 0: only after the last.
     training : Training
@@ -136,8 +137,8 @@ class RunSpec:
             self.training, Training
         ):
             raise InvalidParameterError(
-                f"sampler_params must be a dict and training a Training; got {self.sampler_params!r} and "
-                f"{self.training!r}."
+                "sampler_params must be a dict and training a Training; got "
+                f"{self.sampler_params!r} and {self.training!r}."
             )
         object.__setattr__(
             self, "sampler_params", _canonical(dict(self.sampler_params))
@@ -185,9 +186,11 @@ class RunSpec:
         return digest([self.to_json().encode()], n_digits=12, method="sha256")
 
     def seed_of(self, source: str, *counters: Any) -> Any:
-        """Return the seed (32 bits) of one source of chance: "split", "initial", "weights", "order" or "query".
+        """Return the seed (32 bits) of one source of chance: "split", "initial", "weights", "order"
+        or "query".
 
-        `counters`, such as the round, tell its uses apart. Neither sampler nor training settings go into it.
+        `counters`, such as the round, tell its uses apart. Neither sampler nor training settings go
+        into it.
         """
         sequence = np.random.SeedSequence(
             self.seed, spawn_key=(_SOURCES.index(source), *counters)
@@ -196,7 +199,8 @@ class RunSpec:
 
 
 def _canonical(value):
-    """Return a parameter in the one form that its JSON gives back: whole numbers as integers, tuples as lists.
+    """Return a parameter in the one form that its JSON gives back: whole numbers as integers,
+    tuples as lists.
 
     Raises
     ------

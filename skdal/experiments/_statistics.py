@@ -1,4 +1,6 @@
-"""Statistics of learning curves, in pairs: runs of one seed share their first labels and weights."""
+"""Statistics of learning curves, in pairs: runs of one seed share their first labels and
+weights.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +9,9 @@ from scipy import stats
 
 
 class Difference(NamedTuple):
-    """A mean difference with its 95% confidence interval; NaN bounds where the pairs do not tell how it varies."""
+    """A mean difference with its 95% confidence interval; NaN bounds where the pairs do not tell
+    how it varies.
+    """
 
     mean: float
     low: float
@@ -42,7 +46,8 @@ def paired_difference(a, b):
 
 
 def area_under_curve(n_labeled, accuracy):
-    """Return the mean height of learning curves: the area by the trapezoid rule over the range of labels.
+    """Return the mean height of learning curves: the area by the trapezoid rule over the range of
+    labels.
 
     Parameters
     ----------
@@ -65,8 +70,9 @@ def area_under_curve(n_labeled, accuracy):
 def labels_saved(n_labeled, accuracy, baseline):
     """Return how many labels fewer than a baseline a sampler needs for the same accuracy.
 
-    It is the accuracy that both have reached in the end, the lower of their last values. Where a curve first gets there
-    is interpolated linearly. On a plateau this is mostly noise: look at its interval over seeds.
+    It is the accuracy that both have reached in the end, the lower of their last values. Where a
+    curve first gets there is interpolated linearly. On a plateau this is mostly noise: look at its
+    interval over seeds.
 
     Parameters
     ----------
@@ -100,7 +106,8 @@ def _first_reached(n_labeled, curve, height):
 
 
 def penalty_matrix(curves):
-    """Return how often each sampler is significantly better than each other (Ash et al., "BADGE", section 5).
+    """Return how often each sampler is significantly better than each other (Ash et al., "BADGE",
+    section 5).
 
     Parameters
     ----------
@@ -110,8 +117,9 @@ def penalty_matrix(curves):
     Returns
     -------
     array (n_samplers, n_samplers)
-        Entry (i, j): the share of points at which i beats j by a two-sided paired t-test at 5%, of those with at least
-        three pairs; NaN where there is none. The lower the mean of a column, the better its sampler.
+        Entry (i, j): the share of points at which i beats j by a two-sided paired t-test at 5%, of
+        those with at least three pairs; NaN where there is none. The lower the mean of a column,
+        the better its sampler.
     """
     found = np.full((len(curves), len(curves)), np.nan)
     for i, ours in enumerate(curves):

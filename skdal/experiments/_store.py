@@ -1,8 +1,8 @@
 """A run's folder: a spec, a log of rounds and a checkpoint that survive being killed at any moment.
 
-The checkpoint is the truth: it is written whole or not at all, and holds the record of its round, which
-is appended to the log after it. So a log that is one round behind, or whose last line was cut off, is
-completed from it.
+The checkpoint is the truth: it is written whole or not at all, and holds the record of its round,
+which is appended to the log after it. So a log that is one round behind, or whose last line was cut
+off, is completed from it.
 """
 
 from __future__ import annotations
@@ -95,11 +95,13 @@ class RunFolder:
             write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
         elif found != text:
             raise InvalidDataError(
-                f"{file} holds another run:\n  {found}\nthan the one to store there:\n  {text}\nUse another folder."
+                f"{file} holds another run:\n  {found}\nthan the one to store there:\n  "
+                f"{text}\nUse another folder."
             )
 
     def rounds(self) -> Any:
-        """Return the records of the rounds so far, oldest first; a last line that was cut off is left out.
+        """Return the records of the rounds so far, oldest first; a last line that was cut off is
+        left out.
 
         Raises
         ------
@@ -109,7 +111,9 @@ class RunFolder:
         return self._read()[0]
 
     def append(self, record: dict, state: Any) -> Any:
-        """Store a round: its record (for JSON), and what the next one needs (for `torch.load(weights_only=True)`)."""
+        """Store a round: its record (for JSON), and what the next one needs (for
+        `torch.load(weights_only=True)`).
+        """
         line = json.dumps(record, allow_nan=False, separators=(",", ":"))
         held = {"n_rounds": record["round"] + 1, "line": line, "state": state}
         write_atomically(self._checkpoint, lambda out: torch.save(held, out))
@@ -130,8 +134,8 @@ class RunFolder:
         expected = 0 if held is None else held["n_rounds"]
         if len(rounds) != expected:
             raise InvalidDataError(
-                f"{self._log} has {len(rounds)} rounds, and the checkpoint beside it is of {expected}. Nothing was "
-                "changed; move the folder away to run it again."
+                f"{self._log} has {len(rounds)} rounds, and the checkpoint beside it is of "
+                f"{expected}. Nothing was changed; move the folder away to run it again."
             )
         return rounds, None if held is None else held["state"]
 
@@ -147,8 +151,8 @@ class RunFolder:
             pickle.UnpicklingError,
         ) as error:
             raise InvalidDataError(
-                f"{self._checkpoint} is damaged ({type(error).__name__}: {error}). Nothing was changed; restore the "
-                "file, or move the folder away to run it again."
+                f"{self._checkpoint} is damaged ({type(error).__name__}: {error}). Nothing was "
+                "changed; restore the file, or move the folder away to run it again."
             ) from error
 
     def fail(self, text: str) -> Any:
@@ -166,7 +170,9 @@ class RunFolder:
         return self._failed.read_text() if self._failed.exists() else None
 
     def _complete(self, held):
-        """Cut off what is left of a torn line, and append the checkpoint's record if it is not there yet."""
+        """Cut off what is left of a torn line, and append the checkpoint's record if it is not
+        there yet.
+        """
         rounds, end = self._read()
         if self._log.exists() and self._log.stat().st_size > end:
             with open(self._log, "r+b") as file:
@@ -191,8 +197,9 @@ class RunFolder:
                 or not record.keys() >= _KEYS
             ):
                 raise InvalidDataError(
-                    f"{self._log}, line {number + 1}, is not the record of round {number}: {line[:80]!r}. Nothing was "
-                    "changed; restore the file, or move the folder away to run it again."
+                    f"{self._log}, line {number + 1}, is not the record of round {number}: "
+                    f"{line[:80]!r}. Nothing was changed; restore the file, or move the folder "
+                    "away to run it again."
                 )
             records.append(record)
         return records, self._log.stat().st_size - len(rest)

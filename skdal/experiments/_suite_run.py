@@ -113,7 +113,9 @@ def _plans(specs, data_root, download, device):
 
 
 class _Progress:
-    """A bar whose unit is a label trained on in a round: what a round costs grows about with these."""
+    """A bar whose unit is a label trained on in a round: what a round costs grows about with
+    these.
+    """
 
     def __init__(self, plans, stored, verbose):
         self._n_runs = len(plans)

@@ -33,8 +33,8 @@ class Suite:
     variants : dict of str to dict
         By label what is different; a variant without a "sampler" is the sampler of that name.
     paper : dict or None
-        The paper's numbers: their "source", and "columns" of label to {number of labels: [mean, deviation or None]}
-        in percent.
+        The paper's numbers: their "source", and "columns" of label to {number of labels: [mean,
+        deviation or None]} in percent.
     """
 
     name: str
@@ -52,7 +52,8 @@ class Suite:
             Of the variant.
         seed : int
         **changes
-            Entries of the spec that take precedence over the suite's; of `n_rounds` the smaller one.
+            Entries of the spec that take precedence over the suite's; of `n_rounds` the smaller
+            one.
         """
         entries = {"sampler": label} | self.base | self.variants[label]
         changes = dict(changes)
@@ -66,7 +67,8 @@ class Suite:
     def label(self, spec: Any) -> Any:
         """Return which variant a run is of, None if it is of another suite.
 
-        Data sets, seeds, evaluations and the number of rounds may differ: they are no different question.
+        Data sets, seeds, evaluations and the number of rounds may differ: they are no different
+        question.
         """
         for label in self.variants:
             own = self.spec(label, spec.seed)
@@ -79,7 +81,9 @@ class Suite:
         return None
 
     def is_paper_setting(self, spec: Any) -> Any:
-        """Tell whether the paper's numbers are for such data: for CIFAR-10 "cifar10", and "cifar10-jpeg.npz"."""
+        """Tell whether the paper's numbers are for such data: for CIFAR-10 "cifar10", and
+        "cifar10-jpeg.npz".
+        """
         names = [self.base["dataset"] + stand_in for stand_in in _STAND_INS]
         return (
             self.paper is not None
@@ -103,7 +107,8 @@ SUITES = _suites()
 
 
 def suites_of(name: str) -> Any:
-    """Return the suites that a name stands for: itself, or all whose names go on from it ("table1").
+    """Return the suites that a name stands for: itself, or all whose names go on from it
+    ("table1").
 
     Raises
     ------

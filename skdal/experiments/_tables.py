@@ -67,10 +67,12 @@ def format_comparison(
 
 
 def format_csv(found: Any, *, measure: str = "accuracy") -> Any:
-    """Return comparisons as one table of comma-separated values, a row a sampler and number of labels.
+    """Return comparisons as one table of comma-separated values, a row a sampler and number of
+    labels.
 
-    Its columns: suite, data, measure, sampler, labels, seeds, mean and deviation in percent, the difference to random
-    with its 95% interval and its number of pairs, the paper's mean and deviation.
+    Its columns: suite, data, measure, sampler, labels, seeds, mean and deviation in percent, the
+    difference to random with its 95% interval and its number of pairs, the paper's mean and
+    deviation.
 
     Parameters
     ----------
@@ -79,7 +81,10 @@ def format_csv(found: Any, *, measure: str = "accuracy") -> Any:
         A key of `MEASURES`.
     """
     check_known("measure", measure, MEASURES)
-    header = "suite data measure sampler labels seeds mean deviation difference low high pairs paper_mean paper_deviation"
+    header = (
+        "suite data measure sampler labels seeds mean deviation difference low high pairs "
+        "paper_mean paper_deviation"
+    )
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header.split())
@@ -109,7 +114,9 @@ def _csv_rows(comparison, label, measure):
 
 
 def rounds_table(comparison, measure):
-    """Return (title, header, rows): mean and deviation over seeds by number of labels, the paper's in brackets."""
+    """Return (title, header, rows): mean and deviation over seeds by number of labels, the paper's
+    in brackets.
+    """
     header = ["labels", *comparison.labels]
     rows = []
     for i, n in enumerate(comparison.n_labeled):
@@ -145,12 +152,17 @@ _SUMMARY = (
 
 
 def summary_table(comparison, measure):
-    """Return (title, header, rows): a row a sampler, at the last number of labels that the paper has, else the last."""
+    """Return (title, header, rows): a row a sampler, at the last number of labels that the paper
+    has, else the last.
+    """
     at = _last_of_paper(comparison)
     rows = [_summary_row(comparison, label, measure, at) for label in comparison.labels]
     # There may be no numbers of the paper, and no random sampling to compare with.
     columns = [i for i in range(len(_SUMMARY)) if any(row[i] != "" for row in rows)]
-    title = f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% confidence intervals"
+    title = (
+        f"At {comparison.n_labeled[at]} labels; differences are paired by seed, with 95% "
+        "confidence intervals"
+    )
     header = [_SUMMARY[i] for i in columns]
     return title, header, [[row[i] for i in columns] for row in rows]
 
@@ -193,7 +205,9 @@ def _gains(n_labeled, curves, random):
 
 
 def penalty_table(comparison, measure):
-    """Return (title, header, rows): how often the row's sampler is significantly better than the column's."""
+    """Return (title, header, rows): how often the row's sampler is significantly better than the
+    column's.
+    """
     labels = comparison.labels
     found = penalty_matrix(
         [_percent(comparison, label, measure)[:, 1:] for label in labels]
@@ -204,7 +218,10 @@ def penalty_table(comparison, measure):
         [label, *(_number(value) for value in row)] for label, row in zip(labels, found)
     ]
     rows.append(["mean of the column", *(_number(_mean(column)) for column in found.T)])
-    title = "Share of the rounds in which the row's sampler beats the column's (paired t-test, 5%); low columns are good"
+    title = (
+        "Share of the rounds in which the row's sampler beats the column's (paired t-test, "
+        "5%); low columns are good"
+    )
     return title, ["", *labels], rows
 
 
@@ -257,7 +274,9 @@ def _last_of_paper(comparison):
 
 
 def _seconds(comparison, label, name, whole, at):
-    """Return the training of a whole run, or a query, in seconds, over the seeds that are complete."""
+    """Return the training of a whole run, or a query, in seconds, over the seeds that are
+    complete.
+    """
     held = comparison.curves(label, name)[whole, : at + 1]
     value = np.nansum(held, axis=1).mean() if name == "train_seconds" else _mean(held)
     return _number(value, ".0f" if name == "train_seconds" else ".2f")

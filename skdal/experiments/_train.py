@@ -22,7 +22,9 @@ class Look(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """How a training went: its epochs, the accuracy on the labeled set in the last, whether that was enough."""
+    """How a training went: its epochs, the accuracy on the labeled set in the last, whether that
+    was enough.
+    """
 
     n_epochs: int
     accuracy: float

@@ -34,9 +34,9 @@ def gradient_statistics(
     """Compute each sample's squared gradient norm and inner product with a direction, exactly.
 
     The gradient g is that of the sample's own loss in eval mode, over all trainable parameters, as
-    far as the loss depends on them through the module's outputs (no weight penalty of a `get_loss`).
-    Where a `get_loss` gives one number for a mini-batch, a sample's loss is what it gives for the sample alone.
-    Nothing of size (n_samples, n_parameters) is ever made.
+    far as the loss depends on them through the module's outputs (no weight penalty of a
+    `get_loss`). Where a `get_loss` gives one number for a mini-batch, a sample's loss is what it
+    gives for the sample alone. Nothing of size (n_samples, n_parameters) is ever made.
 
     Parameters
     ----------
@@ -185,7 +185,8 @@ def labeled_gradient(
     -------
     dict of str to tensor
         Parameter name to the summed gradient: float64, of the parameter's shape, on its device.
-        Mini-batches are added in chunks of at least four, and these in index order, so a run repeats bit for bit.
+        Mini-batches are added in chunks of at least four, and these in index order, so a run
+        repeats bit for bit.
 
     Raises
     ------
@@ -210,7 +211,9 @@ def labeled_gradient(
 
 
 def gradient_and_counts(net, X, y=None, *, layers, batch_size):
-    """Return the `labeled_gradient`, and how many samples are of each class: a float64 tensor (K,)."""
+    """Return the `labeled_gradient`, and how many samples are of each class: a float64 tensor
+    (K,).
+    """
     view = open_net(net)
     refuse_cross_sample_layers(view.module)
     n_samples = count_rows(X)

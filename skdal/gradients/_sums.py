@@ -1,7 +1,8 @@
-"""The order in which gradients of a labeled set are added, which decides the last bits of their sum.
+"""The order in which gradients of a labeled set are added, which decides the last bits of their
+sum.
 
-Mini-batches are added up in chunks, and the chunks in index order; so whoever adds up chunks elsewhere gets
-the same sum bit for bit.
+Mini-batches are added up in chunks, and the chunks in index order; so whoever adds up chunks
+elsewhere gets the same sum bit for bit.
 """
 
 # A chunk has at least so many mini-batches.

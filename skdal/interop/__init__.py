@@ -1,7 +1,7 @@
 """Query strategies of other libraries in our loops, and our samplers in theirs.
 
-modAL needs nothing for the second: every sampler is one of its query strategies already. scikit-activeml
-is an extra: `pip install skdal[activeml]`.
+modAL needs nothing for the second: every sampler is one of its query strategies already.
+scikit-activeml is an extra: `pip install skdal[activeml]`.
 """
 
 from skdal.exceptions import MissingExtraError

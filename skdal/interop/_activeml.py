@@ -1,4 +1,6 @@
-"""The one door to scikit-activeml, which may be missing: its base classes, and classifiers in both directions."""
+"""The one door to scikit-activeml, which may be missing: its base classes, and classifiers in both
+directions.
+"""
 
 import numpy as np
 import torch
@@ -63,8 +65,9 @@ class TrainedClassifier(SkactivemlClassifier):
     def fit(self, X, y, sample_weight=None):
         """Refuse: a query is to read the classifier as it was trained."""
         raise UnsupportedEstimatorError(
-            "the query strategy trains the classifier anew, and a net would lose its warm weights. Use a strategy that "
-            "reads the classifier as it is; those that need models of their own take them through query_params=."
+            "the query strategy trains the classifier anew, and a net would lose its warm "
+            "weights. Use a strategy that reads the classifier as it is; those that need "
+            "models of their own take them through query_params=."
         )
 
     partial_fit = fit
@@ -73,14 +76,18 @@ class TrainedClassifier(SkactivemlClassifier):
         return self.fit(None, None)  # whoever clones is about to train
 
     def predict_proba(self, X, return_embeddings=False):
-        """Return class probabilities (n, K), with `return_embeddings` also the net's last hidden layer (n, d)."""
+        """Return class probabilities (n, K), with `return_embeddings` also the net's last hidden
+        layer (n, d).
+        """
         if is_frame(self.pool):  # a classifier trained on a frame knows columns by name
             X = named_like(X, self.pool, "the samples", "those of the pool")
         proba = self.reader.proba(X)
         return (proba, self.reader.hidden(X)) if return_embeddings else proba
 
     def predict(self, X, return_embeddings=False):
-        """Return the most probable class of each sample (n,), with `return_embeddings` also the last hidden layer."""
+        """Return the most probable class of each sample (n,), with `return_embeddings` also the
+        last hidden layer.
+        """
         found = self.predict_proba(X, return_embeddings)
         proba, *embeddings = found if return_embeddings else (found,)
         labels = self.classes_[proba.argmax(axis=1)]
@@ -112,9 +119,10 @@ def opened(clf):
     if isinstance(clf, SklearnClassifier):
         if not vars(clf).get("is_fitted_", True):
             raise NotFittedError(
-                f"the {type(clf.estimator).__name__} in the SklearnClassifier could not be trained, as its fit warned, "
-                "so there is nothing to read. Fit it on labels that its estimator takes; those of nets are integers, "
-                "so give y an integer type and missing_label=-1."
+                f"the {type(clf.estimator).__name__} in the SklearnClassifier could not be "
+                "trained, as its fit warned, so there is nothing to read. Fit it on labels "
+                "that its estimator takes; those of nets are integers, so give y an integer "
+                "type and missing_label=-1."
             )
         clf = vars(clf).get("estimator_", clf.estimator)
     return clf, None, lambda labels: labels
@@ -132,14 +140,16 @@ class _Net(NeuralNetClassifier):
 def _opened_net(clf):
     if not hasattr(clf, "neural_net_") or not hasattr(clf, "classes_"):
         raise NotFittedError(
-            "the SkorchClassifier is not fitted yet. Train it on the labeled set first: clf.fit(X, y), and with "
-            "warm_start=True in neural_net_param_dict, or partial_fit, in every later round."
+            "the SkorchClassifier is not fitted yet. Train it on the labeled set first: "
+            "clf.fit(X, y), and with warm_start=True in neural_net_param_dict, or "
+            "partial_fit, in every later round."
         )
     position, transform = _first_output(clf)
     if position != 0:
         raise UnsupportedEstimatorError(
-            f"the SkorchClassifier takes probabilities from output {position} of its module; skdal reads the first. "
-            "Let forward return the logits first, and name index 0 first in forward_outputs."
+            f"the SkorchClassifier takes probabilities from output {position} of its module; "
+            "skdal reads the first. Let forward return the logits first, and name index 0 "
+            "first in forward_outputs."
         )
     net = object.__new__(_Net)
     net.__dict__.update(
@@ -151,7 +161,9 @@ def _opened_net(clf):
 
 
 def _first_output(clf):
-    """Return (index, transform) of the module's output that gives probabilities, as SkorchClassifier documents it."""
+    """Return (index, transform) of the module's output that gives probabilities, as
+    SkorchClassifier documents it.
+    """
     if clf.forward_outputs is not None:
         return next(iter(clf.forward_outputs.values()))
     criterion = (
@@ -168,7 +180,8 @@ def _positions(labels, classes):
     unknown = sorted({str(label) for label in labels.tolist() if label not in position})
     if unknown:
         raise InvalidLabelsError(
-            f"labels {unknown[:5]} are none of the classes that the SkorchClassifier was trained on "
-            f"({list(position)[:10]}). Fit it on these labels first, or name all classes in classes=."
+            f"labels {unknown[:5]} are none of the classes that the SkorchClassifier was "
+            f"trained on ({list(position)[:10]}). Fit it on these labels first, or name all "
+            "classes in classes=."
         )
     return np.array([position[label] for label in labels.tolist()], dtype=np.int64)

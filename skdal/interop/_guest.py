@@ -20,7 +20,8 @@ logger = logging.getLogger("skdal")
 
 @contextmanager
 def as_guest(classifier, rng):
-    """Run a block under global generators seeded from `rng`; they and a net's module are as found afterwards.
+    """Run a block under global generators seeded from `rng`; they and a net's module are as found
+    afterwards.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def as_guest(classifier, rng):
 
 
 class Reader:
-    """What a foreign strategy reads from a trained classifier, shard by shard, where the executor is.
+    """What a foreign strategy reads from a trained classifier, shard by shard, where the executor
+    is.
 
     Global generators are as found afterwards, so that a strategy draws the same wherever this runs.
 
@@ -98,9 +100,9 @@ class _AllRows(Gather):
         if part.unreadable:
             first = part.unreadable[0]
             raise UnreadableSampleError(
-                f"sample {first.position} of the pool cannot be read ({first.reason}), and the strategy of "
-                f"{self.asker} looks at all of them. Leave it out, or use a sampler of skdal.samplers, which sets it "
-                "aside."
+                f"sample {first.position} of the pool cannot be read ({first.reason}), and the "
+                f"strategy of {self.asker} looks at all of them. Leave it out, or use a "
+                "sampler of skdal.samplers, which sets it aside."
             )
         super().add(part)
 

@@ -16,25 +16,27 @@ from skdal.utils import count_rows
 class ModalSampler(BaseSampler):
     """Ask for what a query strategy written for modAL asks for.
 
-    The strategy is called as `strategy(learner, X, n_instances=...)`, where the learner holds the trained
-    classifier and the labeled set. It gives positions in X, or (positions, scores) as strategies for modAL
-    0.4.2 do; both are checked. The order of the picks and the meaning of the scores are the strategy's own.
+    The strategy is called as `strategy(learner, X, n_instances=...)`, where the learner holds the
+    trained classifier and the labeled set. It gives positions in X, or (positions, scores) as
+    strategies for modAL 0.4.2 do; both are checked. The order of the picks and the meaning of the
+    scores are the strategy's own.
 
     Parameters
     ----------
     estimator : classifier, optional
         See `BaseSampler`.
     strategy : callable
-        Such as `modAL.uncertainty.entropy_sampling`; `functools.partial` sets its other arguments. It may
-        read the learner (`predict_proba`, `predict`, `estimator`, `X_training`, `y_training`) and must not
-        train it.
+        Such as `modAL.uncertainty.entropy_sampling`; `functools.partial` sets its other arguments.
+        It may read the learner (`predict_proba`, `predict`, `estimator`, `X_training`,
+        `y_training`) and must not train it.
     warm_start, reset_optimizer, verbose, random_state
-        As in `BaseSampler`. A strategy that draws from the global generators of numpy, python or torch
-        gets them seeded for the query, and they are as found afterwards.
+        As in `BaseSampler`. A strategy that draws from the global generators of numpy, python or
+        torch gets them seeded for the query, and they are as found afterwards.
     executor : Executor, optional
-        Where class probabilities are computed, shard by shard, when the strategy calls the learner's
-        `predict_proba(X)`, as modAL's own strategies do. Whatever else it does runs here: its own arithmetic, the
-        learner's `predict` and `estimator`, and `predict_proba` with more arguments. None: all of it here.
+        Where class probabilities are computed, shard by shard, when the strategy calls the
+        learner's `predict_proba(X)`, as modAL's own strategies do. Whatever else it does runs here:
+        its own arithmetic, the learner's `predict` and `estimator`, and `predict_proba` with more
+        arguments. None: all of it here.
 
     Examples
     --------
@@ -43,7 +45,8 @@ class ModalSampler(BaseSampler):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skdal.interop import ModalSampler
     >>> X, y = load_iris(return_X_y=True)
-    >>> sampler = ModalSampler(LogisticRegression(max_iter=500), strategy=uncertainty_batch_sampling)
+    >>> classifier = LogisticRegression(max_iter=500)
+    >>> sampler = ModalSampler(classifier, strategy=uncertainty_batch_sampling)
     >>> sampler.fit(X[::10], y[::10]).query(X, n_instances=3).shape
     (3,)
     """
@@ -72,7 +75,9 @@ class ModalSampler(BaseSampler):
 
 
 class _Learner(ActiveLearner):
-    """What a strategy sees, which trains nothing; probabilities are those that our own samplers see, in float64."""
+    """What a strategy sees, which trains nothing; probabilities are those that our own samplers
+    see, in float64.
+    """
 
     def _starting_weights(self, estimator):
         return StartingWeights(None)

@@ -35,9 +35,9 @@ def checked_picks(found, n_instances, n_pool, name):
     fault = _fault(indices, n_instances, n_pool)
     if fault:
         raise InvalidParameterError(
-            f"the query strategy {name} gave {fault}. It was asked for {n_instances} different positions in a pool of "
-            f"{n_pool}: integers from 0 to {n_pool - 1}, not the samples themselves. Correct the strategy, or use a "
-            "sampler of skdal.samplers."
+            f"the query strategy {name} gave {fault}. It was asked for {n_instances} different "
+            f"positions in a pool of {n_pool}: integers from 0 to {n_pool - 1}, not the "
+            "samples themselves. Correct the strategy, or use a sampler of skdal.samplers."
         )
     scores = np.asarray(np.nan if scores is None else scores)
     has_scores = scores.shape == indices.shape and scores.dtype.kind in "iuf"

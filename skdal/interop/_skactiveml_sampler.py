@@ -45,27 +45,30 @@ _OURS = {
 class SkactivemlSampler(BaseSampler):
     """Ask for what a single-annotator pool strategy of scikit-activeml asks for.
 
-    The strategy gets labeled set and pool as one X, y with missing labels for the pool, and the trained
-    classifier with `fit_clf=False`. The score of a pick is its utility at the moment of picking.
+    The strategy gets labeled set and pool as one X, y with missing labels for the pool, and the
+    trained classifier with `fit_clf=False`. The score of a pick is its utility at the moment of
+    picking.
 
     Parameters
     ----------
     estimator : classifier, optional
         See `BaseSampler`.
     strategy : SingleAnnotatorPoolQueryStrategy
-        Such as `skactiveml.pool.TypiClust()`. Every query uses a clone of it: what a strategy keeps of one
-        query (`ProbCover` its distances) goes by the order of samples, which changes from round to round.
-        Its `missing_label` has to fit the labels: numbers go with the default NaN, strings with None.
-        Strategies that ask the classifier for embeddings get the net's last hidden layer with
-        `clf_embedding_flag_name="return_embeddings"` (`Clue`: `predict_dict={"return_embeddings": True}`).
+        Such as `skactiveml.pool.TypiClust()`. Every query uses a clone of it: what a strategy keeps
+        of one query (`ProbCover` its distances) goes by the order of samples, which changes from
+        round to round. Its `missing_label` has to fit the labels: numbers go with the default NaN,
+        strings with None. Strategies that ask the classifier for embeddings get the net's last
+        hidden layer with `clf_embedding_flag_name="return_embeddings"` (`Clue`:
+        `predict_dict={"return_embeddings": True}`).
     query_params : dict, optional
         More arguments of `strategy.query`, such as `ensemble` or `discriminator`.
     warm_start, reset_optimizer, verbose, random_state
-        As in `BaseSampler`. Chance is by the strategy's own `random_state`; by this one where that is None.
+        As in `BaseSampler`. Chance is by the strategy's own `random_state`; by this one where that
+        is None.
     executor : Executor, optional
-        Where class probabilities, labels and embeddings of the trained classifier are computed, shard by shard, when
-        the strategy asks for them. Its own arithmetic, and classifiers in `query_params`, run here. None: all of it
-        here.
+        Where class probabilities, labels and embeddings of the trained classifier are computed,
+        shard by shard, when the strategy asks for them. Its own arithmetic, and classifiers in
+        `query_params`, run here. None: all of it here.
 
     Examples
     --------
@@ -75,7 +78,8 @@ class SkactivemlSampler(BaseSampler):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skdal.interop import SkactivemlSampler
     >>> X, y = load_iris(return_X_y=True)
-    >>> sampler = SkactivemlSampler(LogisticRegression(max_iter=500), strategy=UncertaintySampling(method="entropy"))
+    >>> strategy = UncertaintySampling(method="entropy")
+    >>> sampler = SkactivemlSampler(LogisticRegression(max_iter=500), strategy=strategy)
     >>> indices, scores = sampler.fit(X[::10], y[::10]).query(X, n_instances=3, return_scores=True)
     >>> bool(scores[0] >= scores[1] >= scores[2])
     True
@@ -113,7 +117,8 @@ class SkactivemlSampler(BaseSampler):
         missing = _required(strategy) - _OURS - set(self.query_params or {})
         if missing:
             raise InvalidParameterError(
-                f"{type(strategy).__name__}.query needs {', '.join(sorted(missing))}, and a trained classifier is all "
+                f"{type(strategy).__name__}.query needs {', '.join(sorted(missing))}, and a "
+                "trained classifier is all "
                 "there is. Pass it in query_params={...}, or use another strategy."
             )
         return strategy
@@ -127,7 +132,8 @@ class SkactivemlSampler(BaseSampler):
         return super()._parameter_checks() | {
             "strategy": (
                 lambda v: isinstance(v, SingleAnnotatorPoolQueryStrategy),
-                "an instance of a SingleAnnotatorPoolQueryStrategy, such as skactiveml.pool.UncertaintySampling()",
+                "an instance of a SingleAnnotatorPoolQueryStrategy, such as "
+                "skactiveml.pool.UncertaintySampling()",
             ),
             "query_params": (
                 lambda v: v is None or isinstance(v, dict) and not _OURS & set(v),
@@ -137,7 +143,9 @@ class SkactivemlSampler(BaseSampler):
 
 
 def _parameters(strategy):
-    """Return the parameters of a strategy's query by name, those of the strategy that it wraps included."""
+    """Return the parameters of a strategy's query by name, those of the strategy that it wraps
+    included.
+    """
     found = dict(inspect.signature(strategy.query).parameters)
     wrapped = getattr(strategy, "query_strategy", None)
     return found if wrapped is None else _parameters(wrapped) | found
@@ -153,7 +161,9 @@ def _required(strategy):
 
 
 def _arguments(strategy, make_classifier):
-    """Return the classifier under the name that a strategy has for it, and that it is not to be trained."""
+    """Return the classifier under the name that a strategy has for it, and that it is not to be
+    trained.
+    """
     found = _parameters(strategy)
     arguments = {}
     for name, flag in _CLASSIFIER_NAMES.items():
@@ -182,8 +192,8 @@ def _joined(trained, pool, missing_label):
 def _as_array(X):
     if is_torch_dataset(X) or isinstance(X, Mapping) or sparse.issparse(X):
         raise InvalidDataError(
-            f"scikit-activeml takes arrays; got {type(X).__name__}. Pass an array that holds all samples, or use a "
-            "sampler of skdal.samplers, which reads it in mini-batches."
+            f"scikit-activeml takes arrays; got {type(X).__name__}. Pass an array that holds "
+            "all samples, or use a sampler of skdal.samplers, which reads it in mini-batches."
         )
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
 
@@ -194,11 +204,14 @@ def _labels(y, n_pool, missing_label):
         return np.array([*labels.tolist(), *[None] * n_pool], dtype=object)
     if (labels.dtype.kind in "US") != isinstance(missing_label, str):
         raise InvalidLabelsError(
-            f"labels such as {labels[:3].tolist()} and the strategy's missing_label={missing_label!r} are of different "
-            "kinds. Create the strategy with missing_label=None, or with a value of the labels' kind that is none."
+            f"labels such as {labels[:3].tolist()} and the strategy's "
+            f"missing_label={missing_label!r} are of different "
+            "kinds. Create the strategy with missing_label=None, or with a value of the labels' "
+            "kind that is none."
         )
     if missing_label in labels.tolist():
         raise InvalidLabelsError(
-            f"the strategy's missing_label={missing_label!r} is one of the labels; create it with a value that is none."
+            f"the strategy's missing_label={missing_label!r} is one of the labels; create it with "
+            "a value that is none."
         )
     return np.concatenate([labels, np.full(n_pool, missing_label)])

@@ -80,7 +80,8 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         y : array-like (n_samples,)
             Their labels, `missing_label` where there is none.
         clf : SkactivemlClassifier or classifier
-            Trained on the labeled samples: SkorchClassifier, SklearnClassifier, or what our samplers take.
+            Trained on the labeled samples: SkorchClassifier, SklearnClassifier, or what our
+            samplers take.
         fit_clf : bool, default=False
             Only False: training a clone anew would throw the net's warm weights away.
         candidates : None, int array (n_candidates,) or array (n_candidates, ...), default=None
@@ -95,9 +96,9 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         query_indices : int array (batch_size,)
             Positions in X, or in `candidates` where these are samples; best first.
         utilities : float array (batch_size, n_samples) or (batch_size, n_candidates)
-            With `return_utilities`: row i is what pick i was chosen by, NaN for what is no candidate and for
-            earlier picks. Of a ScoreSampler its scores; otherwise the score of the pick, 1 where there is
-            none, and 0 for the others.
+            With `return_utilities`: row i is what pick i was chosen by, NaN for what is no
+            candidate and for earlier picks. Of a ScoreSampler its scores; otherwise the score of
+            the pick, 1 where there is none, and 0 for the others.
         """
         self._check_query(clf, fit_clf)
         X, y, candidates, batch_size, return_utilities = self._validate_data(
@@ -121,13 +122,14 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
     def _check_query(self, clf, fit_clf):
         if not isinstance(self.sampler, BaseSampler):
             raise InvalidParameterError(
-                f"sampler must be a sampler (an instance), such as skdal.DynamicALSampler(); got {self.sampler!r}."
+                "sampler must be a sampler (an instance), such as skdal.DynamicALSampler(); got "
+                f"{self.sampler!r}."
             )
         if not is_boolean(fit_clf) or fit_clf:
             raise InvalidParameterError(
-                f"fit_clf must be False; got {fit_clf!r}. Training a clone for the query would throw away the weights "
-                "that the net has been warmed up to, and its scores would be those of another net. Call clf.fit(X, y) "
-                "before the query."
+                f"fit_clf must be False; got {fit_clf!r}. Training a clone for the query would "
+                "throw away the weights that the net has been warmed up to, and its scores "
+                "would be those of another net. Call clf.fit(X, y) before the query."
             )
         if isinstance(clf, SkactivemlClassifier):
             check_equal_missing_label(clf.missing_label, self.missing_label)
@@ -143,7 +145,9 @@ class SkactivemlStrategy(SingleAnnotatorPoolQueryStrategy):
         return resolve(classifier, cast(X[rows]), encode(y[rows])), cast
 
     def _in_order_of_labeling(self, labeled):
-        """Return positions of labeled samples, new ones last and in the order of the picks: ALBL learns from that."""
+        """Return positions of labeled samples, new ones last and in the order of the picks: ALBL
+        learns from that.
+        """
         latest = [
             *getattr(self, "_order", []),
             *getattr(self, "_asked", []),

@@ -1,7 +1,7 @@
 """The networks of the paper's experiments, and a small one for a first look, ready to train.
 
-Each is a factory `MODELS[key](n_classes, *, in_channels=3, seed=None, **net_params)` of a skorch net.
-To add one: one file here with a module, one line in `MODELS`, one test case.
+Each is a factory `MODELS[key](n_classes, *, in_channels=3, seed=None, **net_params)` of a skorch
+net. To add one: one file here with a module, one line in `MODELS`, one test case.
 """
 
 from skdal.models._cnn import CNN

@@ -6,7 +6,8 @@ from torch import nn
 
 
 class CNN(nn.Sequential):
-    """Two convolutions and three linear layers, for images of 32x32 pixels: 62,006 parameters for ten classes.
+    """Two convolutions and three linear layers, for images of 32x32 pixels: 62,006 parameters for
+    ten classes.
 
     Parameters
     ----------

@@ -6,7 +6,8 @@ from torch import nn
 
 
 class CNNGap(nn.Sequential):
-    """Three 3x3 convolutions (32, 64, 128 channels, padding 1), global average pooling, one linear layer.
+    """Three 3x3 convolutions (32, 64, 128 channels, padding 1), global average pooling, one linear
+    layer.
 
     For images of any size.
 

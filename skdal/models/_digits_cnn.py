@@ -6,7 +6,8 @@ from torch import nn
 
 
 class DigitsCNN(nn.Sequential):
-    """Two convolutions and two linear layers, for images of 8x8 pixels: 38,282 parameters for ten classes of grey ones.
+    """Two convolutions and two linear layers, for images of 8x8 pixels: 38,282 parameters for ten
+    classes of grey ones.
 
     Parameters
     ----------

@@ -7,15 +7,18 @@ from skorch import NeuralNetClassifier
 
 
 def net_factory(make_module):
-    """Return a factory of skorch nets around the modules that `make_module(n_classes, in_channels)` gives.
+    """Return a factory of skorch nets around the modules that `make_module(n_classes, in_channels)`
+    gives.
 
-    The factory's arguments are `n_classes`, `in_channels=3`, `seed=None` and any parameters of the net.
+    The factory's arguments are `n_classes`, `in_channels=3`, `seed=None` and any parameters of the
+    net.
     """
     return partial(make_net, make_module)
 
 
 def make_net(make_module, n_classes, *, in_channels=3, seed=None, **net_params):
-    """Return an untrained skorch net: Adam, learning rate 0.001, cross entropy, every label trained on.
+    """Return an untrained skorch net: Adam, learning rate 0.001, cross entropy, every label trained
+    on.
 
     Parameters
     ----------
@@ -53,7 +56,9 @@ def make_net(make_module, n_classes, *, in_channels=3, seed=None, **net_params):
 
 
 def seeded(make, n_classes, in_channels, seed):
-    """Return `make(n_classes, in_channels)` with weights drawn by `seed`; torch's generator is as found."""
+    """Return `make(n_classes, in_channels)` with weights drawn by `seed`; torch's generator is as
+    found.
+    """
     if seed is None:
         return make(n_classes, in_channels)
     with torch.random.fork_rng(devices=[]):

@@ -18,7 +18,9 @@ def resnet18(n_classes: int, in_channels: int = 3) -> Any:
 
 
 def resnet18_cifar(n_classes: int, in_channels: int = 3) -> Any:
-    """Return ResNet-18 for images of 32x32 pixels: a 3x3 convolution of stride 1 as stem, no pooling after it."""
+    """Return ResNet-18 for images of 32x32 pixels: a 3x3 convolution of stride 1 as stem, no
+    pooling after it.
+    """
     net = models.resnet18(num_classes=n_classes)
     net.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")

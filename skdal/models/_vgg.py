@@ -37,7 +37,8 @@ def vgg11(n_classes: int, in_channels: int = 3) -> Any:
 
 
 class VGG11BNSmall(nn.Sequential):
-    """VGG-11's convolutions with batch-norm, and one linear layer on 512 features: 9.2 million parameters.
+    """VGG-11's convolutions with batch-norm, and one linear layer on 512 features: 9.2 million
+    parameters.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Workers on Ray: actors that hold a net, through which the shards of one job after another stream."""
+"""Workers on Ray: actors that hold a net, through which the shards of one job after another
+stream.
+"""
 
 import logging
 import os
@@ -25,7 +27,8 @@ _FAILED_STARTS = 3
 
 
 class Job(NamedTuple):
-    """What every worker needs of a pass over a pool, besides what all passes of a query have in common.
+    """What every worker needs of a pass over a pool, besides what all passes of a query have in
+    common.
 
     Attributes
     ----------
@@ -57,13 +60,14 @@ class _Worker:
         return os.getpid()
 
     def open(self, references):
-        """Load a job and import what it needs, so that these seconds do not count for its first shard.
+        """Load a job and import what it needs, so that these seconds do not count for its first
+        shard.
 
         Parameters
         ----------
         references : list of two
-            Of what the jobs of a query have in common, and of the job. They are in a list, as Ray would put the objects
-            themselves in their place.
+            Of what the jobs of a query have in common, and of the job. They are in a list, as Ray
+            would put the objects themselves in their place.
         """
         common_reference, job_reference = references
         self._task = None
@@ -79,7 +83,9 @@ class _Worker:
         self._pool = job.held
 
     def run(self, rows, y):
-        """Return the task of the open job on some rows, or on the positions of some in a pool that it holds."""
+        """Return the task of the open job on some rows, or on the positions of some in a pool that
+        it holds.
+        """
         if self._pool is not None:
             rows = take_rows(self._pool, rows)
         return self._task(rows, y)
@@ -98,8 +104,9 @@ def _opened(reference):
             type(error).__name__,
         )
         raise InvalidDataError(
-            f"a worker cannot load the net, the sampler or the pool: {reason}. The packages that these are from have "
-            "to be there on every machine: install them, or name them in ray.init(runtime_env=...)."
+            f"a worker cannot load the net, the sampler or the pool: {reason}. The packages "
+            "that these are from have to be there on every machine: install them, or name "
+            "them in ray.init(runtime_env=...)."
         ) from None
 
 
@@ -214,7 +221,9 @@ class Crew:
             self._ray.shutdown()
 
     def run(self, task, job, piece, starts, max_retries):
-        """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is sent."""
+        """Yield (k, result) of each shard once, as they come; `piece(k)` is what the worker is
+        sent.
+        """
         references = [self._reference_of_common(task), self._put(job)]
         dispatch = Dispatch(len(starts), max_retries)
         work = _Pass(references, piece, starts, dispatch)
@@ -248,7 +257,9 @@ class Crew:
                 work.opened[number] = False
 
     def _give_shards(self, work):
-        """Give shards to the workers that have opened the job; return how many workers these are."""
+        """Give shards to the workers that have opened the job; return how many workers these
+        are.
+        """
         ready = self._ready()
         able = [number for number in ready if work.opened[number]]
         for number in able:
@@ -265,8 +276,9 @@ class Crew:
             return self._ray.put(job)
         except (TypeError, AttributeError, pickle.PicklingError) as error:
             raise InvalidDataError(
-                f"the net, the sampler or the pool cannot be sent to workers: {error}. Open files, connections and "
-                "locks where they are used (a Dataset in its __getitem__), not where the object is made."
+                f"the net, the sampler or the pool cannot be sent to workers: {error}. Open "
+                "files, connections and locks where they are used (a Dataset in its "
+                "__getitem__), not where the object is made."
             ) from error
 
     def _hire(self, n_workers):
@@ -277,7 +289,9 @@ class Crew:
             self._workers[self._n_hired] = _Hired(actor, actor.pid.remote())
 
     def _collect(self, work):
-        """Wait for what comes next: results, workers that are there or have opened the job, workers that are lost."""
+        """Wait for what comes next: results, workers that are there or have opened the job, workers
+        that are lost.
+        """
         starting = {w.answer: n for n, w in self._workers.items() if w.pid is None}
         pending = [*work.running, *starting]
         self._ray.wait(pending, num_returns=1, timeout=1.0)
@@ -308,7 +322,9 @@ class Crew:
             self._workers[number].is_proven = True
 
     def _raise_of_the_task(self, error, start):
-        """Raise what a task raised for a shard that begins at `start`; return where a worker was lost instead."""
+        """Raise what a task raised for a shard that begins at `start`; return where a worker was
+        lost instead.
+        """
         if self._is_of_the_task(error):
             with positions_from(start):
                 raise _cause(error) from error
@@ -324,22 +340,27 @@ class Crew:
         dispatch.lost(number, reason)
 
     def _is_of_the_task(self, error):
-        """Tell whether an error was raised by the task, and not by Ray around it or in the midst of it."""
+        """Tell whether an error was raised by the task, and not by Ray around it or in the midst of
+        it.
+        """
         errors = self._ray.exceptions
         return isinstance(error, errors.RayTaskError) and not isinstance(
             error.cause, errors.RayError
         )
 
     def _count_failed_start(self, number, error):
-        """Count a worker that was lost before it had opened a job, once, and give up after some in a row."""
+        """Count a worker that was lost before it had opened a job, once, and give up after some in
+        a row.
+        """
         worker = self._workers.get(number)
         if worker is None or worker.is_proven:
             return
         self._n_failed_starts += 1
         if self._n_failed_starts > _FAILED_STARTS:
             raise WorkerLostError(
-                f"{self._n_failed_starts} workers in a row ended before they had loaded the net. Is skdal installed on "
-                f"the machines of the cluster, and is memory left there? Ray says: {error}"
+                f"{self._n_failed_starts} workers in a row ended before they had loaded the "
+                "net. Is skdal installed on the machines of the cluster, and is memory left "
+                f"there? Ray says: {error}"
             ) from error
 
     def _dismiss(self, number):
@@ -349,7 +370,9 @@ class Crew:
             self._ray.kill(worker.actor)
 
     def _warn_of_waiting(self, deadline, n_able):
-        """Say, after a while without any worker that can work, what is waited for; return when to say so next."""
+        """Say, after a while without any worker that can work, what is waited for; return when to
+        say so next.
+        """
         now = time.monotonic()
         if n_able:
             return now + _SECONDS_OF_PATIENCE
@@ -362,7 +385,8 @@ class Crew:
             )
         else:
             logger.warning(
-                "no worker is there; the cluster has %s free of %s. Ask for fewer cores or GPUs a worker, or wait.",
+                "no worker is there; the cluster has %s free of %s. Ask for fewer cores or GPUs a "
+                "worker, or wait.",
                 self._ray.available_resources(),
                 self._ray.cluster_resources(),
             )

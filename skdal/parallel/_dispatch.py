@@ -1,4 +1,6 @@
-"""Which shard goes to which worker: retries after losses, second tries of slow shards, each result once."""
+"""Which shard goes to which worker: retries after losses, second tries of slow shards, each result
+once.
+"""
 
 from collections import defaultdict, deque
 from statistics import median
@@ -9,7 +11,8 @@ from skdal.exceptions import WorkerLostError
 _AHEAD = 2
 # What counts as slow is told by the durations of so many shards, the latest ones.
 _N_SECONDS = 100
-# An idle worker tries a shard as well when its holder is busy with it for longer than both of these: a multiple of the
+# An idle worker tries a shard as well when its holder is busy with it for longer than both of
+# these: a multiple of the
 # median duration, and seconds.
 _SLOW = 3.0
 _PATIENCE = 5.0
@@ -26,7 +29,8 @@ class Dispatch:
     """
 
     def __init__(self, n_shards, max_retries):
-        # The next shard is the last of the list; those that have a result meanwhile are passed over.
+        # The next shard is the last of the list; those that have a result meanwhile are passed
+        # over.
         self._waiting = list(reversed(range(n_shards)))
         self._left = set(self._waiting)
         # By worker, the shards that it holds; it is busy with the first one.
@@ -112,9 +116,10 @@ class Dispatch:
         self._n_losses[shard] += 1
         if self._n_losses[shard] > self._max_retries:
             raise WorkerLostError(
-                f"shard {shard} was tried {self._n_losses[shard]} times, and each time its worker was lost "
-                f"({reason}). If memory ran out there, lower batch_size or shard_size, or start fewer workers a "
-                "machine; otherwise look at the samples of this shard."
+                f"shard {shard} was tried {self._n_losses[shard]} times, and each time its "
+                f"worker was lost ({reason}). If memory ran out there, lower batch_size or "
+                "shard_size, or start fewer workers a machine; otherwise look at the samples "
+                "of this shard."
             )
 
     def busy(self):

@@ -18,8 +18,11 @@ from skdal.utils import (
 )
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
-_ROWS = 1024  # what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets do
-_WHOLE_BATCHES = 128  # of a shard that stays here and is not stored; its scores are all that memory grows with
+# what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets
+# do
+_ROWS = 1024
+# of a shard that stays here and is not stored; its scores are all that memory grows with
+_WHOLE_BATCHES = 128
 
 
 class Executor(ABC):
@@ -28,11 +31,12 @@ class Executor(ABC):
     Parameters
     ----------
     shard_size : int, optional
-        Samples of a shard, rounded up to whole mini-batches, so that scores are the same bit for bit
-        wherever it is cut (on CPUs, with the same number of threads).
+        Samples of a shard, rounded up to whole mini-batches, so that scores are the same bit for
+        bit wherever it is cut (on CPUs, with the same number of threads).
     scores_dir : str or Path, optional
-        Folder in which the scores of each shard are kept as Parquet. A query that was cut short goes
-        on from there; scores of another net, labeled set, pool or sampler are never taken for its own.
+        Folder in which the scores of each shard are kept as Parquet. A query that was cut short
+        goes on from there; scores of another net, labeled set, pool or sampler are never taken for
+        its own.
 
     Attributes
     ----------
@@ -56,7 +60,9 @@ class Executor(ABC):
         self.scores_dir = None if scores_dir is None else Path(scores_dir)
 
     def slices(self, n_rows: int, unit: int) -> list[slice]:
-        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
+        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of
+        `unit`.
+        """
         if self.shard_size is not None:
             return list(row_slices(n_rows, -(-self.shard_size // unit) * unit))
         return list(row_slices(n_rows, _SHARD_BATCHES * (unit if unit > 1 else _ROWS)))
@@ -66,15 +72,16 @@ class Executor(ABC):
 
     @abstractmethod
     def map(self, task: Any, X: Any, y: Any, slices: list[slice]) -> Iterator:
-        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, in any order.
+        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, in any
+        order.
 
         Parameters
         ----------
         task : object
-            `task(X, y)` works on a shard. What travels is `task.packed_common()`, once for all tasks with the
-            same object `task.common`, and `task.packed()`; what runs in a worker is `task.on(common, batch_size)`,
-            with what the former's `on(device, batch_size)` gives there. An InvalidSampleError of it is raised with the
-            position in X.
+            `task(X, y)` works on a shard. What travels is `task.packed_common()`, once for all
+            tasks with the same object `task.common`, and `task.packed()`; what runs in a worker is
+            `task.on(common, batch_size)`, with what the former's `on(device, batch_size)` gives
+            there. An InvalidSampleError of it is raised with the position in X.
         X : data
         y : array or None
         slices : list of slice
@@ -87,7 +94,8 @@ class SerialExecutor(Executor):
     Parameters
     ----------
     shard_size : int, optional
-        Samples of a shard, rounded up to whole mini-batches. None: 128 mini-batches, or with `scores_dir` 32.
+        Samples of a shard, rounded up to whole mini-batches. None: 128 mini-batches, or with
+        `scores_dir` 32.
     scores_dir : str or Path, optional
         Folder in which the scores of each shard are kept as Parquet, so that a query that was cut
         short goes on from there. Needs the extra `skdal[ray]`, for pyarrow.
@@ -100,7 +108,9 @@ class SerialExecutor(Executor):
     """
 
     def slices(self, n_rows: int, unit: int) -> list[slice]:
-        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of `unit`."""
+        """Return the shards of `n_rows` samples: consecutive slices of whole mini-batches of
+        `unit`.
+        """
         if self.shard_size is None and self.scores_dir is None:
             return list(
                 row_slices(n_rows, _WHOLE_BATCHES * (unit if unit > 1 else _ROWS))

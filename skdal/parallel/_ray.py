@@ -38,9 +38,9 @@ _CHECKS = {
 class RayExecutor(Executor):
     """Work on a Ray cluster, or on all cores and GPUs of this machine.
 
-    The net and what else all shards need go to Ray's object store once; shards stream, and only what
-    is asked for comes back. Workers start at the first query and stay until `shutdown`, or the end of
-    the `with` block. Copies of an executor (`sklearn.clone`) share its workers.
+    The net and what else all shards need go to Ray's object store once; shards stream, and only
+    what is asked for comes back. Workers start at the first query and stay until `shutdown`, or the
+    end of the `with` block. Copies of an executor (`sklearn.clone`) share its workers.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ class RayExecutor(Executor):
     num_workers : int, optional
         None: as many as the cluster has GPUs or, without GPUs, cores.
     num_gpus_per_worker : float, optional
-        None: 1 where the cluster has GPUs, else 0. Workers with a GPU, or a part of one, move the net there.
+        None: 1 where the cluster has GPUs, else 0. Workers with a GPU, or a part of one, move the
+        net there.
     batch_size : int, optional
         Samples a mini-batch in the workers. None: as the sampler has it.
     num_cpus_per_worker : int, default=1
@@ -63,14 +64,15 @@ class RayExecutor(Executor):
     max_retries : int, default=3
         How often a shard is tried again after the loss of the worker that was busy with it.
     gather_limit : int, default=2**30
-        Numbers that `CoresetSampler` and `BADGESampler` may gather here; beyond it they ask for `n_candidates`.
+        Numbers that `CoresetSampler` and `BADGESampler` may gather here; beyond it they ask for
+        `n_candidates`.
 
     Notes
     -----
     Picks are those of the serial path: bit for bit on CPUs where `batch_size` and the number of
     threads are the same. A worker that is lost is replaced and its shards are done again; a shard
-    that takes three times as long as others is given to an idle worker as well, and its first result
-    counts. Needs the extra `skdal[ray]`.
+    that takes three times as long as others is given to an idle worker as well, and its first
+    result counts. Needs the extra `skdal[ray]`.
     """
 
     is_remote = True
@@ -102,7 +104,9 @@ class RayExecutor(Executor):
         self._holder = None  # the thread whose pass is under way
 
     def map(self, task: Any, X: Any, y: Any, slices: list[slice]) -> Iterator:
-        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they come."""
+        """Yield (k, task(rows of X, rows of y)) for the k-th of the slices, each once, as they
+        come.
+        """
         if not slices:
             return
         job = Job(task.packed(), X if is_torch_dataset(X) else None, self.batch_size)
@@ -125,8 +129,8 @@ class RayExecutor(Executor):
         """Hold the workers for one pass over a pool: queries of other threads wait."""
         if self._holder == threading.get_ident():
             raise InvalidParameterError(
-                f"{self!r} is in the middle of another query of this thread; end that first (close its iterator), or "
-                "use an executor of its own."
+                f"{self!r} is in the middle of another query of this thread; end that first "
+                "(close its iterator), or use an executor of its own."
             )
         with self._lock:
             self._holder = threading.get_ident()

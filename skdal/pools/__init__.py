@@ -1,4 +1,6 @@
-"""Pools as they lie on disk, of any size: image folders, Parquet files, memory maps, Ray datasets."""
+"""Pools as they lie on disk, of any size: image folders, Parquet files, memory maps, Ray
+datasets.
+"""
 
 from skdal.pools._folder import ImageFolderPool
 from skdal.pools._images import check_reading, square

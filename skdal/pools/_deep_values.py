@@ -1,4 +1,6 @@
-"""What the file of an image holds that is not 8 bits a channel, as Pillow opens it: the values themselves."""
+"""What the file of an image holds that is not 8 bits a channel, as Pillow opens it: the values
+themselves.
+"""
 
 import io
 import sys
@@ -29,7 +31,8 @@ class Deep(NamedTuple):
     Attributes
     ----------
     values : array (height, width) or (height, width, channels)
-        uint16, or int8, int16, int32, uint32, float32. Channels are gray and alpha, RGB, or RGB and alpha.
+        uint16, or int8, int16, int32, uint32, float32. Channels are gray and alpha, RGB, or RGB and
+        alpha.
     white : int or None
         The value of white; None where nothing says it.
     is_declared : bool
@@ -69,7 +72,9 @@ def deep_values(image):
 
 
 def refuse_upper_bits(image):
-    """Raise where an image has colours deeper than 8 bits, and Pillow gives no more than 8 of them."""
+    """Raise where an image has colours deeper than 8 bits, and Pillow gives no more than 8 of
+    them.
+    """
     kind = (
         "a PPM"
         if image.mode == "RGB" and (_highest(image) or 0) > 255
@@ -77,20 +82,24 @@ def refuse_upper_bits(image):
     )
     if kind:
         raise InvalidDataError(
-            f"its colours are deeper than 8 bits, and of {kind} Pillow gives no more than 8. Store the image as PNG or "
-            "TIFF with RGB of 16 bits; or with 8 bits a channel."
+            f"its colours are deeper than 8 bits, and of {kind} Pillow gives no more than 8. "
+            "Store the image as PNG or TIFF with RGB of 16 bits; or with 8 bits a channel."
         )
 
 
 def cut_kind(image):
-    """Return how 16-bit values lie of which Pillow gives the upper 8 bits alone, such as "CMYK;16L", else ""."""
+    """Return how 16-bit values lie of which Pillow gives the upper 8 bits alone, such as
+    "CMYK;16L", else "".
+    """
     rawmode = _rawmode(image)
     is_cut = ";16" in rawmode and (rawmode.startswith(_CUT) or _lies_in_planes(image))
     return rawmode if is_cut else ""
 
 
 def _sixteen_bits(image):
-    """Return the Deep of gray values of 16 bits, or of 12, or of a PGM, which Pillow stretches to 16."""
+    """Return the Deep of gray values of 16 bits, or of 12, or of a PGM, which Pillow stretches to
+    16.
+    """
     highest = _highest(image)  # before it is decoded
     values = np.asarray(image)
     if highest is not None:
@@ -122,13 +131,15 @@ def _integers(image):
 
 
 def _colours(image):
-    """Return the Deep of colours of 16 bits, or of gray with alpha, of which Pillow by itself gives the upper 8."""
+    """Return the Deep of colours of 16 bits, or of gray with alpha, of which Pillow by itself gives
+    the upper 8.
+    """
     rawmode = _rawmode(image)
     kind, deep, order = rawmode.partition(";16")
     if rawmode and not deep and _lies_in_planes(image) and _bits(image) > 8:
         raise InvalidDataError(
-            "its colours of 16 bits lie in planes of their own, which Pillow misreads. Store the image with the "
-            "channels of a pixel side by side (planar configuration 1)."
+            "its colours of 16 bits lie in planes of their own, which Pillow misreads. Store "
+            "the image with the channels of a pixel side by side (planar configuration 1)."
         )
     if rawmode == "LA;16B":
         both = np.asarray(
@@ -145,7 +156,9 @@ def _colours(image):
 
 
 def _opened_again(image, rawmode):
-    """Return an image, opened but not yet decoded, a second time, with its values taken to lie otherwise."""
+    """Return an image, opened but not yet decoded, a second time, with its values taken to lie
+    otherwise.
+    """
     place = image.fp.tell()
     image.fp.seek(0)
     content = image.fp.read()

@@ -35,28 +35,31 @@ class ImageFolderPool(Pool):
     ----------
     folder : str or Path
     size : int, optional
-        Images become square, of this many pixels a side: the shorter side is scaled, the middle is kept.
-        None: as they are, which then have to be of one size (or `transform` makes them so).
+        Images become square, of this many pixels a side: the shorter side is scaled, the middle is
+        kept. None: as they are, which then have to be of one size (or `transform` makes them so).
     transform : callable, optional
-        Of the image to a tensor. It gets a PIL image (RGB) of one with 8 bits a channel, and of any other an array
-        (height, width) or (height, width, channels) of the file's own values in their own dtype, such as uint16.
-        None: float32 (3, height, width) in [0, 1], of 8 bits a channel.
+        Of the image to a tensor. It gets a PIL image (RGB) of one with 8 bits a channel, and of any
+        other an array (height, width) or (height, width, channels) of the file's own values in
+        their own dtype, such as uint16. None: float32 (3, height, width) in [0, 1], of 8 bits a
+        channel.
     max_unreadable : float, default=0.01
         Share of the images that may be unreadable; a query sets them aside.
     exif : bool, default=False
-        Whether images are turned by the orientation that cameras store, as `PIL.ImageOps.exif_transpose` does. Without
-        it they are not, as in torchvision's `ImageFolder`. (Pillow itself always turns TIFF.)
+        Whether images are turned by the orientation that cameras store, as
+        `PIL.ImageOps.exif_transpose` does. Without it they are not, as in torchvision's
+        `ImageFolder`. (Pillow itself always turns TIFF.)
     depth : int, optional
-        Bits that values of images deeper than 8 bits use, where their files do not say so: 0 is black, 2**depth - 1 is
-        white. Not beside `transform`, which gets the values as they are.
+        Bits that values of images deeper than 8 bits use, where their files do not say so: 0 is
+        black, 2**depth - 1 is white. Not beside `transform`, which gets the values as they are.
 
     Notes
     -----
-    Without a `transform` images become 8 bits a channel. Gray values of 16 bits are divided by 257 and rounded, and of
-    colours the upper 8 bits are kept. With `depth`, or if the file itself says how large values become (TIFF of 12
-    bits, PGM), they are scaled by that. Values of 12 bits stored in 16, say, would lose levels that 8 bits can hold:
-    without `depth` such an image counts as unreadable. So does one that does not say what is white: of signed integers,
-    of integers of 32 bits (these two with `depth` they do), of floating-point numbers.
+    Without a `transform` images become 8 bits a channel. Gray values of 16 bits are divided by 257
+    and rounded, and of colours the upper 8 bits are kept. With `depth`, or if the file itself says
+    how large values become (TIFF of 12 bits, PGM), they are scaled by that. Values of 12 bits
+    stored in 16, say, would lose levels that 8 bits can hold: without `depth` such an image counts
+    as unreadable. So does one that does not say what is white: of signed integers, of integers of
+    32 bits (these two with `depth` they do), of floating-point numbers.
 
     Examples
     --------
@@ -109,7 +112,9 @@ class ImageFolderPool(Pool):
         return self._of_one_shape(i, image)
 
     def picture(self, i: int) -> Any:
-        """Return the image at a position as it is stored, with `exif` turned; deep values of a transform as a range."""
+        """Return the image at a position as it is stored, with `exif` turned; deep values of a
+        transform as a range.
+        """
         try:
             return self._picture(self.folder / self._names[i])
         except DAMAGED as error:
@@ -120,7 +125,9 @@ class ImageFolderPool(Pool):
         return [self._names[int(i)] for i in positions]
 
     def fingerprint(self) -> Any:
-        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        """Return what tells this pool from another: names, sizes and times of change of its files,
+        and settings.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for i in range(len(self)):
             name = self._names[i]
@@ -129,7 +136,9 @@ class ImageFolderPool(Pool):
 
 
 def _image_names(folder, here="", above=()):
-    """Yield the paths of the images within a folder, sorted name by name; `above` are the real paths led through."""
+    """Yield the paths of the images within a folder, sorted name by name; `above` are the real
+    paths led through.
+    """
     real = os.path.realpath(folder / here)
     if real in above:  # a link back
         return

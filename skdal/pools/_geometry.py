@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 
-_TURNS = {  # by EXIF orientation: whether rows and columns change places; whether rows, columns are reversed then
+# by EXIF orientation: whether rows and columns change places; whether rows, columns are reversed
+# then
+_TURNS = {
     2: (False, False, True),
     3: (False, True, True),
     4: (False, True, False),
@@ -38,14 +40,18 @@ def _orientation(image):
 
 
 def scaled_sides(sides, size):
-    """Return (width, height) whose shorter side is `size`, and the corner (left, top) of the middle."""
+    """Return (width, height) whose shorter side is `size`, and the corner (left, top) of the
+    middle.
+    """
     scale = size / min(sides)
     scaled = [max(size, round(side * scale)) for side in sides]
     return scaled, [(side - size) // 2 for side in scaled]
 
 
 def square_values(values, size):
-    """Return values of any type made square, as Pillow does it with 8 bits; integers are rounded."""
+    """Return values of any type made square, as Pillow does it with 8 bits; integers are
+    rounded.
+    """
     (width, height), (left, top) = scaled_sides(values.shape[1::-1], size)
     channels_first = (
         torch.from_numpy(np.array(values, dtype=np.float64))

@@ -32,7 +32,9 @@ _RAW = "A transform= of a pool (skdal score --transform) gets the values as they
 
 
 def check_reading(size: Any, exif: bool, depth: int | None) -> None:
-    """Raise InvalidParameterError unless `size` is a length, `exif` a boolean, `depth` a number of bits."""
+    """Raise InvalidParameterError unless `size` is a length, `exif` a boolean, `depth` a number of
+    bits.
+    """
     if size is not None and not is_positive_integer(size):
         raise InvalidParameterError(
             f"size must be None or an integer of at least 1, in pixels; got {size!r}."
@@ -41,7 +43,8 @@ def check_reading(size: Any, exif: bool, depth: int | None) -> None:
         raise InvalidParameterError(f"exif must be True or False; got {exif!r}.")
     if depth is not None and not (is_positive_integer(depth) and depth <= 32):
         raise InvalidParameterError(
-            f"depth must be None or an integer from 1 to 32, the bits that values of deep images use; got {depth!r}."
+            "depth must be None or an integer from 1 to 32, the bits that values of deep images "
+            f"use; got {depth!r}."
         )
 
 
@@ -52,7 +55,8 @@ def read_rgb(source, *, size=None, exif=False, depth=None):
     ----------
     source : file or PIL image
     size : int, optional
-        The image becomes square, of this many pixels a side: the shorter side is scaled, the middle is kept.
+        The image becomes square, of this many pixels a side: the shorter side is scaled, the middle
+        is kept.
     exif : bool, default=False
         Whether to turn it by its EXIF orientation.
     depth : int, optional
@@ -70,7 +74,8 @@ def read_rgb(source, *, size=None, exif=False, depth=None):
 
 
 def read_stored(source, *, size=None, exif=False):
-    """Return an image as its file holds it: with 8 bits a channel as a PIL image (RGB), else its values as an array.
+    """Return an image as its file holds it: with 8 bits a channel as a PIL image (RGB), else its
+    values as an array.
 
     Parameters
     ----------
@@ -99,30 +104,32 @@ def read_stored(source, *, size=None, exif=False):
 def square(
     image: Any, size: Any, *, exif: bool = False, depth: int | None = None
 ) -> Any:
-    """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle kept."""
+    """Return an image (a file or PIL's) as uint8 (size, size, 3): shorter side scaled, middle
+    kept.
+    """
     return np.asarray(read_rgb(image, size=size, exif=exif, depth=depth))
 
 
 def as_rgb(image, *, depth=None):
     """Return an image of PIL with 8 bits a channel.
 
-    What has 8 bits is what Pillow makes RGB of. Gray values of 16 bits are divided by 257, and of colours the upper 8
-    bits are kept, as Pillow does. If the file says itself what is white (a TIFF of 12 bits, a PGM), or `depth` does,
-    values are scaled by that.
+    What has 8 bits is what Pillow makes RGB of. Gray values of 16 bits are divided by 257, and of
+    colours the upper 8 bits are kept, as Pillow does. If the file says itself what is white (a TIFF
+    of 12 bits, a PGM), or `depth` does, values are scaled by that.
 
     Parameters
     ----------
     image : PIL image
     depth : int, optional
-        Bits that values of an image deeper than 8 bits use, if its file does not say so: black is 0, white is
-        2**depth - 1.
+        Bits that values of an image deeper than 8 bits use, if its file does not say so: black is
+        0, white is 2**depth - 1.
 
     Raises
     ------
     InvalidDataError
-        Values are signed, of 32 bits or floating-point, so that nothing says what is white; some are larger than
-        `depth` allows; or without `depth`, values use so small a part of 16 bits that 8 bits would lose levels of
-        which they could hold more.
+        Values are signed, of 32 bits or floating-point, so that nothing says what is white; some
+        are larger than `depth` allows; or without `depth`, values use so small a part of 16 bits
+        that 8 bits would lose levels of which they could hold more.
     """
     deep = deep_values(image)
     if deep is None:
@@ -148,8 +155,8 @@ def _without_alpha(values):
 def _refuse_depth(image, depth):
     if depth not in (None, 16) and (kind := cut_kind(image)):
         raise InvalidDataError(
-            f"depth={depth} cannot be heeded: of {kind} Pillow gives only the upper 8 of 16 bits. Store the image as "
-            "PNG or TIFF with RGB of 16 bits."
+            f"depth={depth} cannot be heeded: of {kind} Pillow gives only the upper 8 of 16 "
+            "bits. Store the image as PNG or TIFF with RGB of 16 bits."
         )
 
 
@@ -163,20 +170,22 @@ def _check_range(values, white):
             else "Pass depth= (skdal score --depth), the bits they use, if 0 is black. "
         )
         raise InvalidDataError(
-            f"its values are {_WORDS[kind.name]}, of which nothing says what is black and what is white. {by_depth}"
-            f"{_RAW} Or store the image with 8 or 16 bits, unsigned."
+            f"its values are {_WORDS[kind.name]}, of which nothing says what is black and what "
+            f"is white. {by_depth}{_RAW} Or store the image with 8 or 16 bits, unsigned."
         )
     low = int(values.min())
     high = int(values.max())
     if low < 0 or high > white:
         raise InvalidDataError(
-            f"its values are from {low} to {high}, and those of {white.bit_length()} bits from 0 to {white}. Pass "
-            f"another depth= (skdal score --depth). {_RAW}"
+            f"its values are from {low} to {high}, and those of {white.bit_length()} bits from "
+            f"0 to {white}. Pass another depth= (skdal score --depth). {_RAW}"
         )
 
 
 def _check_levels(values, found):
-    """Raise if 8 bits lose levels of which they could hold more, since values use a small part of 16 bits."""
+    """Raise if 8 bits lose levels of which they could hold more, since values use a small part of
+    16 bits.
+    """
     highest = int(values.max())
     if highest >= _USUAL:
         return
@@ -184,9 +193,9 @@ def _check_levels(values, found):
     n_after = len(np.unique(found))
     if n_after < n_before:
         raise InvalidDataError(
-            f"its values go up to {highest} where 16 bits could hold {FULL}, so that 8 bits would keep {n_after} of "
-            f"{n_before} levels. Pass depth= (skdal score --depth), the bits that the camera gives: 12, say, or 16 if "
-            f"the image is just dark. {_RAW}"
+            f"its values go up to {highest} where 16 bits could hold {FULL}, so that 8 bits "
+            f"would keep {n_after} of {n_before} levels. Pass depth= (skdal score --depth), "
+            f"the bits that the camera gives: 12, say, or 16 if the image is just dark. {_RAW}"
         )
 
 
@@ -216,6 +225,7 @@ def _unknown(first_bytes):
     if first_bytes not in _TIFF:
         return "Pillow knows no image of that kind, or the file is damaged."
     return (
-        "it is a TIFF of a kind that Pillow does not open, such as one of 64-bit numbers or of many channels, or it is "
-        "damaged. Store gray or RGB with 8 or 16 bits, or all of the values in a .npy file, for MemmapPool."
+        "it is a TIFF of a kind that Pillow does not open, such as one of 64-bit numbers or "
+        "of many channels, or it is damaged. Store gray or RGB with 8 or 16 bits, or all of "
+        "the values in a .npy file, for MemmapPool."
     )

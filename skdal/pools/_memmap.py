@@ -15,12 +15,14 @@ from skdal.utils import describe
 
 
 class MemmapPool(Pool):
-    """The rows of an array in a .npy file, which is never loaded whole; a key is a row's number, or of `keys`.
+    """The rows of an array in a .npy file, which is never loaded whole; a key is a row's number, or
+    of `keys`.
 
     Parameters
     ----------
     file : str or Path
-        As `numpy.save` or `numpy.lib.format.open_memmap` writes it: numbers or booleans, of any byte order.
+        As `numpy.save` or `numpy.lib.format.open_memmap` writes it: numbers or booleans, of any
+        byte order.
     keys : sequence, optional
         One a row.
     transform : callable, optional
@@ -56,7 +58,8 @@ class MemmapPool(Pool):
                 self._rows = np.lib.format.open_memmap(self.file, mode="r")
             except (OSError, ValueError, EOFError) as error:
                 raise InvalidDataError(
-                    f"{self.file} cannot be memory-mapped ({error}); a .npy file as numpy.save writes it is expected."
+                    f"{self.file} cannot be memory-mapped ({error}); a .npy file as numpy.save "
+                    "writes it is expected."
                 ) from error
         return self._rows
 
@@ -80,7 +83,9 @@ class MemmapPool(Pool):
         return [int(i) if self._keys is None else self._keys[int(i)] for i in positions]
 
     def fingerprint(self) -> Any:
-        """Return what tells this pool from another: size and time of change of its file, and settings."""
+        """Return what tells this pool from another: size and time of change of its file, and
+        settings.
+        """
         return type(self).__name__, stat_of(self.file), describe(self.transform)
 
     def __getstate__(self):
@@ -94,6 +99,7 @@ def _check_numbers(file, rows):
         )
     if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8:
         raise InvalidDataError(
-            f"{file} is of type {rows.dtype}; booleans, integers or floating-point numbers of at most 64 bits are "
-            "expected, so store it as such, complex numbers as two channels, say."
+            f"{file} is of type {rows.dtype}; booleans, integers or floating-point numbers of "
+            "at most 64 bits are expected, so store it as such, complex numbers as two "
+            "channels, say."
         )

@@ -11,13 +11,15 @@ from skdal.pools._table import TablePool, check_columns, shape_of
 
 
 class ParquetPool(TablePool):
-    """The rows of a Parquet file, or of all Parquet files below a folder in the order of their paths.
+    """The rows of a Parquet file, or of all Parquet files below a folder in the order of their
+    paths.
 
     Parameters
     ----------
     path : str or Path
     column : str, default="image"
-        With encoded images (bytes, or a struct with a field `bytes`), or with numbers (lists, tensors).
+        With encoded images (bytes, or a struct with a field `bytes`), or with numbers (lists,
+        tensors).
     key : str, optional
         Column with the keys. None: keys are "FILE:ROW", as are those of rows whose key is damaged.
     shape : tuple of int, optional
@@ -25,8 +27,8 @@ class ParquetPool(TablePool):
     size : int, optional
         Images become square, of this many pixels a side; see `ImageFolderPool`.
     transform : callable, optional
-        Of the image (PIL, RGB; deeper ones as an array, see `ImageFolderPool`) or the array to a tensor; None: images
-        become float32 in [0, 1], numbers float32.
+        Of the image (PIL, RGB; deeper ones as an array, see `ImageFolderPool`) or the array to a
+        tensor; None: images become float32 in [0, 1], numbers float32.
     max_unreadable : float, default=0.01
         Share of the rows that may be unreadable; a query sets them aside.
     exif, depth
@@ -34,8 +36,8 @@ class ParquetPool(TablePool):
 
     Notes
     -----
-    A row group is read whole, and the last one is kept; so groups should be of some thousand rows. Needs the
-    extra `skdal[ray]`, for pyarrow.
+    A row group is read whole, and the last one is kept; so groups should be of some thousand rows.
+    Needs the extra `skdal[ray]`, for pyarrow.
     """
 
     def __init__(
@@ -100,7 +102,9 @@ class ParquetPool(TablePool):
         return name if row is None else f"{name}:{first + row}"
 
     def fingerprint(self) -> Any:
-        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        """Return what tells this pool from another: names, sizes and times of change of its files,
+        and settings.
+        """
         files = sorted({file for file, _, _ in self._parts})
         stats = [
             (str(file.relative_to(self.path.parent)), stat_of(file)) for file in files

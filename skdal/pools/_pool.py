@@ -35,10 +35,11 @@ class Pool(Dataset):
     Parameters
     ----------
     transform : callable, optional
-        What a stored sample becomes: of an image (PIL, RGB; deeper ones as an array) or an array a tensor. Not random.
+        What a stored sample becomes: of an image (PIL, RGB; deeper ones as an array) or an array a
+        tensor. Not random.
     max_unreadable : float, default=0.01
-        Share of the samples that may be unreadable. A query sets them aside, counts them and lists them
-        in `unreadable_`; where there are more, it ends.
+        Share of the samples that may be unreadable. A query sets them aside, counts them and lists
+        them in `unreadable_`; where there are more, it ends.
     size, exif, depth
         How images are read, in pools that hold some; see `ImageFolderPool`.
     """
@@ -64,8 +65,8 @@ class Pool(Dataset):
         check_reading(size, exif, depth)
         if depth is not None and transform is not None:
             raise InvalidParameterError(
-                f"depth={depth} is for images that become 8 bits, and transform gets their values as they are; pass "
-                "one of the two."
+                f"depth={depth} is for images that become 8 bits, and transform gets their "
+                "values as they are; pass one of the two."
             )
         self.max_unreadable = max_unreadable
         self.size = size
@@ -81,7 +82,8 @@ class Pool(Dataset):
         raise NotImplementedError
 
     def positions(self, keys: Any) -> np.ndarray:
-        """Return the positions of some keys (m,), which are compared as text, as files of labels have them.
+        """Return the positions of some keys (m,), which are compared as text, as files of labels
+        have them.
 
         Raises
         ------
@@ -100,17 +102,22 @@ class Pool(Dataset):
         twice = [key for key, found in known.items() if len(found) > 1]
         if missing or twice:
             raise InvalidDataError(
-                f"{len(missing)} of {len(keys)} keys are not in the pool, such as {missing[:3]}, and {len(twice)} are "
-                f"there more than once, such as {twice[:3]}. Its keys look like {self.keys(range(min(3, len(self))))}."
+                f"{len(missing)} of {len(keys)} keys are not in the pool, such as "
+                f"{missing[:3]}, and {len(twice)} are there more than once, such as "
+                f"{twice[:3]}. Its keys look like {self.keys(range(min(3, len(self))))}."
             )
         return np.array([known[key][0] for key in keys], dtype=np.intp)
 
     def fingerprint(self) -> Any:
-        """Return what tells this pool from another: names, sizes and times of change of its files, and settings."""
+        """Return what tells this pool from another: names, sizes and times of change of its files,
+        and settings.
+        """
         raise NotImplementedError
 
     def picture(self, i: int) -> Any:
-        """Return the sample at a position as it is stored, as a PIL image; None where it is none."""
+        """Return the sample at a position as it is stored, as a PIL image; None where it is
+        none.
+        """
         raise NotImplementedError
 
     def _image(self, source):
@@ -139,13 +146,16 @@ class Pool(Dataset):
             return self.transform(values)
         except (TypeError, AttributeError) as error:
             raise UnreadableSampleError(
-                f"transform fails on the values of an image that is deeper than 8 bits, an array {values.shape} of "
-                f"{values.dtype} ({type(error).__name__}: {error}). Let it take arrays as well, as those of "
-                "torchvision.transforms.v2 do behind ToImage(); or leave transform out."
+                "transform fails on the values of an image that is deeper than 8 bits, an "
+                f"array {values.shape} of {values.dtype} ({type(error).__name__}: {error}). "
+                "Let it take arrays as well, as those of torchvision.transforms.v2 do behind "
+                "ToImage(); or leave transform out."
             ) from error
 
     def _picture(self, source):
-        """Return an image from a file or bytes as people are to see it, turned as the net gets it."""
+        """Return an image from a file or bytes as people are to see it, turned as the net gets
+        it.
+        """
         if self.transform is None:
             return read_rgb(source, exif=self.exif, depth=self.depth)
         stored = read_stored(source, exif=self.exif)
@@ -156,7 +166,8 @@ class Pool(Dataset):
         return self.size, self.exif, self.depth, describe(self.transform)
 
     def _of_one_shape(self, i, sample):
-        """Return the sample at a position, which has to be of the shape of others unless a transform made it.
+        """Return the sample at a position, which has to be of the shape of others unless a
+        transform made it.
 
         Raises
         ------
@@ -169,14 +180,17 @@ class Pool(Dataset):
         if tuple(sample.shape) != shape:
             keys = self.keys([first, i])
             raise InvalidDataError(
-                f"samples must be of one shape; {keys[0]} has {shape} and {keys[1]} {tuple(sample.shape)}. Make images "
-                "alike with size= (--size), or samples of any kind with transform= (--transform)."
+                f"samples must be of one shape; {keys[0]} has {shape} and {keys[1]} "
+                f"{tuple(sample.shape)}. Make images alike with size= (--size), or samples of "
+                "any kind with transform= (--transform)."
             )
         return sample
 
 
 def stat_of(file):
-    """Return size and time of change of a file, None of one that is not there, which is unreadable and not fatal."""
+    """Return size and time of change of a file, None of one that is not there, which is unreadable
+    and not fatal.
+    """
     try:
         found = file.stat()
     except OSError:

@@ -14,9 +14,11 @@ _ROWS_HASHED = 3  # of a block
 
 
 class RayDataPool(TablePool):
-    """The rows of a dataset of Ray Data, such as `ray.data.read_images("s3://...", include_paths=True)`.
+    """The rows of a dataset of Ray Data, such as `ray.data.read_images("s3://...",
+    include_paths=True)`.
 
-    The dataset is executed once and its blocks stay in the object store, from where workers take them.
+    The dataset is executed once and its blocks stay in the object store, from where workers take
+    them.
 
     Parameters
     ----------
@@ -71,7 +73,9 @@ class RayDataPool(TablePool):
         return f"block {number}" if row is None else f"{number}:{row}"
 
     def fingerprint(self) -> Any:
-        """Return what tells this pool from another: of each block its length, schema and some rows, and settings."""
+        """Return what tells this pool from another: of each block its length, schema and some rows,
+        and settings.
+        """
         own = self.column, self.key, self.shape, self._reading()
         return type(self).__name__, self._stops, self._digests, own
 
@@ -92,9 +96,10 @@ def _executed(dataset, *columns):
         blocks = dataset.to_arrow_refs()
     except ray.exceptions.RayTaskError as error:
         raise InvalidDataError(
-            f"the dataset cannot be executed ({str(error).strip().splitlines()[-1]}). Where ray.data.read_images met "
-            "a damaged image, use ray.data.read_binary_files(..., include_paths=True) with column='bytes', "
-            "key='path': the pool decodes images itself, and sets damaged ones aside."
+            f"the dataset cannot be executed ({str(error).strip().splitlines()[-1]}). Where "
+            "ray.data.read_images met a damaged image, use ray.data.read_binary_files(..., "
+            "include_paths=True) with column='bytes', key='path': the pool decodes images "
+            "itself, and sets damaged ones aside."
         ) from error
     about = ray.remote(_about_block)
     return list(

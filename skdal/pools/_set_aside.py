@@ -34,7 +34,8 @@ class NothingReadableError(UnreadableSampleError):
 
 
 class SetAside(Dataset):
-    """A pool in which a readable sample stands in for each that is unreadable; which these are is kept.
+    """A pool in which a readable sample stands in for each that is unreadable; which these are is
+    kept.
 
     Marks are in memory that a DataLoader's worker processes share.
 

@@ -39,7 +39,9 @@ class TablePool(Pool):
 
     @abstractmethod
     def _read(self, number, column):
-        """Return a column of a part, an Arrow array; UnreadableSampleError says that no row of it can be read."""
+        """Return a column of a part, an Arrow array; UnreadableSampleError says that no row of it
+        can be read.
+        """
 
     @abstractmethod
     def _name(self, number, row=None):
@@ -52,11 +54,15 @@ class TablePool(Pool):
         return self._of_one_shape(i, self._decoded(i, self._sample))
 
     def picture(self, i):
-        """Return the image at a position, as it is stored; numbers of shape (channels, height, width) as one."""
+        """Return the image at a position, as it is stored; numbers of shape (channels, height,
+        width) as one.
+        """
         return self._decoded(i, self._seen)
 
     def keys(self, positions):
-        """Return the values of the key column, a list; where there is none or it is damaged, what rows are called."""
+        """Return the values of the key column, a list; where there is none or it is damaged, what
+        rows are called.
+        """
         found = []
         held = None, None  # the number of a part, and its keys
         for i in positions:
@@ -151,7 +157,9 @@ def check_columns(where, schema, *columns):
 
 
 def shape_of(field):
-    """Return the shape of a column of tensors, whether their type is known here or not; None of other columns."""
+    """Return the shape of a column of tensors, whether their type is known here or not; None of
+    other columns.
+    """
     if (shape := getattr(field.type, "shape", None)) is not None:
         return tuple(shape)
     found = (field.metadata or {}).get(b"ARROW:extension:metadata")

@@ -1,4 +1,6 @@
-"""What a pool says of itself: its keys, what its samples are, and how many of them may be unreadable."""
+"""What a pool says of itself: its keys, what its samples are, and how many of them may be
+unreadable.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,11 @@ class PoolView(NamedTuple):
 
 @singledispatch
 def view(X: Any) -> Any:
-    """Return the PoolView of a pool: by its attributes, and through Subset, ConcatDataset and SetAside.
+    """Return the PoolView of a pool: by its attributes, and through Subset, ConcatDataset and
+    SetAside.
 
-    A Dataset says it by a method `keys(positions)` and by attributes `unit` and `max_unreadable`, whichever it has.
+    A Dataset says it by a method `keys(positions)` and by attributes `unit` and `max_unreadable`,
+    whichever it has.
     """
     if not isinstance(X, Dataset):
         return PoolView(partial(_refuse_keys, X))
@@ -76,8 +80,9 @@ def _own_keys(X, positions):
 
 def _refuse_keys(X, positions):
     raise InvalidDataError(
-        f"a pool of type {type(X).__name__} has no keys; use a pool of skdal.pools (ImageFolderPool, ParquetPool, "
-        "MemmapPool), or give your Dataset a method keys(positions)."
+        f"a pool of type {type(X).__name__} has no keys; use a pool of skdal.pools "
+        "(ImageFolderPool, ParquetPool, MemmapPool), or give your Dataset a method "
+        "keys(positions)."
     )
 
 
@@ -88,7 +93,9 @@ def _keys_of_subset(inner, indices, positions):
 
 
 def _keys_of_parts(parts, stops, positions):
-    """Return the keys of positions in parts that lie one behind the other; each part is asked once."""
+    """Return the keys of positions in parts that lie one behind the other; each part is asked
+    once.
+    """
     numbers = np.searchsorted(stops, positions, side="right")
     found = np.empty(len(positions), dtype=object)
     for number, part in enumerate(parts):
@@ -100,7 +107,8 @@ def _keys_of_parts(parts, stops, positions):
     return found.tolist()
 
 
-# --- one answer each --------------------------------------------------------------------------------------------------
+# --- one answer each
+# --------------------------------------------------------------------------------------------------
 
 
 def keys_of(X: Any, positions: Any) -> list:

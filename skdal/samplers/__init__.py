@@ -1,6 +1,7 @@
 """Samplers: which labels to ask for.
 
-To add one: one file here with a sampler class, its line in `SAMPLERS` (and the import of the class), one test case.
+To add one: one file here with a sampler class, its line in `SAMPLERS` (and the import of the
+class), one test case.
 """
 
 from functools import partial

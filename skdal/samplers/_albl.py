@@ -21,14 +21,14 @@ from skdal.utils import is_number, is_positive_integer, rows_digest
 class ALBLSampler(BaseSampler):
     r"""Let a bandit learn from round to round which of several samplers to ask (ALBL).
 
-    The arms of an Exp4.P bandit are samplers. Arm a, of N, has weight :math:`w_a`, at first 1, and is
-    drawn with probability
+    The arms of an Exp4.P bandit are samplers. Arm a, of N, has weight :math:`w_a`, at first 1, and
+    is drawn with probability
 
     .. math:: q_a = (1 - N p_{\min}) \frac{w_a}{\sum_b w_b} + p_{\min} .
 
-    At the next query the reward r is the importance-weighted accuracy of the net on its labeled set,
-    the mean over labeled rows of [predicted right] / p, where p is the probability with which the
-    row was asked for, 1 for rows that were there before the first query. Then
+    At the next query the reward r is the importance-weighted accuracy of the net on its labeled
+    set, the mean over labeled rows of [predicted right] / p, where p is the probability with which
+    the row was asked for, 1 for rows that were there before the first query. Then
 
     .. math::
 
@@ -36,17 +36,19 @@ class ALBLSampler(BaseSampler):
         \frac{1}{q_a} \sqrt{\frac{\ln(N / \delta)}{N T}} \Big) \Big), \qquad
         \hat r_a = \frac{r}{p} \text{ if arm a asked for it, else } 0 .
 
-    The state lives in the object and is pickled with it, and `state_dict` gives it as plain lists; `clone` starts anew.
-    So there is no function form: pass the instance, as in `ActiveLearner(net, query_strategy=ALBLSampler())`.
+    The state lives in the object and is pickled with it, and `state_dict` gives it as plain lists;
+    `clone` starts anew. So there is no function form: pass the instance, as in `ActiveLearner(net,
+    query_strategy=ALBLSampler())`.
 
     Parameters
     ----------
     estimator : classifier, optional
         One that all arms can work with; see `BaseSampler`.
     samplers : list of samplers, optional
-        The arms, of which clones are asked. None: `CoresetSampler()` and `ConfidenceSampler()`, as in
-        the paper. Their own estimators are not used, and their random numbers come from this sampler's
-        `random_state`. A bandit cannot be an arm: it would learn from answers that it did not ask for.
+        The arms, of which clones are asked. None: `CoresetSampler()` and `ConfidenceSampler()`, as
+        in the paper. Their own estimators are not used, and their random numbers come from this
+        sampler's `random_state`. A bandit cannot be an arm: it would learn from answers that it did
+        not ask for.
     per : {"batch", "sample"}, default="batch"
         "batch": one arm is drawn for a query and chooses the whole batch; p is its :math:`q_a`.
         "sample": an arm is drawn for each sample and gives its best one that is not taken yet; p is
@@ -67,17 +69,19 @@ class ALBLSampler(BaseSampler):
     probabilities_ : float64 array (n_labeled,)
         p of each labeled row that is accounted for so far, 1 for the initial ones.
     history_ : list of dict
-        By query: the `arms` drawn (their positions), their `q`, and the `reward` that came before, None at first.
+        By query: the `arms` drawn (their positions), their `q`, and the `reward` that came before,
+        None at first.
 
     Notes
     -----
     Rows beyond those of the last query are the answers to it. They must have been appended; of
     per="sample" in the order of the picks, or in one that `update` was told. A labeled set that
-    has shrunk, or has changed otherwise, is an error. A query that was not answered teaches nothing.
+    has shrunk, or has changed otherwise, is an error. A query that was not answered teaches
+    nothing.
 
-    Differences. Hsu and Lin draw one sample a round, with samples of the pool as arms and samplers as
-    experts, and divide their reward by n T; libact does this, with delta 1 and p_min
-    sqrt(ln N / (n T)). The repository of BADGE draws one sampler a batch, as here, but does not divide the
+    Differences. Hsu and Lin draw one sample a round, with samples of the pool as arms and samplers
+    as experts, and divide their reward by n T; libact does this, with delta 1 and p_min sqrt(ln N /
+    (n T)). The repository of BADGE draws one sampler a batch, as here, but does not divide the
     reward by p a second time, adds the bonus only to the sampler that was drawn, and has T = 1.
 
     References
@@ -110,7 +114,8 @@ class ALBLSampler(BaseSampler):
     keeps_state_over_rounds = True
 
     def update(self, indices: Any, y: Any) -> None:
-        """Say which picks of the last query the next labeled rows are; only needed where their order differs.
+        """Say which picks of the last query the next labeled rows are; only needed where their
+        order differs.
 
         Parameters
         ----------
@@ -133,8 +138,9 @@ class ALBLSampler(BaseSampler):
             or len(indices) != len(y)
         ):
             raise InvalidDataError(
-                f"update needs picks of the last query, each once, and a label for each; got {len(indices)} indices "
-                f"({len(unknown)} of them not asked for: {unknown[:5]}) and {len(y)} labels."
+                "update needs picks of the last query, each once, and a label for each; got "
+                f"{len(indices)} indices ({len(unknown)} of them not asked for: {unknown[:5]}) "
+                f"and {len(y)} labels."
             )
         position = {pick: i for i, pick in enumerate(asked.picks.tolist())}
         self._asked = asked._replace(
@@ -142,7 +148,9 @@ class ALBLSampler(BaseSampler):
         )
 
     def state_dict(self) -> dict:
-        """Return what the bandit has learned, for `torch.save` and `load_state_dict`: plain lists, {} at the start."""
+        """Return what the bandit has learned, for `torch.save` and `load_state_dict`: plain lists,
+        {} at the start.
+        """
         if not hasattr(self, "_bound"):
             return {}
         asked = {
@@ -210,12 +218,15 @@ class ALBLSampler(BaseSampler):
         return arms
 
     def _learned(self, X, labels, correct, n_arms):
-        """Return the weights of the arms, the probability of each labeled row, and the reward or None."""
+        """Return the weights of the arms, the probability of each labeled row, and the reward or
+        None.
+        """
         if not hasattr(self, "_bound"):
             return np.ones(n_arms), np.ones(len(labels)), None
         if len(self.weights_) != n_arms:
             raise InvalidParameterError(
-                f"ALBLSampler has learned of {len(self.weights_)} samplers and now has {n_arms}; a clone starts anew."
+                f"ALBLSampler has learned of {len(self.weights_)} samplers and now has {n_arms}; a "
+                "clone starts anew."
             )
         n_new = self._bound.n_appended(X, labels)
         asked = self._asked.answered(n_new, labels[len(labels) - n_new :], self.per)
@@ -297,7 +308,9 @@ def _is_bandit(sampler):
 
 
 class _Labeled(NamedTuple):
-    """The labeled set of a query: its labels (n,) and a digest of its samples, None where that would load them."""
+    """The labeled set of a query: its labels (n,) and a digest of its samples, None where that
+    would load them.
+    """
 
     labels: np.ndarray
     digest: object
@@ -313,16 +326,18 @@ class _Labeled(NamedTuple):
         n = len(self.labels)
         if len(labels) < n:
             raise InvalidDataError(
-                f"the labeled set had {n} samples at the last query and has {len(labels)} now; ALBLSampler learns from "
-                "what is appended. Pass all labeled samples, or a clone of the sampler to start anew."
+                f"the labeled set had {n} samples at the last query and has {len(labels)} now; "
+                "ALBLSampler learns from what is appended. Pass all labeled samples, or a "
+                "clone of the sampler to start anew."
             )
         is_same = (
             self.digest is None or rows_digest(X, n, like=self.digest) == self.digest
         )
         if not np.array_equal(labels[:n], self.labels) or not is_same:
             raise InvalidDataError(
-                f"the first {n} samples of the labeled set are not those of the last query; ALBLSampler needs new ones "
-                "appended, in order. Pass a clone of the sampler to start anew."
+                f"the first {n} samples of the labeled set are not those of the last query; "
+                "ALBLSampler needs new ones appended, in order. Pass a clone of the sampler "
+                "to start anew."
             )
         return len(labels) - n
 
@@ -363,13 +378,15 @@ class _Asked(NamedTuple):
         """
         if n and self.labels is not None and not np.array_equal(labels, self.labels):
             raise InvalidDataError(
-                f"update told of {len(self.labels)} answers; the labeled set has {n} new samples, whose labels differ."
+                f"update told of {len(self.labels)} answers; the labeled set has {n} new samples, "
+                "whose labels differ."
             )
         if per == "batch":  # one probability for all
             return self._replace(p=np.full(n, self.p[0]), advised=self.advised[:1])
         if n > len(self.picks):
             raise InvalidDataError(
-                f"the labeled set has {n} new samples, and {len(self.picks)} were asked for at the last query. "
+                f"the labeled set has {n} new samples, and {len(self.picks)} were asked for at the "
+                "last query. "
                 'Append only the picks, in their order, or use per="batch".'
             )
         order = np.arange(n) if self.order is None else self.order[:n]

@@ -24,7 +24,9 @@ class LastLayerWork(ModuleWork):
     is_ranked: bool
 
     def __call__(self, trained, X):
-        """Return the columns "hidden" (n, d) and "proba" (n, K), where asked for with "score" (n,), the length."""
+        """Return the columns "hidden" (n, d) and "proba" (n, K), where asked for with "score" (n,),
+        the length.
+        """
         hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
         if not self.is_ranked:
             return {"hidden": hidden, "proba": proba}
@@ -39,25 +41,25 @@ class BADGESampler(BaseSampler):
     A sample's embedding is the gradient of its loss under its own predicted label with respect to
     the weight of the head, :math:`(p - e_{\hat y}) \otimes h`. The first pick is the longest
     embedding; each further one is drawn with probability in proportion to the squared distance to
-    the nearest pick. Where all distances are zero it is drawn evenly from what is left. The score of
-    a pick is that distance, not squared, of the first one its length.
+    the nearest pick. Where all distances are zero it is drawn evenly from what is left. The score
+    of a pick is that distance, not squared, of the first one its length.
 
     Parameters
     ----------
     estimator : NeuralNetClassifier, Pipeline or FrozenEstimator, optional
-        A skorch net that ends in a Linear; see `BaseSampler`. The Linear may run at every token, as in
-        decoders, where the outputs are those of one token or a weighted sum over tokens.
+        A skorch net that ends in a Linear; see `BaseSampler`. The Linear may run at every token, as
+        in decoders, where the outputs are those of one token or a weighted sum over tokens.
     n_candidates : int, optional
-        Only so many samples are chosen from, those of longest embedding; for pools whose embeddings do
-        not fit into memory. None: all of the pool.
+        Only so many samples are chosen from, those of longest embedding; for pools whose embeddings
+        do not fit into memory. None: all of the pool.
     warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
     Notes
     -----
     Embeddings stay factored, since inner products of outer products are products of inner products:
-    memory is O(n_pool (K + d)), in float64, time O(n_instances n_pool (K + d)). A distance below the
-    rounding of the lengths counts as 0.
+    memory is O(n_pool (K + d)), in float64, time O(n_instances n_pool (K + d)). A distance below
+    the rounding of the lengths counts as 0.
 
     References
     ----------
@@ -73,7 +75,8 @@ class BADGESampler(BaseSampler):
     >>> X = X.astype("float32") / 16
     >>> net = NeuralNetClassifier(torch.nn.Linear, module__in_features=64, module__out_features=10,
     ...                           criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0)
-    >>> len(set(BADGESampler(net, random_state=0).fit(X[:100], y[:100]).query(X[100:], n_instances=5)))
+    >>> sampler = BADGESampler(net, random_state=0).fit(X[:100], y[:100])
+    >>> len(set(sampler.query(X[100:], n_instances=5)))
     5
     """
 
@@ -110,7 +113,8 @@ def _logit_gradients(proba):
 
 
 def kmeans_plusplus(u, h, n_instances, rng):
-    """Return (indices, distances) of k-means++ picks among the outer products of the rows of u and h, in float64.
+    """Return (indices, distances) of k-means++ picks among the outer products of the rows of u and
+    h, in float64.
 
     Parameters
     ----------

@@ -13,6 +13,6 @@ def check_n_candidates(n_candidates, n_instances):
     """Raise if there are fewer candidates than samples asked for."""
     if n_candidates is not None and n_candidates < n_instances:
         raise InvalidParameterError(
-            f"n_instances is {n_instances}, and n_candidates={n_candidates} leaves fewer to choose from; raise "
-            "n_candidates or ask for fewer."
+            f"n_instances is {n_instances}, and n_candidates={n_candidates} leaves fewer to "
+            "choose from; raise n_candidates or ask for fewer."
         )

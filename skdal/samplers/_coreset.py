@@ -40,9 +40,10 @@ class FarthestWork(EmbeddingWork):
 class CoresetSampler(EmbeddingSampler):
     """Ask for the samples that leave no other far from all labeled ones (greedy k-center).
 
-    Each pick is the sample of the pool whose representation is farthest from its nearest centre; the
-    labeled samples are the first centres and each pick becomes one. Its score is that distance. Ties
-    go to the lower position. With an empty labeled set the first pick is drawn at random (score NaN).
+    Each pick is the sample of the pool whose representation is farthest from its nearest centre;
+    the labeled samples are the first centres and each pick becomes one. Its score is that distance.
+    Ties go to the lower position. With an empty labeled set the first pick is drawn at random
+    (score NaN).
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ class CoresetSampler(EmbeddingSampler):
         A skorch net; with a callable `embedding` any classifier. See `BaseSampler`.
     embedding : None, str or callable, default=None
         The representation. None: the input of the last Linear to run, the net's head. A string: the
-        output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)` array or tensor.
+        output of the module of that name, flattened. A callable `(classifier, X) -> (n, d)` array
+        or tensor.
     n_candidates : int, optional
         Only so many samples are chosen from, those farthest from the labeled set; for pools whose
         representations do not fit into memory. None: all of the pool.
@@ -74,7 +76,8 @@ class CoresetSampler(EmbeddingSampler):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skdal.samplers import CoresetSampler
     >>> X, y = load_iris(return_X_y=True)
-    >>> sampler = CoresetSampler(LogisticRegression(max_iter=500), embedding=lambda classifier, X: X)
+    >>> classifier = LogisticRegression(max_iter=500)
+    >>> sampler = CoresetSampler(classifier, embedding=lambda classifier, X: X)
     >>> _, distances = sampler.fit(X[::10], y[::10]).query(X, n_instances=3, return_scores=True)
     >>> bool(distances[0] >= distances[1] >= distances[2])
     True
@@ -115,11 +118,13 @@ class CoresetSampler(EmbeddingSampler):
 
 
 def _scaled(pool, centers):
-    """Return (pool, centers, scale) in one dtype, divided by a scale at which squares stay in the range of numbers."""
+    """Return (pool, centers, scale) in one dtype, divided by a scale at which squares stay in the
+    range of numbers.
+    """
     if pool.shape[1] != centers.shape[1]:
         raise InvalidDataError(
-            f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} in the labeled set. "
-            "Both have to be of one length."
+            f"a representation has {pool.shape[1]} numbers in the pool and {centers.shape[1]} "
+            "in the labeled set. Both have to be of one length."
         )
     scale = _scale(pool, centers)
     dtype = torch.promote_types(pool.dtype, centers.dtype)
@@ -131,7 +136,9 @@ def _scaled(pool, centers):
 
 
 def _scale(*representations):
-    """Return a power of two near the largest value where squares may leave the range of numbers, else 1."""
+    """Return a power of two near the largest value where squares may leave the range of numbers,
+    else 1.
+    """
     bounds = [
         float(bound) for x in representations if x.numel() for bound in torch.aminmax(x)
     ]
@@ -173,7 +180,9 @@ def k_center(pool, centers, n_instances, rng):
 
 
 def nearest_distances(pool, centers):
-    """Return the distance (n,) of each row of the pool to the nearest centre, infinity without centres."""
+    """Return the distance (n,) of each row of the pool to the nearest centre, infinity without
+    centres.
+    """
     squares = _squares(pool)
     distance = pool.new_full((len(pool),), np.inf)
     for some in row_slices(len(centers), _CENTERS):
@@ -184,8 +193,8 @@ def nearest_distances(pool, centers):
 def _lower(distance, pool, squares, centers):
     """Lower each row's distance (n,) to that of the nearest of some centres.
 
-    A matrix product finds the pairs that may be nearest, give or take its rounding; their distances are
-    then taken from differences, so that duplicates are exactly 0 apart.
+    A matrix product finds the pairs that may be nearest, give or take its rounding; their distances
+    are then taken from differences, so that duplicates are exactly 0 apart.
     """
     slack = _slack(pool)
     for rows in row_slices(len(pool), _PAIRS // len(centers)):

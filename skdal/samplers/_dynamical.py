@@ -50,7 +50,9 @@ class DeltaWork(GradientWork):
     direction: dict[str, torch.Tensor] | None
 
     def __call__(self, trained, X):
-        """Return the columns "score", "sq_norm", "dot" and "label", each (n,), without a term that does not count."""
+        """Return the columns "score", "sq_norm", "dot" and "label", each (n,), without a term that
+        does not count.
+        """
         statistics = self.statistics(
             trained, X, direction=self.direction, only_dot=self.gamma == np.inf
         )
@@ -121,8 +123,9 @@ class DynamicALSampler(GradientSampler):
     .. math:: \Delta(x) = \|g_x\|^2 + \gamma \, g_x \cdot g_S, \qquad \gamma = 2,
 
     where :math:`g_x` is the gradient of its loss under its own predicted label, over all trainable
-    parameters, and :math:`g_S` the sum over the labeled set of the gradients under the true labels, with that
-    of the L2 penalty that the net is trained with, all in eval mode. The scores are exact.
+    parameters, and :math:`g_S` the sum over the labeled set of the gradients under the true labels,
+    with that of the L2 penalty that the net is trained with, all in eval mode. The scores are
+    exact.
 
     Parameters
     ----------
@@ -136,16 +139,17 @@ class DynamicALSampler(GradientSampler):
         (Eq. 12); kappa = gamma = 2 with `update_size=1` is exactly greedy on Eq. 11 and 13; a
         negative kappa spreads the batch. Each further chunk costs another pass over the pool.
     update_size : int, default=100
-        Samples picked between two updates of the scores; without effect at `interaction=0`. It has to be below
-        `n_instances` for `interaction` to have an effect, else a query warns.
+        Samples picked between two updates of the scores; without effect at `interaction=0`. It has
+        to be below `n_instances` for `interaction` to have an effect, else a query warns.
     n_candidates : int, optional
-        After the first pass only so many samples of highest score stay in the running, which makes the
-        further passes cheap; without effect at `interaction=0`. None: all of the pool.
+        After the first pass only so many samples of highest score stay in the running, which makes
+        the further passes cheap; without effect at `interaction=0`. None: all of the pool.
     penalty : "auto", None or float, default="auto"
-        The L2 penalty, whose gradient g_S gets: a net that is trained with one converges where the labeled set's own
-        gradient is not 0 but balances the penalty's. "auto": the `weight_decay` of each parameter in the net's
-        optimizer, where that is an L2 penalty (SGD, Adam and most others, but not AdamW); a number: this
-        `weight_decay` for all parameters that count; None: no penalty. See the page on the method.
+        The L2 penalty, whose gradient g_S gets: a net that is trained with one converges where the
+        labeled set's own gradient is not 0 but balances the penalty's. "auto": the `weight_decay`
+        of each parameter in the net's optimizer, where that is an L2 penalty (SGD, Adam and most
+        others, but not AdamW); a number: this `weight_decay` for all parameters that count; None:
+        no penalty. See the page on the method.
     layers : "all", "last", str or list of str, default="all"
         The parameters that count; see `skdal.gradients.gradient_statistics`.
     backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
@@ -216,8 +220,9 @@ class DynamicALSampler(GradientSampler):
         if self.interaction == 0 or n_instances == 1:
             return
         warn_caller(
-            f"interaction={self.interaction:g} has no effect on this query: update_size={self.update_size} is not "
-            f"below n_instances={n_instances}, so all are picked in one chunk. Pass a smaller one, such as "
+            f"interaction={self.interaction:g} has no effect on this query: "
+            f"update_size={self.update_size} is not below n_instances={n_instances}, so all "
+            "are picked in one chunk. Pass a smaller one, such as "
             f"update_size={in_chunks(n_instances)}."
         )
 
@@ -248,7 +253,9 @@ class DynamicALSampler(GradientSampler):
         return table.columns["dot"]
 
     def _direction(self, trained):
-        """Return g_S, the gradient of what the net is trained to make small: losses of the labeled set and penalty."""
+        """Return g_S, the gradient of what the net is trained to make small: losses of the labeled
+        set and penalty.
+        """
         X, y = trained.labeled_set(type(self).__name__)
         gradient, counts = self._sum(trained, X, y)
         if self.penalty is None:
@@ -317,5 +324,7 @@ def _highest_but(scores, taken, n_instances):
 
 
 def in_chunks(n_instances):
-    """Return an `update_size` that picks a batch of at least two in up to five chunks, so that they interact."""
+    """Return an `update_size` that picks a batch of at least two in up to five chunks, so that they
+    interact.
+    """
     return -(-n_instances // 5)

@@ -36,7 +36,9 @@ class EGLWork(GradientWork):
         return math.lcm(super().unit(trained, X, batch_size), of_net)
 
     def _closed_form(self, trained, X):
-        """Return the scores over the head alone from forward passes, None where they would not hold."""
+        """Return the scores over the head alone from forward passes, None where they would not
+        hold.
+        """
         if self.layers != "last" or self.backend != "auto":
             return None
         scores = _closed_form(trained.classifier, X, self.batch_size, self.verbose)
@@ -70,12 +72,13 @@ class EGLWork(GradientWork):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class EGLSampler(GradientSampler):
-    r"""Ask first where the gradient is longest in expectation over all classes (expected gradient length).
+    r"""Ask first where the gradient is longest in expectation over all classes (expected gradient
+    length).
 
     .. math:: \sum_k p_k \, \| g_k \|
 
-    with :math:`p_k` the net's class probabilities and :math:`g_k` the gradient of the sample's loss if its
-    label were k, in eval mode. The lengths are not squared.
+    with :math:`p_k` the net's class probabilities and :math:`g_k` the gradient of the sample's loss
+    if its label were k, in eval mode. The lengths are not squared.
 
     Parameters
     ----------
@@ -83,8 +86,8 @@ class EGLSampler(GradientSampler):
         A skorch net, bare or last in a Pipeline; see `BaseSampler`.
     layers : "all", "last", str or list of str, default="all"
         The parameters that count. "last" is cheap: where the net ends in a Linear, a forward pass
-        suffices, since :math:`\|g_k\| = \|b_k\| (\|h\|^2 + 1)^{1/2}` with h the head's input and b_k the
-        gradient of its output. Everything else costs K passes over the pool, one a class.
+        suffices, since :math:`\|g_k\| = \|b_k\| (\|h\|^2 + 1)^{1/2}` with h the head's input and
+        b_k the gradient of its output. Everything else costs K passes over the pool, one a class.
     backend, batch_size
         As in `skdal.gradients.gradient_statistics`.
     warm_start, reset_optimizer, verbose, random_state, executor
@@ -113,7 +116,9 @@ class EGLSampler(GradientSampler):
 
 
 def _closed_form(classifier, X, batch_size, verbose=0):
-    """Return the scores over the head alone from forward passes; None where the head is not all that there is to it."""
+    """Return the scores over the head alone from forward passes; None where the head is not all
+    that there is to it.
+    """
     view = open_net(classifier)
 
     def score_of(head):

@@ -2,7 +2,8 @@
 
 
 def check_trial_of(strategy):
-    """Return what a query strategy of ours asks of a net before it is trained; None for strategies of others.
+    """Return what a query strategy of ours asks of a net before it is trained; None for strategies
+    of others.
 
     Parameters
     ----------
@@ -19,12 +20,14 @@ def check_trial_of(strategy):
 
 
 def is_stateless(make):
-    """Return whether samplers of a factory learn nothing from round to round, so that a function can make one anew.
+    """Return whether samplers of a factory learn nothing from round to round, so that a function
+    can make one anew.
 
     Parameters
     ----------
     make : sampler class, or partial of one
-        A class whose instances learn declares `keeps_state_over_rounds = True`, as callbacks of nets do.
+        A class whose instances learn declares `keeps_state_over_rounds = True`, as callbacks of
+        nets do.
 
     Returns
     -------
@@ -40,8 +43,8 @@ def as_function(key, samplers):
     Parameters
     ----------
     key : str
-        Of a sampler whose state does not live from round to round. The function's name is KEY_sampling,
-        which is also the attribute of `skdal.samplers` that it is pickled by.
+        Of a sampler whose state does not live from round to round. The function's name is
+        KEY_sampling, which is also the attribute of `skdal.samplers` that it is pickled by.
     samplers : dict of str to factory
         The registry.
 

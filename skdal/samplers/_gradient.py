@@ -53,7 +53,9 @@ class GradientSumWork(GradientWork):
     """The sum of the gradients of labeled samples, and how many samples are of each class."""
 
     def __call__(self, trained, X, y=None):
-        """Return a dict of tensors: the sum by the name of each parameter, and the number of samples (K,)."""
+        """Return a dict of tensors: the sum by the name of each parameter, and the number of
+        samples (K,).
+        """
         gradient, counts = gradient_and_counts(
             trained.classifier, X, y, layers=self.layers, batch_size=self.batch_size
         )

@@ -49,9 +49,11 @@ class DropoutWork(ModuleWork):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class MCDropoutSampler(ScoreSampler):
-    r"""Ask first where thinned networks, drawn by the net's own dropout, are least sure (MC dropout).
+    r"""Ask first where thinned networks, drawn by the net's own dropout, are least sure (MC
+    dropout).
 
-    With class probabilities :math:`p_t` of pass t of T, their mean :math:`\bar p` and entropy H in nats:
+    With class probabilities :math:`p_t` of pass t of T, their mean :math:`\bar p` and entropy H in
+    nats:
 
     ===================== ==========================================================
     "bald"                :math:`H(\bar p) - \frac1T \sum_t H(p_t)`
@@ -73,10 +75,10 @@ class MCDropoutSampler(ScoreSampler):
     Notes
     -----
     Only dropout layers are stochastic; batch-norm and all else stay in eval mode. A pass is one
-    thinned network, with the same masks for every sample, so a pool may be scored in any pieces. They
-    are drawn from `random_state` and the size of the labeled set, or at each `fit` where
-    `random_state` is None. Where dropout sits only at the module's end, as in torchvision's vgg11 or
-    mobilenet, what comes before runs once instead of T times.
+    thinned network, with the same masks for every sample, so a pool may be scored in any pieces.
+    They are drawn from `random_state` and the size of the labeled set, or at each `fit` where
+    `random_state` is None. Where dropout sits only at the module's end, as in torchvision's vgg11
+    or mobilenet, what comes before runs once instead of T times.
 
     References
     ----------
@@ -92,7 +94,8 @@ class MCDropoutSampler(ScoreSampler):
     >>> X, y = load_digits(return_X_y=True)
     >>> X = X.astype("float32") / 16
     >>> module = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 10))
-    >>> net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, train_split=None, verbose=0)
+    >>> net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss, train_split=None,
+    ...                           verbose=0)
     >>> sampler = MCDropoutSampler(net, random_state=0).fit(X[:100], y[:100])
     >>> bool(sampler.score_samples(X[100:]).min() >= 0)
     True
@@ -128,8 +131,8 @@ class MCDropoutSampler(ScoreSampler):
     def _check_trial(self, trial):
         if not has_dropout(trial.module):
             raise UnsupportedEstimatorError(
-                f"the net's module ({type(trial.module).__name__}) has no dropout layer with p > 0; MCDropoutSampler "
-                "needs one. Add torch.nn.Dropout."
+                f"the net's module ({type(trial.module).__name__}) has no dropout layer with p "
+                "> 0; MCDropoutSampler needs one. Add torch.nn.Dropout."
             )
 
     def _parameter_checks(self):
@@ -143,7 +146,9 @@ class MCDropoutSampler(ScoreSampler):
 
 
 def bald(proba):
-    """Return H(mean p) - mean H(p) over passes of proba (T, n, K), which rounding may not make negative."""
+    """Return H(mean p) - mean H(p) over passes of proba (T, n, K), which rounding may not make
+    negative.
+    """
     return (entropy(proba) - torch.special.entr(proba).sum(2).mean(0)).clamp_min(0)
 
 

@@ -23,10 +23,11 @@ class PoolSubset(BaseSampler):
     estimator : classifier, optional
         One that the sampler can work with; see `BaseSampler`.
     sampler : sampler, optional
-        Chooses; None: `DynamicALSampler()`. Its own estimator is not used, and its random numbers come
-        from this sampler's `random_state`.
+        Chooses; None: `DynamicALSampler()`. Its own estimator is not used, and its random numbers
+        come from this sampler's `random_state`.
     subset_size : int, default=10_000
-        Samples that it sees; at least `n_instances`. A pool that is no larger is seen whole, in its order.
+        Samples that it sees; at least `n_instances`. A pool that is no larger is seen whole, in its
+        order.
     warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 
@@ -43,7 +44,8 @@ class PoolSubset(BaseSampler):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skdal.samplers import MarginSampler, PoolSubset
     >>> X, y = load_digits(return_X_y=True)
-    >>> subset = PoolSubset(LogisticRegression(max_iter=500), sampler=MarginSampler(), subset_size=200, random_state=0)
+    >>> classifier = LogisticRegression(max_iter=500)
+    >>> subset = PoolSubset(classifier, sampler=MarginSampler(), subset_size=200, random_state=0)
     >>> indices = subset.fit(X[:100], y[:100]).query(X[100:], n_instances=5)
     >>> len(subset.seen_), set(indices.tolist()) <= set(subset.seen_.tolist())
     (200, True)
@@ -57,8 +59,8 @@ class PoolSubset(BaseSampler):
     def _select(self, trained, X, n_instances, rng):
         if n_instances > self.subset_size:
             raise InvalidParameterError(
-                f"n_instances is {n_instances}, and subset_size={self.subset_size} lets the sampler see fewer samples; "
-                "enlarge subset_size or ask for fewer."
+                f"n_instances is {n_instances}, and subset_size={self.subset_size} lets the "
+                "sampler see fewer samples; enlarge subset_size or ask for fewer."
             )
         n = count_rows(X)
         seen = np.arange(n)

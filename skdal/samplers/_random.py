@@ -20,7 +20,8 @@ class RandomSampler(BaseSampler):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skdal.samplers import RandomSampler
     >>> X, y = load_iris(return_X_y=True)
-    >>> sampler = RandomSampler(LogisticRegression(max_iter=500), random_state=0).fit(X[::10], y[::10])
+    >>> sampler = RandomSampler(LogisticRegression(max_iter=500), random_state=0)
+    >>> sampler = sampler.fit(X[::10], y[::10])
     >>> len(sampler.query(X, n_instances=5))
     5
     """

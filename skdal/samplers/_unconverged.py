@@ -16,7 +16,9 @@ _looked_at: weakref.WeakKeyDictionary = (
 
 
 def medians_of_terms(columns, gamma):
-    """Return the medians of ||g||^2 and |gamma g . g_S| over the samples of a shard; None where a term is missing."""
+    """Return the medians of ||g||^2 and |gamma g . g_S| over the samples of a shard; None where a
+    term is missing.
+    """
     if gamma == 0 or not {"sq_norm", "dot"} <= set(columns):
         return None
     return float(np.median(columns["sq_norm"])), float(
@@ -25,14 +27,15 @@ def medians_of_terms(columns, gamma):
 
 
 def warn_if_unconverged(trained, medians, gamma):
-    """Warn, once a set of weights, if the inner product decides and the net does not know its labeled set.
+    """Warn, once a set of weights, if the inner product decides and the net does not know its
+    labeled set.
 
     Parameters
     ----------
     trained : Trained
     medians : list of tuple
-        What `medians_of_terms` gives for the shards of the pool; their medians count, which for one shard are those of
-        the pool.
+        What `medians_of_terms` gives for the shards of the pool; their medians count, which for one
+        shard are those of the pool.
     gamma : float
     """
     if not medians:
@@ -56,8 +59,9 @@ def warn_if_unconverged(trained, medians, gamma):
         return
     times = f"{dot / sq_norm:.3g} times" if sq_norm > 0 else "against"
     warn_caller(
-        f"the net has not converged, and what its training has left over decides this query: over the pool the median "
-        f"of |{gamma:g} g . g_S| is {dot:.3g}, {times} the {sq_norm:.3g} of |g|^2, and the net predicts only "
-        f"{is_right.mean():.0%} of its {len(labels)} labels right. Train on, with more epochs, until it knows its "
-        "labels; or pass gamma=0, which asks by |g|^2 alone."
+        "the net has not converged, and what its training has left over decides this query: "
+        f"over the pool the median of |{gamma:g} g . g_S| is {dot:.3g}, {times} the "
+        f"{sq_norm:.3g} of |g|^2, and the net predicts only {is_right.mean():.0%} of its "
+        f"{len(labels)} labels right. Train on, with more epochs, until it knows its labels; "
+        "or pass gamma=0, which asks by |g|^2 alone."
     )

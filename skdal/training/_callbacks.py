@@ -13,8 +13,8 @@ _NAMES = ("skdal_first", "skdal_last")
 def with_callbacks(net, first, last):
     """Run a block in which a net has two more callbacks, before and behind those of its user.
 
-    They are there once the net initializes its callbacks; `net.callbacks` and `net.callbacks_` are without them
-    afterwards.
+    They are there once the net initializes its callbacks; `net.callbacks` and `net.callbacks_` are
+    without them afterwards.
     """
     callbacks = _without_stubs(net.callbacks)
     own = [] if callbacks is None or callbacks == "disable" else list(callbacks)
@@ -44,7 +44,9 @@ def with_callbacks(net, first, last):
 
 
 def _without_stubs(callbacks):
-    """Return the callbacks of a net without what stands for ours in a net that was pickled during a training."""
+    """Return the callbacks of a net without what stands for ours in a net that was pickled during a
+    training.
+    """
     if not isinstance(callbacks, list):
         return callbacks
     return [
@@ -83,11 +85,12 @@ def _keeps_state(callback):
 
 @contextmanager
 def begin_again(net, is_trained):
-    """Give the callbacks of a net that trains on the state of a beginning, as skorch's `fit` does, for the block.
+    """Give the callbacks of a net that trains on the state of a beginning, as skorch's `fit` does,
+    for the block.
 
-    Best scores, counters and schedules of the round before are gone. Callbacks that make the weights that a net
-    starts from have done so if it `is_trained`: an Initializer sits the round out. A LoadInitState that has loaded
-    does not load again.
+    Best scores, counters and schedules of the round before are gone. Callbacks that make the
+    weights that a net starts from have done so if it `is_trained`: an Initializer sits the round
+    out. A LoadInitState that has loaded does not load again.
     """
     loaded = {
         name: callback.did_load_

@@ -1,4 +1,6 @@
-"""Nets with a `fit` of their own, which does something before it calls skorch's, such as taking weights of samples."""
+"""Nets with a `fit` of their own, which does something before it calls skorch's, such as taking
+weights of samples.
+"""
 
 from skdal.adapters import prepare_optimizers
 from skdal.exceptions import InvalidParameterError
@@ -11,7 +13,9 @@ def has_own_fit(net):
 
 
 def continue_by_own_fit(net, X, y, fit_params):
-    """Train a net on from its current weights by its own `fit`, as skorch's users do with `warm_start=True`."""
+    """Train a net on from its current weights by its own `fit`, as skorch's users do with
+    `warm_start=True`.
+    """
     own = net.warm_start
     vars(net)["warm_start"] = True
     try:
@@ -23,8 +27,8 @@ def continue_by_own_fit(net, X, y, fit_params):
 class Kept:
     """The module and the optimizers with which a net is to train on.
 
-    A `fit` of its own may set parameters of the module, such as the number of inputs, for which skorch makes a new
-    module each time, with a new optimizer.
+    A `fit` of its own may set parameters of the module, such as the number of inputs, for which
+    skorch makes a new module each time, with a new optimizer.
 
     Parameters
     ----------
@@ -59,13 +63,15 @@ class Kept:
             return
         if not has_own_fit(net):
             raise InvalidParameterError(
-                "a callback of the net re-initialized its module at the start of a training that was to continue from "
-                "the current weights. Let it set parameters only where they change, or pass warm_start=False."
+                "a callback of the net re-initialized its module at the start of a training "
+                "that was to continue from the current weights. Let it set parameters only "
+                "where they change, or pass warm_start=False."
             )
         if _shapes(net.module_) != _shapes(self._module):
             raise InvalidParameterError(
-                f"the fit of {type(net).__name__} makes a module with other parameters than the one with whose weights "
-                "the training was to continue. Let it keep its parameters, or pass warm_start=False."
+                f"the fit of {type(net).__name__} makes a module with other parameters than "
+                "the one with whose weights the training was to continue. Let it keep its "
+                "parameters, or pass warm_start=False."
             )
         vars(net).update(self._optimizers, module_=self._module)  # skorch guards them
         net.history_ = type(net.history_)(self.rows)

@@ -1,4 +1,6 @@
-"""Passes of a training that end early: a StopIteration of an item looks as if the data were at their end."""
+"""Passes of a training that end early: a StopIteration of an item looks as if the data were at
+their end.
+"""
 
 from skorch import NeuralNet
 
@@ -35,7 +37,9 @@ class Passes:
         self._n_found[bool(training)] += 1
 
     def check(self, dataset_train=None, dataset_valid=None):
-        """Raise an InvalidSampleError if an item has ended the epoch early; items are looked at once a training."""
+        """Raise an InvalidSampleError if an item has ended the epoch early; items are looked at
+        once a training.
+        """
         short = [
             training
             for training, n in self._n_wanted.items()

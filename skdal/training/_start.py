@@ -1,4 +1,6 @@
-"""The weights that a module instance had when it was passed, from which every cold fit of it starts."""
+"""The weights that a module instance had when it was passed, from which every cold fit of it
+starts.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from skdal.exceptions import InvalidParameterError
 class StartingWeights:
     """Copies of the parameters and buffers of a net's module instance.
 
-    skorch trains an instance where it is, so that a second `fit` of the net would go on from trained weights. A module
-    class, or an instance that skorch makes anew since there are `module__` parameters, needs no copies.
+    skorch trains an instance where it is, so that a second `fit` of the net would go on from
+    trained weights. A module class, or an instance that skorch makes anew since there are
+    `module__` parameters, needs no copies.
 
     Parameters
     ----------
@@ -43,7 +46,9 @@ class StartingWeights:
             }
 
     def restore(self, estimator: Any) -> Any:
-        """Give the module instance of an estimator the weights that it had; one that was not seen before has them."""
+        """Give the module instance of an estimator the weights that it had; one that was not seen
+        before has them.
+        """
         module = _instance_of(estimator)
         if module is not self._module:
             self.__init__(estimator)
@@ -83,9 +88,10 @@ class StartingWeights:
         )
         if changed:
             raise InvalidParameterError(
-                "a training from scratch starts from the weights that the module instance had when it was passed, and "
-                f"its parameters are others since: {', '.join(changed[:5])}. Make a new learner of the net, or pass "
-                "the module as a class."
+                "a training from scratch starts from the weights that the module instance had "
+                "when it was passed, and its parameters are others since: "
+                f"{', '.join(changed[:5])}. Make a new learner of the net, or pass the module "
+                "as a class."
             )
 
 

@@ -65,7 +65,8 @@ def train(
     reset_optimizer : bool
         When a net continues, rebuild its optimizer first: weights stay, moments go.
     start : StartingWeights, optional
-        Those of a module instance, from which a training from scratch starts. None: its current ones.
+        Those of a module instance, from which a training from scratch starts. None: its current
+        ones.
     check_trial : callable, optional
         Called with the `Trial` of a net before its first step; what it raises ends the training.
     **fit_params
@@ -78,7 +79,8 @@ def train(
     Raises
     ------
     KeyboardInterrupt
-        Also where skorch would swallow it. After this or any other error the estimator is as it was.
+        Also where skorch would swallow it. After this or any other error the estimator is as it
+        was.
     DivergedTrainingError
         A net's weights are NaN or infinite at the end.
     """
@@ -108,7 +110,8 @@ def train(
 def _check_labels_of_frozen(estimator, X, y):
     """Raise if the labels that a frozen net is given are none of a net; some samplers need none.
 
-    Whether they fit its outputs is checked where they are used, since a frozen net may have no use for them.
+    Whether they fit its outputs is checked where they are used, since a frozen net may have no use
+    for them.
     """
     if y is not None and is_net(estimator):
         check_labels(y, count_rows(X))
@@ -176,8 +179,9 @@ def _refuse_divergence(net):
     ]
     if damaged:
         raise DivergedTrainingError(
-            f"the training diverged: it ended in NaN or infinite values in {', '.join(damaged[:5])}. The net is as it "
-            "was before. Lower the learning rate, or look for NaN or infinite values in the labeled samples."
+            "the training diverged: it ended in NaN or infinite values in "
+            f"{', '.join(damaged[:5])}. The net is as it was before. Lower the learning rate, "
+            "or look for NaN or infinite values in the labeled samples."
         )
 
 
@@ -190,8 +194,9 @@ def _train_from_scratch(net, X, y, fit_params):
 def _train_on(net, X, y, reset_optimizer, fit_params, kept):
     """Train on from the current weights; the new epochs are appended to the history.
 
-    The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer has had, so it is
-    empty with a new optimizer. It tells the other callbacks what was best so far, and nothing was in this round.
+    The history that the callbacks see tells a learning-rate scheduler how many epochs its optimizer
+    has had, so it is empty with a new optimizer. It tells the other callbacks what was best so far,
+    and nothing was in this round.
     """
     past = net.history_
     n_past = 0 if reset_optimizer else len(past)
@@ -212,7 +217,8 @@ def _train_on(net, X, y, reset_optimizer, fit_params, kept):
 
 
 def _continue_by_skorch(net, X, y, fit_params):
-    if fit_params:  # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+    # skorch takes a partial_fit that its fit calls for a fit, in metadata routing too
+    if fit_params:
         fit_params = {**fit_params, "_routing_method": "fit"}
     net.partial_fit(X, y, **fit_params)
 
@@ -223,7 +229,9 @@ def _without_marks(row):
 
 
 def _through_steps(pipeline, X, labels, go_on, fit_params):
-    """Return X behind the steps before the last, fitted unless `go_on`, and the last step's parameters."""
+    """Return X behind the steps before the last, fitted unless `go_on`, and the last step's
+    parameters.
+    """
     fit_params, earlier_params = _step_params(pipeline, fit_params)
     if len(pipeline.steps) == 1:
         return X, fit_params
@@ -237,7 +245,9 @@ def _through_steps(pipeline, X, labels, go_on, fit_params):
 
 
 def _step_params(pipeline, fit_params):
-    """Return the fit parameters of the last step of a Pipeline, and those of the steps before it."""
+    """Return the fit parameters of the last step of a Pipeline, and those of the steps before
+    it.
+    """
     if fit_params and routing_is_enabled():
         return routed_to_steps(pipeline, fit_params)
     prefix = f"{pipeline.steps[-1][0]}__"

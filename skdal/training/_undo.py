@@ -82,7 +82,9 @@ def _copy_into(tensor, value):
 
 
 def _contents_undo(callback):
-    """Return the calls that give the lists, dicts and sets of a callback, such as a recorder's, their contents back."""
+    """Return the calls that give the lists, dicts and sets of a callback, such as a recorder's,
+    their contents back.
+    """
     found = [
         value for value in vars(callback).values() if type(value) in (list, dict, set)
     ]

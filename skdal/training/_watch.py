@@ -1,4 +1,6 @@
-"""Callbacks that look on while skorch trains: they check the net, see interrupts, and guard what is loaded."""
+"""Callbacks that look on while skorch trains: they check the net, see interrupts, and guard what is
+loaded.
+"""
 
 import warnings
 
@@ -13,7 +15,9 @@ from skdal.training._passes import Passes
 
 
 class _Watcher(Callback):
-    """A callback of one training. What is pickled or cloned in the meantime has one without effect in its place."""
+    """A callback of one training. What is pickled or cloned in the meantime has one without effect
+    in its place.
+    """
 
     def __reduce__(self):
         return Callback, ()
@@ -23,11 +27,12 @@ class _Watcher(Callback):
 
 
 class Watch(_Watcher):
-    """Checks a net when it is ready to train and its labels as they come, and tells whether a Ctrl-C ended it.
+    """Checks a net when it is ready to train and its labels as they come, and tells whether a
+    Ctrl-C ended it.
 
-    It also lets the net have a class for each output. skorch notes the labels of this training alone, and whoever reads
-    `classes_` beside `predict_proba`, such as scikit-learn's scorers, CalibratedClassifierCV and modAL's Committee,
-    would take the columns to be theirs.
+    It also lets the net have a class for each output. skorch notes the labels of this training
+    alone, and whoever reads `classes_` beside `predict_proba`, such as scikit-learn's scorers,
+    CalibratedClassifierCV and modAL's Committee, would take the columns to be theirs.
 
     It is the last of the callbacks, so that it sees what the others make of the net.
 
@@ -45,7 +50,8 @@ class Watch(_Watcher):
     Attributes
     ----------
     step : {"fetch", "run", None}
-        What skorch is at: "fetch" between mini-batches, "run" while it works on one, None before and after.
+        What skorch is at: "fetch" between mini-batches, "run" while it works on one, None before
+        and after.
     batch : pair
         The mini-batch that it works on, or has worked on last.
     """
@@ -84,7 +90,9 @@ class Watch(_Watcher):
         self.passes.check(dataset_train, dataset_valid)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        """Check the labels of a mini-batch and give them the type that losses take; take note of it."""
+        """Check the labels of a mini-batch and give them the type that losses take; take note of
+        it.
+        """
         self.passes.count(training)
         self.step = "run"
         self.batch = batch
@@ -96,8 +104,9 @@ class Watch(_Watcher):
             batch[1] = labels
         elif batch[1].dtype != torch.int64:
             raise InvalidLabelsError(
-                f"the net's collate_fn gives labels of {batch[1].dtype} in a {type(batch).__name__}; losses need "
-                "int64. Convert them there: torch.as_tensor(labels, dtype=torch.int64)."
+                f"the net's collate_fn gives labels of {batch[1].dtype} in a "
+                f"{type(batch).__name__}; losses need int64. Convert them there: "
+                "torch.as_tensor(labels, dtype=torch.int64)."
             )
 
     def on_batch_end(self, net, **kwargs):
@@ -121,10 +130,11 @@ class Watch(_Watcher):
 
 
 class RoundGuard(_Watcher):
-    """Keeps rounds apart, and together what belongs to all of them; the first of the callbacks of a user.
+    """Keeps rounds apart, and together what belongs to all of them; the first of the callbacks of a
+    user.
 
-    A Checkpoint loads at the end of a training only what it stored in this one. Callbacks that keep their state have
-    it when the training begins.
+    A Checkpoint loads at the end of a training only what it stored in this one. Callbacks that keep
+    their state have it when the training begins.
 
     Parameters
     ----------
@@ -138,7 +148,9 @@ class RoundGuard(_Watcher):
         self.n_past = None
 
     def on_train_begin(self, net, **kwargs):
-        """Put the keepers back, and let every Checkpoint leave marks in the history, which tell when it stored."""
+        """Put the keepers back, and let every Checkpoint leave marks in the history, which tell
+        when it stored.
+        """
         self.keepers.put_back(net)
         for checkpoint in _loading(net):
             if checkpoint.event_name is None:
@@ -161,9 +173,9 @@ class RoundGuard(_Watcher):
         """Warn of what could not be loaded."""
         for checkpoint in self.idle:
             warnings.warn(
-                f"the Checkpoint with monitor={checkpoint.monitor!r:.60} stored nothing in this training, so its "
-                "load_best=True had nothing to load, and the weights are those of the last epoch. Look for a loss that "
-                "is NaN.",
+                f"the Checkpoint with monitor={checkpoint.monitor!r:.60} stored nothing in "
+                "this training, so its load_best=True had nothing to load, and the weights "
+                "are those of the last epoch. Look for a loss that is NaN.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -199,7 +211,9 @@ def _own_event(checkpoint):
 
 
 def n_epochs_of(net, fit_params):
-    """Return how many epochs a training will have, None where the net has a training loop of its own."""
+    """Return how many epochs a training will have, None where the net has a training loop of its
+    own.
+    """
     if type(net).fit_loop is not NeuralNet.fit_loop:
         return None
     epochs = fit_params.get("epochs")

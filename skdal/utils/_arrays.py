@@ -25,6 +25,6 @@ def as_array(values, name):
         return values.detach().cpu().numpy()
     except (TypeError, RuntimeError) as error:
         raise InvalidDataError(
-            f"{name} is a tensor of {values.dtype}, {values.layout}, of which numpy has no arrays ({error}); pass a "
-            "dense one of float32 or float64."
+            f"{name} is a tensor of {values.dtype}, {values.layout}, of which numpy has no "
+            f"arrays ({error}); pass a dense one of float32 or float64."
         ) from error

@@ -1,4 +1,6 @@
-"""What tells one object from another, across processes: its type, code and attributes, as plain values."""
+"""What tells one object from another, across processes: its type, code and attributes, as plain
+values.
+"""
 
 import enum
 import functools
@@ -29,11 +31,12 @@ _NO_PART = ("training", *BOOKKEEPING)
 
 
 def describe(value):
-    """Return what an object computes with, as nested lists of plain values that `joblib.hash` takes.
+    """Return what an object computes with, as nested lists of plain values that `joblib.hash`
+    takes.
 
-    Functions are told apart by name, code, defaults and closure, objects by class (with its code) and
-    attributes, modules by parameters, all buffers and attributes too. What cannot be described is unlike
-    anything else, and unlike itself the next time.
+    Functions are told apart by name, code, defaults and closure, objects by class (with its code)
+    and attributes, modules by parameters, all buffers and attributes too. What cannot be described
+    is unlike anything else, and unlike itself the next time.
 
     Parameters
     ----------

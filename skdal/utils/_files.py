@@ -49,7 +49,7 @@ def prepare_folder(folder):
             pass
     except OSError as error:
         raise InvalidParameterError(
-            f"cannot write into the folder {str(folder)!r}: {error.strerror or error}. Name a folder that can "
-            "be made or written to."
+            f"cannot write into the folder {str(folder)!r}: {error.strerror or error}. Name a "
+            "folder that can be made or written to."
         ) from error
     return folder

@@ -1,7 +1,9 @@
-"""Frames and series by the library that they are of: pandas, polars, pyarrow and Hugging Face's datasets.
+"""Frames and series by the library that they are of: pandas, polars, pyarrow and Hugging Face's
+datasets.
 
-Each library has a class with the same functions, so that nobody asks what a container looks like. A container of a
-library that is not listed here has none of them, and is refused by name instead of being made an array.
+Each library has a class with the same functions, so that nobody asks what a container looks like. A
+container of a library that is not listed here has none of them, and is refused by name instead of
+being made an array.
 """
 
 import sys
@@ -19,7 +21,8 @@ class Library:
     name : str
         Of the Python module.
     frames, series : tuple of str
-        Names of its classes. A frame has columns with names; a series is a column of samples or labels.
+        Names of its classes. A frame has columns with names; a series is a column of samples or
+        labels.
     array : str
         The expression that makes an array of a frame `X`, for messages.
     """
@@ -64,7 +67,8 @@ class Library:
         raise NotImplementedError
 
     def append(self, first, second):
-        """Return the rows of a frame or series followed by those of another one with the same columns in order.
+        """Return the rows of a frame or series followed by those of another one with the same
+        columns in order.
 
         Raises
         ------
@@ -74,12 +78,16 @@ class Library:
         raise NotImplementedError
 
     def check_types(self, first, second):
-        """Raise as `append` does if the types of two frames with the same columns in order do not go together."""
+        """Raise as `append` does if the types of two frames with the same columns in order do not
+        go together.
+        """
         nothing = slice(0, 0)
         self.append(self.take(first, nothing), self.take(second, nothing))
 
     def values(self, X):
-        """Return the values of X for a digest: an array, a dict of them, or None where they are not in memory."""
+        """Return the values of X for a digest: an array, a dict of them, or None where they are not
+        in memory.
+        """
         return np.asarray(X)
 
 
@@ -119,7 +127,9 @@ class Pandas(Library):
         return first, second
 
     def _alike(self, first, second):
-        """Return two columns, of the same categories if the first has any: those of the first, then new ones."""
+        """Return two columns, of the same categories if the first has any: those of the first, then
+        new ones.
+        """
         pandas = sys.modules["pandas"]
         if (
             not isinstance(first.dtype, pandas.CategoricalDtype)
@@ -137,7 +147,9 @@ class Pandas(Library):
 
 
 def _with_column(frame, place, column):
-    """Return a frame with another column at a place; the frame itself where it is the same column."""
+    """Return a frame with another column at a place; the frame itself where it is the same
+    column.
+    """
     if column.dtype == frame.dtypes.iloc[place]:
         return frame
     frame = frame.copy(deep=False)
@@ -169,13 +181,16 @@ def _merged(first, second):
 
 def _ordered(first, came):
     return (
-        f"the categories of column {first.name!r} so far are {_categories(first)}, and {came}. Give both the same "
-        "ordered categories: X[column].astype(pandas.CategoricalDtype([...], ordered=True)) with all of them in order"
+        f"the categories of column {first.name!r} so far are {_categories(first)}, and {came}. "
+        "Give both the same ordered categories: "
+        "X[column].astype(pandas.CategoricalDtype([...], ordered=True)) with all of them in "
+        "order"
     )
 
 
 def _categories(column):
-    return f"{list(column.cat.categories)[:10]}{' in this order' if column.dtype.ordered else ' without an order'}"
+    order = " in this order" if column.dtype.ordered else " without an order"
+    return f"{list(column.cat.categories)[:10]}{order}"
 
 
 class Polars(Library):
@@ -268,7 +283,9 @@ class Arrow(Library):
 
 
 class HuggingFace(Library):
-    """Hugging Face's datasets: items are dicts, the values lie on disk, and the format says what items are made of."""
+    """Hugging Face's datasets: items are dicts, the values lie on disk, and the format says what
+    items are made of.
+    """
 
     name = "datasets"
     frames = ("Dataset",)
@@ -325,7 +342,9 @@ def is_frame(X):
 
 
 def has_names(X):
-    """Tell whether X is a frame whose columns have names; numbers, as pandas gives them to an array, are none."""
+    """Tell whether X is a frame whose columns have names; numbers, as pandas gives them to an
+    array, are none.
+    """
     return is_frame(X) and any(
         isinstance(name, str) for name in library_of(X).columns(X)
     )
@@ -378,8 +397,8 @@ def named_like(X, frame, name, of):
     )
     if not is_rows or np.ndim(X) != 2 or np.shape(X)[1] != len(columns):
         raise InvalidDataError(
-            f"{name} must be a {kind} with the columns {columns[:10]}, as {of} have; got {full_name(X)} of shape "
-            f"{tuple(getattr(X, 'shape', ())) or np.shape(X)}."
+            f"{name} must be a {kind} with the columns {columns[:10]}, as {of} have; got "
+            f"{full_name(X)} of shape {tuple(getattr(X, 'shape', ())) or np.shape(X)}."
         )
     return library.frame(np.asarray(X), columns)
 
@@ -420,7 +439,9 @@ def one_axis(values):
 
 
 def is_array(X):
-    """Tell whether X says what array it is, as those of numpy, h5py, zarr and pandas' extensions do."""
+    """Tell whether X says what array it is, as those of numpy, h5py, zarr and pandas' extensions
+    do.
+    """
     return all(hasattr(X, name) for name in ("dtype", "shape", "__array__"))
 
 

@@ -1,7 +1,7 @@
 """Results that are kept in files: made once, and read from then on.
 
-A file is whole or not there, since it is written under another name first. One that is damaged is never replaced
-without being asked: the error names it, and the caller moves it away.
+A file is whole or not there, since it is written under another name first. One that is damaged is
+never replaced without being asked: the error names it, and the caller moves it away.
 """
 
 import json

@@ -1,8 +1,9 @@
 """Who may touch what while other threads run: one lock for the process, and one for each module.
 
-Reading a net means to toggle what it and the process have: modes, hooks, gradients, generators, backends. A thread
-that reads, predicts or trains holds the lock of the process, since generators and backends are those of all threads,
-and with it the lock of the module. Locks are taken in this order.
+Reading a net means to toggle what it and the process have: modes, hooks, gradients, generators,
+backends. A thread that reads, predicts or trains holds the lock of the process, since generators
+and backends are those of all threads, and with it the lock of the module. Locks are taken in this
+order.
 """
 
 import os
@@ -29,7 +30,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
 
 @contextmanager
 def exclusive():
-    """Run a block in which no other thread of this process reads or trains a net through skdal; may be nested."""
+    """Run a block in which no other thread of this process reads or trains a net through skdal; may
+    be nested.
+    """
     with _locks.process:
         yield
 

@@ -18,9 +18,11 @@ from skdal.utils._trees import tree_leaves
 
 @contextmanager
 def untouched(module):
-    """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as found after it.
+    """Run a block with `module` in eval mode; modes, parameters, buffers and plain tensors are as
+    found after it.
 
-    Hooks on the parameters' gradients, such as one that clips them, are off. Gives the Attributes as found.
+    Hooks on the parameters' gradients, such as one that clips them, are off. Gives the Attributes
+    as found.
     """
     with turns(module), _put_back(module) as attributes:
         module.eval()
@@ -61,7 +63,8 @@ def _put_back(module):
 
 
 class _Attributes:
-    """The tensors that a module and its parts keep in plain attributes, or in lists and dicts there, to be put back.
+    """The tensors that a module and its parts keep in plain attributes, or in lists and dicts
+    there, to be put back.
 
     Such as a cache, or the weight that weight norm makes. A counter of the caller's may count on.
     """
@@ -129,7 +132,8 @@ def frozen(module, but=()):
 
 @contextmanager
 def swapped(module, parameters, values):
-    """Run a block in which `values` stand in place of `parameters` (both by name), wherever these are registered.
+    """Run a block in which `values` stand in place of `parameters` (both by name), wherever these
+    are registered.
 
     torch.func.functional_call leaves a module broken that is registered under two names.
     """
@@ -153,7 +157,9 @@ def swapped(module, parameters, values):
 
 
 def _registered(part):
-    """Return the dicts of a module's own parameters and buffers; a scripted module's cannot be changed."""
+    """Return the dicts of a module's own parameters and buffers; a scripted module's cannot be
+    changed.
+    """
     return (
         []
         if isinstance(part, torch.jit.ScriptModule)
@@ -167,7 +173,9 @@ def _refill(held, found):
 
 
 def uncompiled(module):
-    """Run parts that are compiled as they were written: a compiled part has no tensors between its layers."""
+    """Run parts that are compiled as they were written: a compiled part has no tensors between its
+    layers.
+    """
     has_stance = hasattr(torch.compiler, "set_stance")  # torch 2.6
     if has_stance and any(map(is_compiled, module.modules())):
         return torch.compiler.set_stance("force_eager")

@@ -46,7 +46,8 @@ def forked_rng(random_state, n_fits):
         return
     seed = int(_seed_sequence(random_state, n_fits).generate_state(1)[0])
     if torch.cuda.is_available():
-        torch.cuda.init()  # otherwise the seed would wait for the first use of a GPU, and outlive the block
+        # otherwise the seed would wait for the first use of a GPU, and outlive the block
+        torch.cuda.init()
     with preserved_rng():
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():

@@ -13,8 +13,8 @@ from skdal.utils._digest import digest
 from skdal.utils._frames import append_to, full_name, has_names, is_array, library_of
 
 _ALLOWED = (
-    "an array, memmap, tensor, CSR matrix, DataFrame (pandas, polars), pyarrow Table, dict of arrays, SliceDataset, "
-    "datasets.Dataset or torch Dataset (map style)"
+    "an array, memmap, tensor, CSR matrix, DataFrame (pandas, polars), pyarrow Table, dict of "
+    "arrays, SliceDataset, datasets.Dataset or torch Dataset (map style)"
 )
 
 
@@ -33,8 +33,9 @@ def count_rows(X):
     """
     if isinstance(X, DataLoader):
         raise InvalidDataError(
-            "X is a DataLoader, which holds mini-batches and no samples; pass its Dataset, X.dataset. What it sets "
-            "beside the Dataset goes to the net, such as iterator_valid__num_workers=4 and iterator_valid__collate_fn."
+            "X is a DataLoader, which holds mini-batches and no samples; pass its Dataset, "
+            "X.dataset. What it sets beside the Dataset goes to the net, such as "
+            "iterator_valid__num_workers=4 and iterator_valid__collate_fn."
         )
     if _is_mapping(X):
         lengths = {key: count_rows(value) for key, value in X.items()}
@@ -55,7 +56,8 @@ def count_rows(X):
 
 
 def take_rows(X, indices):
-    """Return the samples of X at `indices` (a slice or an integer array), in the same kind of container.
+    """Return the samples of X at `indices` (a slice or an integer array), in the same kind of
+    container.
 
     Lazily for Datasets.
 
@@ -84,7 +86,8 @@ def take_rows(X, indices):
 
 
 def concat_rows(first, second):
-    """Return the samples of `first` followed by those of `second`, in the kind of container that `first` is.
+    """Return the samples of `first` followed by those of `second`, in the kind of container that
+    `first` is.
 
     Datasets by ConcatDataset.
 
@@ -95,7 +98,8 @@ def concat_rows(first, second):
     """
     if is_torch_dataset(first) != is_torch_dataset(second):
         raise InvalidDataError(
-            f"cannot append {type(second).__name__} to {type(first).__name__}: pass both as torch Dataset or neither."
+            f"cannot append {type(second).__name__} to {type(first).__name__}: pass both as torch "
+            "Dataset or neither."
         )
     if is_torch_dataset(first):
         return ConcatDataset([*_members(first), second])
@@ -128,7 +132,8 @@ def row_slices(n_rows, length):
 
 
 def rows_digest(X, n_rows=None, like=None):
-    """Return a digest of the first `n_rows` samples of X, or of all; None of what would have to be loaded for it.
+    """Return a digest of the first `n_rows` samples of X, or of all; None of what would have to be
+    loaded for it.
 
     Values are brought to the types of the digest `like`, since appending may widen them.
     """
@@ -169,7 +174,8 @@ def _digest(array, like=None):
 
 
 def sample_shape(X):
-    """Return the shape of one sample of X: dicts and lists of shapes for those of parts; None where it has none.
+    """Return the shape of one sample of X: dicts and lists of shapes for those of parts; None where
+    it has none.
 
     A Dataset is asked for its first item, of which the first element counts if it is a pair.
     """
@@ -187,7 +193,9 @@ def _name_and_shape(X):
 
 
 def _members(dataset):
-    """Return the parts of a ConcatDataset, so that a thousand rounds do not nest a thousand deep."""
+    """Return the parts of a ConcatDataset, so that a thousand rounds do not nest a thousand
+    deep.
+    """
     return dataset.datasets if type(dataset) is ConcatDataset else [dataset]
 
 
@@ -225,8 +233,9 @@ def _concat_arrays(first, second):
         return append_to(library, first, second)
     if has_names(second) or library_of(second) is None and not _is_known(second):
         raise InvalidDataError(
-            f"cannot append {full_name(second)} to {full_name(first)}; pass the new ones as {full_name(first)}, too"
-            f"{f', such as {library_of(second).array}' if has_names(second) else ''}."
+            f"cannot append {full_name(second)} to {full_name(first)}; pass the new ones as "
+            f"{full_name(first)}, "
+            f"too{f', such as {library_of(second).array}' if has_names(second) else ''}."
         )
     if sparse.issparse(first):
         return sparse.vstack([first, second], format="csr")

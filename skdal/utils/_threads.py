@@ -1,4 +1,6 @@
-"""One thread of torch's for a while: for operations so small that more threads only wait for each other."""
+"""One thread of torch's for a while: for operations so small that more threads only wait for each
+other.
+"""
 
 import threading
 from contextlib import contextmanager
@@ -11,7 +13,9 @@ _found = []  # for each block that runs now, how many threads torch had before t
 
 @contextmanager
 def one_thread():
-    """Run a block with one torch thread, and yield how many there were; blocks may overlap in several threads."""
+    """Run a block with one torch thread, and yield how many there were; blocks may overlap in
+    several threads.
+    """
     with _lock:
         n_threads = _found[0] if _found else torch.get_num_threads()
         _found.append(n_threads)

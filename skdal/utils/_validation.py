@@ -81,7 +81,9 @@ def check_values(values, checks, owner=None):
 
 
 def integer_from(least):
-    """Return the check of an integer of at least `least`: a predicate, and the words for what is allowed."""
+    """Return the check of an integer of at least `least`: a predicate, and the words for what is
+    allowed.
+    """
 
     def is_allowed(value):
         is_integer = isinstance(value, numbers.Integral) and not is_boolean(value)
@@ -116,7 +118,9 @@ def check_known(kind, name, known):
 
 
 def did_you_mean(name, known):
-    """Return " (did you mean ...?)" with the known name that is nearest, or nothing where none is near."""
+    """Return " (did you mean ...?)" with the known name that is nearest, or nothing where none is
+    near.
+    """
     near = difflib.get_close_matches(str(name), known, 1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -134,13 +138,16 @@ def check_finite_scores(scores):
 
 
 def refuse_non_finite(positions, n_pool):
-    """Raise if there are positions (m,) in the pool whose scores are not finite; see `check_finite_scores`."""
+    """Raise if there are positions (m,) in the pool whose scores are not finite; see
+    `check_finite_scores`.
+    """
     if len(positions):
         first = ", ".join(map(str, positions[:10]))
         raise NonFiniteScoreError(
-            f"{len(positions)} of {n_pool} scores are NaN or infinite, at pool positions {first}"
-            f"{', ...' if len(positions) > 10 else ''}. Look for NaN or infinite values in these samples "
-            "or in the weights of the net (a diverged training), and remove them."
+            f"{len(positions)} of {n_pool} scores are NaN or infinite, at pool positions "
+            f"{first}{', ...' if len(positions) > 10 else ''}. Look for NaN or infinite values "
+            "in these samples or in the weights of the net (a diverged training), and remove "
+            "them."
         )
 
 

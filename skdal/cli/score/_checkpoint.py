@@ -28,7 +28,8 @@ def load_net(net_factory, checkpoint):
         final.module_.load_state_dict(state)
     except Exception as error:  # torch's own errors are of many kinds
         raise InvalidDataError(
-            f"{checkpoint} cannot be loaded into the net of {net_factory}: {error}. A state dict is expected, as "
-            "torch.save(net.module_.state_dict(), file) or net.save_params(f_params=file) write it."
+            f"{checkpoint} cannot be loaded into the net of {net_factory}: {error}. A state "
+            "dict is expected, as torch.save(net.module_.state_dict(), file) or "
+            "net.save_params(f_params=file) write it."
         ) from error
     return net

@@ -11,7 +11,9 @@ _LISTED = 20  # names in a message
 
 
 def checked_names(classes):
-    """Return the names of classes without spaces around them, after checking that each has one of its own."""
+    """Return the names of classes without spaces around them, after checking that each has one of
+    its own.
+    """
     if classes is None:
         return None
     if isinstance(classes, str):
@@ -22,11 +24,13 @@ def checked_names(classes):
     if len(names) < 2 or not all(names):
         fault = "one of them is empty" if len(names) > 1 else "there is one"
         raise InvalidParameterError(
-            f"--classes must be names of two classes at least, as in --classes cat,dog; {fault}: {listed(names)}."
+            f"--classes must be names of two classes at least, as in --classes cat,dog; {fault}: "
+            f"{listed(names)}."
         )
     if twice := [name for name, n in Counter(names).items() if n > 1]:
         raise InvalidParameterError(
-            f"--classes has names more than once: {listed(twice)}. Give each output of the net a name of its own."
+            f"--classes has names more than once: {listed(twice)}. Give each output of the net a "
+            "name of its own."
         )
     return names
 
@@ -38,8 +42,8 @@ def check_number(classes, net, some):
     n_outputs = open_net(net).n_outputs(some)
     if len(classes) != n_outputs:
         raise InvalidParameterError(
-            f"--classes has {len(classes)} names ({listed(classes)}), and the net has {n_outputs} outputs; name each "
-            "of them, in their order."
+            f"--classes has {len(classes)} names ({listed(classes)}), and the net has "
+            f"{n_outputs} outputs; name each of them, in their order."
         )
 
 

@@ -34,7 +34,8 @@ def read_labels(file, classes=None):
     if not rows or not {"key", "label"} <= set(rows[0]):
         found = list(rows[0]) if rows else "no rows"
         raise InvalidDataError(
-            f"{file} must have the columns key and label in UTF-8, and a row at least; it has {found}."
+            f"{file} must have the columns key and label in UTF-8, and a row at least; it has "
+            f"{found}."
         )
     found = [(row["label"] or "").strip() for row in rows]
     labels = (
@@ -45,8 +46,8 @@ def read_labels(file, classes=None):
     keys = [row["key"] for row in rows]
     if twice := [key for key, n in Counter(keys).items() if n > 1]:
         raise InvalidDataError(
-            f"{file} has {len(twice)} keys more than once, such as {twice[:3]}; leave one row of each, since every "
-            "row counts."
+            f"{file} has {len(twice)} keys more than once, such as {twice[:3]}; leave one row "
+            "of each, since every row counts."
         )
     return keys, np.array(labels)
 
@@ -55,8 +56,8 @@ def _integers(file, lines, labels):
     for line, label in zip(lines, labels):
         if not re.fullmatch("[0-9]{1,18}", label):
             raise InvalidLabelsError(
-                f"{file}, line {line}: the label must be an integer from 0, as the net's outputs are numbered; got "
-                f"{label!r}.{_remedy(label, labels)}"
+                f"{file}, line {line}: the label must be an integer from 0, as the net's "
+                f"outputs are numbered; got {label!r}.{_remedy(label, labels)}"
             )
     return [int(label) for label in labels]
 
@@ -96,14 +97,17 @@ def _positions(file, lines, labels, classes):
             else "Correct them"
         )
         raise InvalidLabelsError(
-            f"{file}, line {line}: the label must be one of --classes ({listed(classes)}); got {label!r}. Labels that "
-            f"are none of them: {listed(unknown)}. {remedy}, or name all outputs of the net in --classes."
+            f"{file}, line {line}: the label must be one of --classes ({listed(classes)}); got "
+            f"{label!r}. Labels that are none of them: {listed(unknown)}. {remedy}, or name "
+            "all outputs of the net in --classes."
         )
     return [position[label] for label in labels]
 
 
 def _csv_rows(file):
-    """Return the numbers of the lines of a CSV file, and its rows as dicts; names of files need not be UTF-8."""
+    """Return the numbers of the lines of a CSV file, and its rows as dicts; names of files need not
+    be UTF-8.
+    """
     try:
         with open(
             file, newline="", encoding="utf-8-sig", errors="surrogateescape"

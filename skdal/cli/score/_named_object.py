@@ -7,7 +7,8 @@ from skdal.exceptions import InvalidParameterError
 
 
 def named_function(name, option="--net-factory"):
-    """Return the function "package.module:function" of a module that is installed, or in this folder.
+    """Return the function "package.module:function" of a module that is installed, or in this
+    folder.
 
     Raises
     ------
@@ -27,8 +28,8 @@ def named_function(name, option="--net-factory"):
         made = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise InvalidParameterError(
-            f"{option} {name!r} cannot be imported ({error}); give package.module:function of a module that is "
-            "installed, or in this folder."
+            f"{option} {name!r} cannot be imported ({error}); give package.module:function of "
+            "a module that is installed, or in this folder."
         ) from error
     if not callable(made):
         raise InvalidParameterError(

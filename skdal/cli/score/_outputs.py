@@ -36,7 +36,9 @@ def output_files(out, overwrite):
 
 
 def check_outside(pool, out, executor):
-    """Refuse to write images where the next run looks for images, and Parquet where it looks for Parquet or images."""
+    """Refuse to write images where the next run looks for images, and Parquet where it looks for
+    Parquet or images.
+    """
     folder = getattr(
         pool, "folder", getattr(pool, "path", None)
     )  # of images or Parquet
@@ -51,7 +53,9 @@ def check_outside(pool, out, executor):
 
 
 def picks_csv(keys, columns):
-    """Return the picks by rank; a column that the sampler does not compute is empty, and so is NaN."""
+    """Return the picks by rank; a column that the sampler does not compute is empty, and so is
+    NaN.
+    """
     not_computed = np.full(len(keys), "")
     cells = [columns.get(name, not_computed).tolist() for name in _COLUMNS]
     ranks = range(1, len(keys) + 1)
@@ -81,7 +85,9 @@ def _csv(rows):
 
 
 def write(path, content):
-    """Write a file and return its path; where there is nothing to write, one of an earlier run goes."""
+    """Write a file and return its path; where there is nothing to write, one of an earlier run
+    goes.
+    """
     if content is None:
         return path.unlink(missing_ok=True)
     write_atomically(path, lambda file: file.write(content))

@@ -20,7 +20,8 @@ class Picks(NamedTuple):
     positions : intp array (n,)
         In the pool, best first.
     columns : dict of str to array (n,)
-        "score", NaN where the sampler has none; "label", the predicted one; and what else the sampler computes.
+        "score", NaN where the sampler has none; "label", the predicted one; and what else the
+        sampler computes.
     unreadable : list of Unreadable
         Samples that were set aside, and picks that no sampler looked at.
     """
@@ -42,8 +43,8 @@ def pick(sampler, pool, n_instances):
         positions, columns = _picked(sampler, pool, n_instances)
     except MissingLabeledDataError as error:
         raise InvalidParameterError(
-            f"{type(sampler).__name__} needs the labeled set: pass --labeled CSV. Or choose a --sampler that needs "
-            "the net's class probabilities alone, such as margin."
+            f"{type(sampler).__name__} needs the labeled set: pass --labeled CSV. Or choose a "
+            "--sampler that needs the net's class probabilities alone, such as margin."
         ) from error
     unreadable = list(getattr(sampler, "unreadable_", []))
     if "label" not in columns:
@@ -53,7 +54,9 @@ def pick(sampler, pool, n_instances):
 
 
 def _picked(sampler, pool, n_instances):
-    """Return (positions, columns); a sampler that looks at a batch as a whole has scores of its picks at most."""
+    """Return (positions, columns); a sampler that looks at a batch as a whole has scores of its
+    picks at most.
+    """
     if isinstance(sampler, ScoreSampler):
         best = sampler.best(pool, n_instances)
         return best.positions, dict(best.columns)
@@ -62,7 +65,9 @@ def _picked(sampler, pool, n_instances):
 
 
 def _predicted(sampler, pool, positions):
-    """Return the labels (n,) that the net predicts, None of picks that cannot be read, and these, Unreadable."""
+    """Return the labels (n,) that the net predicts, None of picks that cannot be read, and these,
+    Unreadable.
+    """
     seen = SetAside(Subset(pool, positions))
     net = open_net(sampler.estimator_)
     with net.reading(), torch.no_grad():

@@ -65,18 +65,25 @@ def _refuse_given(kind, **arguments):
 
 
 def labeled_positions(pool, keys, file):
-    """Return the positions (m,) of keys in a pool, where errors name the file that they are from."""
+    """Return the positions (m,) of keys in a pool, where errors name the file that they are
+    from.
+    """
     try:
         return pool.positions(keys)
     except InvalidDataError as error:
         remedy = ""
         if any(re.search("[\ud800-\udfff]", key) for key in keys):
-            remedy = " Some keys are not UTF-8, as names of files may be; if theirs are, save the file as UTF-8."
+            remedy = (
+                " Some keys are not UTF-8, as names of files may be; if theirs are, save the "
+                "file as UTF-8."
+            )
         raise InvalidDataError(f"{file}: {error}{remedy}") from error
 
 
 def unlabeled(pool, positions):
-    """Return the pool without some positions, as a Subset whose indices are an array: a list is large on its way."""
+    """Return the pool without some positions, as a Subset whose indices are an array: a list is
+    large on its way.
+    """
     return Subset(pool, np.setdiff1d(np.arange(len(pool)), positions))
 
 

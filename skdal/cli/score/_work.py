@@ -45,15 +45,17 @@ def score(
     net_factory : str
         "package.module:function", which returns a skorch NeuralNetClassifier.
     checkpoint : str or Path
-        Its weights: a state dict as `torch.save` writes it, or skorch's `save_params(f_params=...)`.
+        Its weights: a state dict as `torch.save` writes it, or skorch's
+        `save_params(f_params=...)`.
     labels_file : str, Path or None
-        A CSV file with the columns key and label, of samples of the pool; these are the labeled set. Labels are
-        integers from 0, or names of `classes`. None: nothing is labeled, which many samplers do not mind.
+        A CSV file with the columns key and label, of samples of the pool; these are the labeled
+        set. Labels are integers from 0, or names of `classes`. None: nothing is labeled, which many
+        samplers do not mind.
     pool : Pool
     n_instances : int
     out : str or Path
-        The file to write, which ends in .csv; a sheet of thumbnails gets its name with .png, and samples
-        that could not be read are listed in the one with -unreadable.csv.
+        The file to write, which ends in .csv; a sheet of thumbnails gets its name with .png, and
+        samples that could not be read are listed in the one with -unreadable.csv.
     overwrite : bool, default=False
         Whether these may exist; none of an earlier run is left then.
     classes : sequence of str, optional
@@ -103,5 +105,7 @@ def _labeled(labels_file, pool, classes):
 
 
 def _some(pool, labeled):
-    """Return samples without labels, of which the first can be read: those of the labeled set, if there is one."""
+    """Return samples without labels, of which the first can be read: those of the labeled set, if
+    there is one.
+    """
     return SetAside(pool) if labeled is None else Subset(pool, labeled.positions)

@@ -1,4 +1,6 @@
-"""Figures 2, 6 and 7: whether a larger training dynamics goes with a larger alignment, and a lower bound."""
+"""Figures 2, 6 and 7: whether a larger training dynamics goes with a larger alignment, and a lower
+bound.
+"""
 
 import warnings
 
@@ -52,7 +54,9 @@ RESULT = Correlations
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return `Correlations` for JSON: of the kernel as it is and with unit diagonal, for each draw of Q."""
+    """Return `Correlations` for JSON: of the kernel as it is and with unit diagonal, for each draw
+    of Q.
+    """
     spec = RunSpec(
         settings.dataset,
         "cnn_gap",
@@ -85,7 +89,9 @@ def compute(settings, folder, *, data_root, device, verbose):
 
 
 def _of_kernels(theta, Y, settings, draws, of_net, verbose):
-    """Return what `_measured` gives of both kernels, and the accuracy of predictions for the candidates."""
+    """Return what `_measured` gives of both kernels, and the accuracy of predictions for the
+    candidates.
+    """
     n = settings.n_initial
     found = {"accuracy": {"net": _accuracy(of_net[n:], Y[n:])}}
     with progress_bar(2 * len(draws), "draws", verbose, unit="draws") as bar:
@@ -106,7 +112,8 @@ def _check(settings, data):
     check_enough(settings, data, settings.n_candidates)
     if settings.n_query > settings.n_candidates:
         raise InvalidParameterError(
-            f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; ask for fewer."
+            f"a query of {settings.n_query} cannot come from {settings.n_candidates} candidates; "
+            "ask for fewer."
         )
 
 
@@ -125,7 +132,9 @@ def _accuracy(predictions, Y):
 
 
 def _drawn(settings, initial, n_images):
-    """Return the images of S and of the candidates, and each draw of Q as positions among the candidates."""
+    """Return the images of S and of the candidates, and each draw of Q as positions among the
+    candidates.
+    """
     rng = np.random.default_rng([settings.seed, 2])
     candidates = rng.choice(
         np.setdiff1d(np.arange(n_images), initial), settings.n_candidates, replace=False
@@ -168,7 +177,9 @@ def _measured(theta, Y, n, predictions, draws, seed, bar):
 
 
 def _add_draw(found, kernel, Y, n, rate):
-    """Add what does not depend on f: alignment, bound, trace of Q's part of the kernel, and errors by steps."""
+    """Add what does not depend on f: alignment, bound, trace of Q's part of the kernel, and errors
+    by steps.
+    """
     found["alignment"].append(alignment(kernel, Y))
     found["bound"].append(generalization_bound(kernel, Y))
     found["trace"].append(float(np.trace(kernel[n:, n:])))
@@ -186,7 +197,9 @@ def _taus_by_chance(random, values):
 
 
 def _predictions(theta, Y, n, of_net):
-    """Return f of all samples: at initialization, of the converged kernel, of the trained net (probabilities)."""
+    """Return f of all samples: at initialization, of the converged kernel, of the trained net
+    (probabilities).
+    """
     of_kernel = np.concatenate(
         [Y[:n], kernel_regression(theta[:n, :n], theta[n:, :n], Y[:n])]
     )
@@ -194,7 +207,9 @@ def _predictions(theta, Y, n, of_net):
 
 
 def _residuals(predictions, Y, n):
-    """Return f - Y by (f, labels of Q); the paper makes pseudo-labels by kernel regression, a net makes its own."""
+    """Return f - Y by (f, labels of Q); the paper makes pseudo-labels by kernel regression, a net
+    makes its own.
+    """
     residuals = {}
     for f, prediction in predictions.items():
         source = predictions["net" if f == "net" else "kernel"]

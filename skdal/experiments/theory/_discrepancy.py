@@ -1,4 +1,6 @@
-"""Figures 1 and 9 and Table 10: how far dynamicAL moves the labeled set, against the generalization bound."""
+"""Figures 1 and 9 and Table 10: how far dynamicAL moves the labeled set, against the generalization
+bound.
+"""
 
 import itertools
 from functools import partial
@@ -27,10 +29,11 @@ RESULT = Discrepancies
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return `Discrepancies` for JSON: of dynamicAL in queries of several sizes, and of random queries.
+    """Return `Discrepancies` for JSON: of dynamicAL in queries of several sizes, and of random
+    queries.
 
-    What there is of each series is kept: its labeled set, kernel and rows. All begin alike: the first training and
-    a pair of images that two of them have are worked once.
+    What there is of each series is kept: its labeled set, kernel and rows. All begin alike: the
+    first training and a pair of images that two of them have are worked once.
     """
     if uneven := [batch for batch in settings.batches if settings.budget % batch]:
         raise InvalidParameterError(
@@ -61,7 +64,9 @@ def compute(settings, folder, *, data_root, device, verbose):
 
 
 def _rows_of_all(series, orders, data, settings, there, kernel_settings):
-    """Return the rows of all series, one series after the other, which share parts of their kernels."""
+    """Return the rows of all series, one series after the other, which share parts of their
+    kernels.
+    """
     rows = []
     kernels = []  # of the series so far: (order, kernel)
     for one, order in zip(series, map(np.asarray, orders)):
@@ -160,9 +165,11 @@ def _begin(specs, data, where):
 
 
 def _kernel(images, order, kernels, pixels, how):
-    """Return the kernel (n, n) of some images, of which those in (order, kernel) of other series are copied.
+    """Return the kernel (n, n) of some images, of which those in (order, kernel) of other series
+    are copied.
 
-    Images are grouped by the other series that they are in: what no series has both of is worked, group by group.
+    Images are grouped by the other series that they are in: what no series has both of is worked,
+    group by group.
     """
     theta = np.empty((len(order), len(order)), dtype=how["dtype"])
     member = np.zeros(len(order), dtype=int)

@@ -19,7 +19,9 @@ _COLORS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 
 
 def draw_correlation(found, settings, name):
-    """Return G against alignment (Figures 2 and 6) or B (Figure 7), a panel a variant that is not degenerate."""
+    """Return G against alignment (Figures 2 and 6) or B (Figure 7), a panel a variant that is not
+    degenerate.
+    """
     against = "bound" if name == "fig7" else "alignment"
     raw = found.kernels["raw"]
     labels = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}[name]
@@ -51,7 +53,9 @@ def draw_correlation(found, settings, name):
 
 
 def draw_discrepancy(found, settings, name):
-    """Return MMD beside B after one query (Figure 1), MMD/B over rounds (Figure 9) or at the end (Table 10)."""
+    """Return MMD beside B after one query (Figure 1), MMD/B over rounds (Figure 9) or at the end
+    (Table 10).
+    """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     {"fig1": _first_queries, "fig9": _over_rounds, "table10": _ends}[name](
         figure.subplots(), found.rows
@@ -139,9 +143,11 @@ def _ends(axes, rows):
 
 
 def draw_ratio(found, settings, name):
-    """Return approximation ratios over epochs: medians and quartiles of random queries, dashed dynamicAL's own.
+    """Return approximation ratios over epochs: medians and quartiles of random queries, dashed
+    dynamicAL's own.
 
-    The ratio has a pole where the change of the whole query is zero: lines end where the sign changes.
+    The ratio has a pole where the change of the whole query is zero: lines end where the sign
+    changes.
     """
     models = list(dict.fromkeys(row.model for row in found.rows))
     figure = Figure(figsize=(4.6 * len(models) + 1.4, 4.0), layout="constrained")
@@ -181,7 +187,9 @@ def _draw_ratios(axes, rows, color):
 
 
 def _quartiles(rows):
-    """Return the quartiles (3, n_rows) of the random queries of each row, NaN where there is no band."""
+    """Return the quartiles (3, n_rows) of the random queries of each row, NaN where there is no
+    band.
+    """
     values = np.array([row.random for row in rows], dtype=float)
     with warnings.catch_warnings():  # where all changes are zero, NaN is what is shown
         warnings.filterwarnings("ignore", "All-NaN slice")

@@ -1,4 +1,6 @@
-"""Figure 4: how good the sum of the samples' own changes of the training dynamics is, as training goes on."""
+"""Figure 4: how good the sum of the samples' own changes of the training dynamics is, as training
+goes on.
+"""
 
 import numpy as np
 
@@ -18,7 +20,9 @@ RESULT = Ratios
 
 
 def compute(settings, folder, *, data_root, device, verbose):
-    """Return `Ratios` for JSON: those of random queries and of dynamicAL's own, after each number of epochs."""
+    """Return `Ratios` for JSON: those of random queries and of dynamicAL's own, after each number
+    of epochs.
+    """
     data = [_checked(model, settings, data_root, device) for model in settings.models][
         0
     ]
@@ -52,7 +56,9 @@ def _checked(model, settings, data_root, device):
 
 
 def _of_model(spec, settings, data, there, device, verbose):
-    """Return the rows of a net; those of each number of epochs are kept, and only training is done again."""
+    """Return the rows of a net; those of each number of epochs are kept, and only training is done
+    again.
+    """
     model = spec.model
     net = make_net(spec, data, device).initialize()
     initial = initial_set(spec, data)
@@ -96,7 +102,9 @@ def _rows(model, epoch, net, labeled, pool, draws, batches):
 
 
 def _ratios(net, labeled, pool, draws, batches):
-    """Return, by size of the query, Eq. 14 of random queries and of the highest scores; smaller ones are parts."""
+    """Return, by size of the query, Eq. 14 of random queries and of the highest scores; smaller
+    ones are parts.
+    """
     direction = labeled_gradient(net, labeled)
     statistics = gradient_statistics(net, pool.unlabeled(), direction=direction)
     scores = statistics.sq_norm + 2 * statistics.dot
@@ -110,7 +118,9 @@ def _ratios(net, labeled, pool, draws, batches):
 
 
 def _nested(net, pool, picks, statistics, direction, sizes):
-    """Return the approximation ratio of the first b picks, by b; the gradients of each are summed once."""
+    """Return the approximation ratio of the first b picks, by b; the gradients of each are summed
+    once.
+    """
     found = {}
     total = dict.fromkeys(direction, 0.0)
     start = 0

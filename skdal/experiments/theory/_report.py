@@ -44,8 +44,8 @@ class Theory(NamedTuple):
     ----------
     title : str
     experiment : module
-        With `compute`, the settings that it `USES`, the keys that its result `HOLDS` in JSON, and the class of its
-        `RESULT`.
+        With `compute`, the settings that it `USES`, the keys that its result `HOLDS` in JSON, and
+        the class of its `RESULT`.
     table, draw : callable
     """
 
@@ -176,7 +176,9 @@ def result_file(theory: Any, root: str | Path, settings: Any) -> Any:
 
 
 def stored_results(root: str | Path) -> Any:
-    """Yield (name, settings, result) of every figure and table that the results in a folder are of."""
+    """Yield (name, settings, result) of every figure and table that the results in a folder are
+    of.
+    """
     stems = {_stem(theory) for theory in THEORY.values()}
     for file in sorted(
         file for stem in stems for file in Path(root).glob(f"{stem}-*.json")
@@ -261,6 +263,7 @@ def _same_data(root, settings, data_root):
 def _check_same(where, held, digest, settings):
     if held != digest:
         raise InvalidDataError(
-            f"what is in {where} was made with other data of the name {settings.dataset} (digest {held}) than those "
-            f"found now ({digest}). Restore the data, or use another folder."
+            f"what is in {where} was made with other data of the name {settings.dataset} "
+            f"(digest {held}) than those found now ({digest}). Restore the data, or use "
+            "another folder."
         )

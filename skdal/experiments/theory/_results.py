@@ -14,7 +14,8 @@ class KernelMeasures:
     alignment, bound, trace : list of float
         A, B and the trace of the query's part of the kernel.
     error : dict of str to list
-        By steps of gradient descent, the error that is left, for the largest rate that all draws allow.
+        By steps of gradient descent, the error that is left, for the largest rate that all draws
+        allow.
     dynamics : dict of str to list
         G by "f, labels of Q".
     random : dict of str to dict of str to list
@@ -102,7 +103,9 @@ class DiscrepancyRow:
         return float(np.sqrt(max(0.0, self.mmd_squared)))
 
     def ratio(self, *, normalized):
-        """Return MMD/B; of the kernel with mean diagonal 1, by which MMD shrinks with its root and B grows with it."""
+        """Return MMD/B; of the kernel with mean diagonal 1, by which MMD shrinks with its root and
+        B grows with it.
+        """
         return self.mmd / self.bound / (self.mean_diagonal if normalized else 1.0)
 
 

@@ -1,4 +1,6 @@
-"""What the verification experiments have in common: settings, and the images that kernels are of."""
+"""What the verification experiments have in common: settings, and the images that kernels are
+of.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,8 @@ QUICK = TheorySettings(
 
 
 def kernel_images(images, indices, pixels):
-    """Return images as infinite kernels take them: normalized by channel, averaged down to `pixels` a side.
+    """Return images as infinite kernels take them: normalized by channel, averaged down to `pixels`
+    a side.
 
     Parameters
     ----------
@@ -156,8 +159,8 @@ def kernel_images(images, indices, pixels):
     batch, _ = images.batch(indices)
     if pixels > min(batch.shape[2:]):
         raise InvalidParameterError(
-            f"the images are of {tuple(batch.shape[2:])} pixels and cannot be averaged down to {pixels}; "
-            "ask for fewer (--pixels)."
+            f"the images are of {tuple(batch.shape[2:])} pixels and cannot be averaged down to "
+            f"{pixels}; ask for fewer (--pixels)."
         )
     return F.adaptive_avg_pool2d(batch.double().contiguous(), pixels)
 
@@ -168,8 +171,9 @@ def check_enough(settings, data, n_more):
     needed = settings.n_initial + n_more
     if needed > n:
         raise InvalidParameterError(
-            f"{needed} training images are needed, {settings.n_initial} labeled at the start and {n_more} that queries "
-            f"are drawn from; {settings.dataset} has {n}. Take a larger data set, or smaller sizes (--quick has them)."
+            f"{needed} training images are needed, {settings.n_initial} labeled at the start "
+            f"and {n_more} that queries are drawn from; {settings.dataset} has {n}. Take a "
+            "larger data set, or smaller sizes (--quick has them)."
         )
 
 
@@ -186,7 +190,9 @@ def kept_rows(file, make):
 
 
 def fault_of(value, kind):
-    """Say what is wrong with a result that was read from JSON, which has to be of a kind and not empty, or None."""
+    """Say what is wrong with a result that was read from JSON, which has to be of a kind and not
+    empty, or None.
+    """
     if isinstance(value, kind) and value:
         return None
     return f"no {kind.__name__} of results"

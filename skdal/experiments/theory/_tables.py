@@ -20,7 +20,9 @@ _OF_FIGURE = {"fig2": LABELS[:1], "fig6": LABELS[1:], "fig7": LABELS}
 
 
 def correlation_table(found, settings, name, style):
-    """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7), and of controls."""
+    """Return Kendall's tau of each variant of G with alignment (Figures 2 and 6) or B (Figure 7),
+    and of controls.
+    """
     against = "bound" if name == "fig7" else "alignment"
     taus = {
         kernel: rank_correlations(found.kernels[kernel], against) for kernel in KERNELS
@@ -48,7 +50,9 @@ def correlation_table(found, settings, name, style):
 
 
 def _variant_row(f, y, taus, name):
-    """Return the cells of a variant of G: on each kernel tau and p, and what it is by construction."""
+    """Return the cells of a variant of G: on each kernel tau and p, and what it is by
+    construction.
+    """
     cells = []
     for kernel in KERNELS:
         cells += _tau_cells(*taus[kernel][f"{f}, {y}"])
@@ -72,7 +76,10 @@ def _notes_of_bound(found, settings):
     n = settings.n_initial + settings.n_candidates
     note = ""
     if _is_raised(found.eigenvalues, n, settings.dtype):
-        note = "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that were raised.\n"
+        note = (
+            "\nThe kernel of all candidates is ill-conditioned: B may be of eigenvalues that "
+            "were raised.\n"
+        )
     return note + _other_links(found)
 
 
@@ -81,7 +88,9 @@ def _tau_cells(value, p):
 
 
 def _other_links(found):
-    """Return how alignment itself goes with the bound, and with the error that training is left with (Theorem 1)."""
+    """Return how alignment itself goes with the bound, and with the error that training is left
+    with (Theorem 1).
+    """
     said = []
     for kernel, measured in found.kernels.items():
         errors = (
@@ -92,7 +101,8 @@ def _other_links(found):
         )
         of_bound = tau(measured.alignment, measured.bound)[0]
         said.append(
-            f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, {of_steps} steps"
+            f"on the {kernel} kernel {of_bound:+.3f} with B and, with the training error E_t, "
+            f"{of_steps} steps"
         )
     return (
         f"\nOf alignment itself tau is {'; '.join(said)} at the rate 1 / lambda_max.\n"
@@ -100,7 +110,9 @@ def _other_links(found):
 
 
 def discrepancy_table(found, settings, name, style):
-    """Return MMD, B and MMD/B: of the first query (Figure 1), of all rounds (Figure 9), at the end (Table 10)."""
+    """Return MMD, B and MMD/B: of the first query (Figure 1), of all rounds (Figure 9), at the end
+    (Table 10).
+    """
     rows = [row for row in found.rows if _is_shown(row, found.rows, name)]
     header = ["sampler", "rounds x labels" if name == "table10" else "labels a query"]
     header += ["round"] * (name == "fig9") + [
@@ -134,7 +146,10 @@ def discrepancy_table(found, settings, name, style):
     if n_raised := sum(
         _is_raised(row.eigenvalues, row.n, settings.dtype) for row in rows
     ):
-        note += f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of eigenvalues that were raised.\n"
+        note += (
+            f"\n{n_raised} of {len(rows)} kernels are ill-conditioned: their B is of "
+            "eigenvalues that were raised.\n"
+        )
     return _table(cells, header + ["paper's MMD/B"] * (name == "table10"), style) + note
 
 
@@ -151,7 +166,9 @@ def _is_shown(row, rows, name):
 
 
 def ratio_table(found, settings, name, style):
-    """Return approximation ratios by net, epochs and size of a query: mean and median over random ones, and own."""
+    """Return approximation ratios by net, epochs and size of a query: mean and median over random
+    ones, and own.
+    """
     rows = []
     for row in found.rows:
         values = np.array(row.random, dtype=float)  # NaN where the change is zero

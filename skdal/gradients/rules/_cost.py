@@ -1,7 +1,7 @@
 """The cost model: which form of a layer's statistics is cheapest for its shapes.
 
-Costs are for one sample, in multiply-adds of small products. `benchmarks/bench_forms.py` times every
-form on the layers of common nets, fits the constants and reports what each choice loses.
+Costs are for one sample, in multiply-adds of small products. `benchmarks/bench_forms.py` times
+every form on the layers of common nets, fits the constants and reports what each choice loses.
 """
 
 from typing import NamedTuple
