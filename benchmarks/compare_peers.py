@@ -167,7 +167,8 @@ def compare_uncertainty(problems):
                 key,
                 MODAL,
                 pairs,
-                "the same picks; modAL's order is that of numpy's argpartition, which promises none",
+                "the same picks; modAL's order is that of numpy's argpartition, which is "
+                "not promised",
             )
         )
         pairs = [

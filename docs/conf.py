@@ -38,7 +38,10 @@ def kind_of(value):
 
 
 def public_names():
-    """Return package -> heading -> names. What two packages have, the first one in api.rst documents."""
+    """Return package -> heading -> names.
+
+    What two packages have, the first one in api.rst documents.
+    """
     public, homes = {}, {}
     for package in API:
         module = importlib.import_module(package)
@@ -86,7 +89,8 @@ html_sidebars = {  # pages without siblings have nothing to list
     page: [] for page in ("index", "baselines", "genindex", "search")
 }
 
-# The CIFAR-10 example needs images that do not come with skdal: without them it is shown, not executed.
+# The CIFAR-10 example needs images that do not come with skdal.
+# Without them it is shown, not executed.
 data = Path(os.environ.get("SKDAL_DATA", ROOT.parent / "shared" / "data"))
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
