@@ -21,6 +21,18 @@ def problem(request):
     return _latest(request.param)
 
 
+@pytest.fixture
+def mini_batches_of_8(monkeypatch):
+    """Read 8 samples at a time where nobody says how many; else it is 256 for four features."""
+    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X, net: 8)
+
+
+@pytest.fixture
+def hold_values(monkeypatch):
+    """Return a function of how many values of per-sample gradients are held at a time."""
+    return lambda n: monkeypatch.setattr("skdal.gradients._ladder.CHUNK_VALUES", n)
+
+
 def pytest_collection_modifyitems(config, items):
     """Leave out what needs a CUDA device where there is none."""
     if torch.cuda.is_available():

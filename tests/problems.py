@@ -6,9 +6,7 @@ import torch
 from reference import reference
 
 from skdal.adapters import open_net
-from skdal.gradients._context import differentiating
-from skdal.gradients._engine import GhostBackend
-from skdal.gradients._minibatch import MiniBatch, Question
+from skdal.gradients.parts import GhostBackend, MiniBatch, Question, differentiating
 
 
 class Problem:

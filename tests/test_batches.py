@@ -8,7 +8,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from skdal.adapters import _batches
+from skdal.adapters import NetBatches
 from skdal.gradients import gradient_statistics
 
 
@@ -45,12 +45,12 @@ def make_net(**settings):
 
 
 def batches(net, X, y=None):
-    return list(_batches.NetBatches(net, X, y, labeled=y is not None, batch_size=3))
+    return list(NetBatches(net, X, y, labeled=y is not None, batch_size=3))
 
 
-def by_loader(monkeypatch, *args):
-    monkeypatch.setattr(_batches, "_is_sliceable", lambda X: False)
-    return batches(*args)
+def refuse_slices(monkeypatch):
+    """Fail where the loader is not used."""
+    monkeypatch.setattr("skdal.adapters._batches._copied", None)
 
 
 ROWS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
@@ -71,9 +71,9 @@ FORMS = {
 def test_slices_are_what_the_loader_gives(X, labeled, monkeypatch):
     y = np.arange(8) % 3 if labeled else None
     found = batches(make_net(), X, y)
-    monkeypatch.setattr(_batches, "_copied", None)  # fails if the loader is not used
+    refuse_slices(monkeypatch)
     for (inputs, labels), (expected, expected_labels) in zip(
-        found, by_loader(monkeypatch, make_net(), X, y), strict=True
+        found, batches(make_net(**OTHERS["loader"]), X, y), strict=True
     ):
         torch.testing.assert_close(inputs, expected, rtol=0, atol=0)
         assert (labels is None) == (expected_labels is None)
@@ -89,7 +89,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("settings", OTHERS.values(), ids=OTHERS)
 def test_what_the_net_makes_of_its_data_is_kept(settings, monkeypatch):
-    monkeypatch.setattr(_batches, "_copied", None)
+    refuse_slices(monkeypatch)
     factor = 1 if "iterator_valid" in settings else 2
     torch.testing.assert_close(
         batches(make_net(**settings), ROWS)[0][0], torch.as_tensor(factor * ROWS[:3])
@@ -97,7 +97,7 @@ def test_what_the_net_makes_of_its_data_is_kept(settings, monkeypatch):
 
 
 def test_a_subclass_of_tensor_is_left_to_the_loader(monkeypatch):
-    monkeypatch.setattr(_batches, "_copied", None)
+    refuse_slices(monkeypatch)
     batches(make_net(), torch.as_tensor(ROWS).as_subclass(Tensor))
 
 

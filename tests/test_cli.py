@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from experiments.helpers import refuse_training
 
 from skdal import __version__, experiments
 from skdal.cli import main
@@ -30,10 +31,7 @@ SMALL = [
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail where training begins."""
-    monkeypatch.setattr(
-        "skdal.experiments._suite_run.run_all",
-        lambda *args, **kwargs: pytest.fail("training began"),
-    )
+    refuse_training(monkeypatch)
 
 
 def test_demo_prints_a_table_and_names_the_folder_of_its_figures(tmp_path, capsys):

@@ -142,11 +142,8 @@ def net():
 
 
 @pytest.fixture(autouse=True)
-def small(tmp_path, monkeypatch):
+def small(tmp_path, mini_batches_of_8):
     memmap.folder = tmp_path
-    monkeypatch.setattr(
-        "skdal.adapters._net.default_batch_size", lambda X, net: 8
-    )  # else 256 for four features
 
 
 def scored(sampler, pool):

@@ -18,9 +18,9 @@ from skdal.datasets import (
     load_dataset,
     load_folder,
     load_npz,
+    profile,
+    split_by_class,
 )
-from skdal.datasets._imbalance import profile
-from skdal.datasets._registry import split_by_class
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 
 RNG = np.random.default_rng(0)

@@ -3,15 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from experiments.helpers import fake_records
+from experiments.helpers import fake_records, refuse_training
 from matplotlib import pyplot as plt
 
 from skdal.exceptions import InvalidParameterError, SkdalError
-from skdal.experiments import SUITES, Ended, RunFolder, StoredRun, run_demo
-from skdal.experiments import _demo as module
-from skdal.experiments._comparison import comparison_of
-from skdal.experiments._demo import draw_query, format_demo
-from skdal.experiments._run import NextQuery, load, next_query
+from skdal.experiments import (
+    SUITES,
+    Ended,
+    NextQuery,
+    RunFolder,
+    StoredRun,
+    comparison_of,
+    draw_query,
+    format_demo,
+    load,
+    next_query,
+    run_demo,
+)
 from skdal.utils import prepare_folder
 
 SUITE = SUITES["digits-quick"]
@@ -64,10 +72,7 @@ def test_all_samplers_of_the_suite_are_compared_at_the_sizes_asked_for(shown):
 def test_what_is_there_is_not_done_again(shown, monkeypatch):
     folder, text, paths = shown
     before = [path.read_bytes() for path in paths]
-    monkeypatch.setattr(
-        "skdal.experiments._run.train_until_learned",
-        lambda *args: pytest.fail("training began"),
-    )
+    refuse_training(monkeypatch)
     assert run_demo(folder, **SMALL) == (text, paths)
     assert [path.read_bytes() for path in paths] == before
 
@@ -127,7 +132,9 @@ def test_impossible_sizes_are_refused_before_any_training(sizes, said, tmp_path)
 
 def test_a_run_that_failed_is_said(tmp_path, monkeypatch):
     ended = Ended([], [(spec_of("random"), "Traceback: it broke")], [])
-    monkeypatch.setattr(module, "run_suite", lambda *args, **kwargs: ended)
+    monkeypatch.setattr(
+        "skdal.experiments._demo.run_suite", lambda *args, **kwargs: ended
+    )
     with pytest.raises(SkdalError, match="(?s)1 runs in .*it broke"):
         run_demo(tmp_path)
 

@@ -17,6 +17,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 INTERNAL = (
     "skdal.adapters",
     "skdal.cli",
+    "skdal.gradients.parts",
     "skdal.gradients.rules",
     "skdal.training",
     "skdal.utils",

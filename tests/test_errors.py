@@ -43,8 +43,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 import skdal.exceptions as errors
 from skdal import ActiveLearner, DynamicALSampler, dynamical_sampling
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.samplers import SAMPLERS, MarginSampler, RandomSampler
-from skdal.samplers._gradient import GradientSampler
+from skdal.samplers import SAMPLERS, GradientSampler, MarginSampler, RandomSampler
 
 NET = trained_net()
 LABELED = {"X_labeled": X, "y_labeled": y}

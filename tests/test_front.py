@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdal.experiments import comparisons, suites_of
-from skdal.experiments._statistics import area_under_curve, paired_difference
+from skdal.experiments import (
+    area_under_curve,
+    comparisons,
+    paired_difference,
+    suites_of,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -22,8 +22,7 @@ from skdal.exceptions import (
     InvalidParameterError,
     UnreadableSampleError,
 )
-from skdal.pools import ImageFolderPool, ParquetPool, SetAside
-from skdal.pools._images import as_rgb
+from skdal.pools import ImageFolderPool, ParquetPool, SetAside, as_rgb
 
 tifffile = needs("tifffile")
 

@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdal.experiments import comparisons, suites_of
-from skdal.experiments._statistics import area_under_curve, paired_difference
-from skdal.experiments.theory._correlation import rank_correlations, tau
-from skdal.experiments.theory._results import DiscrepancyRow, KernelMeasures
+from skdal.experiments import (
+    area_under_curve,
+    comparisons,
+    paired_difference,
+    suites_of,
+)
+from skdal.experiments.theory import (
+    DiscrepancyRow,
+    KernelMeasures,
+    rank_correlations,
+    tau,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -19,8 +19,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from skdal import DynamicALSampler
-from skdal.cli import main
-from skdal.cli._sampler_params import sampler_params_of
+from skdal.cli import main, sampler_params_of
 from skdal.cli.score import load_net, open_pool, score, unlabeled
 from skdal.exceptions import (
     InvalidDataError,
@@ -28,8 +27,7 @@ from skdal.exceptions import (
     UnreadableSampleError,
 )
 from skdal.pools import ImageFolderPool
-from skdal.samplers import SAMPLERS
-from skdal.samplers._dynamical import DeltaWork
+from skdal.samplers import SAMPLERS, DeltaWork
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 MODULE = """

@@ -35,9 +35,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
 from skdal import ActiveLearner
-from skdal.adapters import packed
-from skdal.adapters._devices import device_of
-from skdal.base._pass import shards_of
+from skdal.adapters import device_of, packed
+from skdal.base import shards_of
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics
 from skdal.parallel import SerialExecutor

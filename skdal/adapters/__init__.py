@@ -2,12 +2,14 @@
 
 from skdal.adapters._accelerate import prepare_optimizers
 from skdal.adapters._answers import correct_answers
+from skdal.adapters._batches import NetBatches as NetBatches
 from skdal.adapters._batches import (
     check_net_rows,
     default_batch_size,
     n_batches_of,
     paired,
 )
+from skdal.adapters._devices import device_of as device_of
 from skdal.adapters._dropout import has_dropout, over_dropout_passes
 from skdal.adapters._explained import explained_training
 from skdal.adapters._first_step import chooses_by_name

@@ -11,6 +11,7 @@ from skdal.base._base import BaseSampler, Selection
 from skdal.base._embedding import EmbeddingSampler, EmbeddingWork
 from skdal.base._gather import gather
 from skdal.base._pass import PassResult, check_any, run_pass
+from skdal.base._pass import shards_of as shards_of
 from skdal.base._probability import ProbabilitySampler
 from skdal.base._reducers import Best, Gather, OrderedSum, Table, highest
 from skdal.base._score import ScoreSampler

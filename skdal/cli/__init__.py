@@ -11,6 +11,7 @@ import skdal
 from skdal.cli._demo import add_demo
 from skdal.cli._results import add_plot, add_table
 from skdal.cli._run import add_run
+from skdal.cli._sampler_params import sampler_params_of as sampler_params_of
 from skdal.cli._score import add_score
 from skdal.cli._theory import add_theory
 from skdal.exceptions import InvalidParameterError, SkdalError

@@ -7,6 +7,7 @@ from skdal.datasets._batches import Batches
 from skdal.datasets._files import load_folder, load_npz
 from skdal.datasets._images import ImageData, Images
 from skdal.datasets._imbalance import imbalanced
+from skdal.datasets._imbalance import profile as profile
 from skdal.datasets._registry import DATASETS, load_dataset, split_by_class
 
 __all__ = [

@@ -1,9 +1,14 @@
 """The paper's theory as functions: training dynamics, tangent kernels, alignment, bounds."""
 
 from skdal.dynamics._diagnose import diagnose
+from skdal.dynamics._diagnose import effective_rank as effective_rank
+from skdal.dynamics._diagnose import nearest_cosine as nearest_cosine
+from skdal.dynamics._diagnose import spreading as spreading
+from skdal.dynamics._diagnose import which_term as which_term
 from skdal.dynamics._discrepancy import mmd_bound, mmd_squared
 from skdal.dynamics._empirical import empirical_ntk
 from skdal.dynamics._infinite import infinite_ntk
+from skdal.dynamics._inputs import check_network as check_network
 from skdal.dynamics._kernels import (
     Bounds,
     alignment,

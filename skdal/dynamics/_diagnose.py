@@ -133,7 +133,7 @@ def _diagnosed(sampler, X_pool, indices, figure):
         **_spectrum(gram),
         **_classes(pool.label, picks, n_classes),
     }
-    remedy = _spreading(sampler, gram, delta[picks])
+    remedy = spreading(sampler, gram, delta[picks])
     report["findings"] = [*_findings(report, remedy), *unknown]
     if figure is not None:
         draw_page(report, picks).savefig(Path(figure), dpi=150)
@@ -193,9 +193,9 @@ def _spectrum(gram):
     """Return what the Gram matrix of the picks tells of how alike they are."""
     eigenvalues = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
     return {
-        "effective_rank": _effective_rank(eigenvalues),
+        "effective_rank": effective_rank(eigenvalues),
         "eigenvalues": eigenvalues,
-        "nearest_cosine": _nearest_cosine(gram),
+        "nearest_cosine": nearest_cosine(gram),
     }
 
 
@@ -287,7 +287,7 @@ def _approximation_ratio(gram, dot):
     return float(apart / together) if together != 0 else np.nan
 
 
-def _effective_rank(eigenvalues):
+def effective_rank(eigenvalues):
     if not eigenvalues.any():
         return np.nan
     shares = eigenvalues / eigenvalues.sum()
@@ -295,7 +295,7 @@ def _effective_rank(eigenvalues):
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _nearest_cosine(gram):
+def nearest_cosine(gram):
     lengths = np.sqrt(np.diag(gram))
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = gram / np.outer(lengths, lengths)
@@ -305,7 +305,7 @@ def _nearest_cosine(gram):
     return np.where(known.any(1), np.where(known, cosines, -np.inf).max(1), np.nan)
 
 
-def _which_term(found):
+def which_term(found):
     """Return what to say where the picks are those of one term, or of either."""
     length = found["overlap"]["gradient length"]
     dot = found["overlap"]["dot"]
@@ -335,7 +335,7 @@ def _which_term(found):
     return None
 
 
-def _spreading(sampler, gram, delta):
+def spreading(sampler, gram, delta):
     """Return what would spread a batch of this size, a sentence.
 
     Gradients that add up are spread by an interaction: one that takes half of its score from a pick
@@ -365,7 +365,7 @@ def _findings(found, remedy):
     is_choice = (
         b < found["n_pool"] / 2
     )  # of most of the pool, every criterion takes the same
-    if is_choice and (which := _which_term(found)):
+    if is_choice and (which := which_term(found)):
         said.append(which)
     for name in ("margin", "entropy"):
         if is_choice and found["overlap"][name] >= _SAME:

@@ -8,13 +8,17 @@ import torch
 
 from skdal.adapters import open_net
 from skdal.exceptions import EmptyPoolError
-from skdal.gradients._checks import refuse_cross_sample_layers
-from skdal.gradients._context import differentiating
-from skdal.gradients._factorizer import Factorizer, RunsOtherwise
-from skdal.gradients._factors import concatenated
-from skdal.gradients._minibatch import FEW, MiniBatch
-from skdal.gradients._parameters import select_parameters
-from skdal.gradients._products import Products
+from skdal.gradients.parts import (
+    FEW,
+    Factorizer,
+    MiniBatch,
+    Products,
+    RunsOtherwise,
+    concatenated,
+    differentiating,
+    refuse_cross_sample_layers,
+    select_parameters,
+)
 from skdal.utils import count_rows, progress_bar, take_rows
 
 _ENTRIES = 2**27  # of gradients held, of a chunk of rows

@@ -2,6 +2,7 @@
 machines.
 """
 
+from skdal.parallel._dispatch import Dispatch as Dispatch
 from skdal.parallel._executor import Executor, SerialExecutor
 from skdal.parallel._ray import RayExecutor
 

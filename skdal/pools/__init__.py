@@ -3,6 +3,7 @@ datasets.
 """
 
 from skdal.pools._folder import ImageFolderPool
+from skdal.pools._images import as_rgb as as_rgb
 from skdal.pools._images import check_reading, square
 from skdal.pools._memmap import MemmapPool
 from skdal.pools._parquet import ParquetPool

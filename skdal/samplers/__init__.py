@@ -11,13 +11,20 @@ import numpy as np
 
 from skdal.samplers._albl import ALBLSampler
 from skdal.samplers._badge import BADGESampler
+from skdal.samplers._badge import kmeans_plusplus as kmeans_plusplus
+from skdal.samplers._badge import logit_gradients as logit_gradients
 from skdal.samplers._confidence import ConfidenceSampler, confidence_scores
 from skdal.samplers._coreset import CoresetSampler
+from skdal.samplers._coreset import k_center as k_center
+from skdal.samplers._dynamical import DeltaWork as DeltaWork
 from skdal.samplers._dynamical import DynamicALSampler
 from skdal.samplers._egl import EGLSampler
+from skdal.samplers._egl import closed_form as closed_form
 from skdal.samplers._entropy import EntropySampler, entropy_scores
 from skdal.samplers._entropy_gradient import EntropyGradientSampler
+from skdal.samplers._entropy_gradient import predictive_entropy as predictive_entropy
 from skdal.samplers._functions import as_function, is_stateless
+from skdal.samplers._gradient import GradientSampler as GradientSampler
 from skdal.samplers._margin import MarginSampler, margin_scores
 from skdal.samplers._mc_dropout import MCDropoutSampler
 from skdal.samplers._pool_subset import PoolSubset

@@ -30,7 +30,7 @@ class LastLayerWork(ModuleWork):
         hidden, proba = last_layer(trained.classifier, X, verbose=self.verbose)
         if not self.is_ranked:
             return {"hidden": hidden, "proba": proba}
-        squares = _squares(_logit_gradients(proba)) * _squares(hidden.double())
+        squares = _squares(logit_gradients(proba)) * _squares(hidden.double())
         return {"hidden": hidden, "proba": proba, "score": squares.sqrt()}
 
 
@@ -93,7 +93,7 @@ class BADGESampler(BaseSampler):
         damaged = ~np.isfinite(np.asarray((hidden.sum(1) + proba.sum(1)).cpu()))
         refuse_non_finite(pool.positions[damaged], count_rows(X))
         with torch.autocast(hidden.device.type, enabled=False):
-            gradients = _logit_gradients(proba)
+            gradients = logit_gradients(proba)
             picks, scores = kmeans_plusplus(gradients, hidden, n_instances, rng)
         return Selection(pool.positions[picks], scores, pool.unreadable)
 
@@ -104,7 +104,7 @@ class BADGESampler(BaseSampler):
         return super()._parameter_checks() | {"n_candidates": IS_N_CANDIDATES}
 
 
-def _logit_gradients(proba):
+def logit_gradients(proba):
     """Return p - e of the most probable class, without the cancellation of 1 - p (n, K)."""
     u = proba.double()
     top = u.argmax(1, keepdim=True)

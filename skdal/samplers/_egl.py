@@ -35,13 +35,13 @@ class EGLWork(GradientWork):
         of_net = batch_size or max(1, final_estimator(trained.classifier).batch_size)
         return math.lcm(super().unit(trained, X, batch_size), of_net)
 
-    def _closed_form(self, trained, X):
+    def closed_form(self, trained, X):
         """Return the scores over the head alone from forward passes, None where they would not
         hold.
         """
         if self.layers != "last" or self.backend != "auto":
             return None
-        scores = _closed_form(trained.classifier, X, self.batch_size, self.verbose)
+        scores = closed_form(trained.classifier, X, self.batch_size, self.verbose)
         if scores is None:
             return None
         # The head's weight may be used elsewhere, too, which the best samples show.
@@ -115,7 +115,7 @@ class EGLSampler(GradientSampler):
         return EGLWork(**self._engine_params())
 
 
-def _closed_form(classifier, X, batch_size, verbose=0):
+def closed_form(classifier, X, batch_size, verbose=0):
     """Return the scores over the head alone from forward passes; None where the head is not all
     that there is to it.
     """

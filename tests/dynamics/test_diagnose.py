@@ -14,7 +14,14 @@ from sklearn.frozen import FrozenEstimator
 from torch.utils.data import TensorDataset
 
 from skdal import DynamicALSampler
-from skdal.dynamics import _diagnose, approximation_ratio, diagnose
+from skdal.dynamics import (
+    approximation_ratio,
+    diagnose,
+    effective_rank,
+    nearest_cosine,
+    spreading,
+    which_term,
+)
 from skdal.exceptions import (
     EmptyPoolError,
     InvalidDataError,
@@ -121,7 +128,7 @@ def test_a_saturated_net_in_single_precision_has_an_effective_rank():
     """Whose smallest eigenvalues are so small that their shares vanish."""
     eigenvalues = np.array([1e-40, 1e-42, 2e5, 1e5], dtype=np.float32)
     with np.errstate(invalid="raise", divide="raise"):
-        assert _diagnose._effective_rank(eigenvalues) == pytest.approx(
+        assert effective_rank(eigenvalues) == pytest.approx(
             np.exp(np.log(3) - 2 / 3 * np.log(2)), rel=1e-5
         )
 
@@ -169,18 +176,14 @@ def test_what_would_spread_it_does(params):
 
 def test_an_interaction_that_had_an_effect_is_doubled_at_least():
     gram, sampler = np.ones((10, 10)), fitted(interaction=-8.0, update_size=3)
-    assert "interaction=-16, update_size=2." in _diagnose._spreading(
-        sampler, gram, np.ones(10)
-    )
+    assert "interaction=-16, update_size=2." in spreading(sampler, gram, np.ones(10))
     sampler.set_params(update_size=10)  # it had none
-    assert "interaction=-8, update_size=2." in _diagnose._spreading(
-        sampler, gram, np.ones(10)
-    )
+    assert "interaction=-8, update_size=2." in spreading(sampler, gram, np.ones(10))
 
 
 def test_gradients_that_cancel_are_not_spread_by_interaction():
     signs = np.repeat([1.0, -1.0], 10)
-    said = _diagnose._spreading(fitted(), np.outer(signs, signs), np.ones(20))
+    said = spreading(fitted(), np.outer(signs, signs), np.ones(20))
     assert (
         said
         == "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
@@ -226,7 +229,7 @@ def test_the_direction_is_the_samplers_own(penalty):
 def test_every_copy_is_in_the_figure():
     """Though cosines of copies come out above 1 by rounding."""
     vectors = np.repeat(np.random.default_rng(0).normal(size=(40, 7)), 2, axis=0)
-    cosines = _diagnose._nearest_cosine(vectors @ vectors.T)
+    cosines = nearest_cosine(vectors @ vectors.T)
     assert cosines.max() == 1
     assert np.isfinite(cosines).all()
 
@@ -293,7 +296,7 @@ def test_one_cause_is_given_at_most(overlaps, share, gamma, said):
         "norm_share": share,
         "gamma": gamma,
     }
-    assert _diagnose._which_term(found).startswith(said)
+    assert which_term(found).startswith(said)
 
 
 class Focal(torch.nn.Module):

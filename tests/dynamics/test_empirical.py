@@ -14,7 +14,7 @@ from skorch import NeuralNetClassifier
 from torch.utils.checkpoint import checkpoint
 from wide import wide_net
 
-from skdal.dynamics import _gram, empirical_ntk, generalization_bound
+from skdal.dynamics import empirical_ntk, generalization_bound
 from skdal.exceptions import (
     CrossSampleLayerError,
     EmptyPoolError,
@@ -23,13 +23,20 @@ from skdal.exceptions import (
     InvalidParameterError,
     NotFittedError,
 )
-from skdal.gradients import _products
-from skdal.gradients._factorizer import Factorizer
+from skdal.gradients.parts import Factorizer
 from skdal.utils import take_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
 LIGHT = [case for case in NETS if not case.heavy]
 SMALL = [case for case in LIGHT if case.n == 6]
+
+
+@pytest.fixture
+def of_kernels(monkeypatch):
+    """Return a function (name, value) that sets how kernels are cut: what is held at most, and the length of chunks."""
+    return lambda name, value: monkeypatch.setattr(
+        f"skdal.dynamics._gram.{name}", value
+    )
 
 
 def jacobians(net, X, layers=None):
@@ -90,8 +97,8 @@ def test_layers(problem):
 
 
 @over(SMALL, usual=some(SMALL))
-def test_products(problem, monkeypatch):
-    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
+def test_products(problem, of_kernels):
+    of_kernels("_ENTRIES_A_SAMPLE", 0)
     expected = kernel_of(jacobians(problem.net, problem.X))
     assert_kernel(empirical_ntk(problem.net, problem.X), expected)
     trace = np.einsum("iaja->ij", expected)
@@ -101,13 +108,13 @@ def test_products(problem, monkeypatch):
 
 
 @over(SMALL, usual=some(SMALL))
-def test_products_without_forward_mode(problem, monkeypatch):
-    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", 0)
+def test_products_without_forward_mode(problem, monkeypatch, of_kernels):
+    of_kernels("_ENTRIES_A_SAMPLE", 0)
 
     def refuse(*_):
         raise NotImplementedError("no forward mode")
 
-    monkeypatch.setattr(_products, "jvp", refuse)
+    monkeypatch.setattr("skdal.gradients._products.jvp", refuse)
     assert_kernel(
         empirical_ntk(problem.net, problem.X),
         kernel_of(jacobians(problem.net, problem.X)),
@@ -129,9 +136,9 @@ class Hooked(torch.nn.Module):
 
 
 @pytest.mark.parametrize("at_most", [2**24, 0])
-def test_hooks_on_gradients_count_in_all_forms(at_most, monkeypatch):
+def test_hooks_on_gradients_count_in_all_forms(at_most, monkeypatch, of_kernels):
     net = make_net(Hooked().double()).initialize()
-    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+    of_kernels("_ENTRIES_A_SAMPLE", at_most)
     monkeypatch.setattr(
         Factorizer, "_dense_layers", lambda *_: {}
     )  # else nothing is left for products
@@ -153,20 +160,18 @@ class Checkpointed(torch.nn.Module):
 
 
 @pytest.mark.parametrize("at_most", [2**24, 0])
-def test_checkpointed_nets(at_most, monkeypatch):
-    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+def test_checkpointed_nets(at_most, of_kernels):
+    of_kernels("_ENTRIES_A_SAMPLE", at_most)
     net = make_net(Checkpointed().double()).initialize()
     assert_kernel(empirical_ntk(net, POOL), kernel_of(jacobians(net, POOL)))
 
 
 @over(SMALL, usual=some(SMALL))
-def test_two_sets_in_small_chunks(problem, monkeypatch):
+def test_two_sets_in_small_chunks(problem, of_kernels):
     J, first = jacobians(problem.net, problem.X), take_rows(problem.X, slice(0, 4))
     expected = kernel_of(J[:4], J)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
-    monkeypatch.setattr(
-        _gram, "_chunk", lambda entries, *_: 3 if entries == _gram._ENTRIES else 2
-    )
+    of_kernels("_chunk", lambda entries, *_: 3 if entries == 2**27 else 2)
     assert_kernel(empirical_ntk(problem.net, first, problem.X), expected)
     assert_kernel(empirical_ntk(problem.net, problem.X), kernel_of(J))
     assert_kernel(
@@ -275,8 +280,8 @@ def test_a_net_in_float32_gives_a_kernel_that_the_theory_takes():
 
 
 @pytest.mark.parametrize("at_most", [0, 2**24])
-def test_a_net_in_half_precision(at_most, monkeypatch):
-    monkeypatch.setattr(_gram, "_ENTRIES_A_SAMPLE", at_most)
+def test_a_net_in_half_precision(at_most, of_kernels):
+    of_kernels("_ENTRIES_A_SAMPLE", at_most)
     module = torch.nn.Sequential(
         torch.nn.Unflatten(1, (1, 4, 4)), torch.nn.Conv2d(1, 3, 3), torch.nn.Flatten()
     )

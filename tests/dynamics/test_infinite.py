@@ -3,6 +3,7 @@
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ import torch
 from scipy.sparse import csr_array
 from wide import wide_net
 
-from skdal.dynamics import _infinite, empirical_ntk, generalization_bound, infinite_ntk
-from skdal.dynamics._inputs import check_network
+from skdal.dynamics import (
+    _infinite,
+    check_network,
+    empirical_ntk,
+    generalization_bound,
+    infinite_ntk,
+)
 from skdal.exceptions import (
     IllConditionedWarning,
     InvalidDataError,
@@ -192,9 +198,15 @@ def test_wide_nets_approach_it(name):
     )  # as 1 / sqrt(width)
 
 
-def test_chunks_make_no_difference(monkeypatch):
+@pytest.fixture
+def tile_bytes(monkeypatch):
+    """Return a function (device, bytes) that sets the size of tiles."""
+    return partial(monkeypatch.setitem, _infinite._TILE_BYTES)
+
+
+def test_chunks_make_no_difference(tile_bytes):
     whole = infinite_ntk(IMAGES, **CONV), infinite_ntk(IMAGES, OTHERS, **CONV)
-    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 160)
+    tile_bytes("cpu", 160)
     parts = infinite_ntk(IMAGES, **CONV), infinite_ntk(IMAGES, OTHERS, **CONV)
     for one, other in zip(whole, parts):
         np.testing.assert_allclose(one, other, rtol=1e-13)
@@ -243,11 +255,11 @@ def test_torchs_threads_are_as_before():
     assert all((kernel == kernels[0]).all() for kernel in kernels)
 
 
-def test_tiles_of_another_size_are_kept_apart(tmp_path, monkeypatch):
+def test_tiles_of_another_size_are_kept_apart(tmp_path, tile_bytes):
     """A device with more memory works in larger tiles."""
     flat = {"kind": "conv", "depth": 1, "readout": "flatten", "cache_dir": tmp_path}
     for values in (20, 200, 20):
-        monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 8 * values)
+        tile_bytes("cpu", 8 * values)
         found = infinite_ntk(IMAGES, **flat)
         np.testing.assert_allclose(
             found, infinite_ntk(IMAGES, **flat | {"cache_dir": None}), rtol=1e-13
@@ -357,9 +369,9 @@ def test_samples_that_float32_can_tell_apart_are_not_warned_of():
 
 
 @pytest.fixture
-def rows_worked(monkeypatch):
+def rows_worked(monkeypatch, tile_bytes):
     """Count rows of tiles, of two images each; the sum of 100 is an interruption."""
-    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 160)
+    tile_bytes("cpu", 160)
     worked, work = [], _infinite._begun
 
     def counting(*args):
@@ -433,8 +445,8 @@ def test_large_mlp_kernels_are_symmetric_in_tiles():
 
 
 @pytest.mark.parametrize("n", [1, 9, 10, 16, 17, 100])
-def test_tiles_are_of_equal_size_and_near_what_fits_the_cache(n, monkeypatch):
-    monkeypatch.setitem(_infinite._TILE_BYTES, "cpu", 100 * 8)
+def test_tiles_are_of_equal_size_and_near_what_fits_the_cache(n, tile_bytes):
+    tile_bytes("cpu", 100 * 8)
     network = check_network("mlp", 1, 1.0, 0.0, "gap", 3, "ntk")
     side = _infinite._side_of_tile(
         network, torch.zeros(1, 1, n, 2, dtype=torch.float64)
@@ -453,8 +465,8 @@ def test_the_bar(capsys):
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("others", [None, OTHERS])
-def test_cuda(name, others, monkeypatch):
-    monkeypatch.setitem(_infinite._TILE_BYTES, "cuda", 2**10)  # several tiles
+def test_cuda(name, others, tile_bytes):
+    tile_bytes("cuda", 2**10)  # several tiles
     found = infinite_ntk(torch.as_tensor(IMAGES).cuda(), others, **NETS[name])
     np.testing.assert_allclose(
         found, infinite_ntk(IMAGES, others, **NETS[name]), rtol=1e-12

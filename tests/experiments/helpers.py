@@ -1,5 +1,8 @@
 """Small runs and made-up records."""
 
+import pytest
+from skorch import NeuralNet
+
 from skdal.experiments import RunSpec, Training
 
 QUICK = Training(accuracy=0.8, n_epochs_above=2, max_epochs=6, batch_size=32)
@@ -17,6 +20,13 @@ def quick(sampler="random", params=None, *, training=QUICK, n_rounds=2, **entrie
         n_rounds=n_rounds,
         training=training,
         **entries,
+    )
+
+
+def refuse_training(monkeypatch):
+    """Fail where a training begins in this process."""
+    monkeypatch.setattr(
+        NeuralNet, "fit_loop", lambda *args, **kwargs: pytest.fail("training began")
     )
 
 

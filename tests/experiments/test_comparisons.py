@@ -16,9 +16,9 @@ from skdal.experiments import (
     format_comparison,
     format_csv,
     suites_of,
+    summary_table,
     write_plots,
 )
-from skdal.experiments._tables import summary_table
 
 RANDOM = [[0.30, 0.34, 0.38], [0.31, 0.36, 0.37], [0.29, 0.35, 0.39]]
 BETTER = [[0.30, 0.36, 0.40], [0.31, 0.38, 0.40], [0.29, 0.37, 0.41]]
@@ -390,7 +390,7 @@ def test_plots(tmp_path, table3):
 
 
 def test_a_plot_shows_means_and_differences(table3):
-    from skdal.experiments._plots import draw
+    from skdal.experiments import draw
 
     left, right = draw(table3).axes
     lines = {line.get_label(): line.get_ydata() for line in left.lines}
@@ -400,7 +400,7 @@ def test_a_plot_shows_means_and_differences(table3):
 
 
 def test_a_plot_without_random_has_one_panel(tmp_path):
-    from skdal.experiments._plots import draw
+    from skdal.experiments import draw
 
     store(tmp_path, quick("margin"), RANDOM[0])
     assert len(draw(comparisons(tmp_path)[0]).axes) == 1

@@ -13,8 +13,6 @@ from experiments.helpers import quick, without_times
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments import RunFolder, run, run_all, run_suite
-from skdal.experiments import _jobs as module
-from skdal.experiments import _suite_run as suite_module
 
 pytestmark = pytest.mark.slow
 
@@ -215,25 +213,19 @@ def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
     ],
 )
 def test_a_suite_that_cannot_be_run_is_refused_before_any_training(
-    tmp_path, monkeypatch, name, changes, error, said
+    tmp_path, name, changes, error, said
 ):
-    monkeypatch.setattr(
-        suite_module, "run_all", lambda *args, **kwargs: pytest.fail("runs began")
-    )
     with pytest.raises(error, match=said):
         run_suite(name, tmp_path / "runs", data_root=tmp_path, **changes)
     assert not (tmp_path / "runs").exists()
 
 
 def test_an_outcome_has_the_records_of_the_run(tmp_path):
-    heard = []
-    assert module._outcome(quick(n_rounds=1), tmp_path, report=heard.append) == (
-        "done",
-        None,
-    )
-    assert without_times(heard) == without_times(
-        RunFolder(tmp_path, quick(n_rounds=1)).rounds()
-    )
+    spec, heard = quick(n_rounds=1), []
+    ended = run_all([spec], tmp_path, report=lambda _, record: heard.append(record))
+    assert ended.done == [spec]
+    assert heard.pop() is None  # the run has ended
+    assert without_times(heard) == without_times(RunFolder(tmp_path, spec).rounds())
 
 
 def test_a_script_needs_no_guard(tmp_path):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from experiments.helpers import QUICK, quick, without_times
+from experiments.helpers import QUICK, quick, refuse_training, without_times
 
 from skdal.datasets import Images, load_dataset
 from skdal.exceptions import (
@@ -19,9 +19,15 @@ from skdal.exceptions import (
     RunInUseError,
     SkdalError,
 )
-from skdal.experiments import RunFolder, Training, run
-from skdal.experiments import _run as module
-from skdal.experiments._train import measure
+from skdal.experiments import (
+    PeakMemory,
+    RunFolder,
+    Training,
+    load,
+    make_net,
+    measure,
+    run,
+)
 from skdal.samplers import SAMPLERS, RandomSampler
 
 
@@ -70,7 +76,7 @@ def test_what_a_record_says(tmp_path, digits):
 def test_the_recorded_accuracy_is_that_of_the_stored_net(tmp_path, digits):
     spec = quick("random", n_rounds=1)
     last = run(spec, tmp_path)[-1]
-    net = module.make_net(spec, digits, "cpu").initialize()
+    net = make_net(spec, digits, "cpu").initialize()
     net.module_.load_state_dict(RunFolder(tmp_path, spec).resume()[1]["module"])
     predicted = net.predict(digits.test)
     assert last["accuracy"] == np.mean(predicted == digits.test.targets)
@@ -136,9 +142,7 @@ def test_a_run_goes_on_after_any_round(tmp_path, name):
 
 def test_a_run_that_is_done_is_not_done_again(tmp_path, monkeypatch):
     records = run(quick(), tmp_path)
-    monkeypatch.setattr(
-        module, "train_until_learned", lambda *args: pytest.fail("training began")
-    )
+    refuse_training(monkeypatch)
     assert run(quick(), tmp_path) == records
 
 
@@ -197,7 +201,9 @@ def test_test_data_steer_nothing(tmp_path, monkeypatch, digits):
     spec = quick("margin")
     expected = run(spec, tmp_path / "a")
     other = digits._replace(test=digits.test.take(np.arange(20)))
-    monkeypatch.setattr(module, "load", lambda *args: (other, "another test set"))
+    monkeypatch.setattr(
+        "skdal.experiments._run.load", lambda *args: (other, "another test set")
+    )
     found = run(spec, tmp_path / "b")
     assert [[r.get(k) for k in steers] for r in found] == [
         [r.get(k) for k in steers] for r in expected
@@ -307,9 +313,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_refused_before_training(tmp_path, monkeypatch, name):
     spec, said = BAD[name]
-    monkeypatch.setattr(
-        module, "train_until_learned", lambda *args: pytest.fail("training began")
-    )
+    refuse_training(monkeypatch)
     with pytest.raises(InvalidParameterError, match=said):
         run(spec, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -356,7 +360,7 @@ def test_a_run_in_use_is_refused(tmp_path):
 
 
 def test_peak_memory_is_that_of_the_block():
-    peak = module.PeakMemory()
+    peak = PeakMemory()
     with peak.measured("cpu"):
         held = np.ones(2**25)  # 256 MB
     del held
@@ -390,9 +394,7 @@ def test_a_device_that_is_not_there(tmp_path, changes):
 def test_a_sampler_that_does_not_fit_the_net_is_refused_before_training(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        module, "train_until_learned", lambda *args: pytest.fail("training began")
-    )
+    refuse_training(monkeypatch)
     with pytest.raises(SkdalError, match="[Dd]ropout"):
         run(quick("mc_dropout"), tmp_path)
 
@@ -403,7 +405,7 @@ def test_data_that_were_replaced_are_loaded_anew(tmp_path):
         X, y = np.full((60, 8, 8), shift, dtype=np.uint8), np.arange(60) % 3
         np.savez(tmp_path / "mine.npz", X_train=X, y_train=y, X_test=X, y_test=y)
         digests.append(
-            module.load(dataclasses.replace(quick(), dataset="mine.npz"), tmp_path)[1]
+            load(dataclasses.replace(quick(), dataset="mine.npz"), tmp_path)[1]
         )
     assert digests[0] != digests[1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skdal.experiments import _statistics as s
+from skdal import experiments as s
 
 
 def test_paired_difference_by_hand():

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from skdal.exceptions import InvalidParameterError
-from skdal.experiments import SUITES, RunSpec, specs_of, suites_of
-from skdal.experiments._run import make_sampler
+from skdal.experiments import SUITES, RunSpec, make_sampler, specs_of, suites_of
 from skdal.models import MODELS
 
 PAPERS = Path(

@@ -24,21 +24,22 @@ from skdal.exceptions import (
     InvalidParameterError,
     NonFiniteScoreError,
 )
-from skdal.experiments import RunSpec, Training, _run
-from skdal.experiments._run import make_net, run
+from skdal.experiments import RunSpec, Training, make_net, run, train_until_learned
 from skdal.experiments.theory import (
+    PREDICTIONS,
     QUICK,
     THEORY,
+    DiscrepancyRow,
+    KernelMeasures,
     TheorySettings,
     _discrepancy,
     _ratio,
+    kernel_images,
+    rank_correlations,
     result_file,
     run_theory,
     stored_results,
 )
-from skdal.experiments.theory._correlation import PREDICTIONS, rank_correlations
-from skdal.experiments.theory._results import DiscrepancyRow, KernelMeasures
-from skdal.experiments.theory._settings import kernel_images
 
 SMALL = dataclasses.replace(
     QUICK,
@@ -317,11 +318,13 @@ def test_pairs_that_two_series_have_are_worked_once(folder, monkeypatch):
 
 @pytest.mark.slow
 def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
-    sizes, train = [], _run.train_until_learned
-    counted = lambda net, labeled, *args: (
-        sizes.append(len(labeled)) or train(net, labeled, *args)
-    )
-    monkeypatch.setattr(_run, "train_until_learned", counted)
+    sizes = []
+
+    def counted(net, labeled, *args):
+        sizes.append(len(labeled))
+        return train_until_learned(net, labeled, *args)
+
+    monkeypatch.setattr("skdal.experiments._run.train_until_learned", counted)
     few = dataclasses.replace(SMALL, n_initial=10, budget=6, batches=(2, 3))
     run_theory("table10", tmp_path, few)
     assert sizes == [10, 12, 14, 13]
@@ -383,12 +386,12 @@ def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     settings = dataclasses.replace(
         SMALL, n_initial=100, epochs=(0, 3, 5), n_ratio_draws=2
     )  # two mini-batches an epoch
-    monkeypatch.setattr(_ratio, "_rows", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
+        patch.setattr(_ratio, "_rows", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_theory("fig4", tmp_path, settings)
         run_theory("fig4", tmp_path, settings)
-    run_theory("fig4", tmp_path, settings)
     assert seen == [0, 3, 3, 5]
-    monkeypatch.setattr(_ratio, "_rows", work)
     run_theory("fig4", tmp_path / "whole", settings)
     file = result_file(THEORY["fig4"], tmp_path, settings).name
     parts, whole = (

@@ -4,6 +4,7 @@ import logging
 import re
 import subprocess
 import sys
+from functools import partial
 from types import MethodType
 
 import pytest
@@ -33,9 +34,15 @@ from skdal.exceptions import (
     GradientMismatchError,
     UnsupportedLayerError,
 )
-from skdal.gradients import _ladder, gradient_statistics
+from skdal.gradients import gradient_statistics
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture
+def rule_of_backpack(monkeypatch):
+    """Return a function that replaces what BackPACK runs for every layer."""
+    return partial(monkeypatch.setattr, BatchGrad, "__call__")
 
 
 def score(problem, **kwargs):
@@ -385,7 +392,7 @@ def test_without_a_direction():
     assert_statistics(actual, problem.own)
 
 
-def test_gradients_are_held_for_a_few_samples_at_a_time(monkeypatch):
+def test_gradients_are_held_for_a_few_samples_at_a_time(rule_of_backpack, hold_values):
     right, lengths = BatchGrad.__call__, []
 
     def call(self, module, g_inp, g_out):
@@ -393,14 +400,14 @@ def test_gradients_are_held_for_a_few_samples_at_a_time(monkeypatch):
         lengths.append(len(module.weight.grad_batch))
 
     problem = Problem(apply_case("", every_row, floats(6), linear_parts, n=10))
-    monkeypatch.setattr(BatchGrad, "__call__", call)
-    monkeypatch.setattr(_ladder, "CHUNK_VALUES", 4 * (6 * 6 + 6) + 1)
+    rule_of_backpack(call)
+    hold_values(4 * (6 * 6 + 6) + 1)
     assert_statistics(score(problem), problem.own)
     # The head is smaller, so that more samples fit; it comes first on the way back.
     assert lengths == [4, 4, 2, 4, 4, 2]
 
 
-def test_nothing_is_computed_that_does_not_count(monkeypatch):
+def test_nothing_is_computed_that_does_not_count(rule_of_backpack):
     right, made = BatchGrad.__call__, []
 
     def call(self, module, g_inp, g_out):
@@ -411,7 +418,7 @@ def test_nothing_is_computed_that_does_not_count(monkeypatch):
             if hasattr(parameter, "grad_batch")
         )
 
-    monkeypatch.setattr(BatchGrad, "__call__", call)
+    rule_of_backpack(call)
     score(Problem(mlp_case("")), layers=["0.bias"])
     assert made == ["bias"]
 
@@ -435,7 +442,7 @@ def test_bfloat16_is_no_mismatch():
 
 
 @pytest.fixture
-def wrong(monkeypatch):
+def wrong(rule_of_backpack):
     """Return a function that makes BackPACK's gradients (n, *shape) wrong."""
     right = BatchGrad.__call__
 
@@ -445,7 +452,7 @@ def wrong(monkeypatch):
             for parameter in module.parameters():
                 parameter.grad_batch = fault(parameter.grad_batch)
 
-        monkeypatch.setattr(BatchGrad, "__call__", call)
+        rule_of_backpack(call)
 
     return plant
 
@@ -555,7 +562,7 @@ def test_the_module_is_as_found(problem, layers):
     assert traces(problem.net) == before
 
 
-def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
+def test_the_module_is_as_found_when_a_rule_fails(rule_of_backpack):
     right = BatchGrad.__call__
 
     def failing(self, module, g_inp, g_out):
@@ -563,7 +570,7 @@ def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
             raise IndexError("broken on purpose\nand in detail")
         right(self, module, g_inp, g_out)
 
-    monkeypatch.setattr(BatchGrad, "__call__", failing)
+    rule_of_backpack(failing)
     problem = Problem(mlp_case("", in_place_mlp))
     before = traces(problem.net)
     reasons, _ = refusal(problem)
@@ -578,7 +585,7 @@ def test_the_module_is_as_found_when_a_rule_fails(monkeypatch):
     [torch.OutOfMemoryError("no more"), RuntimeError("can't allocate memory")],
     ids=repr,
 )
-def test_memory_that_runs_out_is_no_refusal(monkeypatch, error):
+def test_memory_that_runs_out_is_no_refusal(rule_of_backpack, error):
     right = BatchGrad.__call__
 
     def call(self, module, g_inp, g_out):
@@ -586,7 +593,7 @@ def test_memory_that_runs_out_is_no_refusal(monkeypatch, error):
             raise error
         right(self, module, g_inp, g_out)
 
-    monkeypatch.setattr(BatchGrad, "__call__", call)
+    rule_of_backpack(call)
     problem = Problem(mlp_case(""))
     assert_statistics(score(problem), problem.own)
 
@@ -626,8 +633,8 @@ def test_the_module_itself_runs(module):
 # --- the choice of backend ------------------------------------------------------------------------
 
 
-def test_auto_does_not_use_it(monkeypatch, caplog):
-    monkeypatch.setattr(BatchGrad, "__call__", lambda *args: pytest.fail("used"))
+def test_auto_does_not_use_it(rule_of_backpack, caplog):
+    rule_of_backpack(lambda *args: pytest.fail("used"))
     # Neither ghost nor functorch runs a scripted module.
     problem = Problem(next(case for case in NETS if case.id == "scripted"))
     with caplog.at_level(logging.WARNING, "skdal"):

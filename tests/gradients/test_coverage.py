@@ -213,9 +213,9 @@ def test_an_error_of_every_run_is_the_modules_own():
     assert isinstance(caught.value.__cause__, AssertionError)
 
 
-def test_the_gradients_of_a_module_alone_are_made_in_parts(monkeypatch):
+def test_the_gradients_of_a_module_alone_are_made_in_parts(hold_values):
     problem = problem_of(between, floats(6), odd_parts(raised))
-    monkeypatch.setattr("skdal.gradients._ladder.CHUNK_VALUES", 13)  # two samples
+    hold_values(13)  # two samples
     actual = gradient_statistics(
         problem.net, problem.X, direction=problem.direction, backend="ghost"
     )

@@ -16,7 +16,7 @@ from test_fuzz import Model, fuzz
 from torch import nn
 
 from skdal.exceptions import UnsupportedLayerError
-from skdal.gradients._backends import StatisticsPass
+from skdal.gradients.parts import StatisticsPass
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}  # of the largest score
 BACKENDS = ("ghost", "functorch", "loop", "backpack")

@@ -21,10 +21,16 @@ from reference import reference, total
 from torch import nn
 
 from skdal.exceptions import GradientMismatchError, UnsupportedLayerError
-from skdal.gradients._backends import StatisticsPass
-from skdal.gradients._engine import GhostBackend
-from skdal.gradients._hooks import arguments, output_hooks
-from skdal.gradients._minibatch import MiniBatch, Question
+from skdal.gradients.parts import (
+    GhostBackend,
+    MiniBatch,
+    Question,
+    StatisticsPass,
+    arguments,
+    cheapest,
+    inner,
+    output_hooks,
+)
 from skdal.gradients.rules import (
     RULES,
     _bilinear,
@@ -34,8 +40,6 @@ from skdal.gradients.rules import (
     _linear,
     rule_for,
 )
-from skdal.gradients.rules._cost import cheapest
-from skdal.gradients.rules._forms import inner
 from skdal.utils import tree_leaves
 
 N_DRAWS = int(os.environ.get("SKDAL_FUZZ", 1000))

@@ -12,8 +12,12 @@ from torch import nn
 
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.samplers import DynamicALSampler, EGLSampler, EntropyGradientSampler
-from skdal.samplers._entropy_gradient import predictive_entropy
+from skdal.samplers import (
+    DynamicALSampler,
+    EGLSampler,
+    EntropyGradientSampler,
+    predictive_entropy,
+)
 
 N, K = 12, 3
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from stacks import spelled_out
 from torch import nn
 
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.gradients._backward import differentiate, with_gaps
+from skdal.gradients.parts import differentiate, with_gaps
 
 # --- the operations alone -------------------------------------------------------------------------
 

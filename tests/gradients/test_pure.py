@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from skdal.exceptions import InvalidDataError, InvalidParameterError
-from skdal.gradients._cover import is_inside
-from skdal.gradients._graph import Use, nodes_of, walk
-from skdal.gradients._ladder import Ladder
-from skdal.gradients._minibatch import MiniBatch
+from skdal.gradients.parts import Ladder, MiniBatch, Use, is_inside, nodes_of, walk
 
 Pair = namedtuple("Pair", "first second")
 

@@ -15,7 +15,7 @@ from skdal.exceptions import (
     UnsupportedLayerError,
 )
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.gradients._backends import StatisticsPass
+from skdal.gradients.parts import StatisticsPass
 from skdal.gradients.rules import RULES
 
 alarm = pytest.mark.filterwarnings(

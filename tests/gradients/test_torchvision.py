@@ -24,9 +24,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from skdal.adapters import open_net
 from skdal.gradients import gradient_statistics, labeled_gradient
-from skdal.gradients._context import differentiating
-from skdal.gradients._cover import cover
-from skdal.gradients._minibatch import MiniBatch
+from skdal.gradients.parts import MiniBatch, cover, differentiating
 from skdal.gradients.rules import RULEBOOK
 
 # No false alarm of the self-check, and no step down because of one.

@@ -33,9 +33,7 @@ from skdal.exceptions import (
     MissingLabeledDataError,
     UnsupportedEstimatorError,
 )
-from skdal.interop import SkactivemlSampler
-from skdal.interop._activeml import TrainedClassifier
-from skdal.interop._guest import Reader
+from skdal.interop import Reader, SkactivemlSampler, TrainedClassifier
 from skdal.samplers import (
     ConfidenceSampler,
     CoresetSampler,

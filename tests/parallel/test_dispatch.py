@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdal.exceptions import WorkerLostError
-from skdal.parallel._dispatch import Dispatch
+from skdal.parallel import Dispatch
 
 
 @settings(max_examples=300, deadline=None)

@@ -246,8 +246,13 @@ def test_a_shard_that_kills_every_worker_ends_the_query(expendable):
     sampler.query(POOL, 3)  # the executor goes on
 
 
-def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Give a shard to another worker after a fraction of a second."""
     monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
+
+
+def test_a_slow_worker_is_overtaken(expendable, tmp_path, impatient):
     pool = Eventful(POOL, 20, dawdle, str(tmp_path / "once"))
     while len(expendable.worker_pids()) < 2:
         expendable_query(expendable, POOL)
@@ -259,9 +264,8 @@ def test_a_slow_worker_is_overtaken(expendable, tmp_path, monkeypatch):
 
 
 def test_a_worker_that_takes_long_to_load_the_net_is_waited_for_by_nobody_and_kept(
-    expendable, tmp_path, monkeypatch
+    expendable, tmp_path, impatient
 ):
-    monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
     while len(expendable.worker_pids()) < 2:
         expendable_query(expendable, POOL)
         time.sleep(0.5)

@@ -18,8 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skdal import DynamicALSampler
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.parallel import SerialExecutor
-from skdal.samplers import EGLSampler, MarginSampler
-from skdal.samplers._dynamical import DeltaWork
+from skdal.samplers import DeltaWork, EGLSampler, MarginSampler
 
 pq = needs("pyarrow.parquet")
 

@@ -13,8 +13,7 @@ from torch import nn
 
 from skdal.exceptions import UnsupportedEstimatorError
 from skdal.gradients import gradient_statistics
-from skdal.samplers import BADGESampler
-from skdal.samplers._badge import kmeans_plusplus
+from skdal.samplers import BADGESampler, kmeans_plusplus
 from skdal.utils import query_generator
 
 NET = trained_net(max_epochs=5)

@@ -314,9 +314,9 @@ def test_a_pool_is_scored_in_any_pieces(key, dtype, cuts, rtol):
 
 
 @those(batch_size=256)
-def test_mini_batches_may_have_any_length(key, monkeypatch):
+def test_mini_batches_may_have_any_length(key, request):
     expected = fitted(key).query(POOL, 9, return_scores=True)
-    monkeypatch.setattr("skdal.adapters._net.default_batch_size", lambda X, net: 8)
+    request.getfixturevalue("mini_batches_of_8")
     actual = fitted(key).query(POOL, 9, return_scores=True)
     assert actual[0].tolist() == expected[0].tolist()
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-8)

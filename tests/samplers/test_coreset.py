@@ -17,8 +17,7 @@ from skdal.exceptions import (
     NonFiniteScoreError,
     UnsupportedEstimatorError,
 )
-from skdal.samplers import CoresetSampler, coreset_sampling
-from skdal.samplers._coreset import k_center
+from skdal.samplers import CoresetSampler, coreset_sampling, k_center
 
 NET = trained_net(max_epochs=5)
 

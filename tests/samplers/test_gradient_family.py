@@ -8,9 +8,12 @@ from reference import reference, total
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-from skdal.samplers import EGLSampler, EntropyGradientSampler
-from skdal.samplers._egl import _closed_form
-from skdal.samplers._entropy_gradient import predictive_entropy
+from skdal.samplers import (
+    EGLSampler,
+    EntropyGradientSampler,
+    closed_form,
+    predictive_entropy,
+)
 
 LAYERS = {
     "all": None,
@@ -87,7 +90,7 @@ def test_closed_form_of_the_head(frozen):
     if frozen:
         getattr(net.module_.head, frozen).requires_grad_(False)
     names = [f"head.{own}" for own in ("weight", "bias") if own != frozen]
-    scores = _closed_form(net, POOL, 8)
+    scores = closed_form(net, POOL, 8)
     np.testing.assert_allclose(scores, expected_gradient_length(net, names), rtol=1e-10)
     by_engine = (
         EGLSampler(FrozenEstimator(net), layers="last", backend="ghost")
@@ -126,7 +129,7 @@ class Tied(nn.Module):
     ],
 )
 def test_no_closed_form(module):
-    assert _closed_form(make_net(module).initialize(), POOL, 8) is None
+    assert closed_form(make_net(module).initialize(), POOL, 8) is None
 
 
 def entropy_gradient(net, X, names):

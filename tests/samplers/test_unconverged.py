@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -107,17 +108,21 @@ def test_the_remedies_work():
     quiet(lambda: sampler.query(POOL, 3))
 
 
-@pytest.mark.parametrize(("right", "warns"), [(0.91, False), (0.89, True)])
-def test_a_net_that_knows_its_labels_is_not_looked_down_on(right, warns, monkeypatch):
-    from skdal.samplers import _unconverged
+@pytest.fixture
+def answer_with(monkeypatch):
+    """Return a function that says how the labeled set is answered."""
+    return partial(monkeypatch.setattr, "skdal.samplers._unconverged.correct_answers")
 
+
+@pytest.mark.parametrize(("right", "warns"), [(0.91, False), (0.89, True)])
+def test_a_net_that_knows_its_labels_is_not_looked_down_on(right, warns, answer_with):
     asked = []
 
     def answers(classifier, X, y):
         asked.append(len(X))
         return y, np.arange(100) < 100 * right
 
-    monkeypatch.setattr(_unconverged, "correct_answers", answers)
+    answer_with(answers)
     net = untrained()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -127,10 +132,8 @@ def test_a_net_that_knows_its_labels_is_not_looked_down_on(right, warns, monkeyp
     assert asked == [30]  # the pass over the labeled set is made once
 
 
-def test_no_pass_over_the_labeled_set_where_the_length_decides(monkeypatch):
-    from skdal.samplers import _unconverged
-
-    monkeypatch.setattr(_unconverged, "correct_answers", None)
+def test_no_pass_over_the_labeled_set_where_the_length_decides(answer_with):
+    answer_with(None)
     quiet(lambda: sampler_of(untrained(), gamma=1e-3).query(POOL, 3))
 
 

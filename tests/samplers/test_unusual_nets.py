@@ -20,10 +20,11 @@ from skdal.samplers import (
     EGLSampler,
     EntropyGradientSampler,
     MCDropoutSampler,
+    closed_form,
+    k_center,
+    kmeans_plusplus,
+    logit_gradients,
 )
-from skdal.samplers._badge import _logit_gradients, kmeans_plusplus
-from skdal.samplers._coreset import k_center
-from skdal.samplers._egl import _closed_form
 
 
 class Body(nn.Module):
@@ -81,7 +82,7 @@ def test_egl_over_the_last_layer(kind):
 @pytest.mark.parametrize("kind", HEADS)
 def test_the_closed_form_is_for_plain_heads(kind):
     """Of a weight that is used elsewhere only the comparison with the engine tells."""
-    found = _closed_form(make_net(HEADS[kind]).initialize(), POOL, 8)
+    found = closed_form(make_net(HEADS[kind]).initialize(), POOL, 8)
     assert (found is not None) == (kind in ("plain", "weight elsewhere"))
 
 
@@ -313,8 +314,8 @@ def test_badge_of_confident_samples():
         12 * torch.randn(300, 5, generator=torch.Generator().manual_seed(0)),
         torch.ones(300, 2),
     )
-    wide = _logit_gradients(logits.double().softmax(1))
-    narrow = _logit_gradients(logits.softmax(1))
+    wide = logit_gradients(logits.double().softmax(1))
+    narrow = logit_gradients(logits.softmax(1))
     torch.testing.assert_close(narrow, wide, rtol=2e-5, atol=0)
     assert kmeans_plusplus(narrow, h, 5, np.random.default_rng(0))[0][0] == int(
         (wide.norm(dim=1)).argmax()
