@@ -1,5 +1,6 @@
-"""Parts of the engine, for the packages above it and for its tests. They may change from release to release.
+"""Parts of the engine, for the packages above it and for its tests.
 
+They may change from release to release.
 Users have `skdal.gradients.gradient_statistics` and `labeled_gradient`.
 """
 

@@ -27,7 +27,7 @@ class EGLWork(GradientWork):
 
     def __call__(self, trained, X):
         """Return the column "score" (n,)."""
-        scores = self._closed_form(trained, X)
+        scores = self.closed_form(trained, X)
         return {"score": self._by_engine(trained, X) if scores is None else scores}
 
     def unit(self, trained, X, batch_size=None):
