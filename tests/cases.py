@@ -86,7 +86,11 @@ def some(cases, n=8):
 
 
 def over_backends(cases, refused=False):
-    """Parametrize a test over problems and the backends that have to be right, or have to refuse."""
+    """Parametrize a test over problems and the backends that have to be right, or have to refuse.
+
+    Every problem meets the ghost backend, and every backend meets some problems; what is left is marked `slow`.
+    """
+    with_all = some(cases, 24)
     rows = [
         (case, backend)
         for case in cases
@@ -95,7 +99,13 @@ def over_backends(cases, refused=False):
     ]
     ids = [f"{case.id}-{backend}" for case, backend in rows]
     return pytest.mark.parametrize(
-        "problem, backend", rows, ids=ids, indirect=["problem"]
+        "problem, backend",
+        [
+            slow_unless(backend == "ghost" or case in with_all, case, backend)
+            for case, backend in rows
+        ],
+        ids=ids,
+        indirect=["problem"],
     )
 
 

@@ -46,6 +46,7 @@ def test_demo_prints_a_table_and_names_the_folder_of_its_figures(tmp_path, capsy
         assert (tmp_path / "new" / "folder" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_demo_shows_a_progress_bar(tmp_path, capsys):
     assert (
         main([*(word for word in SMALL if word != "--quiet"), "--out", str(tmp_path)])
@@ -193,6 +194,7 @@ def test_failures_have_their_exit_codes(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_theory(tmp_path, capsys):
     assert (
         main(

@@ -77,6 +77,7 @@ def test_what_is_there_is_not_done_again(shown, monkeypatch):
     assert [path.read_bytes() for path in paths] == before
 
 
+@pytest.mark.slow
 def test_other_runs_in_the_folder_are_left_out(shown):
     folder, text, _ = shown
     two_seeds, _ = run_demo(folder, **SMALL | {"n_seeds": 2})
@@ -102,6 +103,7 @@ def test_the_next_query_is_of_the_last_net_and_the_whole_pool(shown):
     assert np.mean(found.predicted == found.true) > 0.3
 
 
+@pytest.mark.slow
 def test_threads_and_generators_are_as_found(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from lanes import slow_unless
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
@@ -114,9 +115,11 @@ SMALLER = {
 }
 
 
-@pytest.mark.slow
+# one example every time
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", SMALLER)
+@pytest.mark.parametrize(
+    "name", [slow_unless(name == "own_sampler", name) for name in SMALLER]
+)
 def test_example_runs_and_draws(name, monkeypatch, tmp_path):
     matplotlib.use("Agg")
     monkeypatch.setattr(plt, "show", lambda: None)

@@ -22,6 +22,7 @@ from common import (
     weights,
     y,
 )
+from lanes import slow_unless
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -69,7 +70,10 @@ def make_strategy(name, net=True):
 # --- the loop -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("estimator, strategy", COMBINATIONS)
+@pytest.mark.parametrize(
+    "estimator, strategy",
+    [slow_unless(e == "net" or s == "margin", e, s) for e, s in COMBINATIONS],
+)
 def test_loop(estimator, strategy):
     query_strategy = make_strategy(strategy, net="net" in estimator)
     learner, pool, labels = (

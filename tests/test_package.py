@@ -242,6 +242,7 @@ for sampler in (MarginSampler(net), DynamicALSampler(net, gamma=0)):
 """
 
 
+@pytest.mark.slow
 def test_a_query_imports_no_more_than_it_needs(tmp_path):
     program = A_QUERY.format(names=HEAVY.split(", "))
     subprocess.run(

@@ -22,6 +22,7 @@ from common import (
     weights,
     y,
 )
+from lanes import slow_unless
 from torch import nn
 
 from skdal import ActiveLearner, DynamicALSampler
@@ -57,7 +58,10 @@ def ask_at_once(questions):
     return n_wrong
 
 
-@pytest.mark.parametrize("key", PROMISES)
+USUAL = ["dynamical", "margin", "coreset", "albl"]
+
+
+@pytest.mark.parametrize("key", [slow_unless(key in USUAL, key) for key in PROMISES])
 def test_queries_at_once(key):
     sampler = make_sampler(key, make_net()).fit(X, y)
     before = snapshot(sampler.estimator_), global_rng()

@@ -14,9 +14,17 @@ from experiments.helpers import quick, without_times
 from skdal.exceptions import InvalidDataError, InvalidParameterError
 from skdal.experiments import RunFolder, run, run_all, run_suite
 
-pytestmark = pytest.mark.slow
+
+def test_a_run_in_a_process_of_its_own(tmp_path):
+    spec = quick(n_rounds=0)
+    assert run_all([spec], tmp_path / "jobs", n_jobs=2).done == [spec]
+    (found,) = RunFolder(tmp_path / "jobs", spec).rounds()
+    (expected,) = run(spec, tmp_path / "here")
+    assert found["initial"] == expected["initial"]
+    assert found["n_labeled"] == expected["n_labeled"]
 
 
+@pytest.mark.slow
 def test_runs_at_once_are_as_one_after_the_other(tmp_path):
     specs = [
         quick(key, seed=seed, n_rounds=1)
@@ -43,6 +51,7 @@ def test_runs_at_once_are_as_one_after_the_other(tmp_path):
             assert [r["queried"] for r in found] == [r["queried"] for r in expected]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_recorded_and_the_others_go_on(tmp_path):
     bad, good = (
         quick("mc_dropout", n_rounds=1),
@@ -57,12 +66,14 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(tmp_path):
     assert RunFolder(tmp_path, good).failure is None
 
 
+@pytest.mark.slow
 def test_a_failure_is_forgotten_when_the_run_succeeds(tmp_path):
     RunFolder(tmp_path, quick(n_rounds=0)).fail("out of memory")
     run(quick(n_rounds=0), tmp_path)
     assert RunFolder(tmp_path, quick(n_rounds=0)).failure is None
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_run_alone(tmp_path):
     """A worker is killed as soon as there is a round; another takes its place."""
     specs = [quick(seed=seed, n_rounds=4) for seed in (0, 1, 2)]
@@ -82,6 +93,7 @@ def test_a_process_that_dies_fails_its_run_alone(tmp_path):
     assert RunFolder(tmp_path, spec).failure is None
 
 
+@pytest.mark.slow
 def test_two_processes_never_do_the_same_run(tmp_path):
     specs = [quick(seed=seed, n_rounds=1) for seed in range(3)]
     with RunFolder(tmp_path, specs[1]).locked():
@@ -94,6 +106,7 @@ def _run_all(specs, root):
     run_all(specs, root, n_jobs=2)
 
 
+@pytest.mark.slow
 def test_runs_end_with_the_process_that_waits_for_them(tmp_path):
     specs = [quick("dynamical", seed=seed, n_rounds=8) for seed in range(20)]
     parent = multiprocessing.get_context("spawn").Process(
@@ -119,6 +132,7 @@ def test_runs_end_with_the_process_that_waits_for_them(tmp_path):
     assert not RunFolder(tmp_path, specs[2]).path.exists()
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_where_it_was_left(tmp_path, capsys):
     few = {"labels": ["random"], "n_rounds": 1}
     first = run_suite("digits-quick", tmp_path, n_seeds=1, **few)
@@ -132,6 +146,7 @@ def test_a_suite_goes_on_where_it_was_left(tmp_path, capsys):
     assert "left" in shown
 
 
+@pytest.mark.slow
 def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
     parts = {
@@ -164,6 +179,7 @@ def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
         run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "error", "said"),
     [
@@ -220,6 +236,7 @@ def test_a_suite_that_cannot_be_run_is_refused_before_any_training(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_an_outcome_has_the_records_of_the_run(tmp_path):
     spec, heard = quick(n_rounds=1), []
     ended = run_all([spec], tmp_path, report=lambda _, record: heard.append(record))
@@ -228,6 +245,7 @@ def test_an_outcome_has_the_records_of_the_run(tmp_path):
     assert without_times(heard) == without_times(RunFolder(tmp_path, spec).rounds())
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -242,6 +260,7 @@ def test_a_script_needs_no_guard(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_ctrl_c_ends_the_runs_and_says_so_once(tmp_path):
     """The terminal sends it to all processes; only the one that waits may answer."""
@@ -271,6 +290,7 @@ def test_ctrl_c_ends_the_runs_and_says_so_once(tmp_path):
     assert [file.stat().st_size for file in begun] == sizes
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_a_run_and_not_the_others(tmp_path, monkeypatch):
     """Nothing of the run can be written, not even why it failed; what was written in part is gone."""
     bad, good = quick(n_rounds=0), quick(n_rounds=0, seed=1)
@@ -288,6 +308,7 @@ def test_a_full_disk_fails_a_run_and_not_the_others(tmp_path, monkeypatch):
     assert "No space left on device, as this was to be stored in" in ended.failed[0][1]
 
 
+@pytest.mark.slow
 def test_what_is_written_in_part_is_removed(tmp_path):
     from skdal.utils import write_atomically
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from experiments.helpers import QUICK, quick, refuse_training, without_times
+from lanes import slow_unless
 
 from skdal.datasets import Images, load_dataset
 from skdal.exceptions import (
@@ -129,7 +130,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    "name",
+    [
+        slow_unless(name in ("dynamicAL with interaction", "a bandit"), name)
+        for name in BROKEN
+    ],
+)
 def test_a_run_goes_on_after_any_round(tmp_path, name):
     spec = BROKEN[name]
     whole = run(spec, tmp_path / "whole")

@@ -341,6 +341,7 @@ def test_the_first_round_of_all_series_is_done_once(tmp_path, monkeypatch):
             }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_labeled_set_with_twins_gives_a_bound_and_says_so(dtype, tmp_path):
     X = np.repeat(
@@ -400,6 +401,7 @@ def test_ratios_go_on_after_an_interruption(tmp_path, monkeypatch):
     assert parts["rows"] == whole["rows"]
 
 
+@pytest.mark.slow
 def test_results_of_other_data_of_the_same_name_are_told_apart(tmp_path):
     def save(seed):
         rng, parts = np.random.default_rng(seed), {}

@@ -23,6 +23,7 @@ from cases import (
     mlp,
     mlp_case,
     over,
+    some,
     tokens,
 )
 from problems import Problem
@@ -305,6 +306,9 @@ def expected_refusal(problem):
     }
 
 
+OF_SIX = [case for case in CASES if case.n == 6 and case.id != "sequence-first"]
+
+
 @over(CASES)
 def test_exact_or_refused(problem):
     expected = expected_refusal(problem)
@@ -317,7 +321,7 @@ def test_exact_or_refused(problem):
     assert message.endswith('Use backend="auto", which falls back to one that can.')
 
 
-@over([case for case in CASES if case.n == 6 and case.id != "sequence-first"])
+@over(OF_SIX, usual=some(OF_SIX, 40))
 def test_every_parameter_has_its_share(problem):
     refused = expected_refusal(problem)
     for name in problem.direction:

@@ -16,6 +16,7 @@ from cases import (
     raised,
     raised_if_finite,
 )
+from lanes import slow_unless
 from problems import Problem
 from reference import assert_statistics
 from skorch import NeuralNetClassifier
@@ -348,7 +349,10 @@ def skip_what_torch_cannot_run(module, x):
         pytest.skip(f"torch itself cannot run this module here: {error}")
 
 
-@pytest.mark.parametrize("under", ["autocast", "weights"])
+@pytest.mark.parametrize(
+    "under",
+    [slow_unless(under == "weights", under) for under in ("autocast", "weights")],
+)
 @pytest.mark.parametrize("call, make_layer, width", COARSE.values(), ids=COARSE)
 def test_bfloat16(call, make_layer, width, under):
     def forward(m, x):

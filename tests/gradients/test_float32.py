@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from lanes import slow_unless
 from reference import assert_statistics, reference, total
 from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier
@@ -66,7 +67,14 @@ TRAINED = {
 }
 
 
-@pytest.fixture(scope="module", params=TRAINED.values(), ids=TRAINED)
+USUAL = ["cnn", "probabilities"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[slow_unless(key in USUAL, case) for key, case in TRAINED.items()],
+    ids=TRAINED,
+)
 def trained(request):
     module, data, criterion, lr, n_train, n_epochs, n_score = request.param
     X, y = data()

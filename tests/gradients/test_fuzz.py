@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from drawn import RECURRENT, any_part, bares, draws, made, made_bare, parts
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from lanes import slow_unless
 from reference import reference, total
 from torch import nn
 
@@ -79,6 +80,10 @@ SHARES = {
 }
 
 
+# a quarter of the draws every time, all of them in `make test-all`
+lanes = pytest.mark.parametrize("one_of", [slow_unless(n == 4, n) for n in (4, 1)])
+
+
 def fuzz(test, problems, share):
     """Run a test on its share of the drawn problems."""
     print(
@@ -90,34 +95,36 @@ def fuzz(test, problems, share):
         "suppress_health_check": list(HealthCheck),
     }
     limits = settings(
-        max_examples=max(1, N_DRAWS * share // 1000),
+        max_examples=max(1, round(N_DRAWS * share / 1000)),
         phases=(Phase.generate, Phase.shrink),
         **quiet,
     )
     limits(seed(SEED)(given(problems)(test)))()
 
 
+@lanes
 @pytest.mark.parametrize("cls", SHARES)
-def test_layer(cls):
-    fuzz(check, draws(st.tuples(parts(cls))), SHARES[cls])
+def test_layer(cls, one_of):
+    fuzz(check, draws(st.tuples(parts(cls))), SHARES[cls] / one_of)
 
 
-def test_net():
-    fuzz(
-        check,
-        draws(st.lists(any_part, min_size=2, max_size=4).map(tuple)),
-        1000 - sum(SHARES.values()),
-    )
+@lanes
+def test_net(one_of):
+    share = 1000 - sum(SHARES.values())
+    nets = draws(st.lists(any_part, min_size=2, max_size=4).map(tuple))
+    fuzz(check, nets, share / one_of)
 
 
+@lanes
 @pytest.mark.parametrize("cls", SHARES)
-def test_no_square_is_negative(cls):
-    fuzz(check_sign, draws(st.tuples(parts(cls))), 20)
+def test_no_square_is_negative(cls, one_of):
+    fuzz(check_sign, draws(st.tuples(parts(cls))), 20 / one_of)
 
 
+@lanes
 @pytest.mark.parametrize("backend", ["auto", "ghost", "functorch", "loop"])
-def test_bare_parameters(backend):
-    fuzz(lambda draw: check_bare(draw, backend), bares(), 60)
+def test_bare_parameters(backend, one_of):
+    fuzz(lambda draw: check_bare(draw, backend), bares(), 60 / one_of)
 
 
 def check_bare(draw, backend):

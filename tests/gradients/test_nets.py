@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import NETS, over, over_backends
+from cases import NETS, over, over_backends, some
 from reference import assert_every_share, assert_gradients, assert_statistics, reference
 
 from skdal.exceptions import SkdalError
@@ -50,12 +50,13 @@ def test_every_parameter_has_its_share(problem):
         assert (actual.sq_norm > 0).any() == (name not in problem.case.silent)
 
 
+@pytest.mark.slow
 @over([case for case in NETS if case.heavy])
 def test_every_parameter_of_a_large_net_has_its_share(problem):
     assert_every_share(problem.shares(), problem.own)
 
 
-@over(SMALL)
+@over(SMALL, usual=some(SMALL, 20))
 def test_any_split(problem):
     X = problem.case.make_inputs(20, torch.Generator().manual_seed(2))
     whole, parts = _score(problem, X, [0, 20]), _score(problem, X, [0, 8, 16, 20])

@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
-from cases import BACKENDS, NETS, Apply, floats, linear_parts, over
+from cases import BACKENDS, NETS, Apply, floats, linear_parts, over, some
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -174,7 +174,10 @@ def test_works_in_any_gradient_mode(mode):
     assert actual.dot.tolist() == expected.dot.tolist()
 
 
-@over([case for case in NETS if not case.heavy])
+LIGHT = [case for case in NETS if not case.heavy]
+
+
+@over(LIGHT, usual=some(LIGHT, 16))
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_the_module_is_whole_whatever_a_backend_makes_of_it(problem):
     net = problem.net

@@ -13,6 +13,7 @@ import pytest
 import torch
 from common import POOL, X, keys, make_net, make_sampler, trained_net, y
 from helpers_parallel import Eventful, Rows, SlowToLoad, dawdle, die, fitted
+from lanes import slow_unless
 from needs import needs
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -45,8 +46,6 @@ from skdal.samplers import (
 
 pa = needs("pyarrow")
 
-pytestmark = pytest.mark.slow
-
 
 def both(sampler, executor, pool, n=7, *, net=None, labeled=(X, y)):
     """Return what a sampler picks here and there: (indices, scores), twice."""
@@ -61,7 +60,10 @@ def assert_equal(found):
     assert np.array_equal(scores, their_scores, equal_nan=True)
 
 
-@pytest.mark.parametrize("key", keys())
+# one test of Ray every time
+@pytest.mark.parametrize(
+    "key", [slow_unless(key == "dynamical", key) for key in keys()]
+)
 def test_every_sampler_picks_the_same(key, two_workers):
     sampler = make_sampler(key).set_params(random_state=0)
     assert_equal(both(sampler, two_workers, POOL))
@@ -79,6 +81,7 @@ OVER_SHARDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", OVER_SHARDS, ids=str)
 def test_samplers_whose_shards_are_longer(sampler, two_workers):
     assert len(two_workers.slices(len(MANY), default_batch_size(MANY))) == 3
@@ -93,6 +96,7 @@ POOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("interaction", [0.0, -1.0])
 def test_every_kind_of_pool(kind, interaction, two_workers):
@@ -100,6 +104,7 @@ def test_every_kind_of_pool(kind, interaction, two_workers):
     assert_equal(both(sampler, two_workers, POOLS[kind]))
 
 
+@pytest.mark.slow
 def test_scores_of_all_and_keys_of_picks(two_workers):
     here, there = (
         fitted(DynamicALSampler(batch_size=8, executor=e), trained_net(), X, y)
@@ -111,6 +116,7 @@ def test_scores_of_all_and_keys_of_picks(two_workers):
     ]
 
 
+@pytest.mark.slow
 def test_the_labeled_gradient_is_the_same_in_many_chunks(two_workers):
     many = (
         np.concatenate([X] * 8),
@@ -120,6 +126,7 @@ def test_the_labeled_gradient_is_the_same_in_many_chunks(two_workers):
     assert_equal(both(sampler, two_workers, POOL, labeled=many))
 
 
+@pytest.mark.slow
 def test_a_pipeline_and_a_classifier_that_is_no_net(two_workers):
     pipeline = make_pipeline(StandardScaler(), make_net()).fit(X, y)
     assert_equal(both(DynamicALSampler(batch_size=8), two_workers, POOL, net=pipeline))
@@ -128,6 +135,7 @@ def test_a_pipeline_and_a_classifier_that_is_no_net(two_workers):
     )
 
 
+@pytest.mark.slow
 def test_one_mini_batch_length_for_all_workers(cluster):
     with RayExecutor(num_workers=1, batch_size=4) as executor:
         (_, scores), (_, theirs) = both(DynamicALSampler(batch_size=8), executor, POOL)
@@ -135,6 +143,7 @@ def test_one_mini_batch_length_for_all_workers(cluster):
         assert [len(range(41)[rows]) for rows in executor.slices(41, 4)] == [41]
 
 
+@pytest.mark.slow
 def test_more_workers_than_shards_and_than_cores(cluster):
     with RayExecutor(num_workers=9, shard_size=32) as executor:
         assert_equal(both(DynamicALSampler(batch_size=8), executor, POOL))
@@ -143,6 +152,7 @@ def test_more_workers_than_shards_and_than_cores(cluster):
         )  # the others of six cores are taken
 
 
+@pytest.mark.slow
 def test_all_scores_tie(two_workers):
     ones = np.ones((60, 4))
     (indices, _), (theirs, _) = both(
@@ -151,6 +161,7 @@ def test_all_scores_tie(two_workers):
     assert indices.tolist() == theirs.tolist() == list(range(25))
 
 
+@pytest.mark.slow
 def test_a_dataset_of_ray_data(two_workers):
     ray_data = needs("ray.data")
     tables = [
@@ -176,6 +187,7 @@ def test_a_dataset_of_ray_data(two_workers):
 # --- what cannot be read ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_read_and_a_shard_without_any_that_can(two_workers):
     damaged = [3, *range(8, 16), 40]
     pool, whole = Rows(POOL, damaged), np.delete(POOL, damaged, axis=0)
@@ -203,6 +215,7 @@ def expendable(cluster):
         yield executor
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed(expendable, tmp_path, caplog):
     pool = Eventful(POOL, 20, die, str(tmp_path / "once"))
     assert_equal(both(DynamicALSampler(batch_size=8), expendable, pool))
@@ -210,6 +223,7 @@ def test_a_worker_is_killed(expendable, tmp_path, caplog):
     assert "is lost" in caplog.text
 
 
+@pytest.mark.slow
 def test_workers_are_killed_from_outside(cluster):
     pool, stop, killed = np.concatenate([POOL] * 60), threading.Event(), []
 
@@ -230,6 +244,7 @@ def test_workers_are_killed_from_outside(cluster):
             killer.join()
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_every_worker_ends_the_query(expendable):
     class Deadly(Rows):
         def __getitem__(self, i):
@@ -252,6 +267,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("skdal.parallel._dispatch._PATIENCE", 0.2)
 
 
+@pytest.mark.slow
 def test_a_slow_worker_is_overtaken(expendable, tmp_path, impatient):
     pool = Eventful(POOL, 20, dawdle, str(tmp_path / "once"))
     while len(expendable.worker_pids()) < 2:
@@ -263,6 +279,7 @@ def test_a_slow_worker_is_overtaken(expendable, tmp_path, impatient):
     assert (tmp_path / "once").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_long_to_load_the_net_is_waited_for_by_nobody_and_kept(
     expendable, tmp_path, impatient
 ):
@@ -289,6 +306,7 @@ def expendable_query(executor, pool):
 # --- what is wrong is said as it is here --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_errors_keep_their_type_and_words(two_workers):
     sampler = fitted(
         DynamicALSampler(batch_size=8, executor=two_workers), trained_net(), X, y
@@ -318,6 +336,7 @@ def test_errors_keep_their_type_and_words(two_workers):
     assert len(sampler.query(POOL, 3)) == 3
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent(two_workers):
     pool = Rows(POOL)
     pool.lock = threading.Lock()
@@ -326,6 +345,7 @@ def test_what_cannot_be_sent(two_workers):
         sampler.query(pool, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampler", [CoresetSampler(), BADGESampler()], ids=lambda s: type(s).__name__
 )
@@ -353,6 +373,7 @@ def test_too_much_to_gather(sampler, two_workers, monkeypatch):
     assert_equal([(indices, scores), serial.query(POOL, 3, return_scores=True)])
 
 
+@pytest.mark.slow
 def test_a_subset_of_the_pool(two_workers):
     sampler = PoolSubset(sampler=CoresetSampler(), subset_size=20, random_state=0)
     assert_equal(both(sampler, two_workers, Rows(POOL)))
@@ -361,6 +382,7 @@ def test_a_subset_of_the_pool(two_workers):
 # --- the object ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -376,6 +398,7 @@ def test_wrong_settings(wrong):
         RayExecutor(**wrong)
 
 
+@pytest.mark.slow
 def test_an_executor_is_an_instance():
     sampler = DynamicALSampler(FrozenEstimator(trained_net()), executor="ray")
     with pytest.raises(
@@ -385,6 +408,7 @@ def test_an_executor_is_an_instance():
         sampler.fit(X, y)
 
 
+@pytest.mark.slow
 def test_print_is_as_it_was(two_workers):
     fitted(MarginSampler(executor=two_workers), trained_net(), X, y).query(POOL, 3)
     assert (
@@ -392,6 +416,7 @@ def test_print_is_as_it_was(two_workers):
     )  # Ray would put its own in its place
 
 
+@pytest.mark.slow
 def test_copies_share_the_workers_and_pickles_do_not(two_workers):
     sampler = clone(DynamicALSampler(executor=two_workers))
     assert sampler.executor is two_workers
@@ -402,6 +427,7 @@ def test_copies_share_the_workers_and_pickles_do_not(two_workers):
     assert "num_workers=2" in repr(found)
 
 
+@pytest.mark.slow
 def test_threads_take_turns(two_workers):
     """Two queries at once, of other nets and pools: none gets scores of the other."""
     samplers = [
@@ -424,6 +450,7 @@ def test_threads_take_turns(two_workers):
             assert all(np.array_equal(a, b) for a, b in zip(found, wanted))
 
 
+@pytest.mark.slow
 def test_a_query_within_a_query_is_refused(two_workers):
     inner = fitted(MarginSampler(executor=two_workers), trained_net(), X, y)
 
@@ -451,6 +478,7 @@ def test_a_query_within_a_query_is_refused(two_workers):
     )
 
 
+@pytest.mark.slow
 def test_what_a_query_has_in_common_is_sent_once(two_workers, monkeypatch):
     sent, put = [], type(two_workers._crew)._put
     monkeypatch.setattr(
@@ -466,6 +494,7 @@ def test_what_a_query_has_in_common_is_sent_once(two_workers, monkeypatch):
     assert sent.count("Job") >= 3
 
 
+@pytest.mark.slow
 def test_idle_workers_that_were_lost_are_replaced(cluster):
     """More than would end a query if none had started."""
     with RayExecutor(num_workers=1, shard_size=8) as executor:
@@ -480,6 +509,7 @@ def test_idle_workers_that_were_lost_are_replaced(cluster):
             assert sampler.query(POOL, 5).tolist() == wanted
 
 
+@pytest.mark.slow
 def test_workers_without_cores_of_their_own(cluster):
     with RayExecutor(num_cpus_per_worker=0, num_workers=None) as executor:
         assert executor._crew._size == 6

@@ -68,6 +68,7 @@ def test_an_embedding_is_the_gradient_of_the_weight():
     )
 
 
+@pytest.mark.slow
 def test_picks_follow_the_law():
     """Third picks, given the second, against probability in proportion to squared distance."""
     rng = np.random.default_rng(0)
