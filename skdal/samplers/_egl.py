@@ -27,7 +27,7 @@ class EGLWork(GradientWork):
 
     def __call__(self, trained, X):
         """Return the column "score" (n,)."""
-        scores = self.closed_form(trained, X)
+        scores = self._closed_form(trained, X)
         return {"score": self._by_engine(trained, X) if scores is None else scores}
 
     def unit(self, trained, X, batch_size=None):
@@ -35,7 +35,7 @@ class EGLWork(GradientWork):
         of_net = batch_size or max(1, final_estimator(trained.classifier).batch_size)
         return math.lcm(super().unit(trained, X, batch_size), of_net)
 
-    def closed_form(self, trained, X):
+    def _closed_form(self, trained, X):
         """Return the scores over the head alone from forward passes, None where they would not
         hold.
         """
