@@ -10,7 +10,12 @@ from skdal.adapters._batches import (
     paired,
 )
 from skdal.adapters._devices import device_of as device_of
-from skdal.adapters._dropout import has_dropout, over_dropout_passes
+from skdal.adapters._dropout import (
+    dropout_mask,
+    has_dropout,
+    over_dropout_passes,
+    rest_of,
+)
 from skdal.adapters._explained import explained_training
 from skdal.adapters._first_step import chooses_by_name
 from skdal.adapters._fitted_columns import as_fitted, to_predict_on
@@ -95,6 +100,7 @@ __all__ = [
     "collect_heads",
     "correct_answers",
     "default_batch_size",
+    "dropout_mask",
     "estimator_digest",
     "explaining_absent_labels",
     "explained_training",
@@ -123,6 +129,7 @@ __all__ = [
     "proba_batch_size",
     "refuse_stopped",
     "resolve",
+    "rest_of",
     "routed",
     "routed_to_steps",
     "routing_is_enabled",

@@ -55,7 +55,7 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
     ):
         for inputs, _ in view.pool_batches(X):
             axes = _sample_axes(view, inputs) if axes is None else axes
-            rest, outputs = _rest_of(view, inputs)
+            rest, outputs = rest_of(view, inputs)
             passes = []
             for t in range(n_passes):
                 with _thinned(view.module, (seed, t), axes):
@@ -115,7 +115,7 @@ def _thinned(module, seed, axes):
             raise UnsupportedEstimatorError(
                 "a dropout layer runs more often for one mini-batch than for another."
             )
-        kept, offset = _mask(layers[key[0]], x, axes[key], (*seed, *key))
+        kept, offset = dropout_mask(layers[key[0]], x, axes[key], (*seed, *key))
         if layers[key[0]].inplace:  # its result may go unused
             return x.mul_(kept).add_(offset)
         return x * kept + offset
@@ -156,7 +156,7 @@ def _hooked(module, call):
             handle.remove()
 
 
-def _mask(part, x, axis, seed):
+def dropout_mask(part, x, axis, seed):
     """Return a and b such that dropout turns x into a x + b, for one draw that all samples share.
 
     Any dropout layer is such a function of its input; drawn twice alike, zeros give b and ones a +
@@ -188,7 +188,7 @@ def _kind(part):
 # --- the tail -------------------------------------------------------------------------------------
 
 
-def _rest_of(view, inputs):
+def rest_of(view, inputs):
     """Run a mini-batch; return what runs its tail again (None where more follows on it than that)
     and the outputs.
     """

@@ -8,8 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 from torchvision import models
 
-from skdal.adapters import open_net, over_dropout_passes
-from skdal.adapters._dropout import _mask, _rest_of
+from skdal.adapters import dropout_mask, open_net, over_dropout_passes, rest_of
 from skdal.exceptions import InvalidParameterError, UnsupportedEstimatorError
 from skdal.samplers import MCDropoutSampler
 
@@ -120,7 +119,7 @@ def test_every_kind_of_dropout(kind):
     """The first sample is treated as torch does with the same seed; channels fall as a whole."""
     part, shape = DROPOUTS[kind]
     x = torch.randn(shape, dtype=torch.float64)
-    kept, offset = _mask(part, x, 0, (1, 2))
+    kept, offset = dropout_mask(part, x, 0, (1, 2))
     part.train()
     torch.manual_seed(int(np.random.SeedSequence((1, 2)).generate_state(1)[0]))
     expected = part(x[:1].clone())
@@ -192,11 +191,11 @@ def test_only_the_tail_runs_again(kind, monkeypatch):
     net = net_of(make())
     view = open_net(net)
     with view.reading():
-        run, _ = _rest_of(view, torch.as_tensor(POOL))
+        run, _ = rest_of(view, torch.as_tensor(POOL))
     assert (run is not None) == is_tail
     found = passes(net)
     monkeypatch.setattr(
-        "skdal.adapters._dropout._rest_of",
+        "skdal.adapters._dropout.rest_of",
         lambda view, inputs: (None, view.forward(inputs)),
     )
     np.testing.assert_allclose(found, passes(net), rtol=1e-12)
