@@ -70,7 +70,8 @@ class Case:
 
 
 def over(cases, usual=None):
-    """Parametrize a test over problems; where the usual ones are named, the others are marked `slow`."""
+    """Parametrize a test over problems; where the usual ones are named, the others are marked
+    `slow`."""
     usual = cases if usual is None else usual
     return pytest.mark.parametrize(
         "problem",
@@ -88,7 +89,8 @@ def some(cases, n=8):
 def over_backends(cases, refused=False):
     """Parametrize a test over problems and the backends that have to be right, or have to refuse.
 
-    Every problem meets the ghost backend, and every backend meets some problems; what is left is marked `slow`.
+    Every problem meets the ghost backend, and every backend meets some problems; what is left is
+    marked `slow`.
     """
     with_all = some(cases, 24)
     rows = [
@@ -110,7 +112,8 @@ def over_backends(cases, refused=False):
 
 
 def redraw(module):
-    """Draw every parameter and running statistic anew, so that no share of the gradient is hidden or zero."""
+    """Draw every parameter and running statistic anew, so that no share of the gradient is hidden
+    or zero."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             scale = 0.3 if parameter.ndim < 2 else (2.0 / parameter[0].numel()) ** 0.5
@@ -551,7 +554,10 @@ def recurrent(
     id, cls, call=lambda m, x: m.layer(x)[0], parts=dict, batch_first=True, **kwargs
 ):
     """Return a case of a recurrent layer on sequences of five vectors of three numbers."""
-    make = lambda: {"layer": cls(3, 4, batch_first=batch_first, **kwargs), **parts()}
+
+    def make():
+        return {"layer": cls(3, 4, batch_first=batch_first, **kwargs), **parts()}
+
     return paired(id, call, floats(5, 3), make, refused=("functorch",))
 
 
@@ -685,10 +691,19 @@ def of_two_widths(m, x):
 
 CAUSAL = torch.ones(5, 5).triu(1).bool()
 SLOPE = torch.arange(25.0).reshape(5, 5).double().cos()
-padding = lambda x: (x[:, :, 0] > 0.3) & (torch.arange(x.shape[1]) > 1)
-each_head = lambda x: (
-    torch.stack([x[:, :, 0] > 0.5, x[:, :, 1] > 0.5], 1).flatten(0, 1)[:, None] & CAUSAL
-)
+
+
+def padding(x):
+    return (x[:, :, 0] > 0.3) & (torch.arange(x.shape[1]) > 1)
+
+
+def each_head(x):
+    return (
+        torch.stack([x[:, :, 0] > 0.5, x[:, :, 1] > 0.5], 1).flatten(0, 1)[:, None]
+        & CAUSAL
+    )
+
+
 LAYERS += [
     attention("attention"),
     attention("attention-no-bias", bias=False),
@@ -1190,7 +1205,8 @@ NETS += [
 
 
 class Unruled(nn.Module):
-    """A parameter in an operation of its own, and a forward pass written as a function of (module, inputs)."""
+    """A parameter in an operation of its own, and a forward pass written as a function of (module,
+    inputs)."""
 
     def __init__(self, call):
         super().__init__()
@@ -1287,11 +1303,14 @@ def grouped(m, x):
 
 def alone(id, call, inner=raised, cls=Unruled, shape=(6,), **kwargs):
     """Return a case of a module without a rule between two linear layers."""
-    parts = lambda: {
-        "layer": nn.Linear(6, 6),
-        "odd": cls(inner),
-        "head": nn.Linear(6, 5),
-    }
+
+    def parts():
+        return {
+            "layer": nn.Linear(6, 6),
+            "odd": cls(inner),
+            "head": nn.Linear(6, 5),
+        }
+
     return apply_case(f"alone-{id}", call, floats(*shape), parts, **kwargs)
 
 
@@ -1334,7 +1353,10 @@ def of_transposed(m, x):
 
 def direct(id, call, *shape, inputs=(4, 6)):
     """Return a case of a parameter that operations take."""
-    parts = lambda: {**linear_parts(), "scale": nn.Parameter(torch.ones(shape))}
+
+    def parts():
+        return {**linear_parts(), "scale": nn.Parameter(torch.ones(shape))}
+
     return apply_case(f"direct-{id}", call, floats(*inputs), parts)
 
 
@@ -1364,9 +1386,11 @@ def decoder(m, x):
 
 
 def decoder_parts(**kwargs):
-    make = lambda: nn.TransformerDecoderLayer(
-        6, 2, dim_feedforward=7, batch_first=True, **kwargs
-    )
+    def make():
+        return nn.TransformerDecoderLayer(
+            6, 2, dim_feedforward=7, batch_first=True, **kwargs
+        )
+
     return lambda: {**linear_parts(), "decoder": make()}
 
 
@@ -1532,7 +1556,8 @@ NETS += [
     ),
 ]
 
-# An axis that is not the sample is as long as the mini-batch: no shape tells them apart, only numbers do.
+# An axis that is not the sample is as long as the mini-batch: no shape tells them apart, only
+# numbers do.
 TRAPS = [
     apply_case("sequence-first", sequence_first, floats(6, 6), linear_parts),
     apply_case(

@@ -1,4 +1,5 @@
-"""What most tests start from: iris, small float64 nets on it, and snapshots of what must not change."""
+"""What most tests start from: iris, small float64 nets on it, and snapshots of what must not
+change."""
 
 import copy
 import random
@@ -34,7 +35,8 @@ POOL, POOL_y = (
 
 
 class Mlp(nn.Module):
-    """Smooth, in float64, with what training and scoring must treat differently: dropout and batch-norm."""
+    """Smooth, in float64, with what training and scoring must treat differently: dropout and
+    batch-norm."""
 
     forwards = 0  # over all instances
 
@@ -85,7 +87,8 @@ def features(classifier, X):
 
 @dataclass(frozen=True)
 class Promise:
-    """What the design promises of a sampler, and how one is made for the nets here; `test_contract.py` holds it to it.
+    """What the design promises of a sampler, and how one is made for the nets here;
+    `test_contract.py` holds it to it.
 
     Attributes
     ----------
@@ -110,7 +113,8 @@ class Promise:
     sees : int
         How many samples of POOL it sees, and so the most that it can be asked for.
     batch_size : int
-        Samples a mini-batch: 8 where the parameter or the net says so, else what is documented for four features.
+        Samples a mini-batch: 8 where the parameter or the net says so, else what is documented for
+        four features.
     """
 
     params: dict = field(default_factory=dict)
@@ -191,7 +195,8 @@ FOR_CLASSIFIERS = {
 
 
 def keys(among=SAMPLERS, **facts):
-    """Return the keys, of the registry if not said otherwise, of samplers with these facts in their `Promise`."""
+    """Return the keys, of the registry if not said otherwise, of samplers with these facts in their
+    `Promise`."""
     return [
         key
         for key in among

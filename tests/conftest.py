@@ -1,4 +1,5 @@
-"""What holds for every test: one thread, CUDA only where there is a device, and the problem of a case."""
+"""What holds for every test: one thread, CUDA only where there is a device, and the problem of a
+case."""
 
 import os
 from functools import lru_cache

@@ -11,7 +11,8 @@ from torch import nn
 
 WIDTH = 211  # values of a sample; what needs more takes them over and over
 RECURRENT = ("RNN", "LSTM", "GRU")
-# What these give is not to be changed in place: torch refuses it of LSTM, and the engine where it is a view.
+# What these give is not to be changed in place: torch refuses it of LSTM, and the engine where it
+# is a view.
 KEPT = ("LSTM", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "Bilinear")
 
 
@@ -137,7 +138,8 @@ def linear(draw):
     return options, shape, {}
 
 
-# By number of spatial axes: the largest kernel, dilation, padding, and size above the smallest that works.
+# By number of spatial axes: the largest kernel, dilation, padding, and size above the smallest that
+# works.
 MOST = {1: (5, 3, 4, 6), 2: (4, 3, 3, 4), 3: (3, 2, 1, 2)}
 
 
@@ -436,7 +438,8 @@ class Net(nn.Module):
         return torch.cat(found + [x] * part.cls.startswith("Embedding"), dim=1)
 
     def _fed(self, x, source, offset, *shape):
-        """Return (n, *shape) of x over and over, with the samples so that no normalisation cancels it."""
+        """Return (n, *shape) of x over and over, with the samples so that no normalisation cancels
+        it."""
         index = torch.arange(offset, offset + math.prod(shape))
         values = (
             x[:, index % x.shape[1]] * source[:, (index + WIDTH // 2) % WIDTH]
@@ -519,7 +522,8 @@ CALLS = {
 
 
 def made(draw):
-    """Return the net in eval mode, its samples (n, WIDTH), labels (n,) and a direction of all parameters."""
+    """Return the net in eval mode, its samples (n, WIDTH), labels (n,) and a direction of all
+    parameters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.seed)
         net = Net(draw.parts, draw.channels_last).double()
@@ -535,7 +539,8 @@ def made(draw):
     return net.to(dtype).eval(), X.to(dtype), y, direction
 
 
-# --- bare parameters --------------------------------------------------------------------------------
+# --- bare parameters
+# --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -696,7 +701,8 @@ class BareUses(nn.Module):
 
 
 def made_bare(draw):
-    """Return the net in eval mode, its samples (n, 12), labels (n,) and a direction of all parameters; float64."""
+    """Return the net in eval mode, its samples (n, 12), labels (n,) and a direction of all
+    parameters; float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.seed)
         net = BareNet(draw.shape, draw.uses, draw.is_inside).double()

@@ -1,8 +1,8 @@
 """Rules of the house that ruff does not know; part of `make lint`.
 
-Functions have at most 300 tokens, a line of code has at most 7.5 on average, and of unrelated names at most 3 are
-assigned together in 1,000 lines. Run `python tests/lint.py` for what is above, or `--all` for the figures of each
-package, too.
+Functions have at most 300 tokens, a line of code has at most 7.5 on average, and of unrelated names
+at most 3 are assigned together in 1,000 lines. Run `python tests/lint.py` for what is above, or
+`--all` for the figures of each package, too.
 """
 
 import ast

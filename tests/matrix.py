@@ -1,8 +1,8 @@
 """Run the contract tests in one virtual environment for each supported version: `make matrix`.
 
-An environment holds only what differs. Everything else it finds in the environment of the interpreter that
-runs this file, which stands behind its own packages on the path; pip takes what is there into account, so a
-version that needs another numpy gets one of its own.
+An environment holds only what differs. Everything else it finds in the environment of the
+interpreter that runs this file, which stands behind its own packages on the path; pip takes what is
+there into account, so a version that needs another numpy gets one of its own.
 """
 
 import argparse

@@ -1,9 +1,11 @@
-"""Break skdal in small ways, one at a time, and list the breaks that no test sees: `python tests/mutants.py`.
+"""Break skdal in small ways, one at a time, and list the breaks that no test sees: `python
+tests/mutants.py`.
 
-Mutants are drawn by a seed, the same ones every time, evenly over kinds (operators, integers, indices, checks) and over
-the packages of skdal. Each is written into a copy of the repository, where the tests that belong to the package run up
-to the first that fails. What came of a mutant is kept at once, so that a run which was stopped goes on where it was.
-`--kept FILE` says where, and `--survivors FILE` where the list goes. Not part of any lane: 60 mutants take hours.
+Mutants are drawn by a seed, the same ones every time, evenly over kinds (operators, integers,
+indices, checks) and over the packages of skdal. Each is written into a copy of the repository,
+where the tests that belong to the package run up to the first that fails. What came of a mutant is
+kept at once, so that a run which was stopped goes on where it was. `--kept FILE` says where, and
+`--survivors FILE` where the list goes. Not part of any lane: 60 mutants take hours.
 """
 
 import argparse

@@ -10,7 +10,8 @@ from skdal.gradients.parts import GhostBackend, MiniBatch, Question, differentia
 
 
 class Problem:
-    """A case's net, samples, labels and a random direction, with the reference for own and for given labels."""
+    """A case's net, samples, labels and a random direction, with the reference for own and for
+    given labels."""
 
     def __init__(self, case):
         generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,5 @@
-"""The slow, obvious twin of `skdal.gradients`: one sample at a time, plain autograd, nothing shared."""
+"""The slow, obvious twin of `skdal.gradients`: one sample at a time, plain autograd, nothing
+shared."""
 
 import copy
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ def reference(net, X, y=None, direction=None):
     Returns
     -------
     SimpleNamespace
-        label (n,); sq_norm and dot, dicts of parameter name to float64 (n,), dot zero without a direction;
-        gradient, dict of parameter name to the sum over samples; length, dict of parameter name to the
-        direction's.
+        label (n,); sq_norm and dot, dicts of parameter name to float64 (n,), dot zero without a
+        direction; gradient, dict of parameter name to the sum over samples; length, dict of
+        parameter name to the direction's.
     """
     parameters = {
         name: p for name, p in net.module_.named_parameters() if p.requires_grad
@@ -97,12 +98,16 @@ def assert_statistics(actual, expected, names=None, rtol=1e-10):
 
 
 def assert_every_share(actual, expected, rtol=1e-10):
-    """Assert that every parameter's (sq_norm, dot), a dict by name, are the reference's, and not zero."""
+    """Assert that every parameter's (sq_norm, dot), a dict by name, are the reference's, and not
+    zero."""
     assert list(expected.sq_norm) == [
         name for name in expected.sq_norm if name in actual
     ]
     for name, (sq_norm, dot) in actual.items():
-        where = lambda message, name=name: f"{name}: {message}"
+
+        def where(message, name=name):
+            return f"{name}: {message}"
+
         assert sq_norm.min() > 0, name
         torch.testing.assert_close(
             sq_norm, expected.sq_norm[name], rtol=rtol, atol=0, msg=where
@@ -131,7 +136,8 @@ def assert_gradients(actual, expected, rtol=1e-10):
         )
 
 
-# --- samplers ---------------------------------------------------------------------------------------
+# --- samplers
+# ---------------------------------------------------------------------------------------
 
 
 def k_center_greedy(pool, centers, n_instances):

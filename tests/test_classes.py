@@ -1,4 +1,5 @@
-"""Labels that are missing; classes and probabilities have one source; nets of 16 bits; a labeled set of one class."""
+"""Labels that are missing; classes and probabilities have one source; nets of 16 bits; a labeled
+set of one class."""
 
 import warnings
 

@@ -248,7 +248,10 @@ def test_version(capsys):
     [(["--help"], "Exit codes"), (["demo", "--help"], "(default: skdal_demo)")],
 )
 def test_help_comes_without_waiting_for_torch(arguments, said):
-    code = "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules)); import skdal.cli; skdal.cli.main()"
+    code = (
+        "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules)); import "
+        "skdal.cli; skdal.cli.main()"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],

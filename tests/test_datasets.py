@@ -1,4 +1,5 @@
-"""Data sets: what an item is, splits, imbalance, people's own files, and what is missing. Nothing is downloaded."""
+"""Data sets: what an item is, splits, imbalance, people's own files, and what is missing. Nothing
+is downloaded."""
 
 import pickle
 

@@ -1,4 +1,5 @@
-"""The demonstration on digits: a suite, its table and its two figures, and nothing of the caller's changed."""
+"""The demonstration on digits: a suite, its table and its two figures, and nothing of the caller's
+changed."""
 
 import numpy as np
 import pytest
@@ -141,7 +142,8 @@ def test_a_run_that_failed_is_said(tmp_path, monkeypatch):
         run_demo(tmp_path)
 
 
-# --- table, figures, folder -------------------------------------------------------------------------
+# --- table, figures, folder
+# -------------------------------------------------------------------------
 
 
 def test_text_has_accuracies_seconds_and_paired_differences(made_up):

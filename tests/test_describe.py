@@ -1,4 +1,5 @@
-"""What tells objects apart: two that compute differently never look alike, and one looks alike in two processes."""
+"""What tells objects apart: two that compute differently never look alike, and one looks alike in
+two processes."""
 
 import functools
 import subprocess

@@ -58,7 +58,8 @@ def test_the_wheel_has_the_whole_package(made):
 
 
 def environment(folder):
-    """Create an environment that finds the installed packages behind its own, and nothing of this tree."""
+    """Create an environment that finds the installed packages behind its own, and nothing of this
+    tree."""
     venv.create(folder, with_pip=False, symlinks=os.name != "nt")
     here = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     behind = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))

@@ -1,4 +1,5 @@
-"""Bad input: every row names what came, what is allowed and the remedy, before anything expensive."""
+"""Bad input: every row names what came, what is allowed and the remedy, before anything
+expensive."""
 
 import copy
 import inspect
@@ -62,7 +63,8 @@ class Row:
     words : tuple of str
         Patterns of what came, what is allowed, the remedy.
     forwards : int
-        Forward passes that may have run: of a few samples, to see the number of outputs or the mini-batch itself.
+        Forward passes that may have run: of a few samples, to see the number of outputs or the
+        mini-batch itself.
     """
 
     id: str
@@ -140,7 +142,10 @@ def refused(id, make, *words):
 
 def nets(id, make, *words):
     """Return those and that of a learner, which leaves other estimators to their strategy."""
-    learner = lambda net: ActiveLearner(make(), X_training=X, y_training=y)
+
+    def learner(net):
+        return ActiveLearner(make(), X_training=X, y_training=y)
+
     return [
         *refused(id, make, *words),
         Row(f"{id}, learner", learner, errors.UnsupportedEstimatorError, words),

@@ -1,4 +1,5 @@
-"""Frames of every library: taken, appended and put in order; columns that differ; nets that take columns by name."""
+"""Frames of every library: taken, appended and put in order; columns that differ; nets that take
+columns by name."""
 
 import numpy as np
 import pandas as pd
@@ -272,9 +273,12 @@ def test_unknown_containers_are_refused_by_name(work):
 
 def test_datasets_of_hugging_face(recwarn):
     datasets = needs("datasets")
-    rows = lambda X: datasets.Dataset.from_dict({"x": X.tolist()}).with_format(
-        "torch", dtype=torch.float64
-    )
+
+    def rows(X):
+        return datasets.Dataset.from_dict({"x": X.tolist()}).with_format(
+            "torch", dtype=torch.float64
+        )
+
     learner = ActiveLearner(make_net(), margin_sampling, rows(X), y, warm_start=False)
     expected = ActiveLearner(make_net(), margin_sampling, {"x": X}, y, warm_start=False)
     indices, asked = learner.query(rows(POOL), n_instances=4)

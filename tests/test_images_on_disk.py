@@ -1,4 +1,5 @@
-"""Images as they lie on disk: 8 bits are Pillow's, deeper ones lose nothing in silence, and cameras' orientations."""
+"""Images as they lie on disk: 8 bits are Pillow's, deeper ones lose nothing in silence, and
+cameras' orientations."""
 
 import functools
 import io
@@ -114,7 +115,8 @@ def as_given(image):
     return torch.as_tensor(np.array(image).astype(np.float64))
 
 
-# --- what is right stays as it is ---------------------------------------------------------------------------------
+# --- what is right stays as it is
+# ---------------------------------------------------------------------------------
 
 RGB = Image.fromarray(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8))
 EIGHT_BITS = {
@@ -212,7 +214,8 @@ def test_colours_of_16_bits(content, values, tmp_path):
     assert np.array_equal(of_12_bits, values >> 4)
 
 
-# --- values deeper than 8 bits ------------------------------------------------------------------------------------
+# --- values deeper than 8 bits
+# ------------------------------------------------------------------------------------
 
 RAMPS = {
     "png": png(RAMP, 0),
@@ -227,7 +230,11 @@ ramps = pytest.mark.parametrize("content", RAMPS.values(), ids=RAMPS)
 @ramps
 def test_12_bits_in_16_are_refused(content, tmp_path):
     pool = ImageFolderPool(folder(tmp_path, content))
-    words = r"a.tif: its values go up to 4095 where 16 bits could hold 65535.* would keep 1[67] of 4096 levels. Pass depth="
+    words = (
+        r"a.tif: its values go up to 4095 where 16 bits could hold 65535.* would keep 1[67] "
+        r"of "
+        r"4096 levels. Pass depth="
+    )
     for read in (pool.__getitem__, pool.picture):
         with pytest.raises(UnreadableSampleError, match=words):
             read(0)
@@ -507,7 +514,8 @@ def test_transforms_of_torchvision(tmp_path):
     )
 
 
-# --- orientation --------------------------------------------------------------------------------------------------
+# --- orientation
+# --------------------------------------------------------------------------------------------------
 
 WAYS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
 QUARTERS = Image.fromarray(
@@ -568,7 +576,8 @@ def test_images_are_not_turned_unasked(tmp_path):
     assert pool.picture(0).size == (24, 16)
 
 
-# --- every reader ---------------------------------------------------------------------------------------------------
+# --- every reader ---------------------------------------------------------------------------------
+# ------------------
 
 READING = [{}, {"exif": True}, {"depth": 12}]
 

@@ -1,4 +1,5 @@
-"""What an item of a Dataset is, samples of many sizes, and errors that tell which sample is to blame."""
+"""What an item of a Dataset is, samples of many sizes, and errors that tell which sample is to
+blame."""
 
 import re
 
@@ -456,9 +457,15 @@ def test_positions_are_those_of_the_pool_that_was_passed(wrap, sampler):
 def test_a_gray_image_is_named_by_its_key(tmp_path):
     for i in range(6):
         Image.new("RGB", (4, 4)).save(tmp_path / f"{i}.png")
-    as_tensor = lambda image: torch.ones(1 if is_gray(image) else 3, 4, 4)
+
+    def as_tensor(image):
+        return torch.ones(1 if is_gray(image) else 3, 4, 4)
+
     Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / "4.png")
-    is_gray = lambda image: image.getpixel((0, 0)) == (9, 9, 9)
+
+    def is_gray(image):
+        return image.getpixel((0, 0)) == (9, 9, 9)
+
     module = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     sampler = DynamicALSampler(FrozenEstimator(net(module).initialize()), gamma=0).fit(
         torch.ones(6, 3, 4, 4), LABELS[:6]
@@ -720,7 +727,8 @@ NO_LABEL = {
 
 
 def labeled_items(label, at):
-    """Return a labeled Dataset in which some samples have another label, one of each kind of number."""
+    """Return a labeled Dataset in which some samples have another label, one of each kind of
+    number."""
     kind = type(label) if isinstance(label, (torch.Tensor, np.generic)) else int
     make = torch.tensor if kind is torch.Tensor else int
     return items(lambda i: (ROWS[i], label if i in at else make(LABELS[i])))

@@ -12,7 +12,8 @@ from skdal import DynamicALSampler
 from skdal.gradients import gradient_statistics
 from skdal.models import MODELS
 
-# Parameters with 10 classes and 3 channels: the tutorial's, torchvision's documented counts less the 990 other classes.
+# Parameters with 10 classes and 3 channels: the tutorial's, torchvision's documented counts less
+# the 990 other classes.
 N_PARAMETERS = {
     "cnn": 62_006,
     "resnet18": 11_689_512 - 990 * 513,

@@ -21,7 +21,8 @@ ARRAY_FUNCTIONS = {"confidence_scores", "entropy_scores", "margin_scores"}
 SIGNATURES = [
     (
         BaseSampler,
-        "(estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None, executor=None)",
+        "(estimator=None, *, warm_start=True, reset_optimizer=True, verbose=0, random_state=None, "
+        "executor=None)",
     ),
     (BaseSampler.fit, "(self, X, y=None, **fit_params)"),
     (BaseSampler.query, "(self, X, n_instances=1, *, return_scores=False)"),
@@ -33,7 +34,8 @@ SIGNATURES = [
     (
         DynamicALSampler,
         "(estimator=None, *, gamma=2.0, interaction=0.0, update_size=100, n_candidates=None, "
-        'penalty="auto", layers="all", backend="auto", batch_size=None, warm_start=True, reset_optimizer=True, '
+        'penalty="auto", layers="all", backend="auto", batch_size=None, warm_start=True, '
+        "reset_optimizer=True, "
         "verbose=0, random_state=None, executor=None)",
     ),
     *[
@@ -45,7 +47,8 @@ SIGNATURES = [
     ],
     (
         ActiveLearner,
-        "(estimator, query_strategy=dynamical_sampling, X_training=None, y_training=None, bootstrap_init=False, "
+        "(estimator, query_strategy=dynamical_sampling, X_training=None, y_training=None, "
+        "bootstrap_init=False, "
         "on_transformed=False, *, warm_start=True, reset_optimizer=True, **fit_kwargs)",
     ),
     (
@@ -152,7 +155,8 @@ def test_version():
 MOVED = {  # by old module: the new one, and the names, which docs/migration.rst lists
     "skdal.datasets": (
         "skdal.pools",
-        "ImageFolderPool MemmapPool NothingReadableError ParquetPool Pool RayDataPool SetAside Unreadable "
+        "ImageFolderPool MemmapPool NothingReadableError ParquetPool Pool RayDataPool SetAside "
+        "Unreadable "
         "has_keys keys_of max_unreadable may_be_unreadable unit_of",
     ),
     "skdal.score": (

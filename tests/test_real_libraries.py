@@ -1,4 +1,5 @@
-"""Nets and data of Hugging Face and timm, made from a config: exact against plain autograd in float64."""
+"""Nets and data of Hugging Face and timm, made from a config: exact against plain autograd in
+float64."""
 
 import pickle
 
@@ -24,7 +25,8 @@ LABELS = np.arange(N) % K
 
 
 def redrawn(module):
-    """Return a module in float64 with its parameters drawn anew: LayerNorms and adapters begin as ones and zeros."""
+    """Return a module in float64 with its parameters drawn anew: LayerNorms and adapters begin as
+    ones and zeros."""
     generator = torch.Generator().manual_seed(0)
     module.double()
     with torch.no_grad():
@@ -49,7 +51,8 @@ def net_of(module):
 
 
 def assert_exact(net, data, arrays):
-    """Assert that statistics of `data` are the reference's of the same as arrays, and that samplers take them."""
+    """Assert that statistics of `data` are the reference's of the same as arrays, and that samplers
+    take them."""
     direction = labeled_gradient(net, data, LABELS)
     expected = reference(net, arrays, LABELS).gradient
     largest = max(gradient.abs().max().item() for gradient in expected.values())
@@ -187,7 +190,8 @@ class AcceleratedNet(AccelerateMixin, NeuralNetClassifier):
 
 @pytest.fixture
 def accelerated():
-    """A function that makes a net with an Accelerator; accelerate keeps its settings in global state."""
+    """A function that makes a net with an Accelerator; accelerate keeps its settings in global
+    state."""
     accelerate = needs("accelerate")
 
     def make(unwrap_after_train=True, **settings):

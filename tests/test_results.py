@@ -91,14 +91,20 @@ def test_what_the_page_says_of_table_3(table3):
     says = [
         f"dynamicAL beats random: {end.mean:+.2f} points at 5000 labels",
         f"(95 % interval {end.low:+.2f} to {end.high:+.2f})",
-        f"and {curve.mean:+.2f} over the whole curve, up to 5500 ({curve.low:+.2f} to {curve.high:+.2f})",
-        f"The paper has {of_paper(table3, 'dynamical') - of_paper(table3, 'random'):+.2f} at 5000 labels",
-        "BADGE ({:+.2f} over random), margin ({:+.2f}) and confidence ({:+.2f}) have higher means".format(
+        f"and {curve.mean:+.2f} over the whole curve, up to 5500 ({curve.low:+.2f} to "
+        f"{curve.high:+.2f})",
+        f"The paper has {of_paper(table3, 'dynamical') - of_paper(table3, 'random'):+.2f} at 5000 "
+        "labels",
+        "BADGE ({:+.2f} over random), margin ({:+.2f}) and confidence ({:+.2f}) have higher "
+        "means".format(
             *(gain(table3, label).mean for label in ("badge", "margin", "confidence"))
         ),
-        f"Random itself reaches {at(table3, 'random').mean():.2f} ({of_paper(table3, 'random'):.2f})",
-        f"dynamicAL is at {gain(table3, 'dynamical', measure='optimistic_accuracy').mean:+.2f} over random by that",
-        f"the paper's lead of {of_paper(table3, 'dynamical') - of_paper(table3, 'margin'):.2f} points over margin",
+        f"Random itself reaches {at(table3, 'random').mean():.2f} "
+        f"({of_paper(table3, 'random'):.2f})",
+        f"dynamicAL is at {gain(table3, 'dynamical', measure='optimistic_accuracy').mean:+.2f} "
+        "over random by that",
+        f"the paper's lead of {of_paper(table3, 'dynamical') - of_paper(table3, 'margin'):.2f} "
+        "points over margin",
     ]
     for other, words in (
         ("badge", "points below BADGE over the curve"),
@@ -149,7 +155,8 @@ def test_what_the_page_says_of_table_2():
     says = [
         f"dynamicAL is at {end.mean:+.2f} ({end.low:+.2f} to {end.high:+.2f}) at 2750 labels",
         f"at {curve.mean:+.2f} over the curve ({curve.low:+.2f} to {curve.high:+.2f})",
-        f"above random over the curve, {margin.mean:+.2f} ({margin.low:+.2f} to {margin.high:+.2f})",
+        f"above random over the curve, {margin.mean:+.2f} ({margin.low:+.2f} to "
+        f"{margin.high:+.2f})",
     ]
     assert [sentence for sentence in says if sentence not in PAGE] == []
     found = {
@@ -206,10 +213,13 @@ def test_what_the_page_says_of_protocols():
     found = {
         name: comparisons(RESULTS / "records", suites_of(name))[0] for name in names
     }
-    has = lambda name, label, seed: seed in found[name].runs[label]
-    end = lambda name, label, seed=0: (
-        100 * found[name].runs[label][seed][-1]["accuracy"]
-    )
+
+    def has(name, label, seed):
+        return seed in found[name].runs[label]
+
+    def end(name, label, seed=0):
+        return 100 * found[name].runs[label][seed][-1]["accuracy"]
+
     for label in ("random", "margin", "dynamical"):
         for seed in (0, 1):
             cells = " ".join(
@@ -220,19 +230,27 @@ def test_what_the_page_says_of_protocols():
                 f"* - {label.replace('dynamical', 'dynamicAL')} - {seed} {cells}"
                 in PAGE
             )
-    gains = lambda name, label: [
-        f"{end(name, label, seed) - end(name, 'random', seed):+.2f}"
-        for seed in (0, 1)
-        if has(name, label, seed)
-    ]
-    both = lambda name, label: " and ".join(gains(name, label))
+
+    def gains(name, label):
+        return [
+            f"{end(name, label, seed) - end(name, 'random', seed):+.2f}"
+            for seed in (0, 1)
+            if has(name, label, seed)
+        ]
+
+    def both(name, label):
+        return " and ".join(gains(name, label))
+
     says = [
         f"margin is {both('protocol-cold', 'margin')} over random",
         f"dynamicAL {both('protocol-cold', 'dynamical')}.",
         f"{both('protocol-long', 'dynamical')} over random after 50 epochs",
-        f"it has {both('table3', 'dynamical')} after ten, and {gains('protocol-once', 'dynamical')[0]} after one",
-        f"Margin has {both('protocol-long', 'margin')} after 50, {both('table3', 'margin')} after ten",
-        "random queries reach {:.2f} and {:.2f} where the warm start of the paper reaches {:.2f} and {:.2f}".format(
+        f"it has {both('table3', 'dynamical')} after ten, and "
+        f"{gains('protocol-once', 'dynamical')[0]} after one",
+        f"Margin has {both('protocol-long', 'margin')} after 50, {both('table3', 'margin')} after "
+        "ten",
+        "random queries reach {:.2f} and {:.2f} where the warm start of the paper reaches {:.2f} "
+        "and {:.2f}".format(
             *(
                 end(name, "random", seed)
                 for name in ("protocol-cold", "table3")
@@ -252,7 +270,8 @@ def test_what_the_page_says_of_protocols():
 
 def test_what_the_page_says_of_the_earlier_trial(table3):
     interaction = comparisons(RESULTS / "records", suites_of("interaction"))[0]
-    words = "BADGE {:+.2f}, margin {:+.2f}, kappa -1 {:+.2f} and plain dynamicAL {:+.2f}: the order".format(
+    form = "BADGE {:+.2f}, margin {:+.2f}, kappa -1 {:+.2f} and plain dynamicAL {:+.2f}: the order"
+    words = form.format(
         *(gain(table3, label, n_labeled=5500).mean for label in ("badge", "margin")),
         *(
             gain(interaction, label, n_labeled=5500).mean
@@ -275,7 +294,8 @@ def test_what_the_page_says_of_resnet18():
     lead = paper["dynamical"][0] - paper["random"][0]
     above = np.concatenate([ours - paper["dynamical"][0], random - paper["random"][0]])
     says = [
-        f"{ours[1] - random[1]:.2f} points above random after its first query and {random[3] - ours[3]:.2f} below",
+        f"{ours[1] - random[1]:.2f} points above random after its first query and "
+        f"{random[3] - ours[3]:.2f} below",
         f"the paper has it {lead[1]:.2f} and {lead[3]:.2f} above",
         f"by {above.min():.1f} to {above.max():.1f} points",
     ]
@@ -304,10 +324,12 @@ def test_what_the_page_says_of_caltech101():
     text = (RESULTS / "tables" / "table8-caltech101-64-picks.rst").read_text()
     classes = {line.split()[0]: line.split()[-1] for line in text.splitlines()[3:-1]}
     says = [
-        f"after one query: {gain(table8, 'dynamical', n_labeled=1000).mean:+.2f}, where the paper has {lead:+.2f}",
+        f"after one query: {gain(table8, 'dynamical', n_labeled=1000).mean:+.2f}, where the paper "
+        f"has {lead:+.2f}",
         f"macro-F1 is {f1[0]:.2f} against {f1[1]:.2f}",
         f"{classes['dynamical']} classes in effect, where random queries have {classes['random']}",
-        f"{gain(table8, 'dynamical', n_labeled=1000).mean:+.2f} over random after the first query, of ResNet-18",
+        f"{gain(table8, 'dynamical', n_labeled=1000).mean:+.2f} over random after the first query, "
+        "of ResNet-18",
         f"tell {100 * table8.curves('random')[0, 0]:.0f} % of the test images; the paper has "
         f"{table8.of_paper('random')[0][0]:.0f} %",
     ]
@@ -345,7 +367,8 @@ def test_what_the_page_says_of_interaction():
     kappas = [label for label in interaction.labels if label != "random"]
     ends = [gain(interaction, label, n_labeled=5500).mean for label in kappas]
     says = [
-        f"within {max(ends) - min(ends):.2f} points of each other, {min(ends):.2f} to {max(ends):.2f} above random",
+        f"within {max(ends) - min(ends):.2f} points of each other, {min(ends):.2f} to "
+        f"{max(ends):.2f} above random",
     ]
     curves = {
         label: curve_gain(interaction, "kappa 0", label)
@@ -359,7 +382,8 @@ def test_what_the_page_says_of_interaction():
         ("kappa -4", "above kappa -4"),
     ):
         says.append(
-            f"{curves[label].mean:.2f} {words} ({curves[label].low:+.2f} to {curves[label].high:+.2f})"
+            f"{curves[label].mean:.2f} {words} ({curves[label].low:+.2f} to "
+            f"{curves[label].high:+.2f})"
         )
     text = (RESULTS / "tables" / "interaction-cifar10-jpeg-picks.rst").read_text()
     classes = {
@@ -398,8 +422,8 @@ def test_what_the_page_says_of_picks():
     text = (RESULTS / "tables" / "table3-cifar10-jpeg-picks.rst").read_text()
     classes = {line.split()[0]: line.split()[-1] for line in text.splitlines()[3:-1]}
     assert (
-        f"{classes['dynamical']} in effect, where random has {classes['random']} and BADGE {classes['badge']}"
-        in PAGE
+        f"{classes['dynamical']} in effect, where random has {classes['random']} and BADGE "
+        f"{classes['badge']}" in PAGE
     )
 
 
@@ -415,11 +439,18 @@ def test_what_the_page_says_of_the_theory():
         for kernel in (raw, unit)
         for against in ("alignment", "bound")
     )
-    of = lambda taus, *keys: " and ".join(f"{taus[key][0]:+.3f}" for key in keys)
-    chance = lambda taus: f"{np.mean(taus):+.3f} ± {np.std(taus, ddof=1):.2g}"
-    errors = lambda kernel: ", ".join(
-        f"{tau(kernel['alignment'], v)[0]:+.3f}" for v in kernel["error"].values()
-    )
+
+    def of(taus, *keys):
+        return " and ".join(f"{taus[key][0]:+.3f}" for key in keys)
+
+    def chance(taus):
+        return f"{np.mean(taus):+.3f} ± {np.std(taus, ddof=1):.2g}"
+
+    def errors(kernel):
+        return ", ".join(
+            f"{tau(kernel['alignment'], v)[0]:+.3f}" for v in kernel["error"].values()
+        )
+
     pseudo, trained = (
         [f"{f}, {y}" for f in fs for y in ys]
         for fs, ys in (
@@ -427,16 +458,20 @@ def test_what_the_page_says_of_the_theory():
             (["kernel", "net"], ("true", "pseudo one-hot")),
         )
     )
-    ends = lambda taus: "{:+.3f} to {:+.3f}".format(
-        *(f(taus[key][0] for key in trained) for f in (min, max))
-    )
+
+    def ends(taus):
+        return "{:+.3f} to {:+.3f}".format(
+            *(f(taus[key][0] for key in trained) for f in (min, max))
+        )
+
     bounds = [tau(kernel["alignment"], kernel["bound"]) for kernel in (raw, unit)]
     by_chance = {
         against: {f: chance(v) for f, v in raw["random"][against].items()}
         for against in raw["random"]
     }
     says = [
-        f"With f = 0 Kendall's tau is {of(A, *pseudo)} with pseudo-labels (the paper has +0.46), but labels by chance "
+        f"With f = 0 Kendall's tau is {of(A, *pseudo)} with pseudo-labels (the paper has +0.46), "
+        "but labels by chance "
         f"give {by_chance['alignment']['zero']}, and the trace of Q's kernel alone "
         f"{tau(raw['trace'], raw['alignment'])[0]:+.3f}",
         f"On the kernel of unit diagonal {of(A1, *pseudo)} are left, "
@@ -448,12 +483,15 @@ def test_what_the_page_says_of_the_theory():
         ),
         f"On the kernel of unit diagonal it is {ends(A1)}.",
         f"steps leave tau is {errors(raw)}, and {errors(unit)} on the kernel of unit diagonal",
-        f"Tau is {bounds[0][0]:+.3f}, and {bounds[1][0]:+.3f} on the kernel of unit diagonal (p = {bounds[1][1]:.1g})",
-        f"pseudo-labels tau is {of(B, *pseudo)} (the paper has -0.253), {by_chance['bound']['zero']} by chance, and "
+        f"Tau is {bounds[0][0]:+.3f}, and {bounds[1][0]:+.3f} on the kernel of unit diagonal (p = "
+        f"{bounds[1][1]:.1g})",
+        f"pseudo-labels tau is {of(B, *pseudo)} (the paper has -0.253), "
+        f"{by_chance['bound']['zero']} by chance, and "
         f"{of(B1, *pseudo)} on the kernel of unit diagonal",
         f"With a trained f it is {ends(B)}",
         f"that of the net with true labels (p = {B['net, true'][1]:.1g})",
-        f"predicted classes, {of(A, pseudo[0])} and {of(B, pseudo[0])}; with f = 0 any labels come near",
+        f"predicted classes, {of(A, pseudo[0])} and {of(B, pseudo[0])}; with f = 0 any labels come "
+        "near",
         f"({100 * found['accuracy']['kernel']:.1f} % of the 1,000 right)",
         f"trained on S ({100 * found['accuracy']['net']:.1f} %;",
     ]
@@ -483,14 +521,20 @@ def test_what_the_page_says_of_the_approximation_ratio():
     ]
     rows = {held["settings"]["dataset"].split("-")[0]: held["rows"] for held in files}
     assert sorted(rows) == ["caltech101", "cifar10"]
-    of = lambda data, net, epoch: [
-        row for row in rows[data] if (row["model"], row["epoch"]) == (net, epoch)
-    ]
+
+    def of(data, net, epoch):
+        return [
+            row for row in rows[data] if (row["model"], row["epoch"]) == (net, epoch)
+        ]
+
     mean, median = (
         lambda some, of=of: span(of(row["random"]) for row in some)
         for of in (np.mean, np.median)
     )
-    own = lambda some: span(row["own"] for row in some)
+
+    def own(some):
+        return span(row["own"] for row in some)
+
     ends = [of(data, net, 80) for data in ("cifar10", "caltech101") for net in NETS]
     cifar, caltech = ends[:2], ends[2:]
     learned = [
@@ -534,7 +578,10 @@ def test_what_the_page_says_of_discrepancies():
         for row in rows
         if row["sampler"] == "dynamical" and row["round"] == 1
     }
-    raw = lambda row: f"{DiscrepancyRow(**row).ratio(normalized=False):.3g}"
+
+    def raw(row):
+        return f"{DiscrepancyRow(**row).ratio(normalized=False):.3g}"
+
     largest = [
         max(DiscrepancyRow(**row).ratio(normalized=normalized) for row in rows)
         for normalized in (False, True)

@@ -1,4 +1,5 @@
-"""Rounds of training: callbacks begin anew, no round loads what an earlier one stored, module instances start alike."""
+"""Rounds of training: callbacks begin anew, no round loads what an earlier one stored, module
+instances start alike."""
 
 import pickle
 
@@ -252,7 +253,9 @@ def test_a_freezer_freezes_in_each_round(loop):
 
 @loops
 def test_a_schedule_goes_on_with_its_optimizer_as_in_skorch(loop):
-    make = lambda: make_net(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5)])
+    def make():
+        return make_net(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5)])
+
     run = loop(make(), reset_optimizer=False)
     run.fit(15)
     run.fit(20)
@@ -645,7 +648,8 @@ class Weighted(NeuralNetClassifier):
 
 
 class Counting(NeuralNetClassifier):
-    """Sets a parameter of its criterion by what it is trained on, without a parameter of its fit."""
+    """Sets a parameter of its criterion by what it is trained on, without a parameter of its
+    fit."""
 
     def fit(self, X, y, **fit_params):
         self.set_params(criterion__label_smoothing=len(X) / 100)
@@ -669,7 +673,8 @@ class Anew(NeuralNetClassifier):
 
 
 def rounds_of(kind, net, **params):
-    """Return what trains a net on the first samples, by a sampler or a learner, and gives the net."""
+    """Return what trains a net on the first samples, by a sampler or a learner, and gives the
+    net."""
     owner = (
         make_sampler("margin", net, random_state=None, **params)
         if kind == "sampler"

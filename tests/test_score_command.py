@@ -50,7 +50,8 @@ number = 3
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with a module, weights, labels and a pool of 40 images, two of them damaged; the working folder."""
+    """A folder with a module, weights, labels and a pool of 40 images, two of them damaged; the
+    working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "factories", raising=False)
@@ -565,7 +566,8 @@ def test_the_rest_of_the_pool_travels_light():
 
 
 def readable(n_labeled):
-    """Return the net, the pool on disk, the labeled positions, and those without labels that can be read."""
+    """Return the net, the pool on disk, the labeled positions, and those without labels that can be
+    read."""
     net = load_net("factories:make_net", "net.pt")
     pool = ImageFolderPool("pool", 8, max_unreadable=0.1)
     labeled = pool.positions([row["key"] for row in rows_of("labels.csv")][:n_labeled])

@@ -15,8 +15,10 @@ pytestmark = pytest.mark.contract
 EXPECTED_OF_NETS = {
     "check_classifiers_classes": "labels of nets are integers, and the check has strings",
     "check_classifiers_train": "to skorch a list is several inputs, so a list of rows is refused",
-    "check_classifier_data_not_an_array": "the data of nets has a length, and the check's has only __array__",
-    "check_supervised_y_2d": "a second fit continues the net, which the check compares with the first",
+    "check_classifier_data_not_an_array": "the data of nets has a length, and the check's has only "
+    "__array__",
+    "check_supervised_y_2d": "a second fit continues the net, which the check compares with the "
+    "first",
     "check_fit_idempotent": "no two fits of a sampler share their random numbers",
 }
 

@@ -1,4 +1,5 @@
-"""scikit-learn's contract of a meta-estimator: metadata routing, cloning, parameters, configuration, tags, repr."""
+"""scikit-learn's contract of a meta-estimator: metadata routing, cloning, parameters,
+configuration, tags, repr."""
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ REQUESTS = {
     ),
 }
 BARE = [name for name in AROUND if "pipeline" not in name]
-# The score of scikit-learn's own Pipeline passes sample_weight=None on, so a step has to request it by that name.
+# The score of scikit-learn's own Pipeline passes sample_weight=None on, so a step has to request it
+# by that name.
 PAIRS = [
     (name, request)
     for name in AROUND

@@ -1,7 +1,9 @@
-"""skorch's contract: every documented parameter and method of a net, against what skorch alone makes of it.
+"""skorch's contract: every documented parameter and method of a net, against what skorch alone
+makes of it.
 
-A net is trained by skorch alone, by a sampler and by a learner, which has to give the same weights bit for bit. Then
-scores are compared with slow twins that use the net's own methods, one sample at a time.
+A net is trained by skorch alone, by a sampler and by a learner, which has to give the same weights
+bit for bit. Then scores are compared with slow twins that use the net's own methods, one sample at
+a time.
 """
 
 import copy
@@ -311,7 +313,8 @@ def fitted(estimator, *data):
 
 
 def summing(net):
-    """Return a net that shares everything but a criterion that adds losses up, so that class weights are kept."""
+    """Return a net that shares everything but a criterion that adds losses up, so that class
+    weights are kept."""
     copied = object.__new__(type(net))
     vars(copied).update(vars(net), criterion_=copy.deepcopy(net.criterion_))
     copied.criterion_.reduction = "sum"
@@ -319,7 +322,8 @@ def summing(net):
 
 
 def gradients(net, X, y=None):
-    """Return the gradient (n, n_parameters) of each sample as skorch's own validation step would have it."""
+    """Return the gradient (n, n_parameters) of each sample as skorch's own validation step would
+    have it."""
     parameters, rows = [p for p in net.module_.parameters() if p.requires_grad], []
     net._set_training(False)
     for batch in net.get_iterator(net.get_dataset(X, y), training=False):

@@ -44,7 +44,8 @@ def impatient():
 
 
 def ask_at_once(questions):
-    """Return how many of the answers of many threads are not those that each question gets alone."""
+    """Return how many of the answers of many threads are not those that each question gets
+    alone."""
     alone = [ask() for ask in questions]
     n_wrong = 0
     with ThreadPoolExecutor(N_THREADS) as threads:
@@ -86,7 +87,10 @@ def test_two_samplers_over_two_nets():
 def test_two_samplers_over_one_net():
     net = make_net().fit(X, y)
     samplers = [make_sampler("dynamical"), make_sampler("badge")]
-    ask = lambda s, pool: s(net, pool, 5, X_labeled=X, y_labeled=y)
+
+    def ask(s, pool):
+        return s(net, pool, 5, X_labeled=X, y_labeled=y)
+
     assert not ask_at_once(
         [lambda s=s, pool=pool: ask(s, pool) for s in samplers for pool in POOLS[:2]]
     )
@@ -105,7 +109,8 @@ def test_predictions_and_statistics_beside_queries():
 
 
 class Slow(nn.Module):
-    """A module that is trained slowly, and tells whether it is asked to predict while it is trained."""
+    """A module that is trained slowly, and tells whether it is asked to predict while it is
+    trained."""
 
     def __init__(self):
         super().__init__()
@@ -191,7 +196,8 @@ def test_a_module_has_one_lock_however_it_is_wrapped(wrap):
 
 
 def test_teaching_beside_queries():
-    """Labeled set and weights of a query belong together: a labeled gradient of half a round would be another."""
+    """Labeled set and weights of a query belong together: a labeled gradient of half a round would
+    be another."""
     learner = ActiveLearner(make_net(), DynamicALSampler(batch_size=8), X[:10], y[:10])
     errors = []
 

@@ -450,7 +450,8 @@ def test_other_classifiers_interrupted(loop, wrap, monkeypatch):
 
 
 def plain_vars(estimator):
-    """Return the attributes of an estimator and of its steps, by value where they may be copies, else by identity."""
+    """Return the attributes of an estimator and of its steps, by value where they may be copies,
+    else by identity."""
     steps = (
         [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
     )

@@ -186,7 +186,8 @@ def test_gradients_that_cancel_are_not_spread_by_interaction():
     said = spreading(fitted(), np.outer(signs, signs), np.ones(20))
     assert (
         said
-        == "They cancel rather than add up, so an interaction would not spread it; BADGESampler does."
+        == "They cancel rather than add up, so an interaction would not spread it; BADGESampler "
+        "does."
     )
 
 

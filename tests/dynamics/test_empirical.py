@@ -1,4 +1,5 @@
-"""The tangent kernel of a net against explicit Jacobians in float64, for every layer and net of the engine's tests."""
+"""The tangent kernel of a net against explicit Jacobians in float64, for every layer and net of the
+engine's tests."""
 
 import copy
 
@@ -33,7 +34,8 @@ SMALL = [case for case in LIGHT if case.n == 6]
 
 @pytest.fixture
 def of_kernels(monkeypatch):
-    """Return a function (name, value) that sets how kernels are cut: what is held at most, and the length of chunks."""
+    """Return a function (name, value) that sets how kernels are cut: what is held at most, and the
+    length of chunks."""
     return lambda name, value: monkeypatch.setattr(
         f"skdal.dynamics._gram.{name}", value
     )
@@ -186,7 +188,8 @@ def test_two_sets_in_small_chunks(problem, of_kernels):
 
 @pytest.mark.parametrize("reduction", ["full", "trace", "sum"])
 def test_single_precision_of_a_net_with_many_parameters(reduction):
-    """Whose gradients have a million entries, of which each would add its rounding to a running sum."""
+    """Whose gradients have a million entries, of which each would add its rounding to a running
+    sum."""
     net = NeuralNetClassifier(
         torch.nn.Sequential(
             *(

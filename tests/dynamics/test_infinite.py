@@ -1,4 +1,5 @@
-"""Kernels of infinitely wide networks: an independent implementation's values, loops, and wide nets."""
+"""Kernels of infinitely wide networks: an independent implementation's values, loops, and wide
+nets."""
 
 import os
 import warnings
@@ -59,7 +60,8 @@ def test_values_of_an_independent_implementation(name, pair, kernel):
 
 
 def looped(x, y, *, depth, weight_var=2.0, bias_var=0.0, window=3, pools=True):
-    """Return (ntk, nngp) of one pair of images (channels, h, w), all positions against all, by arc cosines."""
+    """Return (ntk, nngp) of one pair of images (channels, h, w), all positions against all, by arc
+    cosines."""
     h, w = x.shape[1:]
     positions = [(i, j) for i in range(h) for j in range(w)]
 
@@ -90,9 +92,14 @@ def looped(x, y, *, depth, weight_var=2.0, bias_var=0.0, window=3, pools=True):
             {p: v + bias_var for p, v in convolved(C).items()} for C in (S, of_x, of_y)
         )
         T = {p: v + S[p] for p, v in convolved(T).items()}
-        activated = lambda C, q, r: (
-            np.sqrt(q * r) / (2 * np.pi) * _first(np.clip(C / np.sqrt(q * r), -1, 1))
-        )
+
+        def activated(C, q, r):
+            return (
+                np.sqrt(q * r)
+                / (2 * np.pi)
+                * _first(np.clip(C / np.sqrt(q * r), -1, 1))
+            )
+
         T = {
             p: T[p] * _zeroth(S[p] / np.sqrt(of_x[p[0], p[0]] * of_y[p[1], p[1]]))
             for p in S
@@ -148,11 +155,18 @@ def test_the_diagonal_is_exact():
     found = infinite_ntk(IMAGES, kind="conv", depth=20, readout="flatten")
     for image, value in zip(IMAGES, np.diag(found)):
         S, T = (image**2).mean(0), np.zeros(image.shape[1:])
-        summed = lambda M: (
-            sum(np.pad(M, 1)[a : a + 5, b : b + 4] for a in range(3) for b in range(3))
-            * 2
-            / 9
-        )
+
+        def summed(M):
+            return (
+                sum(
+                    np.pad(M, 1)[a : a + 5, b : b + 4]
+                    for a in range(3)
+                    for b in range(3)
+                )
+                * 2
+                / 9
+            )
+
         for _ in range(20):
             S = summed(S)
             T = summed(T) + S

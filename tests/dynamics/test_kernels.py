@@ -1,4 +1,5 @@
-"""Alignment, both theorems, kernel regression: identities on random kernels under their assumptions."""
+"""Alignment, both theorems, kernel regression: identities on random kernels under their
+assumptions."""
 
 import warnings
 from fractions import Fraction
@@ -30,7 +31,8 @@ from skdal.exceptions import (
 
 
 def draw(seed, n=12, n_classes=3, spread=2.0):
-    """Return a positive definite kernel, one-hot labels, eigenvalues of which the largest is 10 ** spread."""
+    """Return a positive definite kernel, one-hot labels, eigenvalues of which the largest is 10 **
+    spread."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
     eigenvalues = 10 ** rng.uniform(-spread, spread, n)

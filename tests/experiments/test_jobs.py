@@ -162,9 +162,16 @@ def test_finished_runs_are_of_this_spec_and_these_data(tmp_path):
         "n_initial": 20,
         "n_instances": 10,
     }
-    run = lambda: run_suite(
-        "digits-quick", tmp_path / "runs", dataset="mine.npz", data_root=tmp_path, **how
-    )
+
+    def run():
+        return run_suite(
+            "digits-quick",
+            tmp_path / "runs",
+            dataset="mine.npz",
+            data_root=tmp_path,
+            **how,
+        )
+
     file = RunFolder(tmp_path / "runs", run().done[0]).path / "spec.json"
     text = file.read_text()
     file.write_text("")
@@ -292,7 +299,8 @@ def test_ctrl_c_ends_the_runs_and_says_so_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_fails_a_run_and_not_the_others(tmp_path, monkeypatch):
-    """Nothing of the run can be written, not even why it failed; what was written in part is gone."""
+    """Nothing of the run can be written, not even why it failed; what was written in part is
+    gone."""
     bad, good = quick(n_rounds=0), quick(n_rounds=0, seed=1)
 
     def full(self, *args):

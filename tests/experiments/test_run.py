@@ -1,4 +1,5 @@
-"""The round loop: what a record says, what a run depends on, and that it goes on as if nothing had happened."""
+"""The round loop: what a record says, what a run depends on, and that it goes on as if nothing had
+happened."""
 
 import dataclasses
 import os
@@ -153,7 +154,8 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert run(quick(), tmp_path) == records
 
 
-# Each program kills itself, by a signal that no process can catch, when a method is called for the n-th time.
+# Each program kills itself, by a signal that no process can catch, when a method is called for the
+# n-th time.
 PROGRAM = """
 import os, signal, torch
 from experiments.helpers import quick

@@ -147,7 +147,8 @@ def test_another_spec_is_refused_with_both_shown(tmp_path, folder):
 def test_two_processes_never_hold_the_same_run(tmp_path, folder):
     code = (
         "import sys; from skdal.experiments import RunFolder, RunSpec\n"
-        f"with RunFolder({str(tmp_path)!r}, RunSpec.from_json({SPEC.to_json()!r})).locked() as mine: print(mine)"
+        f"with RunFolder({str(tmp_path)!r}, RunSpec.from_json({SPEC.to_json()!r})).locked() as "
+        "mine: print(mine)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,5 @@
-"""The verification experiments, on small data: numbers against the functions they are made of, going on, errors."""
+"""The verification experiments, on small data: numbers against the functions they are made of,
+going on, errors."""
 
 import dataclasses
 import json
@@ -150,7 +151,8 @@ def test_the_first_draw_by_hand(folder):
 
 @pytest.mark.slow
 def test_labels_by_chance_are_a_control(folder):
-    """Of labels that have nothing to do with the images; here with the first labeling written out."""
+    """Of labels that have nothing to do with the images; here with the first labeling written
+    out."""
     found = result(folder, "fig2")
     for name in ("raw", "unit diagonal"):
         for against in ("alignment", "bound"):
@@ -459,13 +461,15 @@ def test_figures_of_other_settings_do_not_replace_each_other(folder, tmp_path):
 
 
 def test_a_diverged_training_is_told_of(tmp_path, monkeypatch):
-    spec = lambda model, settings: RunSpec(
-        settings.dataset,
-        model,
-        "random",
-        n_initial=settings.n_initial,
-        training=Training(lr=1e30),
-    )
+    def spec(model, settings):
+        return RunSpec(
+            settings.dataset,
+            model,
+            "random",
+            n_initial=settings.n_initial,
+            training=Training(lr=1e30),
+        )
+
     monkeypatch.setattr(_ratio, "_spec", spec)
     with pytest.raises(
         NonFiniteScoreError, match="after epoch 3: its training has diverged. Lower"
@@ -707,7 +711,8 @@ def test_nets_and_devices_that_do_not_work(name, changes, device, said, tmp_path
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ["fig2", "table10", "fig4"])
 def test_cuda(name, folder, tmp_path):
-    """Trainings differ in the last digits and then in more; what is asked for of them is that they run."""
+    """Trainings differ in the last digits and then in more; what is asked for of them is that they
+    run."""
     run_theory(name, tmp_path, SMALL, device="cuda")
     found, expected = (
         json.loads(result_file(THEORY[name], f, SMALL).read_text())

@@ -1,7 +1,9 @@
-"""Nets that mix convolutions, norms, attention, pooling and changes of shape and layout, as hypothesis draws them.
+"""Nets that mix convolutions, norms, attention, pooling and changes of shape and layout, as
+hypothesis draws them.
 
-What torch computes a layer with depends on shape, layout, number of samples and dtype. Axes of size 1, groups, layouts
-with gaps and mini-batches of one sample are drawn often, since its kernels differ there.
+What torch computes a layer with depends on shape, layout, number of samples and dtype. Axes of size
+1, groups, layouts with gaps and mini-batches of one sample are drawn often, since its kernels
+differ there.
 """
 
 import copy
@@ -54,7 +56,8 @@ class Stack:
     seed: int
 
 
-# --- steps that are no layers -----------------------------------------------------------------------
+# --- steps that are no layers
+# -----------------------------------------------------------------------
 
 
 class Permute(nn.Module):
@@ -197,7 +200,8 @@ LAYOUTS = {
 }
 
 
-# --- what is drawn ----------------------------------------------------------------------------------
+# --- what is drawn
+# ----------------------------------------------------------------------------------
 
 few, flags = st.integers(1, 3), st.booleans()
 # Size 1 often: torch tells layouts apart by strides, which an axis of size 1 leaves open.
@@ -213,7 +217,10 @@ def groups_of(draw, channels):
 def convolution(draw, shape):
     n_axes, channels = len(shape) - 1, shape[0]
     groups = groups_of(draw, channels)
-    per_axis = lambda most: tuple(draw(st.integers(1, most)) for _ in range(n_axes))
+
+    def per_axis(most):
+        return tuple(draw(st.integers(1, most)) for _ in range(n_axes))
+
     options = {
         "in_channels": channels,
         "out_channels": groups * draw(few),
@@ -403,7 +410,8 @@ def shape_after(step, shape):
 
 
 def made(stack):
-    """Return the net in eval mode, its samples (n, *shape), labels (n,) and a direction of all parameters, float64."""
+    """Return the net in eval mode, its samples (n, *shape), labels (n,) and a direction of all
+    parameters, float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stack.seed)
         layers = [MAKERS[name](**options) for name, options in stack.steps]
@@ -424,11 +432,13 @@ def made(stack):
     return net.eval(), X, y, direction
 
 
-# --- the twin ---------------------------------------------------------------------------------------
+# --- the twin
+# ---------------------------------------------------------------------------------------
 
 
 def spelled_out(net):
-    """Return a copy of a net whose norms are written out, so that torch has no kernel to choose for them."""
+    """Return a copy of a net whose norms are written out, so that torch has no kernel to choose for
+    them."""
     twin = copy.deepcopy(net)
     for part in twin.modules():
         for kind, forward in SPELLED.items():

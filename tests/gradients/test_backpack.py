@@ -1,4 +1,5 @@
-"""The BackPACK backend: exact for the layers that BackPACK covers, and a refusal for every other net."""
+"""The BackPACK backend: exact for the layers that BackPACK covers, and a refusal for every other
+net."""
 
 import logging
 import re
@@ -131,7 +132,10 @@ class Shift(nn.Module):
 def recurrent_case(id, cls, call=every_step, width=28, silent=(), **kwargs):
     """Return a case of sequences (4, 3): a recurrent layer of 7 units and a head."""
     settings = {"batch_first": True, **kwargs}
-    parts = lambda: {"rnn": cls(3, 7, **settings), "head": nn.Linear(width, 5)}
+
+    def parts():
+        return {"rnn": cls(3, 7, **settings), "head": nn.Linear(width, 5)}
+
     return apply_case(id, call, floats(4, 3), parts, silent=silent)
 
 
@@ -278,13 +282,15 @@ REFUSED = {
     for reason, cases in REASONS.items()
     for id, parts in cases.items()
 }
-# MORE has a recurrent layer for each of BackPACK's conditions; those of LAYERS break several at once.
+# MORE has a recurrent layer for each of BackPACK's conditions; those of LAYERS break several at
+# once.
 CASES = [case for case in LAYERS if not case.id.startswith(("rnn", "lstm", "gru"))]
 CASES += [case for case in NETS + MORE if not case.heavy]
 
 
 def expected_refusal(problem):
-    """Return what a refusal has to list, parameter to reason, in order; nothing for a net that is covered."""
+    """Return what a refusal has to list, parameter to reason, in order; nothing for a net that is
+    covered."""
     modules = dict(problem.net.module_.named_modules())
     reason, parts = REFUSED.get(problem.case.id, ("", []))
     expected = {}
@@ -497,7 +503,9 @@ def negative_then_positive(n, generator):
 
 
 def test_other_layers_in_later_mini_batches_are_checked_too():
-    parts = lambda: linear_parts() | {"other": nn.Linear(6, 6)}
+    def parts():
+        return linear_parts() | {"other": nn.Linear(6, 6)}
+
     problem = Problem(
         apply_case("", mixed_if_positive, negative_then_positive, parts, n=12)
     )

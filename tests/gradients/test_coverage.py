@@ -1,4 +1,5 @@
-"""What covers a use of a parameter, where the whole nets of `test_nets` do not tell: refusals, precision, lengths."""
+"""What covers a use of a parameter, where the whole nets of `test_nets` do not tell: refusals,
+precision, lengths."""
 
 import logging
 import weakref
@@ -130,11 +131,13 @@ PASSES = {
 
 @pytest.mark.parametrize("call", PASSES.values(), ids=PASSES)
 def test_no_graph_is_kept(call):
-    parts = lambda: {
-        **odd_parts(raised)(),
-        "other": nn.Linear(6, 6),
-        "gru": nn.GRU(6, 6),
-    }
+    def parts():
+        return {
+            **odd_parts(raised)(),
+            "other": nn.Linear(6, 6),
+            "gru": nn.GRU(6, 6),
+        }
+
     problem = problem_of(
         lambda m, x: m.head(call(m, Traced.apply(m.layer(x)))), floats(6), parts
     )
@@ -339,7 +342,8 @@ COARSE = {
 
 
 def skip_what_torch_cannot_run(module, x):
-    """Skip the test where torch has no kernel for this processor, as for some recurrent layers in bfloat16."""
+    """Skip the test where torch has no kernel for this processor, as for some recurrent layers in
+    bfloat16."""
     try:
         with torch.no_grad():
             module(x)

@@ -1,4 +1,5 @@
-"""Every layer and net of the engine's tests on a CUDA device, against plain autograd on the CPU, in float64."""
+"""Every layer and net of the engine's tests on a CUDA device, against plain autograd on the CPU, in
+float64."""
 
 import pytest
 from cases import LAYERS, NETS, over
@@ -11,7 +12,8 @@ pytestmark = pytest.mark.filterwarnings("error", "ignore:There is a performance 
 
 
 def on_device(problem):
-    """Return the problem's net and direction on the device; skip nets that keep tensors of their own on the CPU."""
+    """Return the problem's net and direction on the device; skip nets that keep tensors of their
+    own on the CPU."""
     net = moved_to_cuda(problem.case.make_net())
     try:
         net.forward(problem.X)

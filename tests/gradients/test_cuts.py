@@ -1,8 +1,10 @@
-"""Scores do not depend on how samples are cut into mini-batches, whatever torch computes each of them with.
+"""Scores do not depend on how samples are cut into mini-batches, whatever torch computes each of
+them with.
 
-Nets are drawn that mix convolutions, norms, attention and changes of shape and layout. What a backend gives for all
-samples together, for them in pieces, and for each alone is compared with plain autograd in float64. As in
-`test_fuzz.py`, `SKDAL_FUZZ` draws more of them, and `SKDAL_FUZZ_SEED` the same again.
+Nets are drawn that mix convolutions, norms, attention and changes of shape and layout. What a
+backend gives for all samples together, for them in pieces, and for each alone is compared with
+plain autograd in float64. As in `test_fuzz.py`, `SKDAL_FUZZ` draws more of them, and
+`SKDAL_FUZZ_SEED` the same again.
 """
 
 import copy
@@ -39,7 +41,10 @@ def check(stack, backend):
         max(TOLERANCES[stack.dtype], slack)
         for slack in condition(net, X, y, direction, expected, dtype)
     ]
-    run = lambda: StatisticsPass(Model(narrow), direction=direction, backend=backend)
+
+    def run():
+        return StatisticsPass(Model(narrow), direction=direction, backend=backend)
+
     for piece in pieces:
         try:
             sq_norm, dot, _ = run()(rows[piece], y[piece])
@@ -69,11 +74,13 @@ def scale_of(values):
 
 
 def condition(net, X, y, direction, expected, dtype):
-    """Return how far rounding of samples and parameters moves the statistics: what no kernel can do better than."""
+    """Return how far rounding of samples and parameters moves the statistics: what no kernel can do
+    better than."""
     eps, generator = torch.finfo(dtype).eps, torch.Generator().manual_seed(0)
-    rounded = lambda x: (
-        x * (1 + eps * torch.randn(x.shape, generator=generator, dtype=x.dtype))
-    )
+
+    def rounded(x):
+        return x * (1 + eps * torch.randn(x.shape, generator=generator, dtype=x.dtype))
+
     other = copy.deepcopy(net)
     with torch.no_grad():
         for p in other.parameters():

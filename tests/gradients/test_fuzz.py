@@ -1,7 +1,8 @@
-"""Layers and nets drawn at random: rules through the engine against plain autograd, one sample at a time.
+"""Layers and nets drawn at random: rules through the engine against plain autograd, one sample at a
+time.
 
-A normal run draws the same problems every time. `SKDAL_FUZZ=10000` (`make fuzz`) draws so many new ones, from a seed
-that a failure prints; `SKDAL_FUZZ_SEED` draws them again.
+A normal run draws the same problems every time. `SKDAL_FUZZ=10000` (`make fuzz`) draws so many new
+ones, from a seed that a failure prints; `SKDAL_FUZZ_SEED` draws them again.
 """
 
 import copy
@@ -47,7 +48,8 @@ N_DRAWS = int(os.environ.get("SKDAL_FUZZ", 1000))
 NEW_SEED = random.SystemRandom().randrange(2**32) if "SKDAL_FUZZ" in os.environ else 0
 SEED = int(os.environ.get("SKDAL_FUZZ_SEED", NEW_SEED))
 FORMS = ("gradient", "gram", "pixels")
-# Operations and functions of `drawn.py` that the ghost backend takes a parameter in without a module around them.
+# Operations and functions of `drawn.py` that the ghost backend takes a parameter in without a
+# module around them.
 KNOWN = {
     "itself",
     "exp",
@@ -128,7 +130,8 @@ def test_bare_parameters(backend, one_of):
 
 
 def check_bare(draw, backend):
-    """Compare a net with a parameter that no layer owns, of any number of axes, with the reference."""
+    """Compare a net with a parameter that no layer owns, of any number of axes, with the
+    reference."""
     net, X, y, direction = made_bare(draw)
     expected = plain(net, torch.float64, X, y, direction)
     try:
@@ -232,7 +235,10 @@ def forms_of(draw):
 @contextmanager
 def forced(form, chunk):
     """Make layers take a form, where they have it, and samples in chunks of so many values."""
-    choose = lambda costs: form if form in costs else cheapest(costs)
+
+    def choose(costs):
+        return form if form in costs else cheapest(costs)
+
     with (
         mock.patch.object(_conv, "cheapest", choose),
         mock.patch.object(_linear, "cheapest", choose),
@@ -253,7 +259,8 @@ def plain(net, dtype, X, y, direction):
 
 
 def compare(names, found, net, X, expected, direction, alarm):
-    """Assert that statistics are the expected ones up to rounding, relative to the length of the whole gradient."""
+    """Assert that statistics are the expected ones up to rounding, relative to the length of the
+    whole gradient."""
     exact = total(expected.sq_norm, names), total(expected.dot, names)
     size = total(expected.sq_norm)
     size = size.clamp_min(1e-12 * size.max().item() + 1e-24)
@@ -268,7 +275,8 @@ def compare(names, found, net, X, expected, direction, alarm):
     lost = bool((worst > allowed).any())
     assert lost or not alarm, "the self-check refuses what is right"
     if lost:
-        # A net that is drawn may be ill-conditioned, and its positions may cancel: what no one can do better.
+        # A net that is drawn may be ill-conditioned, and its positions may cancel: what no one can
+        # do better.
         rounded = plain(net, X.dtype, X, expected.label, direction)
         errors = (
             total(rounded.sq_norm, names) - exact[0],
@@ -283,14 +291,16 @@ def compare(names, found, net, X, expected, direction, alarm):
 
 
 def largest(parts, scales):
-    """Return the larger (n,) of the two statistics' parts, each relative to its scale; None is left out."""
+    """Return the larger (n,) of the two statistics' parts, each relative to its scale; None is left
+    out."""
     return torch.stack(
         [part.abs() / scale for part, scale in zip(parts, scales) if part is not None]
     ).amax(0)
 
 
 def absolute_sums(names, net, X, labels, direction):
-    """Return (sq_norm, dot) as they are if the rules add up the absolute values of what they multiply."""
+    """Return (sq_norm, dot) as they are if the rules add up the absolute values of what they
+    multiply."""
     parameters = {
         name: parameter for name, parameter in net.named_parameters() if name in names
     }
@@ -305,7 +315,8 @@ def absolute_sums(names, net, X, labels, direction):
 
 
 def check_sign(draw):
-    """Call a rule where uses or positions cancel: a sum may round to below zero, a squared norm must not."""
+    """Call a rule where uses or positions cancel: a sum may round to below zero, a squared norm
+    must not."""
     net, X, *_ = made(draw)
     layer, calls = net.layers[0], []
     with (

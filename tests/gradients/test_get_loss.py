@@ -1,4 +1,5 @@
-"""A net's own get_loss: it reads the mini-batch, gives one loss a sample or one number for all, or is refused."""
+"""A net's own get_loss: it reads the mini-batch, gives one loss a sample or one number for all, or
+is refused."""
 
 import numpy as np
 import pytest
@@ -89,7 +90,10 @@ def expected_of(net, weights, loss=nn.functional.cross_entropy):
         rows.append(torch.autograd.grad(value, list(module.parameters())))
     names = [name for name, _ in module.named_parameters()]
     columns = dict(zip(names, (torch.stack(column) for column in zip(*rows))))
-    along = lambda name, g: (g * DIRECTION[name]).flatten(1).sum(1)
+
+    def along(name, g):
+        return (g * DIRECTION[name]).flatten(1).sum(1)
+
     sq_norm = {name: g.flatten(1).square().sum(1) for name, g in columns.items()}
     dot = {name: along(name, g) for name, g in columns.items()}
     gradient = {name: g.sum(0) for name, g in columns.items()}
@@ -135,9 +139,10 @@ def test_expected_gradient_length(layers):
     names = None if layers == "all" else ["head.weight", "head.bias"]
     scores = np.zeros(N)
     for k in range(K):
-        loss = lambda outputs, _, k=k: nn.functional.cross_entropy(
-            outputs, torch.tensor([k])
-        )
+
+        def loss(outputs, _, k=k):
+            return nn.functional.cross_entropy(outputs, torch.tensor([k]))
+
         lengths = (
             total(expected_of(net, X["sample_weight"], loss).sq_norm, names)
             .sqrt()
@@ -150,7 +155,10 @@ def test_expected_gradient_length(layers):
 def test_what_takes_no_loss_goes_on():
     net = trained(Weighted)
     sampler = EntropyGradientSampler(FrozenEstimator(net)).fit(SliceDict(**X), y)
-    entropy = lambda outputs, _: predictive_entropy(outputs.softmax(1)).sum()
+
+    def entropy(outputs, _):
+        return predictive_entropy(outputs.softmax(1)).sum()
+
     expected = total(expected_of(net, np.ones(N), entropy).sq_norm).sqrt()
     np.testing.assert_allclose(
         sampler.score_samples(SliceDict(**X)), expected, rtol=1e-6

@@ -1,4 +1,5 @@
-"""What the first mini-batch does not show: other parameters, rows in another order, tensors kept from run to run."""
+"""What the first mini-batch does not show: other parameters, rows in another order, tensors kept
+from run to run."""
 
 import pytest
 import torch
@@ -101,10 +102,14 @@ def test_a_tensor_kept_in_eval_mode_is_made_anew(backend):
 
 
 def test_complex_parameters_are_refused_by_name():
-    parts = lambda: (
-        linear_parts() | {"wave": nn.Parameter(torch.ones(6, dtype=torch.complex128))}
-    )
-    call = lambda m, x: m.head(torch.view_as_real(m.layer(x) * m.wave).sum(-1))
+    def parts():
+        return linear_parts() | {
+            "wave": nn.Parameter(torch.ones(6, dtype=torch.complex128))
+        }
+
+    def call(m, x):
+        return m.head(torch.view_as_real(m.layer(x) * m.wave).sum(-1))
+
     net = Case("", lambda: Apply(call, **parts()), floats(6)).make_net()
     with pytest.raises(UnsupportedLayerError, match="wave"):
         gradient_statistics(net, floats(6)(4, None))

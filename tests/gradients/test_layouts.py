@@ -1,4 +1,5 @@
-"""Batch and instance norm where axes of size 1 leave the layout open: torch misreads gradients there on the CPU."""
+"""Batch and instance norm where axes of size 1 leave the layout open: torch misreads gradients
+there on the CPU."""
 
 import itertools
 
@@ -57,7 +58,8 @@ SHAPES = [
 
 
 def layouts(x):
-    """Yield x in every order of its axes in memory, and with strides of 1 and more along those of size 1."""
+    """Yield x in every order of its axes in memory, and with strides of 1 and more along those of
+    size 1."""
     for order in itertools.permutations(range(x.ndim)):
         y = x.permute(order).contiguous().permute(np.argsort(order).tolist())
         for odd in (1, y.numel()):
@@ -118,11 +120,14 @@ NORMS = {
 def test_scores_do_not_depend_on_cuts(norm, call, shape, backend):
     if backend == "functorch" and call is last_before:
         pytest.skip("torch.func knows no layouts")
-    parts = lambda: {
-        "layer": nn.Conv2d(4, 6, 1, bias=False),
-        "norm": NORMS[norm](),
-        "head": nn.Linear(18, 5),
-    }
+
+    def parts():
+        return {
+            "layer": nn.Conv2d(4, 6, 1, bias=False),
+            "norm": NORMS[norm](),
+            "head": nn.Linear(18, 5),
+        }
+
     problem = Problem(Case("", lambda: Apply(call, **parts()), floats(*shape), n=4))
     net, X, direction = problem.net, problem.X, problem.direction
     own = net.module_

@@ -1,4 +1,5 @@
-"""Rules of layers with several inputs or uses, called directly, against plain autograd, one sample at a time."""
+"""Rules of layers with several inputs or uses, called directly, against plain autograd, one sample
+at a time."""
 
 import pytest
 import torch
@@ -107,7 +108,8 @@ def use(request):
 
 
 def sample_gradient(layer, inputs, grads, i):
-    """Return the gradient of one sample by name: that of the sum of its output gradients times its outputs."""
+    """Return the gradient of one sample by name: that of the sum of its output gradients times its
+    outputs."""
     rows = [[None if x is None else x[i : i + 1] for x in xs] for xs in inputs]
     value = sum((layer(*xs) * g[i : i + 1]).sum() for xs, g in zip(rows, grads))
     return dict(

@@ -33,7 +33,8 @@ def score(problem, backend="auto", **kwargs):
     )
 
 
-# What goes wrong in a rule's answer (sq_norm, dot): a factor, a term missing, a row shifted, no number.
+# What goes wrong in a rule's answer (sq_norm, dot): a factor, a term missing, a row shifted, no
+# number.
 WRONG = {
     "scaled": lambda sq_norm, dot: (1.001 * sq_norm, dot),
     "dot scaled": lambda sq_norm, dot: (sq_norm, 1.001 * dot),
@@ -166,7 +167,8 @@ def test_samples_that_reach_each_others_losses_are_refused(call, parts, where, b
 
 
 class Misread(torch.autograd.Function):
-    """The identity, whose backward pass is wrong for some numbers of samples, as a kernel of torch may be."""
+    """The identity, whose backward pass is wrong for some numbers of samples, as a kernel of torch
+    may be."""
 
     @staticmethod
     def forward(ctx, x, wrong_for):
@@ -213,7 +215,8 @@ def test_what_torch_gets_wrong_for_a_sample_alone_is_no_mismatch(backend):
 
 
 def on_a_kink(m, x):
-    """The first unit lies at a kink: rounding, here the number of samples, decides which side is taken."""
+    """The first unit lies at a kink: rounding, here the number of samples, decides which side is
+    taken."""
     h = m.layer(x) - m.layer(x).detach() * (torch.arange(6) == 0)
     return m.head(torch.where(h > (1e-30 if len(x) > 1 else -1e-30), h, 0.1 * h))
 
@@ -267,7 +270,8 @@ class Scale(nn.Module):
 
 
 def sample_branching(first, second):
-    """Return a module that runs `first` on mini-batches of negative samples and `second` on positive ones."""
+    """Return a module that runs `first` on mini-batches of negative samples and `second` on
+    positive ones."""
     parts = {"a": first, "b": second, "head": nn.Linear(6, 5)}
     return Apply(lambda m, x: m.head((m.a if x[0, 0] < 0 else m.b)(x).tanh()), **parts)
 

@@ -1,4 +1,5 @@
-"""Numbers at the edges: tiny and huge gradients, saturated losses, half precision, few and many classes."""
+"""Numbers at the edges: tiny and huge gradients, saturated losses, half precision, few and many
+classes."""
 
 import copy
 
@@ -55,7 +56,8 @@ def twin_of(net):
 
 
 def errors(net, X, label=None, direction=None):
-    """Return relative errors (n,) of sq_norm, and of dot relative to both lengths, against a float64 copy."""
+    """Return relative errors (n,) of sq_norm, and of dot relative to both lengths, against a
+    float64 copy."""
     actual = gradient_statistics(net, X, label, direction=direction, backend="ghost")
     twin = twin_of(net)
     exact = {name: v.double() for name, v in direction.items()}
@@ -106,7 +108,8 @@ def test_gradients_of_every_size_in_one_mini_batch():
 
 @pytest.mark.parametrize("margin", [30.0, 200.0, 600.0])
 def test_a_saturated_softmax_keeps_its_tiny_gradient(margin):
-    """The loss is far below float32; squares are down to 1e-520, which no float64 holds: zero, not NaN or negative."""
+    """The loss is far below float32; squares are down to 1e-520, which no float64 holds: zero, not
+    NaN or negative."""
     net = net_of(conv_net())
     with torch.no_grad():
         head = list(net.module_.children())[-1]
@@ -128,7 +131,8 @@ def test_a_saturated_softmax_keeps_its_tiny_gradient(margin):
         assert max(sq_error.max(), dot_error.max()) < 1e-4
 
 
-# Relative to a float64 copy with the same (rounded) weights; half precision has 11 or 8 digits in base two.
+# Relative to a float64 copy with the same (rounded) weights; half precision has 11 or 8 digits in
+# base two.
 HALVES = {torch.float16: 0.01, torch.bfloat16: 0.08}
 
 
@@ -154,7 +158,8 @@ def test_half_precision(dtype, scale):
     )
     sq_norm = total(expected.sq_norm).numpy()
     assert (actual.sq_norm > 0).all()
-    # The outputs themselves are rounded, and a saturated softmax turns that into a factor of its gradient.
+    # The outputs themselves are rounded, and a saturated softmax turns that into a factor of its
+    # gradient.
     assert np.median(abs(actual.sq_norm / sq_norm - 1)) < HALVES[dtype] * (
         1 if scale == 1.0 else 10
     )

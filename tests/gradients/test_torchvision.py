@@ -44,7 +44,10 @@ def convnext():
 
 def mobilenet():
     """Blocks with and without expansion, squeeze-and-excitation, a skip, dilation."""
-    block = lambda *args: InvertedResidualConfig(*args, 1.0)
+
+    def block(*args):
+        return InvertedResidualConfig(*args, 1.0)
+
     blocks = [
         block(8, 3, 8, 8, True, "RE", 2, 1),
         block(8, 5, 24, 16, True, "HS", 1, 1),
@@ -89,7 +92,8 @@ def swin_v2():
 
 @dataclass(frozen=True, eq=False)
 class Known(Case):
-    """A case, and which parameters are known to belong to modules that are handled by themselves."""
+    """A case, and which parameters are known to belong to modules that are handled by
+    themselves."""
 
     alone: tuple = ()
 

@@ -36,7 +36,8 @@ def noop(*args):
 
 
 class Counting(nn.Module):
-    """Counts its calls in its buffers, keeps its latest features and can break on one of the calls."""
+    """Counts its calls in its buffers, keeps its latest features and can break on one of the
+    calls."""
 
     def __init__(self):
         super().__init__()
@@ -74,7 +75,8 @@ class Noisy(torch.utils.data.Dataset):
 
 
 def counting_net(call, breaks_at=None):
-    """Return a net in the middle of a caller's work: some parts in eval mode, frozen, with hooks or gradients."""
+    """Return a net in the middle of a caller's work: some parts in eval mode, frozen, with hooks or
+    gradients."""
     net = NeuralNetClassifier(
         Counting, criterion=nn.CrossEntropyLoss, verbose=0
     ).initialize()

@@ -17,10 +17,16 @@ from skdal.samplers import MarginSampler
 X, y = np.arange(10.0)[:, None], np.arange(10) % 2
 classifier = LogisticRegression().fit(X, y)
 sampler = SkactivemlSampler(classifier, strategy=None)
-for use in (lambda: SkactivemlStrategy(MarginSampler()), lambda: sampler.fit(X, y), lambda: sampler(classifier, X)):
+uses = (
+    lambda: SkactivemlStrategy(MarginSampler()),
+    lambda: sampler.fit(X, y),
+    lambda: sampler(classifier, X),
+)
+for use in uses:
     with pytest.raises(MissingExtraError, match="pip install skdal.activeml."):
         use()
-sampler = ModalSampler(LogisticRegression(), strategy=lambda learner, X, n_instances: np.arange(n_instances))
+first = lambda learner, X, n_instances: np.arange(n_instances)
+sampler = ModalSampler(LogisticRegression(), strategy=first)
 assert sampler.fit(X, y).query(X, 2).tolist() == [0, 1]
 """
 

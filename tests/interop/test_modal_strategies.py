@@ -1,4 +1,5 @@
-"""modAL's own strategies in our loops: the same picks as ours where they are the same, and checked picks."""
+"""modAL's own strategies in our loops: the same picks as ours where they are the same, and checked
+picks."""
 
 import warnings
 from functools import partial

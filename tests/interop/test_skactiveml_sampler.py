@@ -243,7 +243,8 @@ def test_more_arguments_of_query():
 
 
 def test_nothing_of_one_round_is_left_in_the_next():
-    """ProbCover keeps distances by the order of samples, and a pick moves from the pool to the labeled set."""
+    """ProbCover keeps distances by the order of samples, and a pick moves from the pool to the
+    labeled set."""
     net, sampler = (
         CLASSIFIERS["net"],
         SkactivemlSampler(strategy=theirs.ProbCover(random_state=0)),

@@ -286,9 +286,17 @@ def test_utilities_of_scores():
 @pytest.mark.parametrize("key", ["dynamical", "margin", "coreset", "badge", "random"])
 def test_candidates(key):
     strategy = SkactivemlStrategy(make_sampler(key))
-    query = lambda candidates: strategy.query(
-        ALL, LABELS, SKORCH, candidates=candidates, batch_size=4, return_utilities=True
-    )
+
+    def query(candidates):
+        return strategy.query(
+            ALL,
+            LABELS,
+            SKORCH,
+            candidates=candidates,
+            batch_size=4,
+            return_utilities=True,
+        )
+
     found, utilities = query(None)
     again, same = query(UNLABELED)
     assert again.tolist() == found.tolist()
@@ -315,9 +323,11 @@ def test_fewer_candidates_than_asked_for():
 
 
 def test_chance():
-    query = lambda **params: SkactivemlStrategy(RandomSampler(), **params).query(
-        ALL, LABELS, LOGISTIC, batch_size=9
-    )
+    def query(**params):
+        return SkactivemlStrategy(RandomSampler(), **params).query(
+            ALL, LABELS, LOGISTIC, batch_size=9
+        )
+
     assert (
         query(random_state=0).tolist()
         == query(random_state=0).tolist()

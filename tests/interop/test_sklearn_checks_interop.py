@@ -1,4 +1,5 @@
-"""scikit-learn's own checks of estimators, over the samplers around strategies of other libraries."""
+"""scikit-learn's own checks of estimators, over the samplers around strategies of other
+libraries."""
 
 import pytest
 from modAL.uncertainty import margin_sampling

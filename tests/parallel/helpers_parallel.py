@@ -32,7 +32,8 @@ class Rows(Dataset):
 
 
 class Eventful(Rows):
-    """Something happens in the process that reads a row: `event(path)` the first time, where `path` marks it."""
+    """Something happens in the process that reads a row: `event(path)` the first time, where `path`
+    marks it."""
 
     def __init__(self, rows, at, event, path):
         super().__init__(rows)

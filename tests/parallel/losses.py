@@ -1,7 +1,8 @@
 """Queries in processes of their own, which lose what only a process can lose.
 
-`python losses.py node OUT`: of two machines, Ray nodes with loopback addresses of their own, one is lost. Writes what
-came of it to OUT/found.json. `python losses.py driver OUT N`: the N-th row to be read kills the process that asks.
+`python losses.py node OUT`: of two machines, Ray nodes with loopback addresses of their own, one is
+lost. Writes what came of it to OUT/found.json. `python losses.py driver OUT N`: the N-th row to be
+read kills the process that asks.
 """
 
 import contextlib
@@ -111,7 +112,8 @@ def lose(cluster, node, mark):
 
 
 class KillingTheDriver(Rows):
-    """Rows of which the one at `at` ends the process that asked for the query, and one without `at` does not."""
+    """Rows of which the one at `at` ends the process that asked for the query, and one without `at`
+    does not."""
 
     def __init__(self, rows, at):
         super().__init__(rows)

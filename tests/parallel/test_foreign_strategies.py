@@ -1,4 +1,5 @@
-"""Strategies of other libraries with an executor: it computes what they read, and the picks stay the same."""
+"""Strategies of other libraries with an executor: it computes what they read, and the picks stay
+the same."""
 
 import logging
 import os

@@ -1,4 +1,5 @@
-"""A machine is lost, or the process that asks: the picks are the same, and nothing is scored twice."""
+"""A machine is lost, or the process that asks: the picks are the same, and nothing is scored
+twice."""
 
 import json
 import os

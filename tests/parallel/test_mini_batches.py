@@ -27,9 +27,10 @@ class InFours(SerialExecutor):
 @pytest.mark.parametrize("key", keys())
 def test_no_mini_batch_is_longer(key):
     executor, net, lengths = InFours(), trained_net(), []
-    note = lambda module, inputs: (
-        lengths.append(len(inputs[0])) if executor.is_working else None
-    )
+
+    def note(module, inputs):
+        return lengths.append(len(inputs[0])) if executor.is_working else None
+
     net.module_.register_forward_pre_hook(note)
     sampler = fitted(make_sampler(key, executor=executor), net, X, y)
     assert len(sampler.query(np.concatenate([POOL] * 4), 5)) == 5

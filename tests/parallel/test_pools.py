@@ -268,7 +268,9 @@ class Photos(Rows):
 
 
 PHOTOS, PLAIN = Photos(POOL, 0.2), TensorDataset(torch.zeros(3, 2))
-VIEWS = [  # a pool, its keys at 0 and at its end (None: it has none), its unit, its share that may be unreadable
+# a pool, its keys at 0 and at its end (None: it has none), its unit, its share that may be
+# unreadable
+VIEWS = [
     (POOL, None, "samples", None),
     (PLAIN, None, "samples", None),
     (PHOTOS, ["row-000", "row-040"], "photos", 0.2),
@@ -330,7 +332,8 @@ def test_keys_of_a_subset_are_not_asked_of_all_its_rows():
     ]
 
 
-# --- samples that cannot be read ----------------------------------------------------------------------------------
+# --- samples that cannot be read
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -521,7 +524,8 @@ def test_random_sampling_reads_none_but_the_first():
     )
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- what is refused
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -651,7 +655,8 @@ def test_numbers_of_different_lengths(tmp_path):
         pool[1]
 
 
-# --- on Ray -------------------------------------------------------------------------------------------------------
+# --- on Ray ---------------------------------------------------------------------------------------
+# ----------------
 
 
 @pytest.mark.slow
@@ -674,7 +679,8 @@ def test_workers_read_images_as_told(two_workers, tmp_path):
     )
 
 
-# --- datasets of Ray Data -----------------------------------------------------------------------------------------
+# --- datasets of Ray Data
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

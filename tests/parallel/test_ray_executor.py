@@ -184,7 +184,8 @@ def test_a_dataset_of_ray_data(two_workers):
         RayDataPool(ray_data.from_arrow(tables))
 
 
-# --- what cannot be read ------------------------------------------------------------------------------------------
+# --- what cannot be read
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -205,7 +206,8 @@ def test_rows_that_cannot_be_read_and_a_shard_without_any_that_can(two_workers):
     assert np.flatnonzero(np.isnan(scores)).tolist() == damaged
 
 
-# --- faults -------------------------------------------------------------------------------------------------------
+# --- faults ---------------------------------------------------------------------------------------
+# ----------------
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +305,8 @@ def expendable_query(executor, pool):
     fitted(MarginSampler(executor=executor), trained_net(), X, y).query(pool, 3)
 
 
-# --- what is wrong is said as it is here --------------------------------------------------------------------------
+# --- what is wrong is said as it is here
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -379,7 +382,8 @@ def test_a_subset_of_the_pool(two_workers):
     assert_equal(both(sampler, two_workers, Rows(POOL)))
 
 
-# --- the object ---------------------------------------------------------------------------------------------------
+# --- the object -----------------------------------------------------------------------------------
+# ----------------
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""Scores on disk: a query goes on where it was, and never takes the scores of another one for its own."""
+"""Scores on disk: a query goes on where it was, and never takes the scores of another one for its
+own."""
 
 import json
 import os

@@ -37,7 +37,8 @@ def embeddings(net, X):
 )
 @settings(max_examples=300, deadline=None)
 def test_equals_brute_force(seed, n, K, d, grid):
-    """On grids there are ties, duplicates and embeddings of length 0; integers keep the distances exact."""
+    """On grids there are ties, duplicates and embeddings of length 0; integers keep the distances
+    exact."""
     rng = np.random.default_rng(seed)
     u, h = (rng.integers(-grid, grid, (n, size)).astype(float) for size in (K, d))
     n_instances = int(rng.integers(1, n + 1))

@@ -1,4 +1,5 @@
-"""Heads that run at every token: BADGE's embeddings and Coreset's representations of decoders, against autograd."""
+"""Heads that run at every token: BADGE's embeddings and Coreset's representations of decoders,
+against autograd."""
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ PICKS = {
 
 
 def weight_gradients(net, ids):
-    """Return each sample's gradient by the head's weight, under its own label, by autograd (n, K * d)."""
+    """Return each sample's gradient by the head's weight, under its own label, by autograd (n, K *
+    d)."""
     module, rows = net.module_.eval(), []
     for row in ids:
         outputs = module(torch.as_tensor(row[None]))
@@ -139,7 +141,10 @@ REFUSED = {
 @pytest.mark.parametrize("pick", REFUSED)
 def test_what_is_no_sum_of_positions_is_refused(pick):
     net = make_net(Decoder, module__pick=REFUSED[pick]).initialize()
-    words = r"not come from a Linear at one position: score gives \(30, 6, 3\).*embedding= the name of one of words"
+    words = (
+        r"not come from a Linear at one position: score gives \(30, 6, 3\).*embedding= the "
+        r"name of one of words"
+    )
     with pytest.raises(UnsupportedEstimatorError, match=words):
         BADGESampler(FrozenEstimator(net)).fit(IDS, y).query(IDS, 2)
     sampler = CoresetSampler(FrozenEstimator(net), embedding="score").fit(IDS, y)
@@ -157,7 +162,8 @@ def test_damaged_samples_are_told():
         BADGESampler(FrozenEstimator(net)).fit(ids[4:], y[4:]).query(ids, 2)
 
 
-# --- transformers -----------------------------------------------------------------------------------
+# --- transformers
+# -----------------------------------------------------------------------------------
 
 SMALL = {"vocab_size": VOCABULARY, "num_labels": K, "pad_token_id": PAD}
 WIDE = SMALL | {

@@ -80,7 +80,8 @@ def test_one_pass_has_no_disagreement():
 
 
 def test_masks_are_those_of_dropout():
-    """With a body that passes ones, what comes out is the mask: 0, or 1 / (1 - p), and as often as p says."""
+    """With a body that passes ones, what comes out is the mask: 0, or 1 / (1 - p), and as often as
+    p says."""
     head = nn.Linear(2000, 2000, bias=False)
     module = nn.Sequential(nn.Linear(4, 2000), nn.Dropout(0.3), head).double()
     with torch.no_grad():

@@ -65,7 +65,8 @@ SGD = {
 
 
 class OneHot(nn.Module):
-    """A criterion of one's own whose mean is over all outputs, and which wants one-hot labels of a get_loss."""
+    """A criterion of one's own whose mean is over all outputs, and which wants one-hot labels of a
+    get_loss."""
 
     def __init__(self, reduction="mean"):
         super().__init__()
@@ -82,7 +83,8 @@ class OneHotNet(NeuralNetClassifier):
 
 
 class Averaging(NeuralNetClassifier):
-    """As skorch's FAQ does with sample weights: the criterion reduces nothing, get_loss takes the mean."""
+    """As skorch's FAQ does with sample weights: the criterion reduces nothing, get_loss takes the
+    mean."""
 
     def get_loss(self, y_pred, y_true, X=None, training=False, **kwargs):
         losses = super().get_loss(y_pred, y_true, X=X, training=training, **kwargs)
@@ -438,7 +440,8 @@ def test_every_optimizer_of_torch_is_known():
 
 
 def rest(name, settings):
-    """Return how far one step moves weights whose loss has the gradient that balances the penalty, and the factor."""
+    """Return how far one step moves weights whose loss has the gradient that balances the penalty,
+    and the factor."""
     module = nn.Linear(3, 2, bias=False).double()
     optimizer = getattr(torch.optim, name)(module.parameters(), lr=0.1, **settings)
     net = make_net(module).initialize()

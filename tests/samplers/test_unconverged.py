@@ -1,4 +1,5 @@
-"""A net that has not converged: what training left over decides, and that is said once for each set of weights."""
+"""A net that has not converged: what training left over decides, and that is said once for each set
+of weights."""
 
 import re
 import warnings
@@ -75,8 +76,12 @@ def test_it_is_said_once_for_each_set_of_weights(call):
 
 
 def numbers(text):
-    """Return gamma, the two medians, how many times, the accuracy in percent and the number of labels."""
-    form = r"of \|(\S+) g \. g_S\| is (\S+), (\S+) times the (\S+) of \|g\|\^2, .*only (\d+)% of its (\d+) labels"
+    """Return gamma, the two medians, how many times, the accuracy in percent and the number of
+    labels."""
+    form = (
+        r"of \|(\S+) g \. g_S\| is (\S+), (\S+) times the (\S+) of \|g\|\^2, .*only (\d+)% of "
+        r"its (\d+) labels"
+    )
     return [float(found) for found in re.search(form, text).groups()]
 
 
@@ -192,11 +197,14 @@ def test_a_penalised_net_at_its_minimum_is_not_one():
 def test_other_labels_are_looked_at_again():
     net = untrained()
     known = net.predict(X)
-    ask = lambda labels: (
-        DynamicALSampler(FrozenEstimator(net), batch_size=8)
-        .fit(X, labels)
-        .query(POOL, 3)
-    )
+
+    def ask(labels):
+        return (
+            DynamicALSampler(FrozenEstimator(net), batch_size=8)
+            .fit(X, labels)
+            .query(POOL, 3)
+        )
+
     quiet(
         lambda: ask(known)
     )  # the inner product decides here too, but the net knows these labels

@@ -1,4 +1,5 @@
-"""Nets that are not a body and a plain head: right scores, or a refusal, and nothing of the caller's changed."""
+"""Nets that are not a body and a plain head: right scores, or a refusal, and nothing of the
+caller's changed."""
 
 from functools import partial
 
@@ -350,7 +351,10 @@ def test_representations_of_two_dtypes_and_two_lengths():
 )
 def test_in_inference_mode(make):
     net = trained_net()
-    call = lambda: make(random_state=0)(net, POOL, 6, X_labeled=X, y_labeled=y).tolist()
+
+    def call():
+        return make(random_state=0)(net, POOL, 6, X_labeled=X, y_labeled=y).tolist()
+
     expected = call()
     with torch.inference_mode():
         assert call() == expected
