@@ -21,7 +21,7 @@ from common import (
     weights,
     y,
 )
-from lanes import crossed
+from lanes import crossed, slow_unless
 from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -174,7 +174,9 @@ def test_pool(form, key_and_n, net):
     assert_close(scored(sampler, FORMS[form](POOL[:n])), scored(expected, POOL[:n]))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [slow_unless(form in SOME_FORMS, form) for form in FORMS]
+)
 def test_interaction(form, net):
     sampler = DynamicALSampler(
         FrozenEstimator(net), interaction=-2.0, update_size=2, batch_size=8

@@ -88,6 +88,7 @@ def test_a_net_is_pickled_trained_and_asked(key):
     assert len(sampler.query(images(key, 6), 2)) == 2
 
 
+@pytest.mark.slow
 @small
 def test_scores_are_exact(key):
     net = MODELS[key](5, seed=0).initialize()

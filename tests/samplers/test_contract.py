@@ -24,6 +24,7 @@ from common import (
     weights,
     y,
 )
+from lanes import crossed, slow_unless
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -49,6 +50,12 @@ pytestmark = pytest.mark.contract
 
 LABELED = {"X_labeled": X, "y_labeled": y}
 every = pytest.mark.parametrize("key", PROMISES)
+READERS = [
+    "dynamical",
+    "margin",
+    "coreset",
+    "albl",
+]  # they read pool and labeled set in different ways
 
 
 def those(among=PROMISES, **facts):
@@ -157,9 +164,14 @@ def test_the_pool_is_not_looked_at(key):
 # --- picks ----------------------------------------------------------------------------------------
 
 
-@every
-@pytest.mark.parametrize("n_instances", [1, 2, 7, None, np.int64(3)])
-def test_indices(key, n_instances):
+@crossed(
+    "n_instances, key",
+    [1, 2, 7, None, np.int64(3)],
+    PROMISES,
+    some_rows=[7, None],
+    some_columns=READERS,
+)
+def test_indices(n_instances, key):
     n_instances = n_instances or PROMISES[key].sees
     indices = fitted(key).query(POOL, n_instances)
     assert indices.dtype == np.intp
@@ -339,9 +351,10 @@ ASKERS = {
 }
 
 
-@every
-@pytest.mark.parametrize("asker", ASKERS)
-def test_call_is_query(key, asker):
+@crossed(
+    "asker, key", ASKERS, PROMISES, some_rows=["net", "learner"], some_columns=READERS
+)
+def test_call_is_query(asker, key):
     classifier, labeled = ASKERS[asker](trained_net())
     indices = make_sampler(key)(classifier, POOL, 5, **labeled)
     assert indices.dtype == np.intp
@@ -562,7 +575,7 @@ holders = pytest.mark.parametrize("holder", HOLDERS)
 nested = pytest.mark.parametrize(  # a bandit cannot be an arm of another
     "holder, key",
     [
-        (h, key)
+        slow_unless(h == "albl" or key in READERS, h, key)
         for h in HOLDERS
         for key in PROMISES
         if not (h.startswith("albl") and key.startswith("albl"))
