@@ -1,5 +1,6 @@
-"""Break skdal in small ways, one at a time, and list the breaks that no test sees: `python
-tests/mutants.py`.
+"""Break skdal in small ways, one at a time, and list the breaks that no test sees.
+
+Run `python tests/mutants.py`.
 
 Mutants are drawn by a seed, the same ones every time, evenly over kinds (operators, integers,
 indices, checks) and over the packages of skdal. Each is written into a copy of the repository,
