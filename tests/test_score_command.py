@@ -241,7 +241,7 @@ WRONG = [
     ({"net_factory": "factories"}, 2, "must be package.module:function"),
     ({"net_factory": "factories:none"}, 2, "cannot be imported"),
     ({"net_factory": "nowhere:make_net"}, 2, "cannot be imported"),
-    ({"net_factory": "factories:number"}, 2, "is no function but int"),
+    ({"net_factory": "factories:number"}, 2, "is not a function but int"),
     ({"net_factory": "builtins:dict"}, 1, "a skorch NeuralNetClassifier is needed"),
     ({"labeled": "none.csv"}, 1, "none.csv cannot be read"),
     ({"labeled": "no_label.csv"}, 1, "must have the columns key and label"),

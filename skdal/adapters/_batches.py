@@ -157,7 +157,7 @@ class NetBatches:
     labeled : bool
         Whether labels are wanted: `y`, or the second element of a Dataset's pairs.
     batch_size : int
-        Samples a mini-batch.
+        Samples per mini-batch.
     of : str
         What they are samples of, for errors.
 

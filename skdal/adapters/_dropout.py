@@ -44,7 +44,7 @@ def over_dropout_passes(classifier, X, n_passes, seed, reduce, *, verbose=0):
             f"the net's module ({type(view.module).__name__}) has no dropout layer with p > 0, "
             "so all passes would be the same. Add torch.nn.Dropout "
             "(torch.nn.functional.dropout, and the dropout argument of attention and "
-            "recurrent layers, are no layers and stay off)."
+            "recurrent layers, are not layers and stay off)."
         )
     parts = []
     axes = None

@@ -25,7 +25,8 @@ def aligned(X, X_labeled, estimator=None, names=("the pool", "the labeled set"))
     """Return X with the columns of the labeled set, in their order.
 
     Columns go by name where both are frames. The columns of an array beside a frame go by position,
-    as in scikit-learn. What are no frames is returned as it is; nothing of the caller's is changed.
+    as in scikit-learn. What are not frames is returned as it is; nothing of the caller's is
+    changed.
 
     Parameters
     ----------

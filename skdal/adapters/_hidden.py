@@ -76,8 +76,8 @@ def module_output(classifier, X, name, *, verbose=0):
     Raises
     ------
     InvalidParameterError
-        There is no such module, it does not run, or it gives no row a sample; those that there are
-        are listed.
+        There is no such module, it does not run, or it gives no row per sample; those that there
+        are are listed.
     """
     view = open_net(classifier)
     modules = dict(view.module.named_modules())
@@ -119,7 +119,7 @@ def as_rows(found, n):
     Raises
     ------
     InvalidDataError
-        It is no array or tensor with n rows.
+        It is not an array or tensor with n rows.
     """
     try:
         found = found.toarray() if sparse.issparse(found) else found
@@ -220,7 +220,7 @@ def _no_head(module, at_positions):
         reason = (
             f"do not come from a Linear at one position: {head} gives "
             f"{tuple(at_positions[-1].output.shape)}, and the "
-            "outputs are no weighted sum of a sample's positions"
+            "outputs are not a weighted sum of a sample's positions"
         )
     return (
         f"the outputs of the net's module {reason}. CoresetSampler takes other "

@@ -121,7 +121,7 @@ def check_fitted(estimator):
     Raises
     ------
     UnsupportedEstimatorError
-        It is no classifier.
+        It is not a classifier.
     NotFittedError
         It is not trained (a net: not initialized).
     """

@@ -53,8 +53,8 @@ def check_labels(y, n_rows=None, n_outputs=None):
 
 @contextmanager
 def explaining_absent_labels(y):
-    """Say that labels are missing where a classifier that is no net fails on them; some take them
-    as they are.
+    """Say that labels are missing where a classifier that is not a net fails on them; some take
+    them as they are.
 
     -1 is a label like any other here, since scikit-learn's classifiers may have it for a class.
 
@@ -203,7 +203,7 @@ def labels_of(X, y):
         return check_labels(y, count_rows(X))
     if not is_torch_dataset(X):
         raise InvalidLabelsError(
-            "a training requires y to be passed, but the target y is None, and X is no torch "
+            "a training requires y to be passed, but the target y is None, and X is not a torch "
             "Dataset that holds the labels. Pass y of shape (n_samples,)."
         )
     return None

@@ -155,7 +155,7 @@ class NetView:
         Raises
         ------
         UnsupportedEstimatorError
-            They are no distributions.
+            They are not distributions.
         """
         proba = self._proba(outputs.float() if outputs.itemsize < 4 else outputs)
         wrong = (proba < -1e-6).any(1) | ((proba.sum(1) - 1).abs() > 1e-3)
@@ -514,14 +514,14 @@ def no_probabilities(net, row):
     """Return the words for a row of what should be class probabilities."""
     if getattr(net, "_trimmed_for_prediction", False):
         return (
-            f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such "
+            f"predict_proba of {type(net).__name__} gives rows that are not probabilities, such "
             f"as {row[:5]}. The net was trimmed for prediction, so predict_nonlinearity='auto' "
             "does not know its criterion any more. Set it: "
             "net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1)) for a net of "
             "logits."
         )
     return (
-        f"predict_proba of {type(net).__name__} gives rows that are no probabilities, such as "
+        f"predict_proba of {type(net).__name__} gives rows that are not probabilities, such as "
         f"{row[:5]}. For a net of logits set predict_nonlinearity to a softmax."
     )
 
@@ -544,7 +544,7 @@ def _refuse_shared(pairs, n):
         raise UnsupportedEstimatorError(
             f"the net's get_loss depends on an output of the module of shape {shared[0]} for "
             f"{n} samples, so that no sample has a loss of its own. Let the module give one "
-            "row a sample, and get_loss take their mean."
+            "row per sample, and get_loss take their mean."
         )
 
 
@@ -574,7 +574,7 @@ def first_output(outputs):
     Raises
     ------
     UnsupportedEstimatorError
-        They are no tensor with two axes and two classes or more.
+        They are not a tensor with two axes and two classes or more.
     """
     given = outputs
     outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs

@@ -19,7 +19,8 @@ logger = logging.getLogger("skdal")
 
 # Of torch.optim. Coupled: weight_decay * w is added to the gradient, which is the gradient of an L2
 # penalty. Decoupled:
-# the weights shrink beside the step, and where training comes to rest is no minimum of a penalised
+# the weights shrink beside the step, and where training comes to rest is not a minimum of a
+# penalised
 # loss.
 COUPLED = (
     "SGD",
@@ -153,7 +154,7 @@ def _coupled_groups(optimizer):
     if len(coupled) < len(groups):
         _say_once(
             f'penalty="auto" adds nothing for the decoupled weight decay of {name}: where that '
-            f"lets a training come to rest is no minimum of a penalised loss. {_REMEDY}"
+            f"lets a training come to rest is not a minimum of a penalised loss. {_REMEDY}"
         )
     return coupled
 

@@ -185,7 +185,7 @@ def classes_of(classifier, X):
 
 
 def warn_of_one_class(classifier):
-    """Warn if a classifier that is no net knows one class, of which it is equally sure
+    """Warn if a classifier that is not a net knows one class, of which it is equally sure
     everywhere.
     """
     if is_net(classifier):

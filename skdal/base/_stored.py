@@ -55,7 +55,7 @@ def open_store(work, trained, X, executor, slices):
 
 
 class ScoreStore:
-    """The folder of one query: `query.json`, and a Parquet file a shard with a row a sample.
+    """The folder of one query: `query.json`, and a Parquet file per shard with a row per sample.
 
     Parameters
     ----------

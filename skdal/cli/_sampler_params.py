@@ -5,7 +5,7 @@ import math
 
 from skdal.exceptions import InvalidParameterError
 
-_NUMBERS = {"inf": math.inf, "-inf": -math.inf}  # which are no literals of Python
+_NUMBERS = {"inf": math.inf, "-inf": -math.inf}  # which are not literals of Python
 
 
 def sampler_params_of(texts, **options):

@@ -14,7 +14,7 @@ class Batches:
     on.
 
     It stands in for a DataLoader, as in `NeuralNetClassifier(..., iterator_train=Batches)`, at a
-    fifth of the cost: images become numbers a mini-batch at a time.
+    fifth of the cost: images become numbers one mini-batch at a time.
 
     Parameters
     ----------

@@ -187,7 +187,7 @@ def load_dataset(
         )
     else:
         raise InvalidParameterError(
-            f"{name!r} is no data set{did_you_mean(name, DATASETS)}: pass one of "
+            f"{name!r} is not a data set{did_you_mean(name, DATASETS)}: pass one of "
             f"{', '.join(DATASETS)}, the path of an .npz file, or of a folder with train and test."
         )
     return (

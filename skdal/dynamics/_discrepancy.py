@@ -33,7 +33,7 @@ def mmd_squared(theta: Any, initial: Any) -> Any:
     Raises
     ------
     InvalidDataError
-        `initial` is not made of different positions in S, or the kernel is no square matrix of
+        `initial` is not made of different positions in S, or the kernel is not a square matrix of
         finite numbers.
     InvalidKernelError
         The kernel is not symmetric, or has negative eigenvalues beyond rounding.

@@ -84,7 +84,7 @@ def check_inputs(X, name, kind, dtype):
     Raises
     ------
     InvalidDataError
-        They are no real numbers, of another shape, or cannot be told from zero or infinity in
+        They are not real numbers, of another shape, or cannot be told from zero or infinity in
         `dtype`.
     """
     x = as_array(X, name)

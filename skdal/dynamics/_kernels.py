@@ -52,7 +52,7 @@ def alignment(theta: Any, Y: Any) -> Any:
     InvalidKernelError
         The kernel is not symmetric, or has negative eigenvalues beyond rounding.
     InvalidDataError, InvalidLabelsError
-        The kernel is no square matrix of finite numbers; the labels are not one-hot, or of other
+        The kernel is not a square matrix of finite numbers; the labels are not one-hot, or of other
         samples.
 
     References

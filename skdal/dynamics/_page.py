@@ -17,7 +17,7 @@ def check_figure_file(path):
     Raises
     ------
     InvalidParameterError
-        It is no path, its folder does not exist, or matplotlib knows no such format.
+        It is not a path, its folder does not exist, or matplotlib knows no such format.
     """
     formats = Figure().canvas.get_supported_filetypes()
     if not isinstance(path, (str, os.PathLike)):

@@ -45,7 +45,8 @@ def check_kernel(theta, name="theta"):
     Raises
     ------
     InvalidDataError
-        It is no square matrix of finite numbers, or of a scale of which squares overflow or vanish.
+        It is not a square matrix of finite numbers, or of a scale of which squares overflow or
+        vanish.
     InvalidKernelError
         It is not symmetric.
     """

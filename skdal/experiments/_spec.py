@@ -177,7 +177,7 @@ class RunSpec:
             raise  # an entry is wrong, and the message says which
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
             raise InvalidParameterError(
-                f"this is no spec of a run ({error}): {text[:200]!r}"
+                f"this is not a spec of a run ({error}): {text[:200]!r}"
             ) from error
 
     @property

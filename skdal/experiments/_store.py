@@ -106,7 +106,7 @@ class RunFolder:
         Raises
         ------
         InvalidDataError
-            Another line is no record; the file is as it was.
+            Another line is not a record; the file is as it was.
         """
         return self._read()[0]
 

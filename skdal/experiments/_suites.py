@@ -67,7 +67,7 @@ class Suite:
     def label(self, spec: Any) -> Any:
         """Return which variant a run is of, None if it is of another suite.
 
-        Data sets, seeds, evaluations and the number of rounds may differ: they are no different
+        Data sets, seeds, evaluations and the number of rounds may differ: they are not different
         question.
         """
         for label in self.variants:

@@ -53,12 +53,12 @@ def gradient_statistics(
         parameters to run; or those whose name is, or starts with, one of the strings.
     backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
         "ghost": layer rules at about the cost of a training step. "functorch": torch.func, for
-        modules without a rule. "loop": one backward pass a sample, works for every module. "auto"
+        modules without a rule. "loop": one backward pass per sample, works for every module. "auto"
         tries these three in this order and says each step down in the log. "backpack": BackPACK's
         per-sample gradients, for the layers that BackPACK covers; it refuses every other net.
     batch_size : int, optional
-        Samples a mini-batch. None: 2**19 values a mini-batch, rounded down to a power of two, from
-        16 to 256 samples (128 for 32x32 colour images).
+        Samples per mini-batch. None: 2**19 values a mini-batch, rounded down to a power of two,
+        from 16 to 256 samples (128 for 32x32 colour images).
 
     Returns
     -------
@@ -191,7 +191,7 @@ def labeled_gradient(
     Raises
     ------
     InvalidLabelsError
-        Labels that are no integers in [0, K), or of another length than X.
+        Labels that are not integers in [0, K), or of another length than X.
     InvalidDataError
         The labeled set is empty, or a Dataset without labels; or its gradient is NaN or infinite.
 

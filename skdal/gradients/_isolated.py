@@ -117,7 +117,7 @@ class Isolated:
 
     def _tell(self, why):
         logger.warning(
-            "%s runs once a sample: torch.func cannot trace it (%s)",
+            "%s runs once per sample: torch.func cannot trace it (%s)",
             type(self._module).__name__,
             why,
         )

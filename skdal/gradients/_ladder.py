@@ -1,6 +1,6 @@
 """Ways to compute the same, the fastest first: torch.func where it can, a loop where not.
 
-A way that fails is left for good, and the log says why. Memory that runs out is no failure
+A way that fails is left for good, and the log says why. Memory that runs out is not a failure
 of a way: the mini-batch is halved instead, see `_memory`.
 """
 
@@ -65,7 +65,7 @@ class Ladder:
 
 
 def raise_if_foreign(error):
-    """Raise an error again that is no failure of a way: memory ran out, or skdal refuses."""
+    """Raise an error again that is not a failure of a way: memory ran out, or skdal refuses."""
     if is_out_of_memory(error) or isinstance(error, SkdalError):
         raise error
 

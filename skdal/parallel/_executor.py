@@ -18,7 +18,7 @@ from skdal.utils import (
 )
 
 _SHARD_BATCHES = 32  # mini-batches of a shard where no size is given
-# what stands for a mini-batch where samples are worked one by one, as classifiers that are no nets
+# what stands for a mini-batch where samples are worked one by one, as classifiers that are not nets
 # do
 _ROWS = 1024
 # of a shard that stays here and is not stored; its scores are all that memory grows with
@@ -43,7 +43,7 @@ class Executor(ABC):
     is_remote : bool
         Whether tasks leave this process.
     batch_size : int or None
-        Samples a mini-batch in the workers; None: as the sampler has it.
+        Samples per mini-batch in the workers; None: as the sampler has it.
     gather_limit : int or None
         Numbers that samplers which look at all representations at once may gather; None: no limit.
     """

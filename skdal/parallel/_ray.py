@@ -53,7 +53,7 @@ class RayExecutor(Executor):
         None: 1 where the cluster has GPUs, else 0. Workers with a GPU, or a part of one, move the
         net there.
     batch_size : int, optional
-        Samples a mini-batch in the workers. None: as the sampler has it.
+        Samples per mini-batch in the workers. None: as the sampler has it.
     num_cpus_per_worker : int, default=1
         Cores of a worker, and threads that torch uses there.
     shard_size : int, optional

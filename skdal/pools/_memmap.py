@@ -95,7 +95,7 @@ class MemmapPool(Pool):
 def _check_numbers(file, rows):
     if not rows.size or not rows.ndim:
         raise InvalidDataError(
-            f"{file} has shape {rows.shape}; an array with a row a sample is expected."
+            f"{file} has shape {rows.shape}; an array with a row per sample is expected."
         )
     if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8:
         raise InvalidDataError(

@@ -155,7 +155,7 @@ class DynamicALSampler(GradientSampler):
     backend : {"auto", "ghost", "functorch", "backpack", "loop"}, default="auto"
         How per-sample gradients are taken; see `skdal.gradients.gradient_statistics`.
     batch_size : int, optional
-        Samples a mini-batch; None: by the shape of a sample, see `gradient_statistics`.
+        Samples per mini-batch; None: by the shape of a sample, see `gradient_statistics`.
     warm_start, reset_optimizer, verbose, random_state, executor
         As in `BaseSampler`.
 

@@ -87,7 +87,7 @@ class EGLSampler(GradientSampler):
     layers : "all", "last", str or list of str, default="all"
         The parameters that count. "last" is cheap: where the net ends in a Linear, a forward pass
         suffices, since :math:`\|g_k\| = \|b_k\| (\|h\|^2 + 1)^{1/2}` with h the head's input and
-        b_k the gradient of its output. Everything else costs K passes over the pool, one a class.
+        b_k the gradient of its output. Everything else costs K passes over the pool, one per class.
     backend, batch_size
         As in `skdal.gradients.gradient_statistics`.
     warm_start, reset_optimizer, verbose, random_state, executor

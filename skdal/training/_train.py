@@ -61,7 +61,7 @@ def train(
         The labeled set; y None for a Dataset that holds the labels.
     go_on : bool
         Continue an initialized net from its current weights, with the steps before it in a Pipeline
-        as they are. Otherwise, and for classifiers that are no nets, train from scratch.
+        as they are. Otherwise, and for classifiers that are not nets, train from scratch.
     reset_optimizer : bool
         When a net continues, rebuild its optimizer first: weights stay, moments go.
     start : StartingWeights, optional

@@ -36,7 +36,7 @@ def prepare_folder(folder):
     Raises
     ------
     InvalidParameterError
-        It is no path, or cannot be made or written to.
+        It is not a path, or cannot be made or written to.
     """
     if not isinstance(folder, (str, os.PathLike)):
         raise InvalidParameterError(

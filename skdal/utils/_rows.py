@@ -41,7 +41,8 @@ def count_rows(X):
         lengths = {key: count_rows(value) for key, value in X.items()}
         if len(set(lengths.values())) != 1:
             raise InvalidDataError(
-                f"the entries of X have different lengths {lengths}; give one row a sample in each."
+                f"the entries of X have different lengths {lengths}; give one row per sample in "
+                "each."
             )
         return next(iter(lengths.values()))
     shape = getattr(X, "shape", None)
@@ -282,7 +283,7 @@ def _array_of(X):
 
 
 def _is_known(X):
-    """Tell whether X is one of the containers that are no frames."""
+    """Tell whether X is one of the containers that are not frames."""
     is_plain = isinstance(X, (list, tuple, torch.Tensor)) or sparse.issparse(X)
     return is_plain or _is_slice_dataset(X) or is_array(X)
 

@@ -314,7 +314,7 @@ BAD = {
     ),
     "data": (
         dataclasses.replace(quick(), dataset="cifar"),
-        "'cifar' is no data set .did you mean 'cifar10'",
+        "'cifar' is not a data set .did you mean 'cifar10'",
     ),
 }
 

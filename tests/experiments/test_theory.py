@@ -677,7 +677,7 @@ BAD = {
     "uneven queries": (
         "fig9",
         {"batches": (3, 4)},
-        r"budget of 16 labels is no multiple of queries of \[3\]",
+        r"budget of 16 labels is not a multiple of queries of \[3\]",
     ),
     "a precision": (
         "fig9",

@@ -166,7 +166,7 @@ def test_an_untraceable_module_alone_is_run_by_sample(caplog):
         )
     assert_statistics(actual, problem.own)
     assert len(caplog.messages) == 1
-    assert "Unruled runs once a sample" in caplog.text
+    assert "Unruled runs once per sample" in caplog.text
 
 
 def wordless(error):

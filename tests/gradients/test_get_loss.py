@@ -231,6 +231,6 @@ def test_an_output_of_one_number_a_sample(backend):
 def test_an_output_that_belongs_to_no_sample_is_refused(backend):
     with pytest.raises(
         UnsupportedEstimatorError,
-        match=r"an output of the module of shape \(\).*one row a sample",
+        match=r"an output of the module of shape \(\).*one row per sample",
     ):
         gradient_statistics(trained(Sized, Shared), X, y, backend=backend)

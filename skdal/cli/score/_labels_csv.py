@@ -28,7 +28,7 @@ def read_labels(file, classes=None):
     InvalidDataError
         The file is missing or damaged, lacks a column, or has a key twice.
     InvalidLabelsError
-        Labels are no integers from 0, or with `classes` none of them.
+        Labels are not integers from 0, or with `classes` none of them.
     """
     lines, rows = _csv_rows(file)
     if not rows or not {"key", "label"} <= set(rows[0]):

@@ -33,6 +33,6 @@ def named_function(name, option="--net-factory"):
         ) from error
     if not callable(made):
         raise InvalidParameterError(
-            f"{option} {name!r} is no function but {type(made).__name__}."
+            f"{option} {name!r} is not a function but {type(made).__name__}."
         )
     return made

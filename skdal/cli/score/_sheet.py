@@ -12,7 +12,7 @@ _MARGIN = 2
 
 
 def sheet_of(pool, positions):
-    """Return a PNG of thumbnails, best first, row by row; None where samples are no images."""
+    """Return a PNG of thumbnails, best first, row by row; None where samples are not images."""
     n_columns = int(np.ceil(np.sqrt(len(positions))))
     n_rows = -(-len(positions) // n_columns)
     sheet = Image.new("RGB", (n_columns * _SIDE, n_rows * _SIDE), "white")

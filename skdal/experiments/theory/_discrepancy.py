@@ -37,7 +37,7 @@ def compute(settings, folder, *, data_root, device, verbose):
     """
     if uneven := [batch for batch in settings.batches if settings.budget % batch]:
         raise InvalidParameterError(
-            f"a budget of {settings.budget} labels is no multiple of queries of {uneven}."
+            f"a budget of {settings.budget} labels is not a multiple of queries of {uneven}."
         )
     data, _ = load(_spec(settings, "random", 1), data_root)
     kernel_images(data.train, [0], settings.pixels)  # raises, before the training

@@ -194,7 +194,7 @@ def _quartiles(rows):
     with warnings.catch_warnings():  # where all changes are zero, NaN is what is shown
         warnings.filterwarnings("ignore", "All-NaN slice")
         low, median, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=1)
-    low[np.sign(low) != np.sign(high)] = np.nan  # quartiles about a pole are no band
+    low[np.sign(low) != np.sign(high)] = np.nan  # quartiles about a pole are not a band
     return low, median, high
 
 

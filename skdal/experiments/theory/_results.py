@@ -71,7 +71,7 @@ class DiscrepancyRow:
     ----------
     sampler : str
     batch, round, n : int
-        Labels a query, the number of the query, and labels after it.
+        Labels per query, the number of the query, and labels after it.
     mmd_squared, bound : float
         An estimate of MMD^2, which may be negative, and B.
     mean_diagonal : float
@@ -94,7 +94,7 @@ class DiscrepancyRow:
 
     @property
     def series(self):
-        """Sampler and labels a query."""
+        """Sampler and labels per query."""
         return self.sampler, self.batch
 
     @property
@@ -139,7 +139,7 @@ class RatioRow:
     epoch : int
     train_accuracy : float
     batch : int
-        Labels a query.
+        Labels per query.
     random : list of float or None
         Of each random query; None where the change of the whole query is zero.
     own : float or None

@@ -108,7 +108,7 @@ def positions(tensors):
 def sample_first(x, n_samples):
     """Return x (n * k, ..., d), a sample's k rows together, as (n, t, d)."""
     if len(x) % n_samples:
-        raise NotImplementedError("the rows are no multiple of the samples")
+        raise NotImplementedError("the rows are not a multiple of the samples")
     return x.reshape(n_samples, -1, x.shape[-1])
 
 
