@@ -56,9 +56,8 @@ def load_images():
 
 # %%
 # A ``Dataset`` holds them as they are, and makes ``float32`` of one image at a time. Its items
-# carry labels. A query
-# never looks at those of the pool: a photograph is scored under the label that the net predicts for
-# it.
+# carry labels. A query never looks at those of the pool: a photograph is scored under the label
+# that the net predicts for it.
 
 
 class Photographs(Dataset):
@@ -111,9 +110,9 @@ def make_net():
 # The query
 # ---------
 #
-# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of the
-# 500 photographs
-# that are worth a label most. Peak memory is the process's own, as the operating system counts it.
+# ``fit`` trains on the 500 labels, ``query`` scores the whole pool and returns the positions of
+# the 500 photographs that are worth a label most. Peak memory is the process's own, as the
+# operating system counts it.
 
 
 def peak_memory():

@@ -76,10 +76,8 @@ print("\n".join(long["findings"]))
 
 # %%
 # The pages also tell whether a batch repeats itself: dynamicAL scores each sample by itself, so
-# near twins are asked
-# for together. ``effective_rank`` counts the directions that the gradients of the picks span, and a
-# negative
-# ``interaction`` raises it.
+# near twins are asked for together. ``effective_rank`` counts the directions that the gradients
+# of the picks span, and a negative ``interaction`` raises it.
 
 print(
     f"effective rank: {short['effective_rank']:.1f} and {long['effective_rank']:.1f} of 50"

@@ -30,9 +30,9 @@ ended = run_suite(
 print(f"{len(ended.done)} runs are done, {len(ended.failed)} failed")
 
 # %%
-# The records are read back from the folder. Differences to random are paired by seed, since runs of
-# one seed share
-# their first labels and weights; with three seeds the intervals are wide, and say so.
+# The records are read back from the folder. Differences to random are paired by seed, since runs
+# of one seed share their first labels and weights; with three seeds the intervals are wide, and
+# say so.
 
 (comparison,) = comparisons(folder)
 print(format_comparison(comparison, parts=["summary"]))

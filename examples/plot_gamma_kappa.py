@@ -60,8 +60,7 @@ print(
 
 # %%
 # ``FrozenEstimator`` says that the net is trained. ``fit`` then only binds the labeled set, and
-# every query below looks
-# at the very same net.
+# every query below looks at the very same net.
 
 
 def batch(**params):
@@ -74,11 +73,10 @@ def batch(**params):
 # Gamma: which of the two terms decides
 # -------------------------------------
 #
-# The two terms of every sample of the pool come from :func:`~skdal.gradients.gradient_statistics`.
-# Samples of equal
-# score lie on a straight line, whose slope is set by ``gamma``: upright for 0, level for infinity.
-# A batch is what lies
-# on the dashed line of its last pick and beyond.
+# The two terms of every sample of the pool come from
+# :func:`~skdal.gradients.gradient_statistics`. Samples of equal score lie on a straight line,
+# whose slope is set by ``gamma``: upright for 0, level for infinity. A batch is what lies on the
+# dashed line of its last pick and beyond.
 
 statistics = gradient_statistics(
     net, X_pool, direction=labeled_gradient(net, X_labeled, y_labeled)
@@ -130,13 +128,11 @@ axes.legend(loc="lower left", frameon=False)
 # ----------------------------------------
 #
 # With ``interaction`` :math:`= \kappa` each pick is made by :math:`\Delta(x) + \kappa\, g_x \cdot
-# \sum g_{picked}`. At
-# ``update_size=1`` the sum is brought up to date after each pick.
+# \sum g_{picked}`. At ``update_size=1`` the sum is brought up to date after each pick.
 #
-# How alike the gradients of a batch are is told by the mean cosine between pairs of them: 1 if all
-# are the same
-# direction. :func:`~skdal.gradients.labeled_gradient` gives the gradient of one sample as well as
-# of many.
+# How alike the gradients of a batch are is told by the mean cosine between pairs of them: 1 if
+# all are the same direction. :func:`~skdal.gradients.labeled_gradient` gives the gradient of one
+# sample as well as of many.
 
 
 def redundancy(picked):
@@ -181,10 +177,8 @@ lower.suptitle("kappa, one pick at a time", fontsize=10)
 plt.show()
 
 # %%
-# A negative kappa spreads the batch: more classes, gradients that are at right angles on average. A
-# positive one does
-# the opposite. That is the objective taken at its word: gradients that add up raise :math:`\lVert
-# \sum g \rVert^2`
-# most, and many of one kind add up. Kappa = 0, the paper's choice, lies between, and needs one pass
-# over the pool where
-# the others need one for each update. Which is worth more labels is a question to your data.
+# A negative kappa spreads the batch: more classes, gradients that are at right angles on average.
+# A positive one does the opposite. That is the objective taken at its word: gradients that add up
+# raise :math:`\lVert \sum g \rVert^2` most, and many of one kind add up. Kappa = 0, the paper's
+# choice, lies between, and needs one pass over the pool where the others need one for each
+# update. Which is worth more labels is a question to your data.

@@ -13,8 +13,7 @@ times each, so that the picture shows the spread along with the mean.
 # --------------------
 #
 # scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. 500 of them are for
-# testing and never asked
-# for. Nets want ``float32`` inputs and ``int64`` labels.
+# testing and never asked for. Nets want ``float32`` inputs and ``int64`` labels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,11 +55,10 @@ def make_net():
 # The loop
 # --------
 #
-# The learner trains the net that it is given. ``query`` returns positions in the pool, best first,
-# and the samples at
-# these positions. ``teach`` appends them with their labels, here looked up in ``y_pool``, and
-# trains on from the
-# current weights. The pool is yours: take out what was labeled.
+# The learner trains the net that it is given. ``query`` returns positions in the pool, best
+# first, and the samples at these positions. ``teach`` appends them with their labels, here looked
+# up in ``y_pool``, and trains on from the current weights. The pool is yours: take out what was
+# labeled.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS, N_SEEDS = 20, 20, 6, 6
 
@@ -89,10 +87,8 @@ def accuracy_by_round(query_strategy, seed):
 
 # %%
 # A seed decides the initial labels, the initial weights and the order of the mini-batches. Both
-# strategies get the same
-# seeds. :func:`~skdal.samplers.random_sampling` draws from a fresh state unless it is given a
-# ``random_state``, so the
-# seed is passed to it.
+# strategies get the same seeds. :func:`~skdal.samplers.random_sampling` draws from a fresh state
+# unless it is given a ``random_state``, so the seed is passed to it.
 
 from functools import partial
 
@@ -113,8 +109,8 @@ runs = {
 # -------------------
 #
 # Left: the mean over the seeds, and one standard deviation to either side. Right: the difference
-# seed by seed. It is
-# the fairer look, since both runs of a seed begin with the same labels and weights.
+# seed by seed. It is the fairer look, since both runs of a seed begin with the same labels and
+# weights.
 
 COLORS = {"dynamicAL": "#0072B2", "random": "#767676"}
 n_labels = N_INITIAL + N_INSTANCES * np.arange(N_ROUNDS + 1)
@@ -164,8 +160,7 @@ right.legend(loc="lower right", frameon=False)
 plt.show()
 
 # %%
-# With 20 labels the net's own predictions, under which dynamicAL scores the pool, are often wrong,
-# and its first query
-# is on average no better than a random one. With 120 labels and more it is ahead. These are six
-# seeds, one net and an
-# easy data set: enough to see the loop at work, too little to rank samplers.
+# With 20 labels the net's own predictions, under which dynamicAL scores the pool, are often
+# wrong, and its first query is on average no better than a random one. With 120 labels and more
+# it is ahead. These are six seeds, one net and an easy data set: enough to see the loop at work,
+# too little to rank samplers.

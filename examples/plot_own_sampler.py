@@ -11,16 +11,14 @@ registration, and then works in every loop of the library.
 # Twenty lines
 # ------------
 #
-# A sampler that scores class probabilities derives from :class:`~skdal.base.ProbabilitySampler` and
-# writes ``_score``;
-# one that scores samples in another way derives from :class:`~skdal.base.ScoreSampler` and writes
-# ``_work``, which
-# returns what scores a shard of the pool. One that chooses a batch as a whole derives from
+# A sampler that scores class probabilities derives from :class:`~skdal.base.ProbabilitySampler`
+# and writes ``_score``; one that scores samples in another way derives from
+# :class:`~skdal.base.ScoreSampler` and writes ``_work``, which returns what scores a shard of the
+# pool. One that chooses a batch as a whole derives from
 # :class:`~skdal.base.EmbeddingSampler` and writes ``_select``: it gets the trained classifier, the
-# pool, the number of
-# samples and the only source of chance, and returns positions and scores, best first. The base
-# class trains, checks,
-# answers as a modAL strategy and restores the random state.
+# pool, the number of samples and the only source of chance, and returns positions and scores,
+# best first. The base class trains, checks, answers as a modAL strategy and restores the random
+# state.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,8 +59,7 @@ class MarginClusters(EmbeddingSampler):
 # ---------------------------
 #
 # Each of 500 digits is there six times, each time with other noise, as pictures from a film would
-# be. The smallest
-# margins then tend to be copies of the same few digits.
+# be. The smallest margins then tend to be copies of the same few digits.
 
 torch.set_num_threads(1)  # more do not help so small a net
 
@@ -97,8 +94,7 @@ net = NeuralNetClassifier(
 # ----------------------
 #
 # The constructor is inherited: estimator, warm start, ``random_state`` and the choice of the
-# embedding. Both samplers
-# begin with the same labels and weights.
+# embedding. Both samplers begin with the same labels and weights.
 
 asked = {}
 for sampler in (
@@ -143,8 +139,7 @@ for strategy in (
 # ------------------
 #
 # The first batch of both, most wanted first. An orange frame marks a copy of a digit that was
-# picked before: its label
-# is money spent twice.
+# picked before: its label is money spent twice.
 
 figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 for part, (name, picked) in zip(figure.subfigures(2, 1), asked.items()):

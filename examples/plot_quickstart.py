@@ -12,8 +12,7 @@ end: how well they do, and which digits were asked for last.
 # --------------------
 #
 # scikit-learn's digits: 1,797 handwritten digits of eight by eight pixels. The last 500 are for
-# testing. Nets want
-# ``float32`` inputs and ``int64`` labels.
+# testing. Nets want ``float32`` inputs and ``int64`` labels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,9 +51,9 @@ net = NeuralNetClassifier(
 # As in modAL
 # -----------
 #
-# ``query`` returns positions in the pool, best first, and the samples at these positions. ``teach``
-# appends them, with
-# the labels that somebody has found out (here: ``y_pool``), and trains on from the current weights.
+# ``query`` returns positions in the pool, best first, and the samples at these positions.
+# ``teach`` appends them, with the labels that somebody has found out (here: ``y_pool``), and
+# trains on from the current weights.
 
 from sklearn.base import clone
 
@@ -78,10 +77,9 @@ for _ in range(5):
 # ------------------
 #
 # A sampler wraps the net. ``fit`` takes *all* labels of the moment and trains on from the current
-# weights, ``query``
-# ranks a pool. With ``random_state`` the whole loop is reproducible. Every sampler has this
-# interface, so random
-# sampling, the baseline to beat, is one more call of the same function.
+# weights, ``query`` ranks a pool. With ``random_state`` the whole loop is reproducible. Every
+# sampler has this interface, so random sampling, the baseline to beat, is one more call of the
+# same function.
 
 from skdal import DynamicALSampler
 from skdal.samplers import RandomSampler
@@ -103,9 +101,8 @@ accuracy, labeled = run(DynamicALSampler(net, random_state=0))
 random_accuracy, _ = run(RandomSampler(net, random_state=0))
 
 # %%
-# One run each says little, as another seed may turn the order around: ``skdal demo`` repeats such a
-# comparison with
-# several seeds and shows the standard errors.
+# One run each says little, as another seed may turn the order around: ``skdal demo`` repeats such
+# a comparison with several seeds and shows the standard errors.
 
 n_labels = 50 + 30 * np.arange(6)
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")

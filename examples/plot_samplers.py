@@ -11,8 +11,7 @@ panel shows one of them over random sampling. The page :doc:`/baselines` says wh
 # --------------------
 #
 # MC dropout needs a net with a dropout layer, so all get it. It drops something only in training
-# and, for that sampler,
-# in its scoring passes.
+# and, for that sampler, in its scoring passes.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,9 +54,8 @@ net = NeuralNetClassifier(
 # The loop
 # --------
 #
-# A seed decides the initial labels, the initial weights and all draws of training and queries. The
-# weights of a seed
-# are the same for every sampler.
+# A seed decides the initial labels, the initial weights and all draws of training and queries.
+# The weights of a seed are the same for every sampler.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS, N_SEEDS = 30, 30, 3, 4
 
@@ -87,11 +85,9 @@ runs = {
 # The learning curves
 # -------------------
 #
-# Line and band: mean over the seeds and one standard deviation to either side; grey and the same in
-# every panel: random
-# sampling. The number is the mean difference from random sampling with the last labels, in
-# percentage points, and the
-# standard error of that mean over the seeds.
+# Line and band: mean over the seeds and one standard deviation to either side; grey and the same
+# in every panel: random sampling. The number is the mean difference from random sampling with the
+# last labels, in percentage points, and the standard error of that mean over the seeds.
 
 n_labels = N_INITIAL + N_INSTANCES * np.arange(N_ROUNDS + 1)
 others = [key for key in runs if key != "random"]
@@ -135,11 +131,8 @@ plt.show()
 
 # %%
 # What the picture says: with these labels most samplers end one to three points above random
-# sampling; influence is
-# level with it, and MC dropout below. What it does not say is which is best. With four seeds most
-# differences among
-# those above are within their errors, and the order changes with the net, the data, the number of
-# labels and how long
-# each round trains. ALBL has three queries here, from which a bandit can learn next to nothing; it
-# is its two arms,
-# Coreset and Confidence, drawn about evenly.
+# sampling; influence is level with it, and MC dropout below. What it does not say is which is
+# best. With four seeds most differences among those above are within their errors, and the order
+# changes with the net, the data, the number of labels and how long each round trains. ALBL has
+# three queries here, from which a bandit can learn next to nothing; it is its two arms, Coreset
+# and Confidence, drawn about evenly.

@@ -12,8 +12,7 @@ two features, of very different size, so that what is asked for can be drawn.
 # --------
 #
 # Three spiral arms, one a class. The first feature is a thousand times as large as the second:
-# without scaling a net
-# learns little from them.
+# without scaling a net learns little from them.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -47,8 +46,7 @@ X_test, y_test = spirals(1_000, seed=1)
 # -------------
 #
 # The last step of the Pipeline is the net, the earlier ones transform pool and labeled set alike.
-# They stay as they
-# were first fitted while the net trains on from round to round.
+# They stay as they were first fitted while the net trains on from round to round.
 
 
 class MLP(nn.Sequential):
@@ -74,11 +72,9 @@ estimator = make_pipeline(StandardScaler(), net)
 # The loop
 # --------
 #
-# ``fit`` always takes *all* labels of the moment. Positions come back relative to the pool that was
-# passed. With
-# ``random_state`` the whole loop is reproducible. What is kept of each round is for the picture:
-# the labeled set, the
-# accuracy, and what the net says on a grid.
+# ``fit`` always takes *all* labels of the moment. Positions come back relative to the pool that
+# was passed. With ``random_state`` the whole loop is reproducible. What is kept of each round is
+# for the picture: the labeled set, the accuracy, and what the net says on a grid.
 
 N_INITIAL, N_INSTANCES, N_ROUNDS = 12, 3, 20
 SHOWN = range(0, N_ROUNDS + 1, 4)
@@ -112,8 +108,8 @@ random_rounds = run(RandomSampler(estimator, random_state=0))
 # ------------------
 #
 # Every fourth round. Background: the class that the net predicts. Small points: the pool in its
-# true classes, which no
-# query looks at. Filled marks: labeled so far. Crosses: asked for in the four queries that follow.
+# true classes, which no query looks at. Filled marks: labeled so far. Crosses: asked for in the
+# four queries that follow.
 
 COLORS = ["#0072B2", "#E69F00", "#009E73"]
 MARKERS = "o^s"
@@ -168,8 +164,6 @@ plt.show()
 
 # %%
 # The queries follow the border of what the net believes, as far as the pool reaches. While that
-# border is still wrong,
-# random sampling, which covers the arms evenly, is ahead; in the end the queries have pushed it
-# between the arms. This
-# is one run, and the plane is kind to samplers that cover: :class:`~skdal.samplers.CoresetSampler`
-# gets there sooner.
+# border is still wrong, random sampling, which covers the arms evenly, is ahead; in the end the
+# queries have pushed it between the arms. This is one run, and the plane is kind to samplers that
+# cover: :class:`~skdal.samplers.CoresetSampler` gets there sooner.

@@ -109,7 +109,10 @@ SMALLER = {
     "samplers": ("= 30, 30, 3, 4", "= 30, 5, 1, 2"),
     "gamma_kappa": ("n_instances=12", "n_instances=12"),
     "diagnose": ("max_epochs=200", "max_epochs=40"),
-    "experiment": ("n_seeds=3, n_rounds=3", "n_seeds=2, n_rounds=1"),
+    "experiment": (
+        "n_seeds=3,\n    n_rounds=3",
+        "n_seeds=2,\n    n_rounds=1",
+    ),
     "large_pool": ("max_epochs=30", "max_epochs=5"),
     "own_sampler": ("max_epochs=20", "max_epochs=5"),
 }
