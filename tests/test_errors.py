@@ -591,7 +591,7 @@ ESTIMATORS = [
         "logits for probabilities",
         lambda net: MarginSampler()(trained_net(predict_nonlinearity=None), POOL),
         errors.UnsupportedEstimatorError,
-        ("no probabilities", "predict_nonlinearity"),
+        ("not probabilities", "predict_nonlinearity"),
         forwards=10**6,
     ),
     Row(

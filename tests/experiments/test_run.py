@@ -133,10 +133,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        slow_unless(name in ("dynamicAL with interaction", "a bandit"), name)
-        for name in BROKEN
-    ],
+    [slow_unless(name == "a bandit", name) for name in BROKEN],
 )
 def test_a_run_goes_on_after_any_round(tmp_path, name):
     spec = BROKEN[name]

@@ -139,7 +139,7 @@ def test_wrong_values(change, words):
     "text", ["", "[]", "{}", '{"dataset":"a"}', SPEC.to_json().replace("seed", "sead")]
 )
 def test_no_spec(text):
-    with pytest.raises(InvalidParameterError, match="no spec of a run"):
+    with pytest.raises(InvalidParameterError, match="not a spec of a run"):
         RunSpec.from_json(text)
 
 

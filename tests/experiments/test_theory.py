@@ -227,6 +227,7 @@ def test_discrepancies(folder, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_bar_counts_trainings_also_where_some_are_there(tmp_path, capsys):
     few = dataclasses.replace(SMALL, n_initial=10, budget=4, batches=(2, 4))
     run_theory("table10", tmp_path, few, verbose=1)

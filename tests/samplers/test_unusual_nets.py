@@ -137,7 +137,7 @@ NO_SOFTMAX = [
 def test_logits_are_not_taken_for_probabilities(make):
     net = trained_net(criterion=nn.MultiMarginLoss)
     with pytest.raises(
-        UnsupportedEstimatorError, match="no probabilities.*predict_nonlinearity"
+        UnsupportedEstimatorError, match="not probabilities.*predict_nonlinearity"
     ):
         make()(net, POOL, 3, X_labeled=X, y_labeled=y)
 
