@@ -565,6 +565,33 @@ def test_a_sample_that_alone_makes_the_module_fail_is_to_blame(bug, ask, monkeyp
     assert type(caught.value.__cause__).__name__ == bug
 
 
+class BuggyInTraining(nn.Linear):
+    def forward(self, input):
+        if self.training:
+            Buggy.fails(input)
+        return super().forward(input)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_module_that_fails_in_training_mode_alone_is_to_blame(bug, monkeypatch):
+    monkeypatch.setattr(Buggy, "fails", staticmethod(BUGS[bug]))
+    with pytest.raises(
+        FailingModuleError, match=f"raises {bug} in training mode, and not in eval"
+    ) as caught:
+        MarginSampler(net(BuggyInTraining, **FLAT)).fit(ROWS, LABELS)
+    assert type(caught.value.__cause__).__name__ == bug
+
+
+def test_a_callback_that_fails_is_not_taken_for_the_module():
+    class Failing(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise ZeroDivisionError("of the callback")
+
+    estimator = net(nn.Linear, **FLAT, callbacks=[Failing()])
+    with pytest.raises(ZeroDivisionError, match="of the callback"):
+        MarginSampler(estimator).fit(ROWS, LABELS)
+
+
 class BuggyLoss(NeuralNetClassifier):
     n_good = 0
 

@@ -5,6 +5,7 @@ The steps are to fetch the samples and make a mini-batch of them, the module's f
 loss.
 """
 
+import copy
 from contextlib import contextmanager
 
 import torch
@@ -14,8 +15,8 @@ from skdal.adapters._blame import refuse_samples
 from skdal.adapters._devices import device_of, on_device
 from skdal.adapters._foreign import is_foreign
 from skdal.adapters._net import LABELED, NetView
-from skdal.exceptions import InvalidDataError
-from skdal.utils import count_rows, tree_leaves
+from skdal.exceptions import FailingModuleError, InvalidDataError
+from skdal.utils import count_rows, preserved_rng, tree_leaves
 
 
 @contextmanager
@@ -91,6 +92,7 @@ def _find_in_training(net, X, y, watch, error):
             return
         view.try_training_loss(outputs, labels)
     _refuse_one_alone(inputs, error)
+    _refuse_in_training_mode(view, inputs, error)
 
 
 def _refuse_in_module(view, net, X, y, error):
@@ -114,3 +116,21 @@ def _refuse_one_alone(inputs, error):
             f"batch_size that leaves no mini-batch of one. It raised {type(error).__name__}: "
             f"{error}"
         ) from error
+
+
+def _refuse_in_training_mode(view, inputs, error):
+    """Raise if a copy of the module fails in training mode; else the error came of something else
+    that happens in training, such as a callback.
+    """
+    module = copy.deepcopy(view.module).train()
+    with preserved_rng(), torch.no_grad():
+        try:
+            view.with_module(module).forward(inputs)
+        except Exception as again:
+            if not is_foreign(again) or type(again) is not type(error):
+                return
+            raise FailingModuleError(
+                f"forward of {type(view.module).__name__} raises {type(error).__name__} in "
+                f"training mode, and not in eval mode: {error}. Look at what it does where "
+                "self.training is true."
+            ) from error
