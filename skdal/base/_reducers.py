@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from skdal.exceptions import GatherTooLargeError
+from skdal.gradients._sums import add_to
 
 
 def highest(scores: np.ndarray, n_instances: int) -> np.ndarray:
@@ -179,7 +180,7 @@ class OrderedSum(Reducer):
     has_rows = False
 
     def __init__(self) -> None:
-        self.total = None
+        self.total: dict | None = None
         self._waiting: dict[int, dict] = {}
         self._n_added = 0
 
@@ -187,15 +188,8 @@ class OrderedSum(Reducer):
         """Take note of a Part, and add up as far as all earlier ones are there."""
         self._waiting[part.shard] = part.columns
         while self._n_added in self._waiting:
-            self._add_next(self._waiting.pop(self._n_added))
+            self.total = add_to(self.total, self._waiting.pop(self._n_added))
             self._n_added += 1
-
-    def _add_next(self, tensors):
-        if self.total is None:
-            self.total = tensors
-            return
-        for name, tensor in tensors.items():
-            self.total[name] += tensor
 
 
 def _as_tensor(x):
